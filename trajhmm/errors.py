@@ -1,0 +1,32 @@
+"""The exceptions and the warning that this package raises on purpose.
+
+Every message says what was expected, what was found, where, and what to do about it, in at most two lines.
+"""
+
+
+class TrajHMMError(Exception):
+    """Base of all errors that a user can mend; the command line prints it and exits with 1."""
+
+
+class LogError(TrajHMMError):
+    """A training log cannot be read or does not make sense."""
+
+
+class ConditionError(TrajHMMError):
+    """A condition such as ``eval_accuracy > 0.9`` does not parse."""
+
+
+class FitError(TrajHMMError):
+    """A model cannot be fitted to these runs."""
+
+
+class ModelFileError(TrajHMMError):
+    """A model file is torn, edited, too new, or made for other metrics."""
+
+
+class AnalysisError(TrajHMMError):
+    """A question that these runs cannot answer."""
+
+
+class TrajHMMWarning(UserWarning):
+    """Something was repaired or fell short; the result stands and says so too."""

@@ -1,0 +1,83 @@
+"""Scalers: from raw metrics to what the HMM sees. Each can be written into a model file and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROUNDING = 1e-12
+
+
+class Scaler(Protocol):
+    """What every scaler does."""
+
+    @property
+    def kind(self) -> str:
+        """Name in the model file."""
+
+    def transform(self, values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Scale (N, D) finite values of runs with (R,) lengths."""
+
+    def to_dict(self) -> dict[str, object]:
+        """What the model file holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerRunScaler:
+    """z-score of each metric within each run (Hu et al., TMLR 2023, section 3.1).
+
+    It sees the whole run, so it is for maps of finished runs, never for warning. A metric that does not change within a
+    run, beyond rounding, becomes 0 there.
+    """
+
+    kind: str = "per-run"
+
+    def transform(self, values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Scale (N, D) finite values of runs with (R,) lengths, all positive; returns a new (N, D) array."""
+        centred, spread = per_run_moments(values, lengths)
+        return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+
+    def to_dict(self) -> dict[str, object]:
+        """What the model file holds."""
+        return {"kind": self.kind}
+
+
+def per_run_moments(
+    values: NDArray[np.float64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre each metric within each run.
+
+    Returns
+    -------
+    centred : (N, D), each metric less its mean over the run.
+    spread : (N, D), its population standard deviation over the run; 0 where it is constant beyond rounding.
+    """
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+    largest = np.maximum.reduceat(np.abs(values), starts, axis=0)
+    scale = np.where(largest > 0, largest, 1.0)
+    scaled = values / np.repeat(scale, lengths, axis=0)
+    rows = lengths[:, np.newaxis]
+    mean = np.add.reduceat(scaled, starts, axis=0) / rows
+    centred = scaled - np.repeat(mean, lengths, axis=0)
+    spread = np.sqrt(np.add.reduceat(centred**2, starts, axis=0) / rows)
+    span = np.maximum.reduceat(scaled, starts, axis=0) - np.minimum.reduceat(scaled, starts, axis=0)
+    spread[span <= _ROUNDING] = 0.0
+    return centred, np.repeat(spread, lengths, axis=0)
+
+
+_SCALERS = {"per-run": PerRunScaler}
+
+
+def scaler_from_dict(stored: Mapping[str, object]) -> Scaler:
+    """Read a scaler back from a model file.
+
+    Raises
+    ------
+    KeyError
+        The kind is unknown.
+    """
+    return _SCALERS[str(stored["kind"])]()

@@ -1,0 +1,204 @@
+"""`Sequences`: what the HMM sees, and how to get there from a `RunSet`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import LogError
+from trajhmm.features.choose import default_metrics
+from trajhmm.features.scalers import PerRunScaler, Scaler
+from trajhmm.logs import Note, RunSet
+from trajhmm.logs.runset import offsets_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sequences:
+    """Scaled metrics of R runs, N rows in all, D metrics, ready for the HMM.
+
+    Attributes
+    ----------
+    runs : R names.
+    lengths : (R,) int64, all positive.
+    steps : (N,) int64.
+    values : (N, D) float64, finite.
+    metrics : D names.
+    scaler : what scaled them; new data gets the same.
+    rows : (N,) int64, the row of the `RunSet` that each row came from.
+    diverged : run to the step of its first non-finite value, from which on its rows were cut.
+    notes : what was left out, aligned or cut.
+    """
+
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    metrics: tuple[str, ...]
+    scaler: Scaler
+    rows: NDArray[np.int64]
+    diverged: dict[str, int]
+    notes: tuple[Note, ...] = ()
+
+    def __post_init__(self) -> None:
+        for array in (self.lengths, self.steps, self.values, self.rows):
+            array.setflags(write=False)
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs, R."""
+        return len(self.runs)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, N."""
+        return len(self.steps)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(R + 1,) row offsets of the runs."""
+        return offsets_of(self.lengths)
+
+    def slices(self) -> Iterator[tuple[str, slice]]:
+        """Yield each run's name with the slice of its rows."""
+        offsets = self.offsets.tolist()
+        for run, start, stop in zip(self.runs, offsets, offsets[1:], strict=False):
+            yield run, slice(start, stop)
+
+
+def map_sequences(
+    runs: RunSet, metrics: Sequence[str] | None = None, *, scaler: Scaler | None = None, keep_constant: bool = False
+) -> Sequences:
+    """Align, cut and scale runs for a training map.
+
+    Rows are those at which the least often logged of the metrics stands; the others carry their last value forward.
+    From the first non-finite value on, a run's rows are cut and the run is marked as diverged.
+
+    Parameters
+    ----------
+    runs : what was read.
+    metrics : names; by default those that `default_metrics` chooses.
+    scaler : by default a z-score within each run.
+    keep_constant : keep metrics that never change, as a fitted model needs them all.
+
+    Raises
+    ------
+    LogError
+        Unknown metrics, or nothing left to fit.
+    """
+    notes: list[Note] = []
+    if metrics is None:
+        metrics, chosen_notes = default_metrics(runs)
+        notes.extend(chosen_notes)
+    else:
+        metrics = _checked(runs, metrics, notes, keep_constant)
+    columns = [runs.metrics.index(metric) for metric in metrics]
+    rows, values, diverged = _aligned(runs, columns, notes)
+    owner = np.searchsorted(runs.offsets, rows, side="right") - 1
+    lengths = np.bincount(owner, minlength=runs.n_runs).astype(np.int64)
+    kept = lengths > 0
+    for run in np.array(runs.runs, dtype=object)[~kept]:
+        notes.append(Note(kind="left-out", run=run, text=f"no row with finite {', '.join(metrics)}, run left out"))
+    if not kept.any():
+        raise LogError(f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics")
+    lengths = lengths[kept]
+    scaler = scaler if scaler is not None else PerRunScaler()
+    scaled = scaler.transform(values, lengths)
+    if not keep_constant:
+        scaled, metrics = _changing(scaled, tuple(metrics), notes)
+    return Sequences(
+        runs=tuple(run for run, keep in zip(runs.runs, kept, strict=True) if keep),
+        lengths=lengths,
+        steps=runs.steps[rows],
+        values=np.ascontiguousarray(scaled),
+        metrics=tuple(metrics),
+        scaler=scaler,
+        rows=rows,
+        diverged=diverged,
+        notes=tuple(notes),
+    )
+
+
+def carried_forward(values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Carry the last logged value of a run forward over blanks.
+
+    Parameters
+    ----------
+    values, logged : (n, d), the rows of one run.
+
+    Returns
+    -------
+    (n, d); NaN before a metric's first logged value.
+    """
+    last = np.maximum.accumulate(np.where(logged, np.arange(len(values))[:, np.newaxis], -1), axis=0)
+    carried = np.take_along_axis(values, np.maximum(last, 0), axis=0)
+    return np.where(last >= 0, carried, np.nan)
+
+
+def _checked(runs: RunSet, metrics: Sequence[str], notes: list[Note], keep_constant: bool) -> tuple[str, ...]:
+    attributes = set(runs.attributes.columns)
+    kept: list[str] = []
+    for metric in dict.fromkeys(metrics):
+        if metric in runs.metrics:
+            kept.append(metric)
+        elif metric in attributes and not keep_constant:
+            notes.append(Note(kind="constant", text=f"{metric} never changes within a run, left out of the fit"))
+        else:
+            close = difflib.get_close_matches(metric, runs.metrics, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f" (found: {', '.join(runs.metrics[:12])})"
+            kind = "changing metric" if metric in attributes else "metric"
+            raise LogError(f"no {kind} {metric!r} in these logs{hint}")
+    if not kept:
+        raise LogError(f"none of {', '.join(metrics)} changes within a run; nothing is left to fit")
+    return tuple(kept)
+
+
+def _aligned(
+    runs: RunSet, columns: list[int], notes: list[Note]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[str, int]]:
+    """Rows to keep (N',), their values (N', d), and where runs diverged."""
+    logged = runs.logged[:, columns]
+    values = runs.values[:, columns]
+    event = logged & ~np.isfinite(values)
+    leading = int(np.argmin(logged.sum(axis=0)))
+    keep = logged[:, leading].copy()
+    diverged: dict[str, int] = {}
+    whole = bool(logged.all())
+    filled = values if whole else values.copy()
+    for run, rows in runs.slices():
+        if not whole:
+            filled[rows] = carried_forward(values[rows], logged[rows])
+        events = event[rows].any(axis=1)
+        if events.any():
+            first = int(np.argmax(events))
+            step = int(runs.steps[rows][first])
+            diverged[run] = step
+            culprits = [runs.metrics[columns[c]] for c in np.flatnonzero(event[rows][first])]
+            cut = keep[rows]
+            cut[first:] = False
+            notes.append(
+                Note(kind="cut", run=run, text=f"diverged: {', '.join(culprits)} not finite at step {step}, cut there")
+            )
+    keep &= np.isfinite(filled).all(axis=1)
+    if not whole and not logged[keep].all():
+        name = runs.metrics[columns[leading]]
+        notes.append(
+            Note(kind="aligned", text=f"aligned to the {int(keep.sum())} rows of {name}; others carry their last value")
+        )
+    return np.flatnonzero(keep), filled[keep], diverged
+
+
+def _changing(
+    scaled: NDArray[np.float64], metrics: tuple[str, ...], notes: list[Note]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    changes = scaled.any(axis=0)
+    constant = [metric for metric, change in zip(metrics, changes, strict=True) if not change]
+    if not changes.any():
+        raise LogError(f"none of {', '.join(metrics[:6])} changes within a run; nothing is left to fit")
+    if constant:
+        text = f"constant within each run, left out of the fit: {', '.join(constant)}"
+        notes.append(Note(kind="constant", text=text))
+    return scaled[:, changes], tuple(metric for metric, change in zip(metrics, changes, strict=True) if change)

@@ -1,0 +1,208 @@
+"""`Model`: everything that a fit leaves behind, and what the model file holds; `fit` makes one from logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import FitError, ModelFileError
+from trajhmm.features import Scaler, Sequences, map_sequences
+from trajhmm.hmm.estimator import EngineName, FitStatus, GaussianHMM
+from trajhmm.hmm.inference import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
+from trajhmm.hmm.parameters import CovarianceType
+from trajhmm.hmm.selection import CRITERIA, Criterion, Progress, SelectionPoint, select_states
+from trajhmm.logs import RunSet
+
+DEFAULT_STATES = range(1, 9)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A fitted model of training runs.
+
+    Attributes
+    ----------
+    metrics : D names, in the order of the parameters.
+    scaler : what scales new runs.
+    hmm : the fitted `GaussianHMM`.
+    criterion : what chose the number of states.
+    curve : one point for each number of states tried.
+    status : how the fit ended.
+    purpose : ``map``.
+    seed : of the starts.
+    n_runs, n_rows : what it was fitted to.
+    versions : of the software that fitted it.
+    """
+
+    metrics: tuple[str, ...]
+    scaler: Scaler
+    hmm: GaussianHMM
+    criterion: Criterion
+    curve: tuple[SelectionPoint, ...]
+    status: FitStatus
+    purpose: str
+    seed: int
+    n_runs: int
+    n_rows: int
+    versions: dict[str, str]
+
+    @property
+    def n_states(self) -> int:
+        """Number of states, K."""
+        return int(self.hmm.n_components)
+
+    def sequences(self, runs: RunSet | Sequences) -> Sequences:
+        """Align, cut and scale runs as this model needs them.
+
+        Raises
+        ------
+        ModelFileError
+            The logs lack a metric that the model was made for.
+        """
+        if isinstance(runs, Sequences):
+            return runs
+        known = {*runs.metrics, *runs.attributes.columns}
+        missing = [metric for metric in self.metrics if metric not in known]
+        if missing:
+            raise ModelFileError(
+                f"the model was made for {', '.join(self.metrics)}; these logs lack {', '.join(missing)} "
+                "(map names with --rename OLD=NEW)"
+            )
+        return map_sequences(_with_metrics(runs, self.metrics), self.metrics, scaler=self.scaler, keep_constant=True)
+
+    def filter(self, runs: RunSet | Sequences) -> Filtered:
+        """Filter runs: what each row and those before it say of the state."""
+        sequences = self.sequences(runs)
+        log_probs, predictive = filter_rows(sequences.values, sequences.offsets, self.hmm.parameters)
+        return Filtered(
+            runs=sequences.runs,
+            lengths=sequences.lengths,
+            steps=sequences.steps,
+            probs=np.exp(log_probs),
+            predictive_logpdf=predictive,
+        )
+
+    def decode(self, runs: RunSet | Sequences) -> Smoothed:
+        """Decode runs: what the whole run says of the state at each row."""
+        sequences = self.sequences(runs)
+        parameters = self.hmm.parameters
+        return Smoothed(
+            runs=sequences.runs,
+            lengths=sequences.lengths,
+            steps=sequences.steps,
+            probs=smooth_rows(sequences.values, sequences.offsets, parameters),
+            path=decode_rows(sequences.values, sequences.offsets, parameters)[0],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file (JSON), whole or not at all."""
+        from trajhmm.hmm.modelfile import save_model
+
+        save_model(self, path)
+
+
+def fit(
+    runs: RunSet,
+    *,
+    metrics: Sequence[str] | None = None,
+    states: int | Iterable[int] | None = None,
+    covariance: CovarianceType = "diag",
+    criterion: Criterion = "bic",
+    restarts: int = 5,
+    iterations: int = 200,
+    seed: int = 0,
+    jobs: int = 1,
+    engine: EngineName = "native",
+    progress: Progress | None = None,
+) -> Model:
+    """Fit a training map: a Gaussian HMM over the metrics of many runs, each scaled by itself.
+
+    Parameters
+    ----------
+    runs : the logs.
+    metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
+    states : a number of states, or several to choose from; by default 1 to 8, and no more than there are runs.
+    covariance : ``diag`` or ``full``.
+    criterion : ``bic``, ``aic`` or ``heldout``.
+    restarts, iterations : of EM for each number of states.
+    seed : of the starts; the same seed gives the same model.
+    jobs : threads; the model does not depend on it.
+    engine : ``native`` or ``hmmlearn``.
+    progress : called with (fits done, fits in all).
+
+    Raises
+    ------
+    LogError
+        Unknown metrics, or none that changes.
+    FitError
+        Fewer runs or rows than states, or every restart degenerate.
+    """
+    from trajhmm.hmm.modelfile import software_versions
+
+    sequences = map_sequences(runs, metrics)
+    tried = _states(states, sequences)
+    if criterion not in CRITERIA:
+        raise FitError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+    if restarts < 1 or iterations < 1:
+        raise FitError("restarts and iterations must be at least 1")
+    estimator = GaussianHMM(
+        covariance_type=covariance, n_restarts=restarts, n_iter=iterations, engine=engine, random_state=seed
+    )
+    hmm, curve = select_states(
+        sequences.values,
+        sequences.lengths,
+        estimator,
+        states=tried,
+        criterion=criterion,
+        n_jobs=jobs,
+        progress=progress,
+    )
+    return Model(
+        metrics=sequences.metrics,
+        scaler=sequences.scaler,
+        hmm=hmm,
+        criterion=criterion,
+        curve=curve,
+        status=hmm.status_,
+        purpose="map",
+        seed=seed,
+        n_runs=sequences.n_runs,
+        n_rows=sequences.n_rows,
+        versions=software_versions(),
+    )
+
+
+def _states(states: int | Iterable[int] | None, sequences: Sequences) -> list[int]:
+    available = min(sequences.n_runs, sequences.n_rows)
+    if states is None:
+        return [k for k in DEFAULT_STATES if k <= available]
+    tried = [states] if isinstance(states, int) else sorted(set(states))
+    if not tried or tried[0] < 1:
+        raise FitError(f"states {tried}: expected whole numbers from 1 on")
+    if tried[-1] > available:
+        what = "runs" if tried[-1] > sequences.n_runs else "rows"
+        found = sequences.n_runs if what == "runs" else sequences.n_rows
+        raise FitError(
+            f"{tried[-1]} states need at least {tried[-1]} {what}, found {found}; "
+            f"ask for at most {available} with --states"
+        )
+    return tried
+
+
+def _with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
+    """Bring back metrics that these runs hold as attributes, because they happen never to change here."""
+    from dataclasses import replace
+
+    missing = [metric for metric in metrics if metric not in runs.metrics]
+    if not missing:
+        return runs
+    columns: list[NDArray[np.float64]] = [
+        np.repeat(runs.attributes[metric].to_numpy(dtype=np.float64), runs.lengths) for metric in missing
+    ]
+    values = np.column_stack([runs.values, *columns])
+    logged = np.column_stack([runs.logged, *(np.isfinite(column) for column in columns)])
+    return replace(runs, values=values, logged=logged, metrics=(*runs.metrics, *missing))

@@ -1,0 +1,144 @@
+"""The model file: one JSON document, exact floats, a checksum, no code."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trajhmm.errors import ModelFileError
+from trajhmm.features import scaler_from_dict
+from trajhmm.files import write_text
+from trajhmm.hmm.estimator import FitStatus, GaussianHMM
+from trajhmm.hmm.model import Model
+from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.selection import SelectionPoint
+
+SCHEMA = "trajhmm.model"
+SCHEMA_VERSION = 1
+
+
+def save_model(model: Model, path: str | Path) -> None:
+    """Write ``model`` to ``path``, whole or not at all; the same model gives the same bytes."""
+    content = _content(model)
+    content["sha256"] = _checksum(content)
+    lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, truncated, edited, no model, or of a newer schema.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ModelFileError(
+            f"{path}: truncated or not JSON (line {error.lineno}: {error.msg}); fit the model again"
+        ) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ModelFileError(f"{path}: not a model file of trajhmm; expected what 'trajhmm fit -o' writes")
+    if not isinstance(content.get("schema_version"), int) or content["schema_version"] > SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{path}: schema version {content.get('schema_version')}, newer than {SCHEMA_VERSION} which this trajhmm "
+            "reads; upgrade trajhmm"
+        )
+    claimed = content.pop("sha256", None)
+    if claimed != _checksum(content):
+        raise ModelFileError(f"{path}: edited or damaged since it was written (its checksum differs); fit it again")
+    try:
+        return _model(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: a part is missing or of the wrong shape ({error}); fit the model again") from error
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python, this package and what it computes with."""
+    found = {"python": platform.python_version()}
+    for name in ("trajhmm", "numpy", "scipy", "scikit-learn", "hmmlearn", "numba"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _content(model: Model) -> dict[str, Any]:
+    hmm = model.hmm
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "versions": model.versions,
+        "purpose": model.purpose,
+        "seed": model.seed,
+        "n_runs": model.n_runs,
+        "n_rows": model.n_rows,
+        "metrics": list(model.metrics),
+        "scaler": model.scaler.to_dict(),
+        "n_states": model.n_states,
+        "covariance_type": hmm.covariance_type,
+        "settings": {
+            name: getattr(hmm, name) for name in ("n_restarts", "n_iter", "tol", "floor", "engine", "random_state")
+        },
+        "startprob": hmm.startprob_.tolist(),
+        "transmat": hmm.transmat_.tolist(),
+        "means": hmm.means_.tolist(),
+        "covars": hmm.covars_.tolist(),
+        "criterion": model.criterion,
+        "curve": [dataclasses.asdict(point) for point in model.curve],
+        "status": dataclasses.asdict(model.status),
+    }
+
+
+def _model(content: dict[str, Any]) -> Model:
+    parameters = Parameters(
+        startprob=np.array(content["startprob"], dtype=np.float64),
+        transmat=np.array(content["transmat"], dtype=np.float64),
+        means=np.array(content["means"], dtype=np.float64),
+        covars=np.array(content["covars"], dtype=np.float64),
+        covariance_type=content["covariance_type"],
+    )
+    status = content["status"]
+    hmm = GaussianHMM.from_parameters(parameters, **content["settings"])
+    hmm.status_ = FitStatus(
+        outcome=status["outcome"],
+        chosen=status["chosen"],
+        outcomes=tuple(status["outcomes"]),
+        log_likelihoods=tuple(tuple(trace) for trace in status["log_likelihoods"]),
+    )
+    return Model(
+        metrics=tuple(content["metrics"]),
+        scaler=scaler_from_dict(content["scaler"]),
+        hmm=hmm,
+        criterion=content["criterion"],
+        curve=tuple(
+            SelectionPoint(**{**point, "restart_log_likelihoods": tuple(point["restart_log_likelihoods"])})
+            for point in content["curve"]
+        ),
+        status=hmm.status_,
+        purpose=content["purpose"],
+        seed=content["seed"],
+        n_runs=content["n_runs"],
+        n_rows=content["n_rows"],
+        versions=content["versions"],
+    )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """SHA-256 of the content alone, so that white space does not matter."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,8 @@
+"""Reading, checking and writing the metric logs of training runs."""
+
+from trajhmm.logs.conditions import Condition, parse_condition
+from trajhmm.logs.read import read_logs
+from trajhmm.logs.runset import Note, RunSet
+from trajhmm.logs.write import write_logs, write_parquet
+
+__all__ = ["Condition", "Note", "RunSet", "parse_condition", "read_logs", "write_logs", "write_parquet"]

@@ -1,0 +1,238 @@
+"""Conditions on columns, such as ``eval_accuracy > 0.9 and condition == "ln"``: a small grammar, no ``eval``.
+
+Grammar::
+
+    either     = both ("or" both)*
+    both       = unit ("and" unit)*
+    unit       = "not" unit | "(" either ")" | comparison
+    comparison = operand (("==" | "!=" | "<" | "<=" | ">" | ">=") operand)+ | operand "in" "(" literal, … ")"
+    operand    = number | "text" | column
+
+A column may hold letters, digits and ``_ . / : @ % -``; any other name goes in backquotes. There is no arithmetic, so
+``L1/L2`` and ``train-loss`` are names.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import ConditionError
+
+Column = NDArray[Any]
+Evaluate = Callable[[Mapping[str, Column]], Any]
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf\b|nan\b))(?![\w/])
+    | (?P<text>"[^"]*"|'[^']*')
+    | (?P<quoted>`[^`]+`)
+    | (?P<operator>==|!=|<=|>=|<|>|\(|\)|\[|\]|,)
+    | (?P<word>[^\W\d][\w./:@%-]*)
+    )""",
+    re.VERBOSE,
+)
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_FLIPPED = {"=": "==", "&&": "and", "||": "or", "&": "and", "|": "or"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Condition:
+    """A parsed condition: the ``text`` it came from and the ``columns`` it names, in order of appearance."""
+
+    text: str
+    columns: tuple[str, ...]
+    _evaluate: Evaluate
+
+    def evaluate(self, columns: Mapping[str, Column]) -> NDArray[np.bool_]:
+        """Evaluate on columns of one length N; a blank or NaN cell makes a comparison false.
+
+        Returns
+        -------
+        (N,) bool
+
+        Raises
+        ------
+        ConditionError
+            Text is compared with a number.
+        """
+        size = len(next(iter(columns.values()))) if columns else 0
+        return np.broadcast_to(np.asarray(self._evaluate(columns), dtype=bool), (size,)).copy()
+
+
+def parse_condition(text: str) -> Condition:
+    """Parse ``text`` into a `Condition`.
+
+    Raises
+    ------
+    ConditionError
+        With the place where the grammar was left.
+    """
+    parser = _Parser(text)
+    evaluate = parser.either()
+    parser.expect_end()
+    if not parser.columns:
+        raise ConditionError(f"condition {text!r}: names no column; expected for example 'eval_accuracy > 0.9'")
+    return Condition(text=text, columns=tuple(parser.columns), _evaluate=evaluate)
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens, position = [], 0
+    stripped = text.rstrip()
+    while position < len(stripped):
+        match = _TOKEN.match(stripped, position)
+        if match is None or match.lastgroup is None:
+            rest = stripped[position:].strip()
+            hint = next((f"; write '{good}'" for bad, good in _FLIPPED.items() if rest.startswith(bad)), "")
+            raise ConditionError(f"condition {text!r}: cannot read it from {rest[:20]!r} on{hint}")
+        tokens.append((match.lastgroup, match.group(match.lastgroup)))
+        position = match.end()
+    return tokens
+
+
+class _Parser:
+    """Recursive descent over the tokens; each rule returns a function of the columns."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = _tokens(text)
+        self.position = 0
+        self.columns: list[str] = []
+
+    def either(self) -> Evaluate:
+        left = self.both()
+        while self.take("word", "or"):
+            left = self.joined(np.logical_or, left, self.both())
+        return left
+
+    def both(self) -> Evaluate:
+        left = self.unit()
+        while self.take("word", "and"):
+            left = self.joined(np.logical_and, left, self.unit())
+        return left
+
+    @staticmethod
+    def joined(combine: Callable[[Any, Any], Any], left: Evaluate, right: Evaluate) -> Evaluate:
+        return lambda columns: combine(left(columns), right(columns))
+
+    def unit(self) -> Evaluate:
+        if self.take("word", "not"):
+            inner = self.unit()
+            return lambda columns: np.logical_not(inner(columns))
+        if self.take("operator", "("):
+            inside = self.either()
+            self.expect("operator", ")")
+            return inside
+        return self.comparison()
+
+    def comparison(self) -> Evaluate:
+        left = self.operand()
+        if self.take("word", "in"):
+            return self.membership(left)
+        links: list[tuple[str, Evaluate, Evaluate]] = []
+        while self.peek()[0] == "operator" and self.peek()[1] in _COMPARE:
+            sign = self.next()[1]
+            right = self.operand()
+            links.append((sign, left, right))
+            left = right
+        if not links:
+            self.fail("expected one of == != < <= > >= in")
+        return lambda columns: np.logical_and.reduce(
+            [self.compare(sign, one(columns), other(columns)) for sign, one, other in links]
+        )
+
+    def membership(self, left: Evaluate) -> Evaluate:
+        closing = "]" if self.take("operator", "[") else ")"
+        if closing == ")":
+            self.expect("operator", "(")
+        members = [self.operand()]
+        while self.take("operator", ","):
+            members.append(self.operand())
+        self.expect("operator", closing)
+        return lambda columns: np.logical_or.reduce(
+            [self.compare("==", left(columns), member(columns)) for member in members]
+        )
+
+    def operand(self) -> Evaluate:
+        kind, value = self.next()
+        if kind == "number":
+            number = float(value)
+            return lambda columns: number
+        if kind == "text":
+            return lambda columns: value[1:-1]
+        if kind in ("word", "quoted") and value not in ("and", "or", "not", "in"):
+            name = value.strip("`")
+            if name not in self.columns:
+                self.columns.append(name)
+            return lambda columns: columns[name]
+        self.position -= 1
+        self.fail("expected a column, a number or a text in quotes")
+
+    def compare(self, sign: str, left: Any, right: Any) -> Any:
+        kinds = {_is_text(side) for side in (left, right)}
+        if len(kinds) == 2:
+            if sign in ("==", "!="):
+                left, right = (_as_text(side) for side in (left, right))
+            else:
+                raise ConditionError(f"condition {self.text!r}: {sign} compares a text with a number")
+        result = _COMPARE[sign](left, right)
+        if sign == "!=":
+            return result & ~_blank(left) & ~_blank(right)
+        return result
+
+    def peek(self) -> tuple[str, str]:
+        return self.tokens[self.position] if self.position < len(self.tokens) else ("end", "")
+
+    def next(self) -> tuple[str, str]:
+        token = self.peek()
+        self.position += 1
+        return token
+
+    def take(self, kind: str, value: str) -> bool:
+        if self.peek() == (kind, value):
+            self.position += 1
+            return True
+        return False
+
+    def expect(self, kind: str, value: str) -> None:
+        if not self.take(kind, value):
+            self.fail(f"expected {value!r}")
+
+    def expect_end(self) -> None:
+        if self.peek()[0] != "end":
+            self.fail("expected 'and', 'or' or the end")
+
+    def fail(self, expected: str) -> Any:
+        found = self.peek()[1]
+        raise ConditionError(f"condition {self.text!r}: {expected}, found {found!r}" if found else
+                             f"condition {self.text!r}: {expected}, found its end")
+
+
+def _is_text(side: Any) -> bool:
+    return isinstance(side, str) or (isinstance(side, np.ndarray) and side.dtype.kind in "OUS")
+
+
+def _as_text(side: Any) -> Any:
+    """Numbers as they would be typed, so that ``seed == "3"`` holds for the number 3."""
+    if isinstance(side, np.ndarray) and side.dtype.kind not in "OUS":
+        return np.array([f"{value:g}" for value in side], dtype=object)
+    return f"{side:g}" if isinstance(side, float) else side
+
+
+def _blank(side: Any) -> Any:
+    if isinstance(side, np.ndarray):
+        return np.array([value is None for value in side]) if side.dtype.kind == "O" else np.isnan(side)
+    return False

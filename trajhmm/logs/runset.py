@@ -1,0 +1,145 @@
+"""`RunSet`: the logs of many runs, validated, in one block of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """One thing that the reader saw or did.
+
+    ``kind`` is one of ``resume``, ``merged``, ``duplicate``, ``unsorted``, ``gap``, ``non-finite``, ``blank``,
+    ``constant``, ``left-out``, ``aligned``, ``cut``; ``run`` is None where the note concerns all of them.
+    """
+
+    kind: str
+    text: str
+    run: str | None = None
+
+    def __str__(self) -> str:
+        return self.text if self.run is None else f"run {self.run}: {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunSet:
+    """Per-step metric logs of R runs, N rows in all, D metrics; rows sorted by run, then by step.
+
+    Attributes
+    ----------
+    runs : R names, in natural order (``seed 2`` before ``seed 10``).
+    lengths : (R,) int64, rows of each run.
+    steps : (N,) int64, training step of each row.
+    values : (N, D) float64; NaN where a metric is blank, and NaN or infinite where a non-finite value was logged.
+    logged : (N, D) bool; False where the metric is just not logged at that row. ``logged & ~isfinite(values)`` are
+        non-finite events.
+    metrics : D names.
+    attributes : one row a run, indexed by run: seed, condition, learning rate, …
+    notes : what the reader saw and did.
+    """
+
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    logged: NDArray[np.bool_]
+    metrics: tuple[str, ...]
+    attributes: pd.DataFrame
+    notes: tuple[Note, ...] = ()
+
+    def __post_init__(self) -> None:
+        for array in (self.lengths, self.steps, self.values, self.logged):
+            array.setflags(write=False)
+
+    def __repr__(self) -> str:
+        return f"RunSet({self.n_runs} runs, {self.n_rows} rows, {len(self.metrics)} metrics: {', '.join(self.metrics)})"
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs, R."""
+        return len(self.runs)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, N."""
+        return len(self.steps)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(R + 1,) int64: run r holds the rows ``offsets[r]:offsets[r + 1]``."""
+        return offsets_of(self.lengths)
+
+    def slices(self) -> Iterator[tuple[str, slice]]:
+        """Yield each run's name with the slice of its rows."""
+        offsets = self.offsets.tolist()
+        for run, start, stop in zip(self.runs, offsets, offsets[1:], strict=False):
+            yield run, slice(start, stop)
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """(N,) float64: one metric.
+
+        Raises
+        ------
+        KeyError
+            No metric of that name.
+        """
+        if name not in self.metrics:
+            raise KeyError(name)
+        return self.values[:, self.metrics.index(name)]
+
+    def select_runs(self, runs: Iterable[str]) -> RunSet:
+        """The same set with only the runs named, in their present order."""
+        wanted = set(runs)
+        keep = np.array([run in wanted for run in self.runs], dtype=bool)
+        rows = np.repeat(keep, self.lengths)
+        return replace(
+            self,
+            runs=tuple(run for run in self.runs if run in wanted),
+            lengths=self.lengths[keep],
+            steps=self.steps[rows],
+            values=self.values[rows],
+            logged=self.logged[rows],
+            attributes=self.attributes[keep],
+            notes=tuple(note for note in self.notes if note.run is None or note.run in wanted),
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame: ``run``, ``step``, the metrics, then the attributes."""
+        import pandas as pd
+
+        rows = pd.DataFrame(self.values, columns=list(self.metrics))
+        rows.insert(0, "run", np.repeat(np.asarray(self.runs, dtype=object), self.lengths))
+        rows.insert(1, "step", self.steps)
+        for name in self.attributes.columns:
+            rows[name] = np.repeat(self.attributes[name].to_numpy(), self.lengths)
+        return rows
+
+    @classmethod
+    def from_frame(
+        cls, frame: pd.DataFrame, *, run_by: str | Sequence[str] = (), step: str | None = None, where: str | None = None
+    ) -> RunSet:
+        """Build a `RunSet` from a DataFrame laid out as a run log: long by step, wide by metric.
+
+        Parameters are those of `trajhmm.read_logs`.
+
+        Raises
+        ------
+        LogError
+            As `trajhmm.read_logs`.
+        """
+        from trajhmm.logs.read import runset_from_frame
+
+        return runset_from_frame(frame, run_by=run_by, step=step, where=where)
+
+
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(R + 1,) int64 row offsets of (R,) run lengths."""
+    return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)

@@ -1,0 +1,180 @@
+"""`Table`: the columns of one file as it was read, before anything is decided about runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trajhmm.logs.runset import Note
+
+Attribute = str | float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Text:
+    """A text column of n cells as (n,) int64 ``codes`` into ``words``; a blank cell has code -1."""
+
+    codes: NDArray[np.int64]
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, cells: Sequence[str | None]) -> Text:
+        """Encode cells; words are numbered in order of appearance."""
+        return cls.from_arrow(pa.chunked_array([pa.array(cells, type=pa.string())]))
+
+    @classmethod
+    def from_arrow(cls, column: pa.ChunkedArray) -> Text:
+        """Encode an Arrow text column."""
+        encoded = column.combine_chunks()
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
+        codes = np.asarray(encoded.indices.fill_null(-1), dtype=np.int64)
+        return cls(codes=codes, words=tuple(encoded.dictionary.to_pylist()))
+
+    @classmethod
+    def joined(cls, texts: Sequence[Text]) -> Text:
+        """One column from several, one after the other."""
+        number: dict[str, int] = {}
+        codes = []
+        for text in texts:
+            own = np.array([*(number.setdefault(word, len(number)) for word in text.words), -1], dtype=np.int64)
+            codes.append(own[text.codes])
+        return cls(codes=np.concatenate(codes), words=tuple(number))
+
+    def at(self, rows: NDArray[Any]) -> Text:
+        """The cells at ``rows``."""
+        return Text(codes=self.codes[rows], words=self.words)
+
+    def cells(self) -> NDArray[Any]:
+        """(n,) object array of str or None."""
+        return np.array([*self.words, None], dtype=object)[self.codes]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """n rows of one source, in the order in which they stand there.
+
+    Attributes
+    ----------
+    path : the file, for messages.
+    name : what its run is called if no column says otherwise.
+    numbers : name to (n,) float64; blank cells are NaN.
+    present : name to (n,) bool; only for columns of ``numbers`` that have blank cells.
+    texts : name to `Text`.
+    attributes : what holds for every row (hive partition, ``_meta`` line).
+    """
+
+    path: Path
+    name: str
+    n: int
+    numbers: dict[str, NDArray[np.float64]]
+    present: dict[str, NDArray[np.bool_]]
+    texts: dict[str, Text]
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All names, numbers first."""
+        return (*self.numbers, *self.texts, *(name for name in self.attributes if name not in self.texts))
+
+    def renamed(self, names: dict[str, str]) -> Table:
+        """The same table with columns renamed; names that do not occur are ignored."""
+        return replace(
+            self,
+            numbers={names.get(key, key): value for key, value in self.numbers.items()},
+            present={names.get(key, key): value for key, value in self.present.items()},
+            texts={names.get(key, key): value for key, value in self.texts.items()},
+            attributes={names.get(key, key): value for key, value in self.attributes.items()},
+        )
+
+
+def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
+    """Take the numeric, boolean and text columns of an Arrow table; the rest is left out with a note."""
+    numbers: dict[str, NDArray[np.float64]] = {}
+    present: dict[str, NDArray[np.bool_]] = {}
+    texts: dict[str, Text] = {}
+    left_out = []
+    for column_name, column in zip(arrow.column_names, arrow.columns, strict=True):
+        kind = column.type
+        if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
+            column = column.cast(kind.value_type)
+            kind = column.type
+        if column_name in _INDEX_NAMES:
+            left_out.append(f"{column_name or 'column without a name'} (an index)")
+        elif pa.types.is_null(kind):
+            numbers[column_name] = np.full(arrow.num_rows, np.nan)
+            present[column_name] = np.zeros(arrow.num_rows, dtype=bool)
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or _castable(kind):
+            if column.null_count:
+                present[column_name] = column.is_valid().to_numpy()
+            numbers[column_name] = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+        elif _is_text(kind) or pa.types.is_dictionary(kind):
+            texts[column_name] = Text.from_arrow(column)
+        else:
+            left_out.append(f"{column_name} ({kind})")
+    notes = ()
+    if left_out:
+        notes = (Note(kind="left-out", text=f"{path}: neither numbers nor text, left out: {', '.join(left_out)}"),)
+    return Table(path=path, name=name, n=arrow.num_rows, numbers=numbers, present=present, texts=texts, notes=notes)
+
+
+def table_from_cells(
+    columns: dict[str, Sequence[object]], *, n: int, path: Path, name: str, attributes: dict[str, Attribute]
+) -> Table:
+    """Build a table from Python cells: numbers, booleans, texts and None for a blank.
+
+    A column is numeric if every cell is a number or spells a non-finite one (``"NaN"``, ``"Infinity"``).
+    """
+    numbers: dict[str, NDArray[np.float64]] = {}
+    present: dict[str, NDArray[np.bool_]] = {}
+    texts: dict[str, Text] = {}
+    left_out = []
+    for column_name, cells in columns.items():
+        if all(cell is None or isinstance(cell, (int, float)) or _is_spelled_number(cell) for cell in cells):
+            valid = np.fromiter((cell is not None for cell in cells), dtype=bool, count=n)
+            numbers[column_name] = np.array([np.nan if cell is None else float(cell) for cell in cells])  # type: ignore[arg-type]
+            if not valid.all():
+                present[column_name] = valid
+        elif all(cell is None or isinstance(cell, (str, int, float)) for cell in cells):
+            texts[column_name] = Text.of([None if cell is None else str(cell) for cell in cells])
+        else:
+            left_out.append(column_name)
+    notes = ()
+    if left_out:
+        notes = (Note(kind="left-out", text=f"{path}: neither numbers nor text, left out: {', '.join(left_out)}"),)
+    return Table(
+        path=path, name=name, n=n, numbers=numbers, present=present, texts=texts, attributes=attributes, notes=notes
+    )
+
+
+_SPELLED = {"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"}
+
+
+def _is_spelled_number(cell: object) -> bool:
+    return isinstance(cell, str) and cell.strip().lower() in _SPELLED
+
+
+_INDEX_NAMES = {"", "Unnamed: 0", "__index_level_0__"}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _castable(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
+
+
+def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
+    """A sort key under which ``seed 2`` comes before ``seed 10``."""
+    import re
+
+    parts: Iterable[str] = re.split(r"(\d+)", text)
+    return tuple((0, float(part), part) if part.isdigit() else (1, 0.0, part) for part in parts if part)
