@@ -1,0 +1,38 @@
+"""Which metrics speak for a state: the gradient of its filtered log-probability."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.hmm import Parameters
+
+
+def state_gradient(
+    values: NDArray[np.float64],
+    filtered: NDArray[np.float64],
+    states: NDArray[np.int64],
+    parameters: Parameters,
+) -> NDArray[np.float64]:
+    """Gradient of log p(s_t = k | z_1…t) with respect to z_t (Hu et al. 2023, section 3.2).
+
+    It is Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ_t the filtered probabilities.
+
+    Parameters
+    ----------
+    values : (N, D) rows z_t.
+    filtered : (N, K) probabilities γ_t.
+    states : (N,) the state k asked about at each row.
+    parameters : of the model.
+
+    Returns
+    -------
+    (N, D), in nats per unit of the scaled metric.
+    """
+    precisions = parameters.precisions()
+    pulls = np.stack(
+        [(mean - values) @ precision for mean, precision in zip(parameters.means, precisions, strict=True)], axis=1
+    )
+    towards = pulls[np.arange(len(values)), states]
+    gradient: NDArray[np.float64] = towards - np.einsum("nk,nkd->nd", filtered, pulls)
+    return gradient

@@ -1,0 +1,124 @@
+"""Convergence time on the bag of states, with the evidence that a regression on shares needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from trajhmm.dynamics.convergence import Convergence
+
+PERMUTATIONS = 9999
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PaperRegression:
+    """The regression as published: runs that never converged count as converging at their last step."""
+
+    r2: float | None
+    f_p_value: float | None
+    n_runs: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Regression:
+    """Ordinary least squares of convergence step on the shares of rows in each state, without an intercept.
+
+    The shares add up to 1, so an intercept is implied. Only runs that converged take part.
+
+    Attributes
+    ----------
+    r2 : share of the variance about the mean that is explained, in sample; None with too few runs.
+    f_p_value : of the overall F test.
+    loro_r2 : leave-one-run-out: 1 − Σ(errors of the run left out)² / Σ(deviation from the mean of the others)².
+    permutation_p : share of permutations of the convergence steps over runs whose R² is as large.
+    coefficients : (K,) steps: the fitted convergence step of a run that is all in that state; NaN if none visits it.
+    n_runs : that converged.
+    paper : with all runs, coded as in Hu et al. (2023).
+    """
+
+    r2: float | None
+    f_p_value: float | None
+    loro_r2: float | None
+    permutation_p: float | None
+    coefficients: NDArray[np.float64]
+    n_runs: int
+    paper: PaperRegression
+
+
+def bag_of_states(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.float64]:
+    """(R, K) share of each run's rows in each state."""
+    counts = np.zeros((len(lengths), n_states))
+    np.add.at(counts, (np.repeat(np.arange(len(lengths)), lengths), path), 1.0)
+    return counts / lengths[:, np.newaxis]
+
+
+def regress(bags: NDArray[np.float64], convergence: Convergence, *, seed: int = 0) -> Regression:
+    """Regress convergence steps on (R, K) bags of states.
+
+    Parameters
+    ----------
+    bags : shares of rows, rows add up to 1.
+    convergence : of the same R runs.
+    seed : of the permutations.
+    """
+    kept = convergence.converged
+    x, y = bags[kept], convergence.steps[kept].astype(np.float64)
+    r2, f_p_value = r_squared(x, y)
+    coefficients = np.full(bags.shape[1], np.nan)
+    visited = x.any(axis=0)
+    if len(y):
+        coefficients[visited] = np.linalg.lstsq(x[:, visited], y, rcond=None)[0]
+    all_r2, all_p = r_squared(bags, convergence.steps.astype(np.float64))
+    return Regression(
+        r2=r2,
+        f_p_value=f_p_value,
+        loro_r2=_loro_r2(x, y) if r2 is not None else None,
+        permutation_p=_permutation_p(x, y, r2, np.random.default_rng(seed)) if r2 is not None else None,
+        coefficients=coefficients,
+        n_runs=int(kept.sum()),
+        paper=PaperRegression(r2=all_r2, f_p_value=all_p, n_runs=len(kept)),
+    )
+
+
+def r_squared(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """R² about the mean and p of the overall F test; None where runs are too few or all converge at once."""
+    if not len(y) or np.ptp(y) == 0:
+        return None, None
+    rank = int(np.linalg.matrix_rank(x))
+    if len(y) <= rank:
+        return None, None
+    total = ((y - y.mean()) ** 2).sum()
+    residual = ((y - _hat(x) @ y) ** 2).sum()
+    r2 = float(1 - residual / total)
+    if rank < 2:
+        return r2, None
+    f = ((total - residual) / (rank - 1)) / max(residual / (len(y) - rank), np.finfo(float).tiny)
+    return r2, float(stats.f.sf(f, rank - 1, len(y) - rank))
+
+
+def _hat(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    hat: NDArray[np.float64] = x @ np.linalg.pinv(x)
+    return hat
+
+
+def _loro_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    errors, spread = 0.0, 0.0
+    for left_out in range(len(y)):
+        others = np.arange(len(y)) != left_out
+        fitted = np.linalg.lstsq(x[others], y[others], rcond=None)[0]
+        errors += float((y[left_out] - x[left_out] @ fitted) ** 2)
+        spread += float((y[left_out] - y[others].mean()) ** 2)
+    return 1 - errors / spread
+
+
+def _permutation_p(
+    x: NDArray[np.float64], y: NDArray[np.float64], r2: float, rng: np.random.Generator
+) -> float:
+    shuffled = rng.permuted(np.tile(y, (PERMUTATIONS, 1)), axis=1)
+    residual = shuffled - shuffled @ _hat(x).T
+    total = ((y - y.mean()) ** 2).sum()
+    permuted = 1 - (residual**2).sum(axis=1) / total
+    return float((1 + (permuted >= r2 - 1e-12).sum()) / (1 + PERMUTATIONS))

@@ -1,0 +1,178 @@
+"""The training map: states, and the transitions that runs take between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.dynamics.attribution import state_gradient
+from trajhmm.features import Sequences
+from trajhmm.hmm import Filtered, Model, Smoothed
+
+TOP_METRICS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricImportance:
+    """How much a metric speaks for a state or a transition.
+
+    Attributes
+    ----------
+    metric : name.
+    importance : mean absolute gradient of the state's filtered log-probability, in nats per unit of the scaled metric.
+    movement : change of the state's mean along the transition, in units of the scaled metric; for a state, its mean.
+    """
+
+    metric: str
+    importance: float
+    movement: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MapState:
+    """One state of the map.
+
+    Attributes
+    ----------
+    state : number, 0 to K − 1.
+    means, deviations : (D,) of the scaled metrics.
+    runs : number of runs that visit it.
+    rows : number of rows spent in it.
+    entry_step : mean step of first entry over the runs that visit it; None if none does.
+    top_metrics : the largest importances.
+    """
+
+    state: int
+    means: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+    runs: int
+    rows: int
+    entry_step: float | None
+    top_metrics: tuple[MetricImportance, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MapEdge:
+    """One transition that some decoded run takes.
+
+    Attributes
+    ----------
+    source, target : states.
+    probability : of the fitted transition matrix.
+    runs : number of runs that take it.
+    times : how often it is taken, all runs together.
+    top_metrics : the largest importances for entering ``target``, with the movement along the edge.
+    """
+
+    source: int
+    target: int
+    probability: float
+    runs: int
+    times: int
+    top_metrics: tuple[MetricImportance, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingMap:
+    """States and the edges that decoded runs take, of R runs under one model.
+
+    Attributes
+    ----------
+    metrics : D names.
+    states : K states, in canonical order.
+    edges : between different states, by source and target.
+    runs : R names.
+    lengths, steps, path : (R,), (N,), (N,): the decoded rows.
+    detours : states marked as detours; filled by `trajhmm.analyze`.
+    """
+
+    metrics: tuple[str, ...]
+    states: tuple[MapState, ...]
+    edges: tuple[MapEdge, ...]
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    path: NDArray[np.int64]
+    detours: tuple[int, ...] = ()
+
+    @property
+    def n_states(self) -> int:
+        """Number of states, K."""
+        return len(self.states)
+
+
+def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: Smoothed) -> TrainingMap:
+    """Build the training map of decoded runs.
+
+    Parameters
+    ----------
+    model : fitted.
+    sequences : the runs as the model sees them.
+    filtered, smoothed : of the same runs under the same model.
+    """
+    parameters = model.hmm.parameters
+    gradient = np.abs(state_gradient(sequences.values, filtered.probs, smoothed.path, parameters))
+    path, offsets = smoothed.path, sequences.offsets
+    owner = np.repeat(np.arange(sequences.n_runs), sequences.lengths)
+    entered = np.ones(len(path), dtype=bool)
+    entered[1:] = path[1:] != path[:-1]
+    entered[offsets[:-1]] = True
+    edges = []
+    moves = np.flatnonzero(entered & ~np.isin(np.arange(len(path)), offsets[:-1]))
+    for source, target in sorted({(int(path[t - 1]), int(path[t])) for t in moves}):
+        rows = moves[(path[moves - 1] == source) & (path[moves] == target)]
+        edges.append(
+            MapEdge(
+                source=source,
+                target=target,
+                probability=float(parameters.transmat[source, target]),
+                runs=len(np.unique(owner[rows])),
+                times=len(rows),
+                top_metrics=_top(
+                    model.metrics, gradient[rows].mean(axis=0), parameters.means[target] - parameters.means[source]
+                ),
+            )
+        )
+    return TrainingMap(
+        metrics=model.metrics,
+        states=tuple(_state(k, model, sequences, gradient, path, owner) for k in range(model.n_states)),
+        edges=tuple(edges),
+        runs=sequences.runs,
+        lengths=sequences.lengths,
+        steps=sequences.steps,
+        path=path,
+    )
+
+
+def _state(
+    k: int,
+    model: Model,
+    sequences: Sequences,
+    gradient: NDArray[np.float64],
+    path: NDArray[np.int64],
+    owner: NDArray[np.int64],
+) -> MapState:
+    parameters = model.hmm.parameters
+    rows = np.flatnonzero(path == k)
+    visiting, first = np.unique(owner[rows], return_index=True)
+    variances = parameters.covars[k] if parameters.covariance_type == "diag" else np.diagonal(parameters.covars[k])
+    return MapState(
+        state=k,
+        means=parameters.means[k],
+        deviations=np.sqrt(variances),
+        runs=len(visiting),
+        rows=len(rows),
+        entry_step=float(sequences.steps[rows[first]].mean()) if len(rows) else None,
+        top_metrics=_top(model.metrics, gradient[rows].mean(axis=0), parameters.means[k]) if len(rows) else (),
+    )
+
+
+def _top(
+    metrics: tuple[str, ...], importance: NDArray[np.float64], movement: NDArray[np.float64]
+) -> tuple[MetricImportance, ...]:
+    order = np.argsort(-importance, kind="stable")[:TOP_METRICS]
+    return tuple(
+        MetricImportance(metric=metrics[d], importance=float(importance[d]), movement=float(movement[d])) for d in order
+    )
