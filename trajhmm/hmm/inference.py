@@ -16,6 +16,10 @@ from trajhmm.hmm import kernels
 from trajhmm.hmm.parameters import Parameters
 
 
+# Rows taken at a time where a temporary is needed, so that it stays in cache.
+BLOCK = 2048
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Filtered:
     """What is known at each row from the rows up to it.
@@ -63,11 +67,14 @@ def log_density(values: NDArray[np.float64], parameters: Parameters) -> NDArray[
     if parameters.covariance_type == "diag":
         kernels.diagonal_log_density(values, parameters.means, parameters.covars, result)
         return result
-    for k in range(parameters.n_states):
-        root = np.linalg.cholesky(parameters.covars[k])
-        white = solve_triangular(root, (values - parameters.means[k]).T, lower=True, check_finite=False)
-        constant = parameters.n_metrics * np.log(2 * np.pi) + 2 * np.log(np.diagonal(root)).sum()
-        result[:, k] = -0.5 * (constant + np.einsum("dn,dn->n", white, white))
+    roots = np.linalg.cholesky(parameters.covars)
+    whitening = np.stack([solve_triangular(root, np.eye(len(root)), lower=True) for root in roots])
+    constants = parameters.n_metrics * np.log(2 * np.pi) + 2 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+    for start in range(0, len(values), BLOCK):
+        rows = slice(start, start + BLOCK)
+        for k in range(parameters.n_states):
+            white = (values[rows] - parameters.means[k]) @ whitening[k].T
+            result[rows, k] = -0.5 * (constants[k] + np.einsum("nd,nd->n", white, white))
     return result
 
 

@@ -13,8 +13,9 @@ from trajhmm.errors import FitError, ModelFileError
 from trajhmm.features import Scaler, Sequences, map_sequences
 from trajhmm.hmm.estimator import EngineName, FitStatus, GaussianHMM
 from trajhmm.hmm.inference import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
+from trajhmm.hmm.parallel import Progress
 from trajhmm.hmm.parameters import CovarianceType
-from trajhmm.hmm.selection import CRITERIA, Criterion, Progress, SelectionPoint, select_states
+from trajhmm.hmm.selection import CRITERIA, Criterion, SelectionPoint, select_states
 from trajhmm.logs import RunSet
 
 DEFAULT_STATES = range(1, 9)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,11 @@ from sklearn.base import clone
 from trajhmm.errors import FitError
 from trajhmm.hmm.em import Outcome, Restart
 from trajhmm.hmm.estimator import GaussianHMM
+from trajhmm.hmm.parallel import Progress, in_threads
 from trajhmm.logs.runset import offsets_of
 
 Criterion = Literal["bic", "aic", "heldout"]
 CRITERIA: tuple[Criterion, ...] = ("bic", "aic", "heldout")
-Progress = Callable[[int, int], None]
 
 _FOLDS = 5
 
@@ -88,7 +88,7 @@ def select_states(
         rows, sizes = _rows_of(np.flatnonzero(folds[fold] == 0), offsets)
         return model.run_restart(values[rows], offsets_of(sizes), restart)
 
-    done = dict(zip(tasks, _in_threads(run, tasks, n_jobs, progress), strict=True))
+    done = dict(zip(tasks, in_threads(run, tasks, n_jobs=n_jobs, progress=progress), strict=True))
     models: dict[int, GaussianHMM] = {}
     points = []
     for k in states:
@@ -188,19 +188,3 @@ def _rows_of(runs: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[NDArr
     rows = np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in runs])
     return rows, np.diff(offsets)[runs]
 
-
-def _in_threads(
-    run: Callable[[Any], Restart], tasks: Sequence[Any], n_jobs: int, progress: Progress | None
-) -> list[Restart]:
-    """Run tasks in threads, one BLAS thread each; the kernels release the interpreter's lock."""
-    from joblib import Parallel, delayed
-    from threadpoolctl import threadpool_limits
-
-    results: list[Restart] = []
-    with threadpool_limits(1):
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        for result in parallel(delayed(run)(task) for task in tasks):
-            results.append(result)
-            if progress is not None:
-                progress(len(results), len(tasks))
-    return results

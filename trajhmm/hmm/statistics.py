@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.hmm import kernels
-from trajhmm.hmm.inference import log_density
+from trajhmm.hmm.inference import BLOCK, log_density
 from trajhmm.hmm.parameters import Parameters
 
 
@@ -71,11 +71,13 @@ def estep(values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: P
     if parameters.covariance_type == "diag":
         kernels.diagonal_moments(values, smoothed, parameters.means, first, second)
     else:
-        for state in range(k):
-            away = values - parameters.means[state]
-            weighted = smoothed[:, state, np.newaxis] * away
-            first[state] = weighted.sum(axis=0)
-            second[state] = weighted.T @ away
+        for begin in range(0, len(values), BLOCK):
+            rows = slice(begin, begin + BLOCK)
+            for state in range(k):
+                away = values[rows] - parameters.means[state]
+                weighted = smoothed[rows, state, np.newaxis] * away
+                first[state] += weighted.sum(axis=0)
+                second[state] += weighted.T @ away
     return Statistics(
         start=start,
         transitions=transitions,

@@ -1,0 +1,164 @@
+"""`analyze`: everything that one set of runs says under one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trajhmm.dynamics.convergence import Convergence, convergence_of
+from trajhmm.dynamics.detours import RULES, Rule, StateEvidence, detour_table, evidence_table, find_detours
+from trajhmm.dynamics.dissimilarity import Dissimilarity, dissimilarity_of
+from trajhmm.dynamics.prefix import PrefixPoint, RawRows, loss_name, prefix_curve
+from trajhmm.dynamics.refits import refit_detours
+from trajhmm.dynamics.regression import Regression, bag_of_states, regress
+from trajhmm.dynamics.training_map import TrainingMap, build_map
+from trajhmm.dynamics.trajectories import Trajectories
+from trajhmm.errors import AnalysisError
+from trajhmm.features import Sequences, carried_forward
+from trajhmm.hmm import Model, Smoothed
+from trajhmm.logs import Note, RunSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_REFITS = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Analysis:
+    """What runs do under a model: a table each.
+
+    Attributes
+    ----------
+    map : the training map, detours marked.
+    smoothed : decoded states.
+    trajectories : metrics as logged, beside the states.
+    bags : (R, K) share of each run's rows in each state.
+    convergence_times : when each run converged.
+    regression : of convergence on the bag of states.
+    evidence_by_state : what speaks for each state being a detour.
+    prefix : what the first rows say of the time still needed; empty if too few runs converge.
+    dissimilarity : of the runs' bags of states.
+    rule : by which ``is_detour`` was decided.
+    notes : rows cut, runs left out.
+    """
+
+    map: TrainingMap
+    smoothed: Smoothed
+    trajectories: Trajectories
+    bags: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    convergence_times: Convergence
+    regression: Regression
+    evidence_by_state: tuple[StateEvidence, ...]
+    prefix: tuple[PrefixPoint, ...]
+    dissimilarity: Dissimilarity
+    rule: Rule
+    notes: tuple[Note, ...]
+
+    @property
+    def detours(self) -> pd.DataFrame:
+        """One row a state, as in ``detours.csv``; effects in steps."""
+        return detour_table(self.evidence_by_state, self.rule)
+
+    @property
+    def evidence(self) -> pd.DataFrame:
+        """One row a state, as in ``evidence.csv``: what else is known of it."""
+        return evidence_table(self.evidence_by_state)
+
+    @property
+    def convergence(self) -> pd.DataFrame:
+        """One row a run, as in ``convergence.csv``: step of convergence, or last step where it was censored."""
+        import pandas as pd
+
+        times = self.convergence_times
+        return pd.DataFrame({"run": list(times.runs), "step": times.steps, "converged": times.converged})
+
+
+def analyze(
+    runs: RunSet,
+    model: Model,
+    *,
+    converged: str,
+    rule: Rule = "strict",
+    refits: int = DEFAULT_REFITS,
+    seed: int = 0,
+    jobs: int = 1,
+) -> Analysis:
+    """Decode runs and ask which states delay convergence.
+
+    Parameters
+    ----------
+    runs : the logs.
+    model : fitted on the same metrics.
+    converged : condition on any column, such as ``eval_accuracy > 0.9``.
+    rule : ``strict``, or ``paper`` for the rule of Hu et al. (2023); see `trajhmm.dynamics.detours.find_detours`.
+    refits : on resampled runs, to see how often a detour is found again; 0 for none.
+    seed : of permutations, bootstraps and refits.
+    jobs : threads; the result does not depend on it.
+
+    Raises
+    ------
+    ModelFileError
+        The logs lack a metric of the model.
+    AnalysisError
+        The condition names an unknown column, or the rule is unknown.
+    ConditionError
+        The condition does not parse.
+    """
+    if rule not in RULES:
+        raise AnalysisError(f"rule {rule!r}: expected one of {', '.join(RULES)}")
+    convergence_of(runs, converged, only=())  # a mistyped condition is told before the work begins
+    sequences = model.sequences(runs)
+    filtered, smoothed = model.filter(sequences), model.decode(sequences)
+    training_map = build_map(model, sequences, filtered, smoothed)
+    convergence = convergence_of(runs, converged, only=sequences.runs)
+    bags = bag_of_states(smoothed.path, smoothed.lengths, model.n_states)
+    regression = regress(bags, convergence, seed=seed)
+    evidence = find_detours(training_map, convergence, regression, seed=seed)
+    evidence = refit_detours(
+        evidence, model, sequences, training_map, convergence, regression, refits=refits, seed=seed, jobs=jobs
+    )
+    detours = tuple(e.state for e in evidence if (e.is_strict if rule == "strict" else e.is_paper))
+    trajectories, loss = _trajectories(runs, sequences, smoothed)
+    raw = trajectories.values[:, [trajectories.metrics.index(metric) for metric in model.metrics]]
+    return Analysis(
+        map=replace(training_map, detours=detours),
+        smoothed=smoothed,
+        trajectories=trajectories,
+        bags=bags,
+        convergence_times=convergence,
+        regression=regression,
+        evidence_by_state=evidence,
+        prefix=prefix_curve(model, sequences, RawRows(values=raw, loss=loss), convergence, seed=seed, jobs=jobs),
+        dissimilarity=dissimilarity_of(bags, model.hmm.means_, seed=seed),
+        rule=rule,
+        notes=(*runs.notes, *sequences.notes),
+    )
+
+
+def _trajectories(
+    runs: RunSet, sequences: Sequences, smoothed: Smoothed
+) -> tuple[Trajectories, np.ndarray[tuple[int], np.dtype[np.float64]] | None]:
+    """Metrics at the rows that were decoded, the last value carried forward, and the loss among them."""
+    missing = [metric for metric in sequences.metrics if metric not in runs.metrics]
+    carried = np.empty_like(runs.values)
+    for _, rows in runs.slices():
+        carried[rows] = carried_forward(runs.values[rows], runs.logged[rows])
+    values = carried[sequences.rows]
+    if missing:
+        kept = runs.attributes.loc[list(sequences.runs)]
+        constants = [np.repeat(kept[name].to_numpy(dtype=np.float64), sequences.lengths) for name in missing]
+        values = np.column_stack([values, *constants])
+    metrics = (*runs.metrics, *missing)
+    loss = loss_name(metrics)
+    trajectories = Trajectories(
+        runs=sequences.runs,
+        lengths=sequences.lengths,
+        steps=sequences.steps,
+        metrics=metrics,
+        values=values,
+        path=smoothed.path,
+    )
+    return trajectories, None if loss is None else values[:, metrics.index(loss)]

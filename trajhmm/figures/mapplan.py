@@ -1,0 +1,196 @@
+"""Everything of a training map in its place, in points: states, edges, labels, and a key where labels do not fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trajhmm.figures.maplabels import (
+    PlacedLabel,
+    Wording,
+    boxes_of,
+    counted,
+    edge_candidates,
+    metric_text,
+    settle,
+    state_candidates,
+    text_size,
+)
+from trajhmm.figures.maplayout import PlacedEdge, PlacedState, column_gap, place_states, route_edges
+
+if TYPE_CHECKING:
+    from trajhmm.dynamics.training_map import TrainingMap
+
+MARGIN = 3.0
+"""Around the drawing, in points."""
+KEY_SPACING = 7.6
+"""From line to line of the key, in points."""
+KEY_HEADER = "State: runs that visit it. Arrow: runs that take it; top metric:"
+_KEY_GAP = 6.0
+_TALLEST = 10_000.0
+_LANE_GAPS = (44.0, 56.0, 68.0, 84.0)
+_TIGHT_LANE_GAPS = (*_LANE_GAPS, 34.0, 26.0)
+_ACCEPTED = 40.0
+"""A label that costs more than this stands where it is hard to read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyLine:
+    """One line of the key or of its header, by its left edge and the middle of its height, in points."""
+
+    text: str
+    x: float
+    y: float
+    header: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A training map laid out, in points; ``bottom`` and ``top`` are what it takes up.
+
+    Attributes
+    ----------
+    nodes, edges : states and transitions.
+    detours, captions, labels : the marks of detours, texts of the states and texts of the edges, each in their order.
+    key : its lines, if any.
+    bottom, top : of everything.
+    worst : cost of the worst placed label.
+    wording : what stands on the edges.
+    """
+
+    nodes: tuple[PlacedState, ...]
+    edges: tuple[PlacedEdge, ...]
+    detours: tuple[PlacedLabel, ...]
+    captions: tuple[PlacedLabel, ...]
+    labels: tuple[PlacedLabel, ...]
+    key: tuple[KeyLine, ...]
+    bottom: float
+    top: float
+    worst: float
+    wording: Wording
+
+
+def plan_map(training_map: TrainingMap, width: float, height: float | None, *, show_metrics: bool) -> Plan:
+    """Lay out a training map.
+
+    Metrics are written on the edges if all of them can be read there; otherwise the edges carry numbers alone and the
+    metrics go into a key below, one line an edge, unless ``height`` has no room for it.
+
+    Parameters
+    ----------
+    training_map : what to draw.
+    width : of the drawing, in points.
+    height : of the drawing, in points; None for as much as it takes.
+    show_metrics : whether to name the most important metric of each edge.
+    """
+    room = _TALLEST if height is None else height - 2 * MARGIN
+    ways: tuple[tuple[Wording, bool], ...] = (("runs", False), ("numbers", False))
+    if show_metrics:
+        ways = (("metrics", False), ("numbers", True), ("numbers", False))
+    plans = []
+    for wording, keyed in ways if height is not None or not show_metrics else ways[:2]:
+        for lane_gap in _LANE_GAPS if height is None else _TIGHT_LANE_GAPS:
+            plan = _plan(training_map, width, lane_gap, wording, keyed=keyed)
+            if plan is None:
+                continue
+            given_up = show_metrics and wording == "numbers" and not keyed
+            if plan.worst <= _ACCEPTED and plan.top - plan.bottom <= room and not given_up:
+                return plan
+            if wording == "numbers":
+                plans.append(plan)
+    return min(plans, key=lambda plan: (max(plan.top - plan.bottom - room, 0.0), not plan.key, plan.worst))
+
+
+def _plan(
+    training_map: TrainingMap, width: float, lane_gap: float, wording: Wording, *, keyed: bool = False
+) -> Plan | None:
+    """One try; None as soon as metrics turn out not to fit."""
+    nodes = place_states(training_map, width, lane_gap)
+    limits = np.array([[MARGIN, -_TALLEST], [width - MARGIN, _TALLEST]])
+    direct = route_edges(training_map, nodes, direct=True)
+    marks = [state_candidates(node, "detour", weight="bold", up=True) for node in nodes if node.detour]
+    texts = _captions(nodes, len(training_map.runs))
+    captions = [state_candidates(node, text, up=node.lane > 0) for node, text in zip(nodes, texts, strict=True)]
+    # Labels of straight edges are placed first, for the curves to go around; then all once more, as both may have moved.
+    straight = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(direct)]
+    first = settle([*marks, *captions, *straight], nodes=nodes, edges=direct, limits=limits)
+    if wording == "metrics" and _worst(first) > _ACCEPTED:
+        return None
+    edges = (*direct, *route_edges(training_map, nodes, direct=False, laid=direct, boxes=boxes_of(first)))
+    labels = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(edges)]
+    placed = settle([*marks, *captions, *labels], nodes=nodes, edges=edges, limits=limits)
+    bottom, top = _extents(nodes, edges, placed)
+    left = min((node.x - node.reach for node in nodes), default=MARGIN)
+    key = _key(edges, left, width - MARGIN, bottom - _KEY_GAP) if keyed else ()
+    return Plan(
+        nodes=nodes,
+        edges=edges,
+        detours=placed[: len(marks)],
+        captions=placed[len(marks) : len(marks) + len(captions)],
+        labels=placed[len(marks) + len(captions) :],
+        key=key,
+        bottom=min([bottom, *(line.y - KEY_SPACING / 2 for line in key)]),
+        top=top,
+        worst=_worst(placed),
+        wording=wording,
+    )
+
+
+def _worst(labels: tuple[PlacedLabel, ...]) -> float:
+    return max((label.cost for label in labels), default=0.0)
+
+
+def _captions(nodes: tuple[PlacedState, ...], runs: int) -> list[str]:
+    """How many runs visit each state, in the longest words for which there is room throughout."""
+    long = [f"{node.state.runs} of {counted(runs)}" for node in nodes]
+    medium = [f"{node.state.runs} of\n{counted(runs)}" for node in nodes]
+    short = [f"{node.state.runs}/{runs}" for node in nodes]
+    for texts in (long, medium):
+        if max((text_size(text)[0] for text in texts), default=0.0) < column_gap(nodes) - 4.0:
+            return texts
+    return short
+
+
+def _key(edges: tuple[PlacedEdge, ...], left: float, right: float, top: float) -> tuple[KeyLine, ...]:
+    """The metrics of the edges by source and target, in columns read downwards."""
+    ordered = sorted((placed.edge for placed in edges if placed.edge.top_metrics), key=lambda e: (e.source, e.target))
+    texts = [f"{edge.source}→{edge.target}  {metric_text(edge)}" for edge in ordered]
+    if not texts:
+        return ()
+    across = max(text_size(text)[0] for text in texts) + 10.0
+    columns = max(1, min(len(texts), int((right - left + 10.0) / across)))
+    rows = -(-len(texts) // columns)
+    header = _broken(KEY_HEADER, right - left)
+    first = top - KEY_SPACING / 2
+    lines = [KeyLine(text=text, x=left, y=first - KEY_SPACING * row, header=True) for row, text in enumerate(header)]
+    first -= KEY_SPACING * len(header) + 1.0
+    return (
+        *lines,
+        *(
+            KeyLine(text=text, x=left + place // rows * across, y=first - KEY_SPACING * (place % rows), header=False)
+            for place, text in enumerate(texts)
+        ),
+    )
+
+
+def _broken(text: str, width: float) -> list[str]:
+    """Words in lines of at most ``width`` points."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_size(f"{lines[-1]} {word}")[0] <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _extents(
+    nodes: tuple[PlacedState, ...], edges: tuple[PlacedEdge, ...], labels: tuple[PlacedLabel, ...]
+) -> tuple[float, float]:
+    low = [node.y - node.reach for node in nodes] + [float(edge.samples[:, 1].min()) - edge.half for edge in edges]
+    high = [node.y + node.reach for node in nodes] + [float(edge.samples[:, 1].max()) + edge.half for edge in edges]
+    low += [label.center[1] - label.size[1] / 2 for label in labels]
+    high += [label.center[1] + label.size[1] / 2 for label in labels]
+    return min(low, default=0.0), max(high, default=0.0)

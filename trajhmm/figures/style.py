@@ -1,0 +1,161 @@
+"""The look of printed figures: sizes, fonts, state colours, and files that come out the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.colors import to_rgb
+
+from trajhmm.errors import TrajHMMError
+from trajhmm.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN_WIDTH = 3.25
+"""Width of one column of a two-column page, in inches."""
+FULL_WIDTH = 6.75
+"""Width of the text of a page, in inches."""
+POINTS = 72.0
+"""Points in an inch."""
+FONT = "DejaVu Sans"
+"""Ships with matplotlib, so that a figure looks the same on every machine."""
+BASE_SIZE, SMALL_SIZE = 7.0, 6.0
+"""Font sizes, in points; nothing is set smaller than the second."""
+INK, FAINT_INK, DETOUR_INK = "#1a1a1a", "#595959", "#D55E00"
+"""Text and outlines; text that comes second; detours (vermillion)."""
+
+_OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#D55E00", "#56B4E9", "#000000", "#CC79A7")
+_HATCHES = ("", "/////", "xxxxx", ".....", "|||||", "-----", "ooo")
+_METADATA: dict[str, dict[str, None]] = {
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+PRINT_STYLE: Any = {
+    # Type 42 fonts and outlined SVG text: what conferences ask for, and the same look everywhere.
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "trajhmm",
+    "pdf.compression": 6,
+    "savefig.dpi": 300,
+    "savefig.bbox": None,
+    "savefig.facecolor": "white",
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "font.family": "sans-serif",
+    "font.sans-serif": [FONT],
+    "mathtext.fontset": "dejavusans",
+    "text.usetex": False,
+    "font.size": BASE_SIZE,
+    "axes.titlesize": BASE_SIZE,
+    "axes.labelsize": BASE_SIZE,
+    "xtick.labelsize": SMALL_SIZE,
+    "ytick.labelsize": SMALL_SIZE,
+    "legend.fontsize": SMALL_SIZE,
+    "legend.title_fontsize": SMALL_SIZE,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.labelpad": 2.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.minor.width": 0.35,
+    "ytick.minor.width": 0.35,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "hatch.linewidth": 0.5,
+    "figure.constrained_layout.h_pad": 0.02,
+    "figure.constrained_layout.w_pad": 0.02,
+}
+"""matplotlib settings of `print_style`."""
+
+
+@contextmanager
+def print_style() -> Iterator[None]:
+    """Set matplotlib up for print inside the block, and put back what was set before.
+
+    Figures made by this package are drawn under it already; use it around axes of your own.
+    """
+    with mpl.rc_context(PRINT_STYLE):
+        yield
+
+
+def state_colors(k: int) -> tuple[str, ...]:
+    """Colours of the states 0 to k − 1, as ``#rrggbb``.
+
+    The eight colours of Okabe and Ito (2008), which people with any of the common colour deficiencies tell apart, in an
+    order in which light and dark alternate, so that states that follow each other differ in a grey print too: at least
+    12 units of CIE L* apart. From the ninth state on they repeat; `state_hatches` tells those apart.
+
+    Parameters
+    ----------
+    k : number of states.
+    """
+    return tuple(_OKABE_ITO[state % len(_OKABE_ITO)] for state in range(k))
+
+
+def state_hatches(k: int) -> tuple[str, ...]:
+    """Hatches of the states 0 to k − 1, in matplotlib's notation: none for the first eight, then one for each eight.
+
+    Parameters
+    ----------
+    k : number of states.
+    """
+    return tuple(_HATCHES[state // len(_OKABE_ITO) % len(_HATCHES)] for state in range(k))
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of a colour, 0 (black) to 1 (white), as the Web Content Accessibility Guidelines define it."""
+    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+
+
+def ink_on(color: str) -> str:
+    """Black or white, whichever reads better on ``color``."""
+    behind = luminance(color) + 0.05
+    return "#ffffff" if 1.05 / behind > behind / 0.05 else "#000000"
+
+
+def size_of(ax: Axes) -> tuple[float, float]:
+    """Width and height of axes, in points."""
+    dots = ax.figure.dpi / POINTS
+    return float(ax.bbox.width / dots), float(ax.bbox.height / dots)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PDF, SVG or PNG (300 dots an inch), whole or not at all.
+
+    No dates, versions or random identifiers are written: the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : what to write; saved at its own size.
+    path : a name that ends in ``.pdf``, ``.svg`` or ``.png``.
+
+    Raises
+    ------
+    TrajHMMError
+        Another ending, or the file cannot be written.
+    """
+    format = Path(path).suffix.lower().removeprefix(".")
+    if format not in _METADATA:
+        raise TrajHMMError(f"{path}: expected a name that ends in .pdf, .svg or .png, found {Path(path).name!r}")
+    with replacing(path) as temporary, print_style():
+        figure.savefig(temporary, format=format, dpi=300, metadata=_METADATA[format])

@@ -1,0 +1,160 @@
+"""Run logs from a known hidden Markov model, with a known detour that delays convergence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.logs import RunSet
+
+EARLY, PLATEAU, DETOUR, LATE, DONE = range(5)
+METRICS = (
+    "weight_l1",
+    "weight_l2",
+    "weight_l1_over_l2",
+    "trace",
+    "spectral_norm",
+    "trace_over_spectral",
+    "singular_mean",
+    "singular_var",
+    "weight_mean",
+    "weight_median",
+    "weight_var",
+    "bias_mean",
+    "bias_median",
+    "bias_var",
+)
+_N_STATES = 5
+_STAYS = {EARLY: 16.0, PLATEAU: 14.0, LATE: 12.0}
+_STAGES = 4
+_LEVEL = 0.6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planted:
+    """Simulated logs and the truth behind them.
+
+    Attributes
+    ----------
+    logs : the run logs; converged where ``eval_accuracy > 0.9``.
+    states : (N,) true state of each row, numbered as runs enter them: 0 early, 1 plateau, 2 detour (absent if none was
+        planted), then late and done.
+    detour : the detour's state, or None.
+    took_detour : (R,) bool.
+    convergence_steps : (R,) int64, -1 for runs that never converge.
+    effect : expected delay of a run that takes the detour, in steps; 0 without one.
+    means : (K, D) of the states, before each run's own offset and scale; variances are 1.
+    """
+
+    logs: RunSet
+    states: NDArray[np.int64]
+    detour: int | None
+    took_detour: NDArray[np.bool_]
+    convergence_steps: NDArray[np.int64]
+    effect: float
+    means: NDArray[np.float64]
+
+
+def planted(
+    *,
+    n_runs: int = 40,
+    n_rows: int = 120,
+    detour: bool = True,
+    detour_share: float = 0.4,
+    detour_stay: float = 36.0,
+    never: float = 0.05,
+    step: int = 10,
+    seed: int = 0,
+) -> Planted:
+    """Simulate runs that pass through early, plateau and late states until they are done.
+
+    From the plateau a share of the runs takes the detour, and then goes on as the others do. A run may also be slow:
+    with probability ``never`` all its states take so long that the log ends before it is done. Each row's metrics are normal around the means of
+    its state; each run then has an offset and a scale of its own in each metric, as seeds do.
+
+    Every state is a chain of four stages with the same emissions, so that its dwell time is a sum of four geometric
+    ones: a hidden Markov model whose states keep their time better than single ones would.
+
+    Parameters
+    ----------
+    n_runs, n_rows : R runs of equal length.
+    detour : whether there is a detour.
+    detour_share : probability of leaving the plateau for the detour.
+    detour_stay : mean number of rows in the detour; the delay it causes.
+    never : probability that a run never converges.
+    step : training steps from one row to the next.
+    seed : of everything.
+    """
+    rng = np.random.default_rng(seed)
+    means = _means()
+    takes = rng.random(n_runs) < (detour_share if detour else 0.0)
+    slow = rng.random(n_runs) < never
+    stays = {**_STAYS, DETOUR: detour_stay}
+    paths = np.stack([_path(stays, n_rows, takes_detour=takes[r], slow=slow[r], rng=rng) for r in range(n_runs)])
+    values = rng.normal(means[paths], 1.0)
+    offset = rng.normal(0.0, 1.0, size=(n_runs, 1, len(METRICS)))
+    scale = np.exp(rng.normal(0.0, 0.3, size=(n_runs, 1, len(METRICS))))
+    values = offset + scale * values
+    done = paths == DONE
+    accuracy = np.where(done, 0.97, 0.5) + rng.uniform(-0.02, 0.02, size=paths.shape)
+    steps = step * np.arange(n_rows)
+    first = np.where(done.any(axis=1), steps[done.argmax(axis=1)], -1)
+    kept = np.array([state for state in range(_N_STATES) if detour or state != DETOUR])
+    return Planted(
+        logs=_logs(values, accuracy, steps),
+        states=np.searchsorted(kept, paths.ravel()).astype(np.int64),
+        detour=DETOUR if detour else None,
+        took_detour=(paths == DETOUR).any(axis=1),
+        convergence_steps=first.astype(np.int64),
+        effect=step * detour_stay if detour else 0.0,
+        means=means[kept],
+    )
+
+
+def _means() -> NDArray[np.float64]:
+    """(K, D) means: two levels in each metric, a pattern for each state.
+
+    A run's own mean and spread depend on how long it stays in which state. Small differences in many metrics keep that
+    small beside the noise, and the states that runs stay in longest differ in the fewest metrics, so that scaling each
+    run by itself leaves the states of different runs on top of each other.
+    """
+    code = np.array([[1]])
+    while len(code) < 16:
+        code = np.block([[code, code], [code, -code]])
+    early, plateau, done = code[[3, 5, 9], 1 : 1 + len(METRICS)].astype(np.float64)
+    late, detour = done.copy(), done.copy()
+    late[[0, 3, 5, 9, 12]] *= -1
+    detour[[1, 4, 6, 8, 11]] *= -1
+    return _LEVEL * np.stack([early, plateau, detour, late, done])
+
+
+def _path(
+    stays: dict[int, float], n_rows: int, *, takes_detour: np.bool_, slow: np.bool_, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """(T,) states of one run."""
+    route = [EARLY, PLATEAU, *([DETOUR] if takes_detour else []), LATE]
+    dwells = np.array([rng.geometric(_STAGES / stays[state], size=_STAGES).sum() for state in route])
+    if slow:
+        # Stretched so that the late state begins within the log and has not ended by its last row.
+        dwells = np.ceil(dwells * n_rows / (dwells.sum() - dwells[-1] / 2)).astype(np.int64)
+    return np.repeat([*route, DONE], [*dwells, n_rows])[:n_rows]
+
+
+def _logs(values: NDArray[np.float64], accuracy: NDArray[np.float64], steps: NDArray[np.int64]) -> RunSet:
+    import pandas as pd
+
+    n_runs, n_rows, _ = values.shape
+    width = len(str(n_runs - 1))
+    runs = tuple(f"seed_{seed:0{width}d}" for seed in range(n_runs))
+    block = np.concatenate([values, accuracy[:, :, np.newaxis]], axis=2).reshape(n_runs * n_rows, -1)
+    return RunSet(
+        runs=runs,
+        lengths=np.full(n_runs, n_rows, dtype=np.int64),
+        steps=np.tile(steps, n_runs).astype(np.int64),
+        values=block,
+        logged=np.ones(block.shape, dtype=bool),
+        metrics=(*METRICS, "eval_accuracy"),
+        attributes=pd.DataFrame({"seed": np.arange(n_runs)}, index=pd.Index(runs, name="run")),
+    )
