@@ -1,1 +1,66 @@
-"""x"""
+"""trajhmm: latent states of neural network training, from its logs.
+
+>>> import trajhmm as th
+>>> runs = th.read_logs("logs/")                                          # doctest: +SKIP
+>>> model = th.fit(runs, states=range(1, 9), seed=0)                      # doctest: +SKIP
+>>> analysis = th.analyze(runs, model, converged="eval_accuracy > 0.9")   # doctest: +SKIP
+>>> analysis.detours                                                      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trajhmm.dynamics import Analysis, analyze
+    from trajhmm.errors import TrajHMMError, TrajHMMWarning
+    from trajhmm.figures import plot_metric_curves, plot_state_raster, plot_training_map, save_figure
+    from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
+    from trajhmm.logs import RunSet, read_logs, write_logs
+    from trajhmm.metrics import weight_metrics
+
+__version__ = "0.1.0"
+
+# Names are found when first used, so that `trajhmm --help` loads neither numba nor scikit-learn.
+_HOMES = {
+    "dynamics": ("Analysis", "analyze"),
+    "errors": ("TrajHMMError", "TrajHMMWarning"),
+    "figures": ("plot_metric_curves", "plot_state_raster", "plot_training_map", "save_figure"),
+    "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
+    "logs": ("RunSet", "read_logs", "write_logs"),
+    "metrics": ("weight_metrics",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Analysis",
+    "Filtered",
+    "FitStatus",
+    "GaussianHMM",
+    "Model",
+    "RunSet",
+    "Smoothed",
+    "TrajHMMError",
+    "TrajHMMWarning",
+    "analyze",
+    "fit",
+    "load_model",
+    "plot_metric_curves",
+    "plot_state_raster",
+    "plot_training_map",
+    "read_logs",
+    "save_figure",
+    "weight_metrics",
+    "write_logs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'trajhmm' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"trajhmm.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -89,7 +89,8 @@ def delay_of(strata: Sequence[Stratum], *, bootstraps: int, rng: np.random.Gener
         len({int(r) for stratum in strata for r in stratum.runs[stratum.visiting == side]}) for side in (True, False)
     )
     tail = expanded_tail(smaller)
-    low, high = np.quantile(difference[1:][usable[1:]], [tail, 1 - tail])
+    drawn = difference[1:][usable[1:]]
+    low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (np.nan, np.nan)
     return Delay(effect=float(difference[0]), ci_low=float(low), ci_high=float(high))
 
 
@@ -178,7 +179,10 @@ def cox_hazard_ratio(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         model = PHReg(stop[kept], visited[kept][:, np.newaxis], status=status[kept].astype(int), entry=start[kept])
-        result = model.fit()
+        try:
+            result = model.fit()
+        except np.linalg.LinAlgError:
+            return None
         coefficient, error = float(result.params[0]), float(result.bse[0])
         p_value = float(result.pvalues[0])
     if not np.isfinite([coefficient, error, p_value]).all() or error > 10:

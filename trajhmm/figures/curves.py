@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trajhmm.dynamics.trajectories import Trajectories
 
 StepScale = Literal["linear", "log", "sqrt"]
+_ByState = dict[int, list[NDArray[np.float64]]]
 HEIGHT = 2.1
 """Of a new figure, in inches."""
 
@@ -55,7 +56,7 @@ def plot_metric_curves(
     column = trajectories.values[:, trajectories.metrics.index(metric)]
     visited = sorted({int(state) for state in np.unique(trajectories.path)})
     n_states = visited[-1] + 1 if visited else 0
-    lines, ends = _stretches(trajectories, column)
+    lines, dots, ends = _stretches(trajectories, column)
     with print_style():
         room = width * POINTS - 40.0 if ax is None else size_of(ax)[0]
         if ax is None:
@@ -66,6 +67,9 @@ def plot_metric_curves(
             curves = LineCollection(lines[state], colors=color, linewidths=0.8, capstyle="round")
             curves.set(rasterized=True, gid=f"state-{state}", zorder=2.0)
             ax.add_collection(curves)
+        for state, points in dots.items():
+            x, y = np.concatenate(points).T
+            ax.plot(x, y, ".", color=state_colors(n_states)[state], markersize=2.5, zorder=2.1, rasterized=True)
         if len(ends):
             ax.plot(ends[:, 0], ends[:, 1], "x", color="black", markersize=3.5, markeredgewidth=0.8, zorder=3.0)
         _scale_steps(ax, trajectories.steps, step_scale)
@@ -78,9 +82,10 @@ def plot_metric_curves(
 
 def _stretches(
     trajectories: Trajectories, column: NDArray[np.float64]
-) -> tuple[dict[int, list[NDArray[np.float64]]], NDArray[np.float64]]:
-    """Polylines by state, and the (n, 2) points after which a run is interrupted."""
-    lines: dict[int, list[NDArray[np.float64]]] = {}
+) -> tuple[_ByState, _ByState, NDArray[np.float64]]:
+    """Polylines by state, lone values by state, and the (n, 2) points after which a run is interrupted."""
+    lines: _ByState = {}
+    dots: _ByState = {}
     ends = []
     for _, rows in trajectories.slices():
         logged = np.flatnonzero(~np.isnan(column[rows])) + rows.start
@@ -98,10 +103,10 @@ def _stretches(
                 # The stretch runs on to the first row of the next state, so that the curve has no holes.
                 stretch = points[start : stop + 1]
                 if len(points) == 1:
-                    stretch = np.repeat(points, 2, axis=0)  # a run of one value: a dot
-                if len(stretch) > 1:
+                    dots.setdefault(int(path[start]), []).append(points)
+                elif len(stretch) > 1:
                     lines.setdefault(int(path[start]), []).append(stretch)
-    return lines, np.array(ends).reshape(-1, 2)
+    return lines, dots, np.array(ends).reshape(-1, 2)
 
 
 def _scale_steps(ax: Axes, steps: NDArray[np.int64], step_scale: str) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Wording = Literal["metrics", "runs", "numbers"]
 """What stands on an edge: the number of runs and the top metric, the number of runs, or just the number."""
 LINE_SPACING = 1.15
-_PAD = 0.7
+BOX_PAD = 0.7
+"""Room around a text, in points."""
 _SWEEPS = 12
 _ALONG = (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.18, 0.82)
 _AWAY = (0.0, 3.0, 6.0, 10.0, 15.0, 20.0)
@@ -78,7 +79,7 @@ def text_size(text: str, size: float = SMALL_SIZE, weight: str = "normal") -> tu
     extra = text_to_path.get_text_width_height_descent("lp", font, ismath=False)[0]
     width = max(width for width, _, _ in measured) - extra
     height = max(height for _, height, _ in measured)
-    return width + 2 * _PAD, height * (1 + LINE_SPACING * (len(lines) - 1)) + 2 * _PAD
+    return width + 2 * BOX_PAD, height * (1 + LINE_SPACING * (len(lines) - 1)) + 2 * BOX_PAD
 
 
 def wrapped(name: str, width: int) -> str:
@@ -141,10 +142,11 @@ def edge_candidates(edge: PlacedEdge, owner: int, wording: Wording) -> Candidate
     return _candidates(texts, rows, owner)
 
 
-def state_candidates(node: PlacedState, text: str, *, weight: str = "normal", up: bool = False) -> Candidates:
+def state_candidates(node: PlacedState, text: str, *, up: bool) -> Candidates:
     """Places around a state for a text of its own: below it, or above it if ``up``, where there is room."""
     rows = []
-    size = np.array(text_size(text, weight=weight))
+    size = np.array(text_size(text, weight="bold" if node.detour else "normal"))
+    size[1] += 2.0 if node.detour else 0.0  # two texts, one above the other, in colours of their own
     wanted = 90.0 if up else -90.0
     for angle in range(-180, 180, 30):
         turn = abs((angle - wanted + 180) % 360 - 180)
@@ -245,22 +247,32 @@ def _standing_cost(
     if len(discs):
         gaps = np.maximum(np.abs(label.centers[:, None, :] - discs[None, :, :2]) - half[:, None, :], 0.0)
         cost += _COLLIDES * (np.hypot(gaps[..., 0], gaps[..., 1]) < discs[:, 2]).sum(axis=1)
+    gaps = np.zeros((len(edges), len(cost)))
     for index, edge in enumerate(edges):
         halves = edge.halves[:, None]
         apart = np.abs(label.centers[:, None, :] - edge.samples[None, :, :]) - half[:, None, :]
         inside = (apart < 0.6 + halves).all(axis=2).sum(axis=1)
-        near = (apart < 4.0 + halves).all(axis=2).sum(axis=1)
-        if index == label.owner:
-            cost += 0.2 * inside
-        else:
-            cost += 12.0 * (inside > 0) + 4.0 * inside + 0.5 * near
+        clear = np.maximum(apart, 0.0)
+        gaps[index] = np.sqrt((clear * clear).sum(axis=2)).min(axis=1)
+        cost += 0.2 * inside if index == label.owner else 12.0 * (inside > 0) + 4.0 * inside
+    if label.owner >= 0:
+        # A label has to stand closer to its own edge than to any other.
+        others = np.delete(gaps, label.owner, axis=0)
+        cost += np.clip(gaps[label.owner] + 2.5 - others, 0.0, 6.0).sum(axis=0) * 1.5
     return cost
 
 
 def _overlap_cost(label: Candidates, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    reach = (label.sizes[:, None, :] + boxes[None, :, 2:]) / 2
-    depth = reach - np.abs(label.centers[:, None, :] - boxes[None, :, :2])
+    between = np.abs(label.centers[:, None, :] - boxes[None, :, :2])
+    depth = (label.sizes[:, None, :] + boxes[None, :, 2:]) / 2 - between
     overlap = np.clip(depth, 0.0, None).prod(axis=2)
-    crowded = (depth + np.array([3.0, 1.5]) > 0).all(axis=2)
+    crowded = (depth + np.array([4.0, 3.0]) > 0).all(axis=2)
     cost: NDArray[np.float64] = (_COLLIDES * (overlap > 0) + overlap + 6.0 * crowded).sum(axis=1)
+    leads = np.flatnonzero(label.leaders)
+    if len(leads):
+        # A leader that runs behind another label would seem to start from it.
+        steps = np.linspace(0.0, 1.0, 9)[:, None, None]
+        points = (1 - steps) * label.anchors[leads] + steps * label.centers[leads]
+        behind = np.abs(points[:, :, None, :] - boxes[None, None, :, :2]) < boxes[None, None, :, 2:] / 2 + 0.5
+        cost[leads] += 25.0 * np.any(np.all(behind, axis=3), axis=0).sum(axis=1)
     return cost

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MARGIN = 3.0
 """Around the drawing, in points."""
+DETOUR = "detour"
+"""First line of a detour's caption."""
 KEY_SPACING = 7.6
 """From line to line of the key, in points."""
 KEY_HEADER = "State: runs that visit it. Arrow: runs that take it; top metric:"
@@ -53,7 +55,7 @@ class Plan:
     Attributes
     ----------
     nodes, edges : states and transitions.
-    detours, captions, labels : the marks of detours, texts of the states and texts of the edges, each in their order.
+    captions, labels : texts of the states and of the edges, each in their order.
     key : its lines, if any.
     bottom, top : of everything.
     worst : cost of the worst placed label.
@@ -62,7 +64,6 @@ class Plan:
 
     nodes: tuple[PlacedState, ...]
     edges: tuple[PlacedEdge, ...]
-    detours: tuple[PlacedLabel, ...]
     captions: tuple[PlacedLabel, ...]
     labels: tuple[PlacedLabel, ...]
     key: tuple[KeyLine, ...]
@@ -110,26 +111,26 @@ def _plan(
     nodes = place_states(training_map, width, lane_gap)
     limits = np.array([[MARGIN, -_TALLEST], [width - MARGIN, _TALLEST]])
     direct = route_edges(training_map, nodes, direct=True)
-    marks = [state_candidates(node, "detour", weight="bold", up=True) for node in nodes if node.detour]
     texts = _captions(nodes, len(training_map.runs))
-    captions = [state_candidates(node, text, up=node.lane > 0) for node, text in zip(nodes, texts, strict=True)]
-    # Labels of straight edges are placed first, for the curves to go around; then all once more, as both may have moved.
+    captions = [
+        state_candidates(node, text, up=node.lane > 0 or node.detour) for node, text in zip(nodes, texts, strict=True)
+    ]
+    # Labels of straight edges are placed first, for the curves to go around; then all of them at once.
     straight = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(direct)]
-    first = settle([*marks, *captions, *straight], nodes=nodes, edges=direct, limits=limits)
+    first = settle([*captions, *straight], nodes=nodes, edges=direct, limits=limits)
     if wording == "metrics" and _worst(first) > _ACCEPTED:
         return None
     edges = (*direct, *route_edges(training_map, nodes, direct=False, laid=direct, boxes=boxes_of(first)))
     labels = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(edges)]
-    placed = settle([*marks, *captions, *labels], nodes=nodes, edges=edges, limits=limits)
+    placed = settle([*captions, *labels], nodes=nodes, edges=edges, limits=limits)
     bottom, top = _extents(nodes, edges, placed)
     left = min((node.x - node.reach for node in nodes), default=MARGIN)
     key = _key(edges, left, width - MARGIN, bottom - _KEY_GAP) if keyed else ()
     return Plan(
         nodes=nodes,
         edges=edges,
-        detours=placed[: len(marks)],
-        captions=placed[len(marks) : len(marks) + len(captions)],
-        labels=placed[len(marks) + len(captions) :],
+        captions=placed[: len(captions)],
+        labels=placed[len(captions) :],
         key=key,
         bottom=min([bottom, *(line.y - KEY_SPACING / 2 for line in key)]),
         top=top,
@@ -147,10 +148,10 @@ def _captions(nodes: tuple[PlacedState, ...], runs: int) -> list[str]:
     long = [f"{node.state.runs} of {counted(runs)}" for node in nodes]
     medium = [f"{node.state.runs} of\n{counted(runs)}" for node in nodes]
     short = [f"{node.state.runs}/{runs}" for node in nodes]
-    for texts in (long, medium):
-        if max((text_size(text)[0] for text in texts), default=0.0) < column_gap(nodes) - 4.0:
-            return texts
-    return short
+    gap = column_gap(nodes) - 4.0
+    fitting = (texts for texts in (long, medium) if all(text_size(text)[0] < gap for text in texts))
+    texts = next(fitting, short)
+    return [f"{DETOUR}\n{text}" if node.detour else text for node, text in zip(nodes, texts, strict=True)]
 
 
 def _key(edges: tuple[PlacedEdge, ...], left: float, right: float, top: float) -> tuple[KeyLine, ...]:

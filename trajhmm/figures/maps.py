@@ -10,9 +10,9 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path
 
 from trajhmm.errors import TrajHMMWarning
-from trajhmm.figures.maplabels import LINE_SPACING, PlacedLabel
+from trajhmm.figures.maplabels import BOX_PAD, LINE_SPACING, PlacedLabel
 from trajhmm.figures.maplayout import RING_GAP
-from trajhmm.figures.mapplan import MARGIN, Plan, plan_map
+from trajhmm.figures.mapplan import DETOUR, MARGIN, Plan, plan_map
 from trajhmm.figures.style import (
     BASE_SIZE,
     DETOUR_INK,
@@ -140,17 +140,23 @@ def _draw_texts(ax: Axes, plan: Plan) -> None:
         if label.leader:
             (x, y), (anchor_x, anchor_y) = label.center, label.anchor
             ax.plot([x, anchor_x], [y, anchor_y], color=FAINT_INK, linewidth=0.4, zorder=1.5)
-        _text(ax, label, color=INK, weight="normal")
+        _text(ax, label, label.text, color=INK)
     for label in plan.captions:
-        _text(ax, label, color=FAINT_INK, weight="normal")
-    for label in plan.detours:
-        _text(ax, label, color=DETOUR_INK, weight="bold")
+        if label.text.startswith(f"{DETOUR}\n"):
+            rest = label.text.removeprefix(f"{DETOUR}\n")
+            _text(ax, label, DETOUR, color=DETOUR_INK, weight="bold", at="top")
+            _text(ax, label, rest, color=FAINT_INK, at="bottom")
+        else:
+            _text(ax, label, label.text, color=FAINT_INK)
     for line in plan.key:
         text = ax.text(line.x, line.y, line.text, ha="left", va="center_baseline")
         text.set(fontfamily=FONT, fontsize=SMALL_SIZE, color=FAINT_INK if line.header else INK)
 
 
-def _text(ax: Axes, label: PlacedLabel, *, color: str, weight: str) -> None:
-    text = ax.text(*label.center, label.text, ha="center", va="center", color=color, linespacing=LINE_SPACING)
+def _text(ax: Axes, label: PlacedLabel, words: str, *, color: str, weight: str = "normal", at: str = "center") -> None:
+    """Write in the middle of a label's box, or along its upper or lower edge."""
+    x, y = label.center
+    y += {"center": 0.0, "top": 0.5, "bottom": -0.5}[at] * (label.size[1] - 2 * BOX_PAD)
+    text = ax.text(x, y, words, ha="center", va=at, color=color, linespacing=LINE_SPACING)
     text.set(fontfamily=FONT, fontsize=SMALL_SIZE, fontweight=weight, zorder=2.0)
     text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.0})

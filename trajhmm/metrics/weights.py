@@ -76,4 +76,6 @@ def _matrix_metrics(matrix: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _moments(entries: NDArray[np.float64]) -> tuple[float, float, float]:
+    if not np.isfinite(entries).all():
+        return (float("nan"),) * 3
     return float(entries.mean()), float(np.median(entries)), float(entries.var())

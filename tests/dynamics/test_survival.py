@@ -1,0 +1,150 @@
+"""Censored times against published results, statsmodels and closed forms."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.duration.survfunc import SurvfuncRight
+
+from trajhmm.dynamics.branches import Stratum
+from trajhmm.dynamics.survival import (
+    cox_hazard_ratio,
+    delay_of,
+    expanded_tail,
+    gehan_scores,
+    logrank_p,
+    restricted_mean,
+    stratified_rank_test,
+)
+
+
+def stratum(times, converged, visiting):
+    n = len(times)
+    return Stratum(
+        runs=np.arange(n),
+        visiting=np.asarray(visiting, dtype=bool),
+        times=np.asarray(times, dtype=float),
+        converged=np.asarray(converged, dtype=bool),
+    )
+
+
+# Remission times in weeks of 42 leukaemia patients (Freireich et al. 1963), the data of Gehan (1965).
+TREATED = [6, 6, 6, 7, 10, 13, 16, 22, 23, 6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
+TREATED_ENDED = [1] * 9 + [0] * 12
+PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
+
+
+def test_gehan_scores_give_the_published_statistic():
+    times = np.array(TREATED + PLACEBO, dtype=float)
+    ended = np.array(TREATED_ENDED + [1] * 21, dtype=bool)
+    # Gehan (1965) finds W = 271 for these data.
+    assert gehan_scores(times, ended)[:21].sum() == 271
+    assert gehan_scores(times, ended).sum() == 0
+
+
+def test_log_rank_agrees_with_the_published_test():
+    times = np.array(TREATED + PLACEBO, dtype=float)
+    ended = np.array(TREATED_ENDED + [1] * 21, dtype=bool)
+    # χ² = 16.79 with one degree of freedom (Kleinbaum & Klein, Survival Analysis, chapter 2).
+    assert logrank_p(times, ended, np.arange(42) < 21) == pytest.approx(stats.chi2.sf(16.79, 1), rel=0.01)
+    assert logrank_p(times, ended, np.ones(42, dtype=bool)) is None
+
+
+def test_cox_regression_of_a_visit_from_the_start_agrees_with_the_published_ratio():
+    times = np.array(TREATED + PLACEBO, dtype=float)
+    ended = np.array(TREATED_ENDED + [1] * 21, dtype=bool)
+    # Visiting just after 0: the treated go into remission's end at 0.22 times the rate (Kleinbaum & Klein, chapter 3).
+    entry = np.where(np.arange(42) < 21, 1e-9, np.inf)
+    ratio = cox_hazard_ratio(entry, times, ended)
+    assert ratio.ratio == pytest.approx(0.221, abs=0.01)
+    assert ratio.ci_high < 0.5
+
+
+def test_cox_regression_is_not_fooled_by_immortal_time():
+    rng = np.random.default_rng(0)
+    times = rng.exponential(100, size=400)
+    entry = rng.exponential(100, size=400)
+    entry[entry >= times] = np.inf
+    ended = np.ones(400, dtype=bool)
+    assert logrank_p(times, ended, np.isfinite(entry)) < 1e-6
+    ratio = cox_hazard_ratio(entry, times, ended)
+    assert ratio.ci_low < 1 < ratio.ci_high
+
+
+def test_rank_test_by_permutation_is_exact_for_two_small_groups():
+    # Three visiting runs later than all four others: 1 of C(7, 3) = 35 choices, and its mirror image.
+    result = stratified_rank_test(
+        [stratum([1, 2, 3, 4, 5, 6, 7], [1] * 7, [0, 0, 0, 0, 1, 1, 1])],
+        permutations=20000,
+        rng=np.random.default_rng(0),
+    )
+    assert result[0] > 0
+    assert result[1] == pytest.approx(2 / 35, abs=0.006)
+
+
+def test_rank_test_holds_its_level_with_censoring_and_unequal_strata():
+    rng = np.random.default_rng(1)
+    p_values = []
+    for _ in range(300):
+        strata = []
+        for n, scale in ((8, 10), (15, 200)):
+            times, ends = rng.exponential(scale, size=n), rng.exponential(2 * scale, size=n)
+            strata.append(stratum(np.minimum(times, ends), times <= ends, rng.permutation(n) < n // 3))
+        p_values.append(stratified_rank_test(strata, permutations=199, rng=rng)[1])
+    # 5% of 300 is 15; more than 26 has a probability under 1e-2.
+    assert np.mean(np.array(p_values) <= 0.05) <= 26 / 300
+    assert 0.4 < np.mean(p_values) < 0.6
+
+
+def test_restricted_mean_is_the_area_under_kaplan_meier():
+    rng = np.random.default_rng(2)
+    times = rng.integers(1, 30, size=40).astype(float)
+    converged = rng.random(40) < 0.7
+    horizon = 25.0
+    curve = SurvfuncRight(times, converged.astype(int))
+    knots = np.concatenate(([0], curve.surv_times[curve.surv_times < horizon], [horizon]))
+    heights = np.concatenate(([1], curve.surv_prob[curve.surv_times < horizon]))
+    expected = (heights * np.diff(knots)).sum()
+    assert restricted_mean(times, converged, np.ones((1, 40)), horizon)[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_weights_are_copies():
+    times, converged = np.array([1.0, 3.0, 3.0, 8.0]), np.array([True, False, True, True])
+    weights = np.array([[2.0, 1.0, 0.0, 3.0]])
+    copies = np.repeat(np.arange(4), weights[0].astype(int))
+    expected = restricted_mean(times[copies], converged[copies], np.ones((1, 6)), 7.0)
+    np.testing.assert_allclose(restricted_mean(times, converged, weights, 7.0), expected)
+
+
+def test_delay_is_the_difference_of_means_and_its_interval_covers():
+    rng = np.random.default_rng(3)
+    covered = 0
+    for seed in range(150):
+        visiting = np.arange(40) < 15
+        times = rng.gamma(4, 10, size=40) + np.where(visiting, rng.gamma(4, 20, size=40), 0)
+        delay = delay_of([stratum(times, [1] * 40, visiting)], bootstraps=500, rng=np.random.default_rng(seed))
+        if seed == 0:
+            assert delay.effect == pytest.approx(times[:15].mean() - times[15:].mean(), rel=1e-9)
+        covered += delay.ci_low <= 80 <= delay.ci_high
+    # 95% of 150 is 142.5; fewer than 134 has a probability under 1e-2.
+    assert covered >= 134
+
+
+def test_controls_watched_for_less_long_make_the_delay_smaller_not_larger():
+    visiting = np.array([True] * 4 + [False] * 4)
+    times = np.array([50.0, 60, 70, 80, 10, 10, 10, 20])
+    known = delay_of(
+        [stratum(times, [1] * 8, visiting)], bootstraps=50, rng=np.random.default_rng(0)
+    )
+    censored = delay_of(
+        [stratum(times, [1] * 7 + [0], visiting)], bootstraps=50, rng=np.random.default_rng(0)
+    )
+    assert known.effect == pytest.approx(65 - 12.5)
+    # One control in four is taken never to converge: its 20 becomes the horizon, 80.
+    assert censored.effect == pytest.approx(65 - (3 * 10 + 80) / 4)
+
+
+def test_expanded_percentiles_tend_to_the_plain_ones():
+    assert expanded_tail(10**6) == pytest.approx(0.025, rel=1e-3)
+    # Student's 97.5% quantile with 9 degrees of freedom is 2.262157.
+    assert expanded_tail(10) == pytest.approx(stats.norm.cdf(-np.sqrt(10 / 9) * 2.262157), rel=1e-6)
+    assert expanded_tail(5) < expanded_tail(10) < 0.025

@@ -1,0 +1,195 @@
+"""Training maps and trajectories made from the paths that runs take, for the tests of figures."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Circle
+from matplotlib.text import Text
+
+from trajhmm.dynamics.convergence import Convergence
+from trajhmm.dynamics.training_map import MapEdge, MapState, MetricImportance, TrainingMap
+from trajhmm.dynamics.trajectories import Trajectories
+from trajhmm.metrics import WEIGHT_METRICS
+
+STEP = 50
+
+
+def made_map(paths, k, *, detours=(), seed=0, metrics=WEIGHT_METRICS, dwell=(10, 30)):
+    """The training map of runs that go through the states listed, staying in each for some rows."""
+    rng = np.random.default_rng(seed)
+    rows = [np.concatenate([np.full(rng.integers(*dwell), state) for state in path]) for path in paths]
+    lengths = np.array([len(row) for row in rows])
+    steps = [np.arange(len(row)) * STEP for row in rows]
+
+    def important():
+        chosen = rng.permutation(len(metrics))[:3]
+        return tuple(
+            MetricImportance(metric=metrics[d], importance=1.0, movement=float(rng.normal())) for d in chosen
+        )
+
+    states = []
+    for state in range(k):
+        entries = [step[row == state][0] for row, step in zip(rows, steps, strict=True) if (row == state).any()]
+        states.append(
+            MapState(
+                state=state,
+                means=np.zeros(len(metrics)),
+                deviations=np.ones(len(metrics)),
+                runs=len(entries),
+                rows=int(sum((row == state).sum() for row in rows)),
+                entry_step=float(np.mean(entries)) if entries else None,
+                top_metrics=important(),
+            )
+        )
+    moves = sorted({(a, b) for path in paths for a, b in zip(path, path[1:], strict=False)})
+    edges = []
+    for move in moves:
+        times = [sum(pair == move for pair in zip(path, path[1:], strict=False)) for path in paths]
+        edges.append(
+            MapEdge(
+                source=move[0],
+                target=move[1],
+                probability=0.1,
+                runs=sum(count > 0 for count in times),
+                times=sum(times),
+                top_metrics=important(),
+            )
+        )
+    return TrainingMap(
+        metrics=tuple(metrics),
+        states=tuple(states),
+        edges=tuple(edges),
+        runs=tuple(f"seed_{run:02d}" for run in range(len(paths))),
+        lengths=lengths,
+        steps=np.concatenate(steps),
+        path=np.concatenate(rows),
+        detours=detours,
+    )
+
+
+def ten_states():
+    """Ten states with two forks, loops, skips and a detour: 20 edges."""
+    return made_map(
+        [[0, 1, 2, 4, 5, 7, 8, 9]] * 14
+        + [[0, 1, 3, 4, 5, 7, 8, 9]] * 9
+        + [[0, 1, 2, 4, 6, 5, 7, 9]] * 6
+        + [[0, 2, 4, 5, 4, 5, 7, 8, 9]] * 4
+        + [[0, 1, 3, 6, 3, 4, 7, 8, 9]] * 4
+        + [[0, 1, 2, 4, 5, 8, 7, 8, 9]] * 2
+        + [[0, 1, 2, 1, 2, 4, 7]],
+        10,
+        detours=(6,),
+    )
+
+
+def crowded():
+    """Ten states and 32 edges, from runs that stroll: far more than a paper should show."""
+    rng = np.random.default_rng(3)
+    paths = []
+    for _ in range(40):
+        path = [0]
+        while path[-1] < 9 and len(path) < 14:
+            following = int(np.clip(path[-1] + rng.choice([1, 1, 1, 1, 1, 2, 2, -1, 3]), 0, 9))
+            if following != path[-1]:
+                path.append(following)
+        paths.append(path)
+    return made_map(paths, 10, detours=(4, 7))
+
+
+def six_states():
+    """Six states with a fork, a loop and a detour: what maps of real runs look like."""
+    return made_map(
+        [[0, 1, 3, 4, 5]] * 20 + [[0, 2, 3, 4, 5]] * 8 + [[0, 1, 2, 3, 5]] * 5 + [[0, 1, 3, 1, 3, 4, 5]] * 3,
+        6,
+        detours=(2,),
+        seed=4,
+    )
+
+
+def made_convergence(training_map, steps):
+    """Convergence at the steps given; never where None."""
+    return Convergence(
+        condition="eval_accuracy > 0.9",
+        runs=training_map.runs,
+        steps=np.array([0 if step is None else step for step in steps], dtype=np.int64),
+        converged=np.array([step is not None for step in steps]),
+    )
+
+
+def made_trajectories(runs, metrics=("weight_l2",)):
+    """Trajectories of runs, each a triple of steps, values (rows by metrics, or rows) and states."""
+    values = [np.asarray(value, dtype=np.float64).reshape(len(steps), len(metrics)) for steps, value, _ in runs]
+    return Trajectories(
+        runs=tuple(f"run {run}" for run in range(len(runs))),
+        lengths=np.array([len(steps) for steps, _, _ in runs]),
+        steps=np.concatenate([steps for steps, _, _ in runs]).astype(np.int64),
+        metrics=tuple(metrics),
+        values=np.concatenate(values),
+        path=np.concatenate([path for _, _, path in runs]).astype(np.int64),
+    )
+
+
+def drawn(figure):
+    """The renderer of a figure that has been drawn once, so that its layout stands."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas.get_renderer()
+
+
+def shown_texts(figure):
+    """Every text of a figure that shows anything."""
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+
+
+def text_boxes(figure):
+    """The boxes of all texts shown, in pixels, with what they say."""
+    renderer = drawn(figure)
+    return [(text.get_text(), text.get_window_extent(renderer)) for text in shown_texts(figure)]
+
+
+def overlapping(figure, tolerance=0.5):
+    """Pairs of texts whose boxes share more than ``tolerance`` pixels in both directions."""
+    boxes = text_boxes(figure)
+    pairs = []
+    for index, (text, box) in enumerate(boxes):
+        for other_text, other in boxes[index + 1 :]:
+            across = min(box.x1, other.x1) - max(box.x0, other.x0)
+            along = min(box.y1, other.y1) - max(box.y0, other.y0)
+            if across > tolerance and along > tolerance:
+                pairs.append((text, other_text))
+    return pairs
+
+
+def outside(figure, tolerance=0.5):
+    """Texts that the edge of the figure cuts."""
+    boxes = text_boxes(figure)
+    edge = figure.bbox
+    return [
+        text
+        for text, box in boxes
+        if box.x0 < edge.x0 - tolerance
+        or box.x1 > edge.x1 + tolerance
+        or box.y0 < edge.y0 - tolerance
+        or box.y1 > edge.y1 + tolerance
+    ]
+
+
+def discs(ax):
+    """The disc of each state drawn."""
+    return {
+        int(patch.get_gid().removeprefix("state-")): patch
+        for patch in ax.patches
+        if isinstance(patch, Circle) and patch.get_gid().startswith("state-")
+    }
+
+
+def arrows(ax):
+    """The arrow of each edge drawn, by source and target."""
+    found = {}
+    for patch in ax.patches:
+        gid = patch.get_gid() or ""
+        if gid.startswith("edge-"):
+            source, target = gid.removeprefix("edge-").split("-")
+            found[int(source), int(target)] = patch
+    return found

@@ -1,0 +1,174 @@
+"""EM: it never falls, agrees with hmmlearn, keeps its floor, and tells how it ended."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajhmm.errors import FitError
+from trajhmm.hmm import GaussianHMM
+from trajhmm.hmm.em import NativeEngine, floored, mstep, run_em
+from trajhmm.hmm.hmmlearn_engine import HmmlearnEngine
+from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.starts import start_parameters
+from trajhmm.hmm.statistics import estep
+
+
+def blobs(seed, *, runs=6, rows=50, d=3):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(scale=3, size=(3, d))
+    path = np.concatenate([np.sort(rng.integers(3, size=rows)) for _ in range(runs)])
+    return centres[path] + rng.normal(size=(runs * rows, d)), np.full(runs, rows), path
+
+
+def start(values, offsets, k, covariance_type, restart=1):
+    return start_parameters(
+        values,
+        offsets,
+        n_states=k,
+        covariance_type=covariance_type,
+        restart=restart,
+        seed=np.random.SeedSequence(0),
+    )
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+@pytest.mark.parametrize("floor", [1e-12, 0.3])
+def test_engines_agree_iteration_by_iteration(covariance_type, floor):
+    values, lengths, _ = blobs(0)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    begin = start(values, offsets, 4, covariance_type)
+    settings_ = {"floor": np.full(3, floor), "n_iter": 32, "tol": -1.0}
+    ours = run_em(NativeEngine(), values, offsets, begin, **settings_)
+    theirs = run_em(HmmlearnEngine(), values, offsets, begin, **settings_)
+    shared = min(len(ours.log_likelihoods), len(theirs.log_likelihoods))
+    assert shared > 20
+    np.testing.assert_allclose(ours.log_likelihoods[:shared], theirs.log_likelihoods[:shared], rtol=1e-8)
+    np.testing.assert_allclose(ours.parameters.means, theirs.parameters.means, atol=1e-6)
+    np.testing.assert_allclose(ours.parameters.covars, theirs.parameters.covars, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    k=st.integers(1, 5),
+    covariance_type=st.sampled_from(["diag", "full"]),
+    floor=st.sampled_from([1e-6, 1e-3, 0.5]),
+)
+def test_the_likelihood_never_falls(seed, k, covariance_type, floor):
+    values, lengths, _ = blobs(seed, runs=4, rows=30)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    parameters = floored(start(values, offsets, k, covariance_type), np.full(3, floor))
+    last = -np.inf
+    for _ in range(15):
+        statistics = estep(values, offsets, parameters)
+        assert statistics.log_likelihood >= last - 1e-9 * abs(last)
+        last = statistics.log_likelihood
+        parameters = floored(mstep(statistics, parameters), np.full(3, floor))
+
+
+def test_floor_of_a_full_covariance_is_the_constrained_maximum():
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(3, 3))
+    sample = root @ np.diag([4.0, 0.5, 1e-4]) @ root.T
+    floor = np.array([0.2, 0.1, 0.3])
+    parameters = Parameters(
+        startprob=np.ones(1),
+        transmat=np.ones((1, 1)),
+        means=np.zeros((1, 3)),
+        covars=sample[np.newaxis],
+        covariance_type="full",
+    )
+    best = floored(parameters, floor).covars[0]
+    assert np.linalg.eigvalsh(best - np.diag(floor)).min() > -1e-12
+
+    def objective(matrix):
+        return -np.linalg.slogdet(matrix)[1] - np.trace(np.linalg.solve(matrix, sample))
+
+    for _ in range(200):
+        wobble = rng.normal(scale=0.05, size=(3, 3))
+        candidate = np.diag(floor) + (lambda a: a @ a.T)(np.linalg.cholesky(best - np.diag(floor) + 1e-12 * np.eye(3)) + wobble)
+        assert objective(candidate) <= objective(best) + 1e-9
+
+
+def test_statistics_of_parts_add_up_to_those_of_the_whole():
+    values, lengths, _ = blobs(4)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    parameters = start(values, offsets, 3, "full")
+    whole = estep(values, offsets, parameters)
+    parts = estep(values[:100], offsets[:3], parameters) + estep(values[100:], offsets[2:] - 100, parameters)
+    for name in ("start", "transitions", "mass", "first", "second", "log_likelihood", "n_rows"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+def test_status_says_when_iterations_ran_out_and_when_a_restart_degenerated():
+    values, lengths, _ = blobs(5)
+    model = GaussianHMM(3, n_restarts=2, n_iter=2, tol=1e-12).fit(values, lengths)
+    assert model.status_.outcome == "max_iterations"
+    assert [len(trace) for trace in model.status_.log_likelihoods] == [3, 3]
+    patient = GaussianHMM(3, n_restarts=2, n_iter=500).fit(values, lengths)
+    assert patient.status_.outcome == "converged"
+    with pytest.raises(FitError, match="all 3 restarts degenerated"):
+        GaussianHMM(4, n_restarts=3).fit(np.repeat([[0.0], [1.0]], 2, axis=0), [4])
+
+
+def test_final_likelihood_is_that_of_the_parameters():
+    values, lengths, _ = blobs(6)
+    for n_iter in (3, 300):
+        model = GaussianHMM(3, n_iter=n_iter, covariance_type="full").fit(values, lengths)
+        trace = model.status_.log_likelihoods[model.status_.chosen]
+        assert model.score(values, lengths) == pytest.approx(trace[-1], rel=1e-12)
+        assert (np.diff(trace) >= 0).all()
+
+
+def test_states_come_in_the_order_in_which_runs_enter_them():
+    values, lengths, path = blobs(7)
+    model = GaussianHMM(3).fit(values, lengths)
+    decoded = model.predict(values, lengths)
+    assert decoded[0] == 0
+    assert (np.diff(decoded.reshape(6, 50)[0]) >= 0).all()
+    assert np.mean(decoded == path) > 0.95
+
+
+def test_same_seed_same_parameters_and_another_seed_other_starts():
+    values, lengths, _ = blobs(8)
+    one, two, other = (GaussianHMM(4, random_state=s, n_iter=3).fit(values, lengths) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.means_, two.means_)
+    assert one.status_.log_likelihoods == two.status_.log_likelihoods
+    assert one.status_.log_likelihoods != other.status_.log_likelihoods
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    scale=st.sampled_from([1e-12, 1e-3, 1.0, 1e12]),
+    shift=st.sampled_from([0.0, -1e6, 1e9]),
+    covariance_type=st.sampled_from(["diag", "full"]),
+    seed=st.integers(0, 100),
+)
+def test_no_nan_and_same_states_whatever_the_units(scale, shift, covariance_type, seed):
+    values, lengths, _ = blobs(seed, runs=3, rows=20)
+    base = GaussianHMM(2, covariance_type=covariance_type, n_restarts=1).fit(values, lengths)
+    moved = GaussianHMM(2, covariance_type=covariance_type, n_restarts=1).fit(values * scale, lengths)
+    np.testing.assert_array_equal(moved.predict(values * scale, lengths), base.predict(values, lengths))
+    shifted = GaussianHMM(2, covariance_type=covariance_type, n_restarts=1).fit(values + shift, lengths)
+    assert np.isfinite(shifted.means_).all()
+    assert np.isfinite(shifted.covars_).all()
+    np.testing.assert_allclose(shifted.predict_proba(values + shift, lengths).sum(axis=1), 1, rtol=1e-12)
+
+
+def test_rows_of_constant_duplicate_or_single_values_give_no_nan():
+    constant = np.column_stack([np.ones(30), np.random.default_rng(0).normal(size=30)])
+    model = GaussianHMM(2, covariance_type="full").fit(constant, [10, 20])
+    assert np.isfinite(model.score(constant, [10, 20]))
+    ones = GaussianHMM(1).fit(np.ones((5, 2)), [1, 1, 1, 1, 1])
+    assert np.isfinite(ones.score(np.ones((5, 2)), [1, 1, 1, 1, 1]))
+    np.testing.assert_array_equal(ones.transmat_, [[1.0]])
+
+
+def test_input_that_is_not_finite_or_of_the_wrong_length_is_refused():
+    values = np.zeros((4, 2))
+    values[2, 1] = np.nan
+    with pytest.raises(FitError, match="row 2, column 1 is nan"):
+        GaussianHMM(1).fit(values)
+    with pytest.raises(FitError, match="add up to 3, but there are 4 rows"):
+        GaussianHMM(1).fit(np.zeros((4, 2)), [3])

@@ -1,0 +1,42 @@
+"""The command line: one module a verb; each parses, calls and prints."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from trajhmm.cli import analyze, convert, decode, demo, fit, inspect, simulate
+from trajhmm.errors import TrajHMMError
+
+app = typer.Typer(
+    name="trajhmm",
+    help="Latent states of neural network training, from its logs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("inspect")(inspect.inspect)
+app.command("convert")(convert.convert)
+app.command("fit")(fit.fit)
+app.command("decode")(decode.decode)
+app.command("analyze")(analyze.analyze)
+app.add_typer(simulate.app, name="simulate")
+
+
+def main() -> None:
+    """Run the command line; an input that is wrong exits with 1 and at most two lines, a wrong command with 2."""
+    try:
+        app()
+    except TrajHMMError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
+        sys.exit(1)

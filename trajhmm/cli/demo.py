@@ -1,0 +1,50 @@
+"""``trajhmm demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trajhmm.cli.options import ALL_CORES
+from trajhmm.cli.terminal import progress_bar, say
+
+CONVERGED = "eval_accuracy > 0.9"
+_REFITS = 10
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")
+    ] = Path("trajhmm-demo"),
+) -> None:
+    """Analyse the bundled logs: 40 seeds of a network that learns sparse parities, some of them late or never.
+
+    Example: trajhmm demo -o demo/
+    """
+    from trajhmm.cli.analyze import write_figures
+    from trajhmm.cli.fit import report
+    from trajhmm.dynamics import analyze
+    from trajhmm.dynamics.files import write_analysis
+    from trajhmm.hmm import fit
+    from trajhmm.logs import read_logs
+    from trajhmm.logs.bundled import bundled_logs
+    from trajhmm.metrics import WEIGHT_METRICS
+
+    say("40 seeds of a small network learning sparse parities; states 1 to 8 of its weight metrics …")
+    runs = read_logs(bundled_logs())
+    with progress_bar("fitting") as progress:
+        model = fit(runs, metrics=WEIGHT_METRICS, states=range(1, 9), jobs=ALL_CORES, progress=progress)
+    report(model)
+    say(f"which states delay '{CONVERGED}' …")
+    analysis = analyze(runs, model, converged=CONVERGED, refits=_REFITS, jobs=ALL_CORES)
+    model.save(output / "model.json")
+    written = [*write_analysis(analysis, model, output), *write_figures(analysis, output)]
+    typer.echo("\n" + (output / "summary.txt").read_text(encoding="utf-8"))
+    say(f"{output}/: model.json, {', '.join(path.name for path in written)}")
+    say(
+        "the same on your logs:\n"
+        "  trajhmm fit LOGS/ -o model.json\n"
+        f"  trajhmm analyze LOGS/ --model model.json --converged '{CONVERGED}' -o analysis/"
+    )

@@ -1,0 +1,128 @@
+"""``trajhmm fit``."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trajhmm.cli.options import ALL_CORES, Jobs, Logs, Reading, Rename, RunBy, Seed, Step, Where, split
+from trajhmm.cli.terminal import progress_bar, say, say_notes
+
+if TYPE_CHECKING:
+    from trajhmm.hmm import Model
+
+
+class Purpose(StrEnum):
+    """What the model is for."""
+
+    MAP = "map"
+
+
+class Covariance(StrEnum):
+    """Covariance of a state's metrics."""
+
+    DIAG = "diag"
+    FULL = "full"
+
+
+class Criterion(StrEnum):
+    """What chooses the number of states."""
+
+    BIC = "bic"
+    AIC = "aic"
+    HELDOUT = "heldout"
+
+
+class Engine(StrEnum):
+    """What runs EM."""
+
+    NATIVE = "native"
+    HMMLEARN = "hmmlearn"
+
+
+def fit(
+    logs: Logs,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write.")],
+    purpose: Annotated[Purpose, typer.Option("--for", help="What the model is for.")] = Purpose.MAP,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metrics", metavar="a,b", help="Metrics to fit; by default all but outcomes.")
+    ] = None,
+    states: Annotated[
+        str | None, typer.Option("--states", metavar="1:8|6", help="Number of states, or a range to choose from.")
+    ] = None,
+    covariance: Annotated[Covariance, typer.Option("--covariance", help="Of a state's metrics.")] = Covariance.DIAG,
+    criterion: Annotated[Criterion, typer.Option("--criterion", help="What chooses the number.")] = Criterion.BIC,
+    restarts: Annotated[int, typer.Option("--restarts", min=1, help="Starts of EM for each number of states.")] = 5,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Most iterations of each start.")] = 200,
+    seed: Seed = 0,
+    jobs: Jobs = ALL_CORES,
+    engine: Annotated[Engine, typer.Option("--engine", help="What runs EM.")] = Engine.NATIVE,
+    run_by: RunBy = None,
+    rename: Rename = None,
+    where: Where = None,
+    step: Step = None,
+) -> None:
+    """Fit a hidden Markov model to the logs of many runs.
+
+    Example: trajhmm fit logs/ -o model.json --states 1:8 --covariance full
+    """
+    from trajhmm.features import map_sequences
+    from trajhmm.hmm import fit as fit_model
+
+    tried = _states(states)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
+    wanted = split(metrics) or None
+    say_notes((*runs.notes, *map_sequences(runs, wanted).notes))
+    with progress_bar("fitting") as progress:
+        model = fit_model(
+            runs,
+            metrics=wanted,
+            states=tried,
+            covariance=covariance.value,
+            criterion=criterion.value,
+            restarts=restarts,
+            iterations=iterations,
+            seed=seed,
+            jobs=jobs,
+            engine=engine.value,
+            progress=progress,
+        )
+    model.save(output)
+    assert purpose is Purpose.MAP
+    report(model)
+    say(f"{output}: written")
+
+
+def report(model: Model) -> None:
+    """Say how the fit ended, on standard error."""
+    tried = [point.states for point in model.curve]
+    chosen = f", chosen by {model.criterion} from {tried[0]}:{tried[-1]}" if len(tried) > 1 else ""
+    say(
+        f"{model.n_states} states{chosen}; {model.n_runs} runs, {model.n_rows:,} rows, "
+        f"{len(model.metrics)} metrics: {', '.join(model.metrics)}"
+    )
+    outcomes = model.status.outcomes
+    degenerate = sum(outcome == "degenerate" for outcome in outcomes)
+    ending = f"{model.status.outcome}; {len(outcomes)} restarts" + (f", {degenerate} degenerate" if degenerate else "")
+    say(f"EM: {ending}, log-likelihood {model.status.log_likelihoods[model.status.chosen][-1]:.6g}")
+    skipped = [str(point.states) for point in model.curve if point.outcome == "degenerate"]
+    if skipped:
+        say(f"warning: every restart degenerated at {', '.join(skipped)} states")
+    if model.status.outcome == "max_iterations":
+        say("warning: not converged; raise --iterations")
+
+
+def _states(states: str | None) -> list[int] | None:
+    if states is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", states.strip())
+    if match is None:
+        raise typer.BadParameter(f"--states {states!r}: expected a number such as 6, or a range such as 1:8")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first < 1 or last < first:
+        raise typer.BadParameter(f"--states {states!r}: expected whole numbers from 1 on, the smaller first")
+    return list(range(first, last + 1))

@@ -1,0 +1,72 @@
+"""``trajhmm inspect``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, Where
+
+_MOST_NOTES = 40
+
+
+def inspect(
+    logs: Logs,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002 (a flag)
+    run_by: RunBy = None,
+    rename: Rename = None,
+    where: Where = None,
+    step: Step = None,
+) -> None:
+    """Say what is in the logs: runs, steps, metrics, gaps, resumes, non-finite values.
+
+    Example: trajhmm inspect logs/ --run-by seed
+    """
+    from trajhmm.logs.inspect import describe
+
+    described = describe(Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs))
+    if as_json:
+        typer.echo(json.dumps(described, allow_nan=False))
+        return
+    typer.echo(
+        f"{described['n_runs']} runs, {described['n_rows']:,} rows, "
+        f"steps {described['first_step']:,} to {described['last_step']:,}"
+    )
+    typer.echo("")
+    _table(
+        ("run", "rows", "first step", "last step", "gaps", "resumes", "non-finite"),
+        [
+            (r["run"], f"{r['rows']:,}", f"{r['first_step']:,}", f"{r['last_step']:,}", r["gaps"], r["resumes"],
+             r["non_finite"])
+            for r in described["runs"]
+        ],
+    )
+    typer.echo("")
+    _table(
+        ("metric", "logged", "non-finite", "min", "max"),
+        [
+            (m["metric"], f"{m['logged']:.1%}", m["non_finite"], _number(m["min"]), _number(m["max"]))
+            for m in described["metrics"]
+        ],
+    )
+    if described["notes"]:
+        typer.echo("\nnotes")
+    for note in described["notes"][:_MOST_NOTES]:
+        typer.echo(f"  {note['kind']}: {'' if note['run'] is None else 'run ' + note['run'] + ': '}{note['text']}")
+    if len(described["notes"]) > _MOST_NOTES:
+        typer.echo(f"  and {len(described['notes']) - _MOST_NOTES} more; --json has all")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """Columns as wide as their widest cell; the first is a name, the others are numbers."""
+    cells = [header, *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        typer.echo("  ".join([row[0].ljust(widths[0]), *numbers]).rstrip())

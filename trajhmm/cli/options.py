@@ -1,0 +1,85 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trajhmm.errors import ConditionError
+from trajhmm.logs import RunSet
+
+Logs = Annotated[
+    list[Path], typer.Argument(metavar="LOGS...", help="Log files or folders: Parquet, CSV, TSV, JSON lines.")
+]
+RunBy = Annotated[
+    list[str] | None,
+    typer.Option("--run-by", metavar="COLUMN", help="Column that tells runs apart; repeat or separate by commas."),
+]
+Rename = Annotated[
+    list[str] | None, typer.Option("--rename", metavar="OLD=NEW", help="Rename a column before all else; repeatable.")
+]
+Where = Annotated[
+    str | None, typer.Option("--where", metavar="CONDITION", help="Keep rows that meet it: 'condition == \"ln\"'.")
+]
+Step = Annotated[
+    str | None, typer.Option("--step", metavar="COLUMN", help="Column that counts steps, if not step.")
+]
+ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same bytes.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Threads; the result does not depend on it.")]
+
+ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the user wants logs read."""
+
+    run_by: list[str] | None
+    rename: list[str] | None
+    where: str | None
+    step: str | None
+
+    def read(self, logs: list[Path], *, format: str | None = None) -> RunSet:
+        """Read the logs."""
+        from trajhmm.logs import read_logs
+
+        with usage_errors():
+            return read_logs(
+                logs,
+                run_by=split(self.run_by),
+                rename=_pairs(self.rename or []),
+                where=self.where,
+                step=self.step,
+                format=format,
+            )
+
+
+def split(names: list[str] | None) -> list[str]:
+    """Names given several times or separated by commas, as one list."""
+    return [name.strip() for given in names or [] for name in given.split(",") if name.strip()]
+
+
+class usage_errors:  # noqa: N801 (a context manager reads as a word)
+    """A condition that does not parse is a wrong command, not a wrong input: exit code 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConditionError):
+            raise typer.BadParameter(str(error)) from error
+
+
+def _pairs(renames: list[str]) -> dict[str, str]:
+    pairs = {}
+    for rename in renames:
+        old, equals, new = rename.rpartition("=")
+        if not equals or not old or not new:
+            raise typer.BadParameter(f"--rename {rename!r}: expected OLD=NEW")
+        pairs[old] = new
+    return pairs

@@ -1,0 +1,40 @@
+"""Talking to the person at the terminal: everything but data goes to standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import typer
+
+from trajhmm.logs import Note
+
+
+def say(text: str) -> None:
+    """Say something on standard error."""
+    typer.echo(text, err=True)
+
+
+def say_notes(notes: Iterable[Note]) -> None:
+    """Count what was repaired or left out, by kind."""
+    counts = Counter(note.kind for note in notes)
+    if counts:
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        say(f"notes on the logs: {listed} ('trajhmm inspect' lists those of the files)")
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on standard error if that is a terminal; yields what to call with (done, all)."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

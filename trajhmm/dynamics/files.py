@@ -1,0 +1,114 @@
+"""The files that an analysis leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from trajhmm.dynamics.analysis import Analysis
+from trajhmm.dynamics.summary import summarize
+from trajhmm.dynamics.training_map import MetricImportance, TrainingMap
+from trajhmm.errors import AnalysisError
+from trajhmm.files import replacing, write_text
+from trajhmm.hmm import Model
+from trajhmm.hmm.statesfile import write_states
+
+
+def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list[Path]:
+    """Write states, map, detours, evidence, convergence, regression, dissimilarity and summary into ``folder``.
+
+    Returns
+    -------
+    The files written, in that order.
+
+    Raises
+    ------
+    AnalysisError
+        ``folder`` is a file.
+    """
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise AnalysisError(f"{target}: is a file; expected the name of a folder")
+    written = [target / "states.parquet"]
+    write_states(analysis.smoothed, written[0])
+    for name, frame in (
+        ("detours.csv", analysis.detours),
+        ("evidence.csv", analysis.evidence),
+        ("convergence.csv", analysis.convergence),
+    ):
+        with replacing(target / name) as temporary:
+            frame.to_csv(temporary, index=False, lineterminator="\n")
+        written.append(target / name)
+    for name, content in (
+        ("map.json", map_content(analysis.map)),
+        ("regression.json", regression_content(analysis)),
+        ("dissimilarity.json", dataclasses.asdict(analysis.dissimilarity)),
+    ):
+        write_text(target / name, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+        written.append(target / name)
+    write_text(target / "summary.txt", summarize(analysis, model))
+    return [*written, target / "summary.txt"]
+
+
+def map_content(training_map: TrainingMap) -> dict[str, Any]:
+    """What ``map.json`` holds: states in the order in which runs first enter them, and the edges that runs take."""
+    return {
+        "metrics": list(training_map.metrics),
+        "n_runs": len(training_map.runs),
+        "states": [
+            {
+                "state": state.state,
+                "runs": state.runs,
+                "rows": state.rows,
+                "entry_step": state.entry_step,
+                "is_detour": state.state in training_map.detours,
+                "means": dict(zip(training_map.metrics, state.means.tolist(), strict=True)),
+                "deviations": dict(zip(training_map.metrics, state.deviations.tolist(), strict=True)),
+                "top_metrics": _importances(state.top_metrics, "mean"),
+            }
+            for state in training_map.states
+        ],
+        "edges": [
+            {
+                "from": edge.source,
+                "to": edge.target,
+                "probability": edge.probability,
+                "runs": edge.runs,
+                "times": edge.times,
+                "top_metrics": _importances(edge.top_metrics, "movement"),
+            }
+            for edge in training_map.edges
+        ],
+    }
+
+
+def regression_content(analysis: Analysis) -> dict[str, Any]:
+    """What ``regression.json`` holds."""
+    regression = analysis.regression
+    return {
+        "r2": regression.r2,
+        "f_p_value": regression.f_p_value,
+        "loro_r2": regression.loro_r2,
+        "permutation_p": regression.permutation_p,
+        "coefficients": regression.coefficients.tolist(),
+        "n_runs": regression.n_runs,
+        "prefix_r2": [dataclasses.asdict(point) for point in analysis.prefix],
+        "paper": dataclasses.asdict(regression.paper),
+        "converged": analysis.convergence_times.condition,
+    }
+
+
+def _importances(top: tuple[MetricImportance, ...], movement: str) -> list[dict[str, Any]]:
+    return [{"metric": t.metric, "importance": t.importance, movement: t.movement} for t in top]
+
+
+def _finite(content: Any) -> Any:
+    """JSON knows no NaN: what could not be computed is null."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,159 @@
+"""An analysis in plain words."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+
+from trajhmm.dynamics.analysis import Analysis
+from trajhmm.dynamics.detours import StateEvidence
+from trajhmm.hmm import Model
+
+_WIDTH = 100
+
+
+def summarize(analysis: Analysis, model: Model) -> str:
+    """The findings, with their uncertainty and what not to conclude, as paragraphs of text."""
+    paragraphs = [
+        _fit_paragraph(analysis, model),
+        _map_paragraph(analysis),
+        _convergence_paragraph(analysis),
+        *_detour_paragraphs(analysis),
+        _regression_paragraph(analysis),
+        _prefix_paragraph(analysis),
+        _dissimilarity_paragraph(analysis),
+    ]
+    return "\n\n".join(textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs if paragraph) + "\n"
+
+
+def _fit_paragraph(analysis: Analysis, model: Model) -> str:
+    tried = [point.states for point in model.curve]
+    chosen = (
+        f"chosen by {model.criterion} from {tried[0]}…{tried[-1]}" if len(tried) > 1 else "as asked for"
+    )
+    status = {
+        "converged": "EM converged",
+        "max_iterations": "EM ran out of iterations before it converged",
+        "degenerate": "EM degenerated",
+    }[model.status.outcome]
+    at_edge = len(tried) > 1 and model.n_states == max(tried)
+    text = (
+        f"{len(analysis.map.runs)} runs, {len(analysis.map.path):,} rows, {len(model.metrics)} metrics. "
+        f"{model.n_states} states ({chosen}), {model.hmm.covariance_type} covariance; {status}."
+    )
+    if at_edge:
+        text += " That is the most that was tried: rows of one run depend on each other, so that criterion asks for ever"
+        text += " more states; read the states as a description, not as a count of what exists."
+    cut = sum(note.kind == "cut" for note in analysis.notes)
+    if cut:
+        text += f" {cut} runs diverged and were cut at their first non-finite value."
+    return text
+
+
+def _map_paragraph(analysis: Analysis) -> str:
+    everyone = len(analysis.map.runs)
+    optional = [state.state for state in analysis.map.states if 0 < state.runs < everyone]
+    forks = sorted(
+        {edge.source for edge in analysis.map.edges if sum(e.source == edge.source for e in analysis.map.edges) > 1}
+    )
+    text = f"Some runs visit and others skip {_listed(optional)}." if optional else "All runs visit the same states."
+    if forks:
+        text += f" The map forks after {_listed(forks)}."
+    return text
+
+
+def _convergence_paragraph(analysis: Analysis) -> str:
+    times = analysis.convergence_times
+    converged = times.steps[times.converged]
+    text = f"{len(converged)} of {len(times.runs)} runs meet '{times.condition}'"
+    if len(converged):
+        text += f", at steps {converged.min():,} to {converged.max():,} (median {np.median(converged):,.0f})"
+    censored = len(times.runs) - len(converged)
+    if censored:
+        text += f"; {censored} {'does' if censored == 1 else 'do'} not and count as censored at the last step"
+    return text + "."
+
+
+def _detour_paragraphs(analysis: Analysis) -> list[str]:
+    tested = sum(e.p_value is not None for e in analysis.evidence_by_state)
+    strict = [e for e in analysis.evidence_by_state if e.is_strict]
+    paper = [e.state for e in analysis.evidence_by_state if e.is_paper]
+    if not tested:
+        found = "No state can be tested as a detour: none is passed through by some runs and skipped by comparable others."
+    elif not strict:
+        found = f"No detour by the strict rule, {tested} of {len(analysis.evidence_by_state)} states tested."
+    else:
+        found = f"Detours by the strict rule: {_listed([e.state for e in strict])}, {tested} states tested."
+    by_paper = f" By the published rule: {_listed(paper)}." if paper else " By the published rule: none."
+    return [found + by_paper, *(_detour_sentence(e) for e in strict)]
+
+
+def _detour_sentence(e: StateEvidence) -> str:
+    if e.delay is None:
+        return ""
+    text = (
+        f"State {e.state} is a detour: runs that pass through it ({e.comparable_with}) converge "
+        f"{e.delay.effect:,.0f} steps later after the branch than runs that leave the same state elsewhere "
+        f"({e.comparable_without}), 95% interval {e.delay.ci_low:,.0f} to {e.delay.ci_high:,.0f}, "
+        f"p = {e.p_value:.2g}, {e.p_adjusted:.2g} after Holm's correction."
+    )
+    if e.survival:
+        low, high = e.survival.interval
+        text += (
+            f" Found again in {e.survival.found} of {e.survival.refits} refits on resampled runs "
+            f"({e.survival.share:.0%}, 95% interval {low:.0%} to {high:.0%})."
+        )
+        if e.survival.share < 0.5:
+            text += " That is fewer than half: do not build on it."
+    return text
+
+
+def _regression_paragraph(analysis: Analysis) -> str:
+    regression = analysis.regression
+    if regression.r2 is None or regression.loro_r2 is None:
+        return f"Too few runs converge ({regression.n_runs}) to regress convergence on the states."
+    text = (
+        f"Convergence step on the share of rows in each state, {regression.n_runs} converged runs: R² = "
+        f"{regression.r2:.3f}, leave-one-run-out {regression.loro_r2:.3f}"
+    )
+    if regression.f_p_value is not None:
+        text += f", F test p = {regression.f_p_value:.2g}"
+    text += f", permutation p = {regression.permutation_p:.2g}."
+    return text + (
+        " Mind the tautology: over a whole run, time spent in the states before convergence is the convergence time, and "
+        "scaling by the whole run tells even the first rows how the run ends. A high R² here says little about cause."
+    )
+
+
+def _prefix_paragraph(analysis: Analysis) -> str:
+    if not analysis.prefix:
+        return ""
+    best = max(analysis.prefix, key=lambda point: point.r2_states)
+    text = (
+        "What the first rows say of the future (held out by run: fit, scale and regression): the remaining time to "
+        f"convergence is predicted best after {best.rows} rows (step {best.step:,.0f}, {best.n_runs} runs to go), "
+        f"R² = {best.r2_states:.2f} from the states"
+    )
+    if best.r2_loss is not None:
+        text += f", {best.r2_loss:.2f} from the loss alone"
+        ahead = sum(p.r2_loss is not None and p.r2_states > p.r2_loss for p in analysis.prefix)
+        text += f"; the states beat the loss at {ahead} of {len(analysis.prefix)} points"
+    return text + "."
+
+
+def _dissimilarity_paragraph(analysis: Analysis) -> str:
+    distance = analysis.dissimilarity.total_variation
+    if distance.mean is None:
+        return ""
+    return (
+        f"Two runs differ in {distance.mean:.0%} of their time (mean total variation of the bags of states, 95% interval "
+        f"{distance.ci_low:.0%} to {distance.ci_high:.0%})."
+    )
+
+
+def _listed(states: list[int]) -> str:
+    names = [str(state) for state in states]
+    head = "state" if len(names) == 1 else "states"
+    return f"{head} {names[0]}" if len(names) == 1 else f"{head} {', '.join(names[:-1])} and {names[-1]}"
+
