@@ -77,7 +77,7 @@ class Network:
         """One step of stochastic gradient descent with weight decay; returns the gradient's norm."""
         gradients = self.gradients(x, y)
         for parameter, gradient in zip((self.w1, self.b1, self.w2, self.b2), gradients, strict=True):
-            parameter -= LEARNING_RATE * (gradient + WEIGHT_DECAY * parameter)
+            parameter[...] -= LEARNING_RATE * (gradient + WEIGHT_DECAY * parameter)
         return float(np.sqrt(sum(float((gradient**2).sum()) for gradient in gradients)))
 
 

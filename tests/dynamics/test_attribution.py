@@ -17,7 +17,9 @@ def test_gradient_agrees_with_finite_differences(covariance_type):
         startprob=rng.dirichlet(np.ones(k)),
         transmat=rng.dirichlet(np.ones(k), size=k),
         means=rng.normal(size=(k, d)),
-        covars=rng.uniform(0.5, 2, size=(k, d)) if covariance_type == "diag" else roots @ roots.transpose(0, 2, 1) + np.eye(d),
+        covars=rng.uniform(0.5, 2, size=(k, d))
+        if covariance_type == "diag"
+        else roots @ roots.transpose(0, 2, 1) + np.eye(d),
         covariance_type=covariance_type,
     )
     values = rng.normal(size=(t, d))

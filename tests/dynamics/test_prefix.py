@@ -39,7 +39,7 @@ def test_remaining_time_is_predicted_where_it_can_be_and_not_where_it_cannot(set
     points = prefix_curve(model, sequences, oracle, convergence)
     # A loss that is the remaining time predicts it but for the slight shrinkage of the ridge penalty.
     assert min(point.r2_loss for point in points) > 0.99
-    assert max(point.r2_loss for point in prefix_curve(model, sequences, blind, convergence)) < 0.4
+    assert np.mean([point.r2_loss for point in prefix_curve(model, sequences, blind, convergence)]) < 0.1
     assert all(point.r2_step == pytest.approx(0, abs=1e-9) for point in points)
     assert [point.n_runs for point in points] == sorted((point.n_runs for point in points), reverse=True)
 

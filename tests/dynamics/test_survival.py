@@ -132,12 +132,8 @@ def test_delay_is_the_difference_of_means_and_its_interval_covers():
 def test_controls_watched_for_less_long_make_the_delay_smaller_not_larger():
     visiting = np.array([True] * 4 + [False] * 4)
     times = np.array([50.0, 60, 70, 80, 10, 10, 10, 20])
-    known = delay_of(
-        [stratum(times, [1] * 8, visiting)], bootstraps=50, rng=np.random.default_rng(0)
-    )
-    censored = delay_of(
-        [stratum(times, [1] * 7 + [0], visiting)], bootstraps=50, rng=np.random.default_rng(0)
-    )
+    known = delay_of([stratum(times, [1] * 8, visiting)], bootstraps=50, rng=np.random.default_rng(0))
+    censored = delay_of([stratum(times, [1] * 7 + [0], visiting)], bootstraps=50, rng=np.random.default_rng(0))
     assert known.effect == pytest.approx(65 - 12.5)
     # One control in four is taken never to converge: its 20 becomes the horizon, 80.
     assert censored.effect == pytest.approx(65 - (3 * 10 + 80) / 4)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle
-from matplotlib.text import Text
 
 from trajhmm.dynamics.convergence import Convergence
 from trajhmm.dynamics.training_map import MapEdge, MapState, MetricImportance, TrainingMap
@@ -24,9 +25,7 @@ def made_map(paths, k, *, detours=(), seed=0, metrics=WEIGHT_METRICS, dwell=(10,
 
     def important():
         chosen = rng.permutation(len(metrics))[:3]
-        return tuple(
-            MetricImportance(metric=metrics[d], importance=1.0, movement=float(rng.normal())) for d in chosen
-        )
+        return tuple(MetricImportance(metric=metrics[d], importance=1.0, movement=float(rng.normal())) for d in chosen)
 
     states = []
     for state in range(k):
@@ -42,10 +41,10 @@ def made_map(paths, k, *, detours=(), seed=0, metrics=WEIGHT_METRICS, dwell=(10,
                 top_metrics=important(),
             )
         )
-    moves = sorted({(a, b) for path in paths for a, b in zip(path, path[1:], strict=False)})
+    moves = sorted({(a, b) for path in paths for a, b in itertools.pairwise(path)})
     edges = []
     for move in moves:
-        times = [sum(pair == move for pair in zip(path, path[1:], strict=False)) for path in paths]
+        times = [sum(pair == move for pair in itertools.pairwise(path)) for path in paths]
         edges.append(
             MapEdge(
                 source=move[0],
@@ -138,14 +137,24 @@ def drawn(figure):
 
 
 def shown_texts(figure):
-    """Every text of a figure that shows anything."""
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    """Every text that a figure shows once it is drawn."""
+    drawn(figure)
+    texts = []
+    for ax in figure.axes:
+        texts += ax.texts
+        if ax.axison:
+            for axis in (ax.xaxis, ax.yaxis):
+                texts += [axis.label, axis.get_offset_text()]
+                # Ticks beyond the ends of an axis exist but are not drawn.
+                texts += [tick.label1 for tick in axis._update_ticks()]
+        if ax.get_legend():
+            texts += ax.get_legend().get_texts()
+    return [text for text in texts if text.get_visible() and text.get_text().strip()]
 
 
 def text_boxes(figure):
     """The boxes of all texts shown, in pixels, with what they say."""
-    renderer = drawn(figure)
-    return [(text.get_text(), text.get_window_extent(renderer)) for text in shown_texts(figure)]
+    return [(text.get_text(), text.get_window_extent()) for text in shown_texts(figure)]
 
 
 def overlapping(figure, tolerance=0.5):

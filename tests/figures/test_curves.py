@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -43,12 +45,14 @@ def test_each_stretch_has_its_states_colour_and_runs_on_to_the_next():
 
 def test_runs_are_not_joined_and_no_value_is_lost():
     trajectories = long_runs()
-    segments = [segment for lines in stretches(plot_metric_curves(trajectories, "weight_l2")).values() for segment in lines]
-    pieces = {(a, b) for segment in segments for a, b in zip(segment, segment[1:], strict=False)}
+    segments = [
+        segment for lines in stretches(plot_metric_curves(trajectories, "weight_l2")).values() for segment in lines
+    ]
+    pieces = {(a, b) for segment in segments for a, b in itertools.pairwise(segment)}
     expected = set()
     for _, rows in trajectories.slices():
         points = list(zip(trajectories.steps[rows], trajectories.values[rows, 0], strict=True))
-        expected |= set(zip(points, points[1:], strict=False))
+        expected |= set(itertools.pairwise(points))
     assert pieces == expected
 
 
@@ -57,7 +61,7 @@ def test_the_metric_asked_for_is_drawn_and_named():
     ax = plot_metric_curves(trajectories, "eval_loss")
     assert stretches(ax) == {0: [[(0, 10), (1, 20)]]}
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "eval_loss")
-    with pytest.raises(AnalysisError, match="'train_loss'.*weight_l1, eval_loss"):
+    with pytest.raises(AnalysisError, match=r"'train_loss'.*weight_l1, eval_loss"):
         plot_metric_curves(trajectories, "train_loss")
 
 

@@ -74,7 +74,7 @@ def test_convergence_is_matched_by_name_and_missing_runs_count_as_never_converge
     )
     ax = plot_state_raster(training_map, convergence=shuffled)
     assert names(ax) == ["seed_03", "seed_00", "seed_01", "seed_02"]
-    with pytest.raises(AnalysisError, match="seed_00.*found other"):
+    with pytest.raises(AnalysisError, match=r"seed_00.*found other"):
         plot_state_raster(
             training_map,
             convergence=replace(full, runs=("other",), steps=np.array([1]), converged=np.array([True])),

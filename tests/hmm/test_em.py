@@ -87,7 +87,8 @@ def test_floor_of_a_full_covariance_is_the_constrained_maximum():
 
     for _ in range(200):
         wobble = rng.normal(scale=0.05, size=(3, 3))
-        candidate = np.diag(floor) + (lambda a: a @ a.T)(np.linalg.cholesky(best - np.diag(floor) + 1e-12 * np.eye(3)) + wobble)
+        root = np.linalg.cholesky(best - np.diag(floor) + 1e-12 * np.eye(3)) + wobble
+        candidate = np.diag(floor) + root @ root.T
         assert objective(candidate) <= objective(best) + 1e-9
 
 

@@ -40,7 +40,10 @@ def enumerate_paths(values, parameters):
     if parameters.covariance_type == "diag":
         covars = np.stack([np.diag(variances) for variances in covars])
     density = np.stack(
-        [stats.multivariate_normal(m, c).logpdf(values).reshape(-1) for m, c in zip(parameters.means, covars, strict=True)],
+        [
+            stats.multivariate_normal(m, c).logpdf(values).reshape(-1)
+            for m, c in zip(parameters.means, covars, strict=True)
+        ],
         axis=1,
     )
     paths = np.array(list(itertools.product(range(parameters.n_states), repeat=len(values))))

@@ -47,8 +47,8 @@ def test_one_seed_gives_one_file_whatever_the_threads_and_another_seed_another(l
         (lambda text: text[: len(text) // 2], "truncated or not JSON"),
         (lambda text: text.replace('"seed": 4', '"seed": 5'), "edited or damaged"),
         (lambda text: text.replace('"schema_version": 1', '"schema_version": 2'), "newer than 1"),
-        (lambda text: "[1, 2]" + text[:0], "not a model file"),
-        (lambda text: "", "truncated or not JSON"),
+        (lambda text: f"[{len(text)}]", "not a model file"),
+        (lambda text: text[:0], "truncated or not JSON"),
     ],
 )
 def test_a_damaged_model_file_is_refused_with_the_reason(model, tmp_path, damage, says):

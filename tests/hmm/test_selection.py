@@ -18,9 +18,7 @@ def three_states(seed, *, runs=10, rows=40):
 @pytest.mark.parametrize("criterion", ["bic", "heldout"])
 def test_three_planted_states_are_chosen(criterion):
     values, lengths = three_states(0)
-    model, curve = select_states(
-        values, lengths, GaussianHMM(n_restarts=3), states=range(1, 6), criterion=criterion
-    )
+    model, curve = select_states(values, lengths, GaussianHMM(n_restarts=3), states=range(1, 6), criterion=criterion)
     assert model.n_components == 3
     assert [point.states for point in curve] == [1, 2, 3, 4, 5]
     likelihoods = [point.log_likelihood for point in curve]

@@ -83,7 +83,6 @@ def test_detours_are_found_in_nineteen_of_twenty_and_invented_in_at_most_one():
         indices.append(ari)
         chosen.append(n_states)
         invented += bool(analysed(seed, detour=False)[3])
-    print(f"found {found}, covered {covered}, invented {invented}, K {chosen}, ARI {np.round(indices, 3).tolist()}")
     assert found >= 19
     assert invented <= 1
     assert covered >= 18  # a 95% interval misses one time in twenty; fewer than 18 has a probability under 8%

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES, Jobs, Logs, ModelFile, Reading, Rename, RunBy, Seed, Step, Where, usage_errors
+from trajhmm.cli.options import (
+    ALL_CORES,
+    Jobs,
+    Logs,
+    ModelFile,
+    Reading,
+    Rename,
+    RunBy,
+    Seed,
+    Step,
+    Where,
+    usage_errors,
+)
 from trajhmm.cli.terminal import say, say_notes
 
 if TYPE_CHECKING:

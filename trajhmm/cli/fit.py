@@ -47,7 +47,7 @@ class Engine(StrEnum):
 def fit(
     logs: Logs,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write.")],
-    purpose: Annotated[Purpose, typer.Option("--for", help="What the model is for.")] = Purpose.MAP,
+    purpose: Annotated[Purpose, typer.Option("--for", help="What the model is for.")] = Purpose.MAP,  # noqa: ARG001 (one so far)
     metrics: Annotated[
         list[str] | None, typer.Option("--metrics", metavar="a,b", help="Metrics to fit; by default all but outcomes.")
     ] = None,
@@ -92,7 +92,6 @@ def fit(
             progress=progress,
         )
     model.save(output)
-    assert purpose is Purpose.MAP
     report(model)
     say(f"{output}: written")
 

@@ -14,7 +14,7 @@ _MOST_NOTES = 40
 
 def inspect(
     logs: Logs,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002 (a flag)
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     run_by: RunBy = None,
     rename: Rename = None,
     where: Where = None,
@@ -38,8 +38,15 @@ def inspect(
     _table(
         ("run", "rows", "first step", "last step", "gaps", "resumes", "non-finite"),
         [
-            (r["run"], f"{r['rows']:,}", f"{r['first_step']:,}", f"{r['last_step']:,}", r["gaps"], r["resumes"],
-             r["non_finite"])
+            (
+                r["run"],
+                f"{r['rows']:,}",
+                f"{r['first_step']:,}",
+                f"{r['last_step']:,}",
+                r["gaps"],
+                r["resumes"],
+                r["non_finite"],
+            )
             for r in described["runs"]
         ],
     )

@@ -25,9 +25,7 @@ Rename = Annotated[
 Where = Annotated[
     str | None, typer.Option("--where", metavar="CONDITION", help="Keep rows that meet it: 'condition == \"ln\"'.")
 ]
-Step = Annotated[
-    str | None, typer.Option("--step", metavar="COLUMN", help="Column that counts steps, if not step.")
-]
+Step = Annotated[str | None, typer.Option("--step", metavar="COLUMN", help="Column that counts steps, if not step.")]
 ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same bytes.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Threads; the result does not depend on it.")]

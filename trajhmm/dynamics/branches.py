@@ -5,12 +5,12 @@ Comparing runs that ever visit k with runs that do not is biased: the longer a r
 place:
 
 * *branch*: where runs pass through k and go on, a run that enters k from state j is compared with the runs that leave
-  j for good to another state and never visit k, not even after convergence, each from its own exit. A run that converges
-  while still in j has not left it and does not count: a state on everybody's way, at whose door some happen to converge,
-  is no detour.
+  j for good to another state and never visit k, not even after convergence, each from its own exit. A run that
+  converges while still in j has not left it and does not count: a state on everybody's way, at whose door some happen
+  to converge, is no detour.
 * *excursion*: where runs often come back from k to the state they left (a spike, say), a run that enters k from j is
-  compared with the runs that are in j at that step and have not been in k, from that step on; these are censored if they
-  enter k later.
+  compared with the runs that are in j at that step and have not been in k, from that step on; these are censored if
+  they enter k later.
 
 A run that begins in k has left nothing for it and is not compared: under scaling within runs, even the first row knows
 how its run ends, so that starting states tell outcomes apart without causing them.
@@ -19,6 +19,7 @@ how its run ends, so that starting states tell outcomes apart without causing th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,7 @@ def compare_visits(training_map: TrainingMap, convergence: Convergence, state: i
 def _until_convergence(training_map: TrainingMap, convergence: Convergence) -> list[_Run]:
     offsets = offsets_of(training_map.lengths)
     runs = []
-    for r, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for r, (start, stop) in enumerate(pairwise(offsets)):
         end, converged = int(convergence.steps[r]), bool(convergence.converged[r])
         steps = training_map.steps[start:stop]
         before = steps < end if converged else np.ones(len(steps), dtype=bool)
@@ -134,9 +135,7 @@ def _until_convergence(training_map: TrainingMap, convergence: Convergence) -> l
     return runs
 
 
-def _same_branch(
-    runs: list[_Run], entries: dict[int, int], state: int, visiting: list[int], branch: int
-) -> Stratum:
+def _same_branch(runs: list[_Run], entries: dict[int, int], state: int, visiting: list[int], branch: int) -> Stratum:
     """Runs that leave ``branch`` for ``state``, and runs that leave it for good to elsewhere."""
     members = [(r, True, runs[r].end - int(runs[r].steps[entries[r]]), runs[r].converged) for r in visiting]
     for r, run in enumerate(runs):

@@ -1,8 +1,8 @@
 """What the first rows of a run say of the time it still needs: the claim about the future.
 
 Over a whole run, time spent in the states before convergence *is* the convergence time, so a regression on whole runs
-explains little however well it fits. Here everything is held out by run: the model that decodes a run was fitted without
-it, its scale comes from other runs, and its remaining time is predicted by a regression fitted without it.
+explains little however well it fits. Here everything is held out by run: the model that decodes a run was fitted
+without it, its scale comes from other runs, and its remaining time is predicted by a regression fitted without it.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def prefix_curve(
 
     Five folds of runs: the HMM (with the model's number of states) is fitted without the fold; rows of the fold are
     scaled by the mean and spread that the other runs have on average over their whole length, and filtered, so that
-    nothing of their future is used. The regression (ridge, penalty by leave-one-out on the training runs) leaves out one
-    run at a time.
+    nothing of their future is used. The regression (ridge, penalty by leave-one-out on the training runs) leaves out
+    one run at a time.
 
     Returns
     -------
@@ -198,4 +198,3 @@ def _held_out_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         errors += float((y[left_out] - regression.predict(x[[left_out]])[0]) ** 2)
         spread += float((y[left_out] - y[others].mean()) ** 2)
     return 1 - errors / spread
-

@@ -114,9 +114,7 @@ def _loro_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     return 1 - errors / spread
 
 
-def _permutation_p(
-    x: NDArray[np.float64], y: NDArray[np.float64], r2: float, rng: np.random.Generator
-) -> float:
+def _permutation_p(x: NDArray[np.float64], y: NDArray[np.float64], r2: float, rng: np.random.Generator) -> float:
     shuffled = rng.permuted(np.tile(y, (PERMUTATIONS, 1)), axis=1)
     residual = shuffled - shuffled @ _hat(x).T
     total = ((y - y.mean()) ** 2).sum()

@@ -29,9 +29,7 @@ def summarize(analysis: Analysis, model: Model) -> str:
 
 def _fit_paragraph(analysis: Analysis, model: Model) -> str:
     tried = [point.states for point in model.curve]
-    chosen = (
-        f"chosen by {model.criterion} from {tried[0]}…{tried[-1]}" if len(tried) > 1 else "as asked for"
-    )
+    chosen = f"chosen by {model.criterion} from {tried[0]}…{tried[-1]}" if len(tried) > 1 else "as asked for"
     status = {
         "converged": "EM converged",
         "max_iterations": "EM ran out of iterations before it converged",
@@ -43,7 +41,9 @@ def _fit_paragraph(analysis: Analysis, model: Model) -> str:
         f"{model.n_states} states ({chosen}), {model.hmm.covariance_type} covariance; {status}."
     )
     if at_edge:
-        text += " That is the most that was tried: rows of one run depend on each other, so that criterion asks for ever"
+        text += (
+            " That is the most that was tried: rows of one run depend on each other, so that criterion asks for ever"
+        )
         text += " more states; read the states as a description, not as a count of what exists."
     cut = sum(note.kind == "cut" for note in analysis.notes)
     if cut:
@@ -80,7 +80,9 @@ def _detour_paragraphs(analysis: Analysis) -> list[str]:
     strict = [e for e in analysis.evidence_by_state if e.is_strict]
     paper = [e.state for e in analysis.evidence_by_state if e.is_paper]
     if not tested:
-        found = "No state can be tested as a detour: none is passed through by some runs and skipped by comparable others."
+        found = (
+            "No state can be tested as a detour: none is passed through by some runs and skipped by comparable others."
+        )
     elif not strict:
         found = f"No detour by the strict rule, {tested} of {len(analysis.evidence_by_state)} states tested."
     else:
@@ -121,8 +123,8 @@ def _regression_paragraph(analysis: Analysis) -> str:
         text += f", F test p = {regression.f_p_value:.2g}"
     text += f", permutation p = {regression.permutation_p:.2g}."
     return text + (
-        " Mind the tautology: over a whole run, time spent in the states before convergence is the convergence time, and "
-        "scaling by the whole run tells even the first rows how the run ends. A high R² here says little about cause."
+        " Mind the tautology: over a whole run, time spent in the states before convergence is the convergence time, "
+        "and scaling by the whole run tells even the first rows how the run ends. A high R² here says little about cause."
     )
 
 
@@ -147,8 +149,8 @@ def _dissimilarity_paragraph(analysis: Analysis) -> str:
     if distance.mean is None:
         return ""
     return (
-        f"Two runs differ in {distance.mean:.0%} of their time (mean total variation of the bags of states, 95% interval "
-        f"{distance.ci_low:.0%} to {distance.ci_high:.0%})."
+        f"Two runs differ in {distance.mean:.0%} of their time (mean total variation of the bags of states, 95% "
+        f"interval {distance.ci_low:.0%} to {distance.ci_high:.0%})."
     )
 
 
@@ -156,4 +158,3 @@ def _listed(states: list[int]) -> str:
     names = [str(state) for state in states]
     head = "state" if len(names) == 1 else "states"
     return f"{head} {names[0]}" if len(names) == 1 else f"{head} {', '.join(names[:-1])} and {names[-1]}"
-

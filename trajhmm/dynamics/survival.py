@@ -60,8 +60,8 @@ class Delay:
 def delay_of(strata: Sequence[Stratum], *, bootstraps: int, rng: np.random.Generator) -> Delay:
     """Mean delay after the branch: restricted mean time to convergence of visiting runs less that of the others.
 
-    Kaplan–Meier, up to the longest time of a visiting run. Where the others were not watched for as long, their curve is
-    held where it ended, as if those left never converged: the delay errs on the small side. The others of a stratum
+    Kaplan–Meier, up to the longest time of a visiting run. Where the others were not watched for as long, their curve
+    is held where it ended, as if those left never converged: the delay errs on the small side. The others of a stratum
     weigh as much, together, as its visiting runs.
 
     The interval is an expanded percentile bootstrap over runs (Hesterberg 2015, section 5.2): the percentiles are those
@@ -131,7 +131,7 @@ def _pooled(
 
 
 def logrank_p(times: NDArray[np.float64], converged: NDArray[np.bool_], visited: NDArray[np.bool_]) -> float | None:
-    """p of the log-rank test of (R,) times between visiting runs and the rest (statsmodels); None if undefined."""
+    """P-value of the log-rank test of (R,) times, visiting runs against the rest (statsmodels); None if undefined."""
     from statsmodels.duration.survfunc import survdiff
 
     if visited.all() or not visited.any() or not converged.any():

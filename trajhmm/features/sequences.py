@@ -94,14 +94,17 @@ def map_sequences(
         metrics, chosen_notes = default_metrics(runs)
         notes.extend(chosen_notes)
     else:
-        metrics = _checked(runs, metrics, notes, keep_constant)
+        metrics = _checked(runs, metrics, notes, keep_constant=keep_constant)
     columns = [runs.metrics.index(metric) for metric in metrics]
     rows, values, diverged = _aligned(runs, columns, notes)
     owner = np.searchsorted(runs.offsets, rows, side="right") - 1
     lengths = np.bincount(owner, minlength=runs.n_runs).astype(np.int64)
     kept = lengths > 0
-    for run in np.array(runs.runs, dtype=object)[~kept]:
-        notes.append(Note(kind="left-out", run=run, text=f"no row with finite {', '.join(metrics)}, run left out"))
+    notes.extend(
+        Note(kind="left-out", run=run, text=f"no row with finite {', '.join(metrics)}, run left out")
+        for run, keep in zip(runs.runs, kept, strict=True)
+        if not keep
+    )
     if not kept.any():
         raise LogError(f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics")
     lengths = lengths[kept]
@@ -138,7 +141,7 @@ def carried_forward(values: NDArray[np.float64], logged: NDArray[np.bool_]) -> N
     return np.where(last >= 0, carried, np.nan)
 
 
-def _checked(runs: RunSet, metrics: Sequence[str], notes: list[Note], keep_constant: bool) -> tuple[str, ...]:
+def _checked(runs: RunSet, metrics: Sequence[str], notes: list[Note], *, keep_constant: bool) -> tuple[str, ...]:
     attributes = set(runs.attributes.columns)
     kept: list[str] = []
     for metric in dict.fromkeys(metrics):
@@ -194,7 +197,7 @@ def _aligned(
 def _changing(
     scaled: NDArray[np.float64], metrics: tuple[str, ...], notes: list[Note]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    changes = scaled.any(axis=0)
+    changes: NDArray[np.bool_] = np.any(scaled != 0, axis=0)
     constant = [metric for metric, change in zip(metrics, changes, strict=True) if not change]
     if not changes.any():
         raise LogError(f"none of {', '.join(metrics[:6])} changes within a run; nothing is left to fit")

@@ -74,7 +74,8 @@ def plot_metric_curves(
             ax.plot(ends[:, 0], ends[:, 1], "x", color="black", markersize=3.5, markeredgewidth=0.8, zorder=3.0)
         _scale_steps(ax, trajectories.steps, step_scale)
         ax.autoscale_view(scalex=False)
-        ax.set_xlim(float(trajectories.steps.min(initial=0)), max(float(trajectories.steps.max(initial=1)), 1.0))
+        first, last = (int(edge(trajectories.steps)) for edge in (np.min, np.max)) if visited else (0, 1)
+        ax.set_xlim(first, max(last, first + 1))
         ax.set(xlabel="step", ylabel=metric)
         state_legend(ax, visited, n_states, width=room)
     return ax

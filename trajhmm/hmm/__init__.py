@@ -8,8 +8,8 @@ from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.selection import SelectionPoint
 
 __all__ = [
-    "FitStatus",
     "Filtered",
+    "FitStatus",
     "GaussianHMM",
     "Model",
     "Parameters",

@@ -36,7 +36,7 @@ class Engine(Protocol):
 
 
 class NativeEngine:
-    """This package's own E-step and M-step."""
+    """The E-step and the M-step of this package."""
 
     def step(self, values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters) -> Step:
         """One iteration, before the covariance floor."""
@@ -96,8 +96,8 @@ def mstep(statistics: Statistics, parameters: Parameters) -> Parameters:
 def floored(parameters: Parameters, floor: NDArray[np.float64]) -> Parameters:
     """Raise covariances to at least ``floor``.
 
-    Diagonal: each variance is at least the metric's floor. Full: with F the diagonal matrix of floors, Σ − F is positive
-    semidefinite, by raising the eigenvalues of F^-½ Σ F^-½ to 1. Both are the exact maximum of the M-step under that
+    Diagonal: each variance is at least the metric's floor. Full: with F the diagonal matrix of floors, Σ − F is
+    positive semidefinite, by raising the eigenvalues of F^-½ Σ F^-½ to 1. Both are the exact maximum of the M-step under that
     constraint, so the likelihood still never falls.
 
     Parameters

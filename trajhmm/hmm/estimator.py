@@ -113,13 +113,9 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         )
         variance = values.var(axis=0)
         floor = self.floor * np.where(variance > 0, variance, 1.0)
-        return run_em(
-            _engine(self.engine), values, offsets, start, floor=floor, n_iter=self.n_iter, tol=self.tol
-        )
+        return run_em(_engine(self.engine), values, offsets, start, floor=floor, n_iter=self.n_iter, tol=self.tol)
 
-    def choose(
-        self, values: NDArray[np.float64], offsets: NDArray[np.int64], restarts: list[Restart]
-    ) -> GaussianHMM:
+    def choose(self, values: NDArray[np.float64], offsets: NDArray[np.int64], restarts: list[Restart]) -> GaussianHMM:
         """Keep the best of finished restarts and put its states in order.
 
         Raises
@@ -236,9 +232,7 @@ def _engine(name: str) -> Engine:
     raise FitError(f"engine {name!r}: expected native or hmmlearn")
 
 
-def _checked(
-    rows: ArrayLike, lengths: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _checked(rows: ArrayLike, lengths: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     values = np.ascontiguousarray(rows, dtype=np.float64)
     if values.ndim != 2:
         raise FitError(f"expected rows of shape (N, D), found shape {values.shape}")

@@ -46,7 +46,7 @@ def to_hmmlearn(parameters: Parameters, *, n_iter: int = 10) -> Any:
 
 
 def from_hmmlearn(model: Any, previous: Parameters | None = None) -> Parameters:
-    """The parameters of an `hmmlearn.hmm.GaussianHMM`; rows of transitions that it left at 0 stay as in ``previous``."""
+    """The parameters of an `hmmlearn.hmm.GaussianHMM`; transitions that it left at 0 stay as in ``previous``."""
     covariance_type: CovarianceType = model.covariance_type
     covars = np.array(model.covars_)
     if covariance_type == "diag":

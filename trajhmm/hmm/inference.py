@@ -15,7 +15,6 @@ from scipy.linalg import solve_triangular
 from trajhmm.hmm import kernels
 from trajhmm.hmm.parameters import Parameters
 
-
 # Rows taken at a time where a temporary is needed, so that it stays in cache.
 BLOCK = 2048
 
@@ -100,9 +99,7 @@ def filter_rows(
     return log_alpha, predictive
 
 
-def smooth_rows(
-    values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters
-) -> NDArray[np.float64]:
+def smooth_rows(values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters) -> NDArray[np.float64]:
     """(N, K): p(s_t = k | all rows of the run)."""
     density = log_density(values, parameters)
     log_alpha = np.empty_like(density)

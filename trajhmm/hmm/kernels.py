@@ -9,35 +9,37 @@ Runs are ragged: rows of run r are ``offsets[r]:offsets[r + 1]``. N rows, K stat
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-F = NDArray[np.float64]
-I = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 # A sum of at most 1e4 terms of which some fell under 1e-308 is exact to 1e-24 if it is larger than this.
 VANISHING = 1e-280
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def log_sum_into(logs: F, log_transmat: F, j: int, predict: bool) -> float:
-    """``log Σ_i exp(logs_i + log A_ij)``, or over A_ji if not ``predict``, term by term."""
-    n_states = len(logs)
+@njit(cache=True, nogil=True)
+def log_sum(logs: Floats, log_weights: Floats) -> float:
+    """``log Σ_i exp(logs_i) weights_i``, term by term in logarithms."""
     largest = -np.inf
-    for i in range(n_states):
-        term = logs[i] + (log_transmat[i, j] if predict else log_transmat[j, i])
-        largest = max(largest, term)
+    for i in range(len(logs)):
+        largest = max(largest, logs[i] + log_weights[i])
     if largest == -np.inf:
-        return -np.inf
+        return largest
     total = 0.0
-    for i in range(n_states):
-        total += np.exp(logs[i] + (log_transmat[i, j] if predict else log_transmat[j, i]) - largest)
-    return largest + np.log(total)
+    for i in range(len(logs)):
+        total += np.exp(logs[i] + log_weights[i] - largest)
+    return largest + math.log(total)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def forward(log_density: F, offsets: I, startprob: F, transmat: F, log_alpha: F, predictive: F) -> None:
+@njit(cache=True, nogil=True)
+def forward(
+    log_density: Floats, offsets: Ints, startprob: Floats, transmat: Floats, log_alpha: Floats, predictive: Floats
+) -> None:
     """Filter every run.
 
     Parameters
@@ -67,7 +69,7 @@ def forward(log_density: F, offsets: I, startprob: F, transmat: F, log_alpha: F,
                     if predicted > VANISHING:
                         log_predicted = np.log(predicted) - log_total
                     else:
-                        log_predicted = log_sum_into(log_alpha[t - 1], log_transmat, j, True)
+                        log_predicted = log_sum(log_alpha[t - 1], log_transmat[:, j])
                 joint[j] = log_predicted + log_density[t, j]
                 largest = max(largest, joint[j])
             total = 0.0
@@ -80,9 +82,15 @@ def forward(log_density: F, offsets: I, startprob: F, transmat: F, log_alpha: F,
                 log_alpha[t, j] = joint[j] - predictive[t]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def backward(
-    log_density: F, offsets: I, transmat: F, log_alpha: F, smoothed: F, started: F, transitions: F
+    log_density: Floats,
+    offsets: Ints,
+    transmat: Floats,
+    log_alpha: Floats,
+    smoothed: Floats,
+    started: Floats,
+    transitions: Floats,
 ) -> None:
     """Smooth every run after `forward`, and count.
 
@@ -119,8 +127,10 @@ def backward(
                 started[k] += smoothed[offsets[r], k]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _look_back(next_density: F, log_beta: F, transmat: F, log_transmat: F, ahead: F, ahead_scaled: F) -> None:
+@njit(cache=True, nogil=True)
+def _look_back(
+    next_density: Floats, log_beta: Floats, transmat: Floats, log_transmat: Floats, ahead: Floats, ahead_scaled: Floats
+) -> None:
     """Replace ``log_beta`` of the next row by this row's, up to a constant; leave what lies ahead in ``ahead``."""
     n_states = len(log_beta)
     largest = -np.inf
@@ -134,12 +144,18 @@ def _look_back(next_density: F, log_beta: F, transmat: F, log_transmat: F, ahead
         total = 0.0
         for j in range(n_states):
             total += transmat[i, j] * ahead_scaled[j]
-        log_beta[i] = np.log(total) if total > VANISHING else log_sum_into(ahead, log_transmat, i, False)
+        log_beta[i] = np.log(total) if total > VANISHING else log_sum(ahead, log_transmat[i])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _count(
-    log_here: F, ahead: F, ahead_scaled: F, transmat: F, log_transmat: F, here_scaled: F, transitions: F
+    log_here: Floats,
+    ahead: Floats,
+    ahead_scaled: Floats,
+    transmat: Floats,
+    log_transmat: Floats,
+    here_scaled: Floats,
+    transitions: Floats,
 ) -> None:
     """Add the posterior of one transition to ``transitions``."""
     n_states = len(log_here)
@@ -166,8 +182,8 @@ def _count(
             transitions[i, j] += np.exp(log_here[i] + log_transmat[i, j] + ahead[j] - largest) / total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def viterbi(log_density: F, offsets: I, startprob: F, transmat: F, path: I) -> float:
+@njit(cache=True, nogil=True)
+def viterbi(log_density: Floats, offsets: Ints, startprob: Floats, transmat: Floats, path: Ints) -> float:
     """Decode every run: fill ``path`` (N,) with the likeliest sequence of states; ties go to the lower state.
 
     Returns
@@ -204,8 +220,8 @@ def viterbi(log_density: F, offsets: I, startprob: F, transmat: F, path: I) -> f
     return total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def diagonal_log_density(values: F, means: F, variances: F, log_density: F) -> None:
+@njit(cache=True, nogil=True)
+def diagonal_log_density(values: Floats, means: Floats, variances: Floats, log_density: Floats) -> None:
     """Fill (N, K) ``log_density`` from (N, D) ``values``, (K, D) ``means`` and ``variances``."""
     n_rows, n_metrics = values.shape
     n_states = len(means)
@@ -221,8 +237,8 @@ def diagonal_log_density(values: F, means: F, variances: F, log_density: F) -> N
             log_density[t, k] = constant[k] - 0.5 * distance
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def diagonal_moments(values: F, weights: F, centres: F, first: F, second: F) -> None:
+@njit(cache=True, nogil=True)
+def diagonal_moments(values: Floats, weights: Floats, centres: Floats, first: Floats, second: Floats) -> None:
     """Add Σ_t w_tk (z_t − c_k) to ``first`` and Σ_t w_tk (z_t − c_k)² to ``second``, both (K, D)."""
     n_rows, n_metrics = values.shape
     for t in range(n_rows):

@@ -63,7 +63,9 @@ def load_model(path: str | Path) -> Model:
     try:
         return _model(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: a part is missing or of the wrong shape ({error}); fit the model again") from error
+        raise ModelFileError(
+            f"{path}: a part is missing or of the wrong shape ({error}); fit the model again"
+        ) from error
 
 
 def software_versions() -> dict[str, str]:

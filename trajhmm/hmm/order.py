@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -10,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 def entry_order(path: NDArray[np.int64], offsets: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:
     """(K,) states by when runs first enter them: mean row of first entry over the runs that do; never visited last."""
     total, visits = np.zeros(n_states), np.zeros(n_states)
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, stop in pairwise(offsets):
         states, first = np.unique(path[start:stop], return_index=True)
         total[states] += first
         visits[states] += 1

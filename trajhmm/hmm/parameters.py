@@ -42,7 +42,7 @@ class Parameters:
     @property
     def n_metrics(self) -> int:
         """Number of metrics, D."""
-        return self.means.shape[1]
+        return int(self.means.shape[1])
 
     def permuted(self, order: NDArray[np.int64]) -> Parameters:
         """The same model with state ``order[k]`` called k."""
@@ -58,8 +58,7 @@ class Parameters:
         """(K, D, D) inverse covariance matrices."""
         if self.covariance_type == "diag":
             return np.stack([np.diag(1.0 / variances) for variances in self.covars])
-        inverse: NDArray[np.float64] = np.linalg.inv(self.covars)
-        return inverse
+        return np.asarray(np.linalg.inv(self.covars), dtype=np.float64)
 
 
 def count_parameters(n_states: int, n_metrics: int, covariance_type: CovarianceType) -> int:

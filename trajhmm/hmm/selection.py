@@ -187,4 +187,3 @@ def _heldout(
 def _rows_of(runs: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rows = np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in runs])
     return rows, np.diff(offsets)[runs]
-

@@ -28,7 +28,9 @@ def start_parameters(
     seed : of this restart; restart 0 does not use it.
     """
     labels = (
-        consecutive_shares(offsets, n_states) if restart == 0 else clusters(values, n_states, np.random.default_rng(seed))
+        consecutive_shares(offsets, n_states)
+        if restart == 0
+        else clusters(values, n_states, np.random.default_rng(seed))
     )
     return parameters_from_labels(values, offsets, labels, n_states=n_states, covariance_type=covariance_type)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from trajhmm.logs.conditions import parse_condition
 from trajhmm.logs.resume import standing_rows
 from trajhmm.logs.runset import Note, RunSet, offsets_of
 from trajhmm.logs.table import Table, Text, natural_key
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STEP_NAMES = ("step", "global_step", "epoch")
 RUN_NAME = "run"
@@ -316,7 +313,9 @@ def _without_copies(
             if _same(stack.values[one], stack.values[two]) and np.array_equal(stack.present[one], stack.present[two]):
                 keep[second[j]] = False
                 paths = f"{tables[earlier].path} and {tables[later].path}"
-                notes.append(Note(kind="duplicate", run=run, text=f"{len(shared)} identical rows in {paths}, taken once"))
+                notes.append(
+                    Note(kind="duplicate", run=run, text=f"{len(shared)} identical rows in {paths}, taken once")
+                )
                 continue
             disjoint = not (stack.present[one] & stack.present[two])[:, _changing(stack, rows)].any()
             resumed = steps[second].min() > steps[first].min() and steps[second].max() >= steps[first].max()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,7 +40,7 @@ def logged_cells(
     empty_row = ~present.any(axis=1)
     companion = _companions(present, offsets, blank, max_cells)
     started = _started(present[:, blank], offsets)
-    density = _density(present[:, blank], started, offsets)
+    density = _density(present[:, blank], offsets)
     for column, metric in enumerate(blank.tolist()):
         due = empty_row & bool(density[column] >= _ALWAYS_TOGETHER)
         if companion[column].any():
@@ -50,7 +52,7 @@ def logged_cells(
 def _companions(
     present: NDArray[np.bool_], offsets: NDArray[np.int64], blank: NDArray[np.int64], max_cells: int
 ) -> NDArray[np.bool_]:
-    """(B, D): whether metric d is logged about as often as metric b, and while b is being logged (nearly) only with b."""
+    """(B, D): whether metric d is logged about as often as metric b, and (nearly) only with b while b is logged."""
     here = np.zeros((len(blank), present.shape[1]))
     together = np.zeros_like(here)
     block = max(1, max_cells // max(1, present.shape[1]))
@@ -71,7 +73,7 @@ def _companions(
 def _started(present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N, B): True from the first row of the run at which the metric stands."""
     started = np.zeros_like(present)
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, stop in pairwise(offsets):
         np.logical_or.accumulate(present[start:stop], axis=0, out=started[start:stop])
     return started
 
@@ -79,14 +81,12 @@ def _started(present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[
 def _window(present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N, B): True from the first to the last row of the run at which the metric stands."""
     window = _started(present, offsets)
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, stop in pairwise(offsets):
         window[start:stop] &= np.logical_or.accumulate(present[start:stop][::-1], axis=0)[::-1]
     return window
 
 
-def _density(
-    present: NDArray[np.bool_], started: NDArray[np.bool_], offsets: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _density(present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """(B,): share of rows with the metric, from its first to its last row in each run."""
     rows = _window(present, offsets).sum(axis=0)
     share: NDArray[np.float64] = present.sum(axis=0) / np.maximum(rows, 1)

@@ -18,7 +18,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,16 +170,16 @@ class _Parser:
         kind, value = self.next()
         if kind == "number":
             number = float(value)
-            return lambda columns: number
+            return lambda _: number
         if kind == "text":
-            return lambda columns: value[1:-1]
+            return lambda _: value[1:-1]
         if kind in ("word", "quoted") and value not in ("and", "or", "not", "in"):
             name = value.strip("`")
             if name not in self.columns:
                 self.columns.append(name)
             return lambda columns: columns[name]
         self.position -= 1
-        self.fail("expected a column, a number or a text in quotes")
+        return self.fail("expected a column, a number or a text in quotes")
 
     def compare(self, sign: str, left: Any, right: Any) -> Any:
         kinds = {_is_text(side) for side in (left, right)}
@@ -215,10 +215,13 @@ class _Parser:
         if self.peek()[0] != "end":
             self.fail("expected 'and', 'or' or the end")
 
-    def fail(self, expected: str) -> Any:
+    def fail(self, expected: str) -> NoReturn:
         found = self.peek()[1]
-        raise ConditionError(f"condition {self.text!r}: {expected}, found {found!r}" if found else
-                             f"condition {self.text!r}: {expected}, found its end")
+        raise ConditionError(
+            f"condition {self.text!r}: {expected}, found {found!r}"
+            if found
+            else f"condition {self.text!r}: {expected}, found its end"
+        )
 
 
 def _is_text(side: Any) -> bool:

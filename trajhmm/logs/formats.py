@@ -41,4 +41,6 @@ def format_of(path: Path) -> str:
         return SUFFIXES[path.suffix.lower()]
     except KeyError:
         known = ", ".join(SUFFIXES)
-        raise LogError(f"{path}: no reader for {path.suffix or 'a file without a suffix'!r}; known are {known}") from None
+        raise LogError(
+            f"{path}: no reader for {path.suffix or 'a file without a suffix'!r}; known are {known}"
+        ) from None

@@ -33,9 +33,7 @@ def describe(runs: RunSet) -> dict[str, Any]:
                 "gaps": _count(runs, run, "gap"),
                 "resumes": _count(runs, run, "resume"),
                 "non_finite": int(event[rows].sum()),
-                "attributes": {
-                    name: _plain(runs.attributes[name].iloc[index]) for name in runs.attributes.columns
-                },
+                "attributes": {name: _plain(runs.attributes[name].iloc[index]) for name in runs.attributes.columns},
             }
             for index, (run, rows) in enumerate(runs.slices())
         ],

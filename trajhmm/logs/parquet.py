@@ -24,5 +24,7 @@ def read_parquet(path: Path, name: str) -> Table:
         arrow = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise LogError(f"{path}: not a whole Parquet file, torn or half-written ({reason[:90]}); write it again") from error
+        raise LogError(
+            f"{path}: not a whole Parquet file, torn or half-written ({reason[:90]}); write it again"
+        ) from error
     return table_from_arrow(arrow, path=path, name=name)

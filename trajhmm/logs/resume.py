@@ -80,9 +80,7 @@ def standing_rows(
     return Standing(keep=np.array(kept, dtype=np.int64), merge=list(merge.items()), notes=notes)
 
 
-def _complete_each_other(
-    earlier: list[int], row: int, values: NDArray[np.float64], logged: NDArray[np.bool_]
-) -> bool:
+def _complete_each_other(earlier: list[int], row: int, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> bool:
     """Whether no cell is logged twice with different values."""
     before, now = values[earlier], values[row]
     both = logged[earlier] & logged[row]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,10 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, Text] = {}
     left_out = []
-    for column_name, column in zip(arrow.column_names, arrow.columns, strict=True):
+    for column_name, stored in zip(arrow.column_names, arrow.columns, strict=True):
+        encoded = pa.types.is_dictionary(stored.type) and not _is_text(stored.type.value_type)
+        column = stored.cast(stored.type.value_type) if encoded else stored
         kind = column.type
-        if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
-            column = column.cast(kind.value_type)
-            kind = column.type
         if column_name in _INDEX_NAMES:
             left_out.append(f"{column_name or 'column without a name'} (an index)")
         elif pa.types.is_null(kind):
@@ -119,14 +118,14 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
             texts[column_name] = Text.from_arrow(column)
         else:
             left_out.append(f"{column_name} ({kind})")
-    notes = ()
+    notes: tuple[Note, ...] = ()
     if left_out:
         notes = (Note(kind="left-out", text=f"{path}: neither numbers nor text, left out: {', '.join(left_out)}"),)
     return Table(path=path, name=name, n=arrow.num_rows, numbers=numbers, present=present, texts=texts, notes=notes)
 
 
 def table_from_cells(
-    columns: dict[str, Sequence[object]], *, n: int, path: Path, name: str, attributes: dict[str, Attribute]
+    columns: Mapping[str, Sequence[object]], *, n: int, path: Path, name: str, attributes: dict[str, Attribute]
 ) -> Table:
     """Build a table from Python cells: numbers, booleans, texts and None for a blank.
 
@@ -146,7 +145,7 @@ def table_from_cells(
             texts[column_name] = Text.of([None if cell is None else str(cell) for cell in cells])
         else:
             left_out.append(column_name)
-    notes = ()
+    notes: tuple[Note, ...] = ()
     if left_out:
         notes = (Note(kind="left-out", text=f"{path}: neither numbers nor text, left out: {', '.join(left_out)}"),)
     return Table(

@@ -71,8 +71,9 @@ def planted(
     """Simulate runs that pass through early, plateau and late states until they are done.
 
     From the plateau a share of the runs takes the detour, and then goes on as the others do. A run may also be slow:
-    with probability ``never`` all its states take so long that the log ends before it is done. Each row's metrics are normal around the means of
-    its state; each run then has an offset and a scale of its own in each metric, as seeds do.
+    with probability ``never`` all its states take so long that the log ends before it is done. Each row's metrics are
+    normal around the means of its state; each run then has an offset and a scale of its own in each metric, as seeds
+    do.
 
     Every state is a chain of four stages with the same emissions, so that its dwell time is a sum of four geometric
     ones: a hidden Markov model whose states keep their time better than single ones would.
