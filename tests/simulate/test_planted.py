@@ -86,7 +86,7 @@ def test_detours_are_found_in_nineteen_of_twenty_and_invented_in_at_most_one():
     assert found >= 19
     assert invented <= 1
     assert covered >= 18  # a 95% interval misses one time in twenty; fewer than 18 has a probability under 8%
-    assert np.median(indices) >= 0.95
+    assert min(indices) >= 0.95
     assert chosen.count(5) >= 19
 
 

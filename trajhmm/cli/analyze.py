@@ -91,8 +91,11 @@ def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
             name = "curves_" + "".join(c if c.isalnum() else "_" for c in metric)
             drawings[name] = figures.plot_metric_curves(analysis.trajectories, metric)
         for name, axes in drawings.items():
+            figure = axes.get_figure(root=True)
+            if figure is None:  # never: the axes were made with their figure above
+                continue
             for suffix in (".pdf", ".png"):
-                figures.save_figure(axes.figure, folder / f"{name}{suffix}")
+                figures.save_figure(figure, folder / f"{name}{suffix}")
                 written.append(folder / f"{name}{suffix}")
     return written
 

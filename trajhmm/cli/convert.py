@@ -27,7 +27,10 @@ def convert(
     Example: trajhmm convert results/*.jsonl -o logs.parquet --rename wn_total=weight_l2
     """
     from trajhmm.logs import write_logs
+    from trajhmm.logs.formats import READERS
 
+    if format is not None and format not in READERS:
+        raise typer.BadParameter(f"--from {format!r}: expected one of {', '.join(READERS)}")
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(sources, format=format)
     say_notes(runs.notes)
     write_logs(runs, output)

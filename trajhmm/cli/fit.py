@@ -74,8 +74,10 @@ def fit(
     from trajhmm.hmm import fit as fit_model
 
     tried = _states(states)
-    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
     wanted = split(metrics) or None
+    if metrics and wanted is None:
+        raise typer.BadParameter("--metrics names no metric")
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
     say_notes((*runs.notes, *map_sequences(runs, wanted).notes))
     with progress_bar("fitting") as progress:
         model = fit_model(

@@ -13,7 +13,7 @@ from trajhmm.errors import ConditionError
 from trajhmm.logs import RunSet
 
 Logs = Annotated[
-    list[Path], typer.Argument(metavar="LOGS...", help="Log files or folders: Parquet, CSV, TSV, JSON lines.")
+    list[Path], typer.Argument(metavar="LOGS", help="Log files or folders: Parquet, CSV, TSV, JSON lines.")
 ]
 RunBy = Annotated[
     list[str] | None,

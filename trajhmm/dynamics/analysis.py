@@ -117,9 +117,7 @@ def analyze(
     bags = bag_of_states(smoothed.path, smoothed.lengths, model.n_states)
     regression = regress(bags, convergence, seed=seed)
     evidence = find_detours(training_map, convergence, regression, seed=seed)
-    evidence = refit_detours(
-        evidence, model, sequences, training_map, convergence, regression, refits=refits, seed=seed, jobs=jobs
-    )
+    evidence = refit_detours(evidence, model, sequences, training_map, convergence, refits=refits, seed=seed, jobs=jobs)
     detours = tuple(e.state for e in evidence if (e.is_strict if rule == "strict" else e.is_paper))
     trajectories, loss = _trajectories(runs, sequences, smoothed)
     raw = trajectories.values[:, [trajectories.metrics.index(metric) for metric in model.metrics]]

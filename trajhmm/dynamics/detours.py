@@ -93,6 +93,35 @@ class StateEvidence:
     survival: Survival | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BranchTest:
+    """The branch test of one state; None where nothing compares. ``converged`` (R,) says which runs converge."""
+
+    comparison: Comparison
+    delay: Delay | None
+    p_value: float | None
+    p_adjusted: float | None
+    converged: NDArray[np.bool_]
+
+    def members(self, *, visiting: bool) -> list[int]:
+        """Runs that take part on one side."""
+        strata = self.comparison.strata
+        return sorted({int(r) for stratum in strata for r in stratum.runs[stratum.visiting == visiting]})
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether the state is a detour by the strict rule."""
+        if self.delay is None or self.p_adjusted is None:
+            return False
+        without = self.members(visiting=False)
+        return (
+            self.p_adjusted <= LEVEL
+            and self.delay.ci_low > 0
+            and min(len(self.members(visiting=True)), len(without)) >= FEWEST_RUNS
+            and bool(self.converged[without].any())
+        )
+
+
 def find_detours(
     training_map: TrainingMap,
     convergence: Convergence,
@@ -116,30 +145,36 @@ def find_detours(
     convergence, regression : of the same runs.
     seed, permutations, bootstraps : of the branch test and the interval.
     """
+    tests = branch_tests(training_map, convergence, seed=seed, permutations=permutations, bootstraps=bootstraps)
+    return tuple(_evidence(test, training_map, convergence, regression) for test in tests)
+
+
+def branch_tests(
+    training_map: TrainingMap, convergence: Convergence, *, seed: int, permutations: int, bootstraps: int
+) -> list[BranchTest]:
+    """Test every state by the strict rule; see `find_detours`."""
     comparisons = [compare_visits(training_map, convergence, state) for state in range(training_map.n_states)]
-    rngs = [np.random.default_rng([seed, comparison.state]) for comparison in comparisons]
     p_values: list[float | None] = []
     delays: list[Delay | None] = []
-    for comparison, rng in zip(comparisons, rngs, strict=True):
-        tested = bool(comparison.strata)
-        p_values.append(
-            stratified_rank_test(comparison.strata, permutations=permutations, rng=rng)[1] if tested else None
-        )
-        delays.append(delay_of(comparison.strata, bootstraps=bootstraps, rng=rng) if tested else None)
-    adjusted = holm([p for p in p_values if p is not None])
-    adjusted_iter = iter(adjusted.tolist())
-    return tuple(
-        _evidence(
-            comparison,
-            training_map,
-            convergence,
-            regression,
+    for comparison in comparisons:
+        rng = np.random.default_rng([seed, comparison.state])
+        if comparison.strata:
+            p_values.append(stratified_rank_test(comparison.strata, permutations=permutations, rng=rng)[1])
+            delays.append(delay_of(comparison.strata, bootstraps=bootstraps, rng=rng))
+        else:
+            p_values.append(None)
+            delays.append(None)
+    adjusted = iter(holm([p for p in p_values if p is not None]).tolist())
+    return [
+        BranchTest(
+            comparison=comparison,
             delay=delay,
             p_value=p_value,
-            p_adjusted=None if p_value is None else next(adjusted_iter),
+            p_adjusted=None if p_value is None else next(adjusted),
+            converged=convergence.converged,
         )
         for comparison, p_value, delay in zip(comparisons, p_values, delays, strict=True)
-    )
+    ]
 
 
 def holm(p_values: list[float]) -> NDArray[np.float64]:
@@ -198,27 +233,11 @@ def evidence_table(evidence: tuple[StateEvidence, ...]) -> pd.DataFrame:
 
 
 def _evidence(
-    comparison: Comparison,
-    training_map: TrainingMap,
-    convergence: Convergence,
-    regression: Regression,
-    *,
-    delay: Delay | None,
-    p_value: float | None,
-    p_adjusted: float | None,
+    test: BranchTest, training_map: TrainingMap, convergence: Convergence, regression: Regression
 ) -> StateEvidence:
-    k, visited, converged = comparison.state, comparison.visited, convergence.converged
+    k, visited, converged = test.comparison.state, test.comparison.visited, convergence.converged
     times = convergence.steps.astype(np.float64)
-    members = {side: _members(comparison, visiting=side) for side in (True, False)}
     coefficient = float(regression.coefficients[k])
-    is_strict = (
-        delay is not None
-        and p_adjusted is not None
-        and p_adjusted <= LEVEL
-        and delay.ci_low > 0
-        and min(len(members[True]), len(members[False])) >= FEWEST_RUNS
-        and bool(converged[list(members[False])].any())
-    )
     visited_ever = _visited_ever(training_map, k)
     significant = regression.paper.f_p_value is not None and regression.paper.f_p_value < LEVEL
     is_paper = significant and coefficient > 0 and bool((converged & ~visited_ever).any()) and bool(visited_ever.any())
@@ -228,22 +247,18 @@ def _evidence(
         runs_without=int((~visited).sum()),
         converged_with=int((visited & converged).sum()),
         converged_without=int((~visited & converged).sum()),
-        comparable_with=len(members[True]),
-        comparable_without=len(members[False]),
-        is_excursion=comparison.is_excursion,
+        comparable_with=len(test.members(visiting=True)),
+        comparable_without=len(test.members(visiting=False)),
+        is_excursion=test.comparison.is_excursion,
         coefficient=coefficient,
-        delay=delay,
-        p_value=p_value,
-        p_adjusted=p_adjusted,
+        delay=test.delay,
+        p_value=test.p_value,
+        p_adjusted=test.p_adjusted,
         logrank_p=logrank_p(times, converged, visited),
         hazard_ratio=cox_hazard_ratio(_entry_steps(training_map, k, visited), times, converged),
-        is_strict=is_strict,
+        is_strict=test.is_strict,
         is_paper=is_paper,
     )
-
-
-def _members(comparison: Comparison, *, visiting: bool) -> set[int]:
-    return {int(r) for stratum in comparison.strata for r in stratum.runs[stratum.visiting == visiting]}
 
 
 def _visited_ever(training_map: TrainingMap, state: int) -> NDArray[np.bool_]:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.detours import StateEvidence, Survival, find_detours
-from trajhmm.dynamics.regression import Regression
+from trajhmm.dynamics.detours import StateEvidence, Survival, branch_tests
 from trajhmm.dynamics.training_map import TrainingMap
 from trajhmm.errors import FitError
 from trajhmm.features import Sequences
@@ -30,7 +29,6 @@ def refit_detours(
     sequences: Sequences,
     training_map: TrainingMap,
     convergence: Convergence,
-    regression: Regression,
     *,
     refits: int,
     seed: int = 0,
@@ -47,15 +45,14 @@ def refit_detours(
         path = _refit_path(model, sequences, np.random.default_rng([seed, 0x5EF1, refit]))
         if path is None:
             return None
-        again = find_detours(
+        tests = branch_tests(
             replace(training_map, path=path),
             convergence,
-            regression,
             seed=seed,
             permutations=_PERMUTATIONS,
             bootstraps=_BOOTSTRAPS,
         )
-        return np.array([e.is_strict for e in again], dtype=np.int64)
+        return np.array([test.is_strict for test in tests], dtype=np.int64)
 
     results = [result for result in in_threads(detected, range(refits), n_jobs=jobs) if result is not None]
     if not results:

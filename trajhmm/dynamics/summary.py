@@ -123,25 +123,29 @@ def _regression_paragraph(analysis: Analysis) -> str:
         text += f", F test p = {regression.f_p_value:.2g}"
     text += f", permutation p = {regression.permutation_p:.2g}."
     return text + (
-        " Mind the tautology: over a whole run, time spent in the states before convergence is the convergence time, "
-        "and scaling by the whole run tells even the first rows how the run ends. A high R² here says little about cause."
+        " Mind the tautology: over a whole run, time spent in the states before convergence is the convergence time,"
+        " and scaling by the whole run tells even the first rows how the run ends: early forks may only sort runs by"
+        " outcome. A high R² here says little about cause."
     )
 
 
 def _prefix_paragraph(analysis: Analysis) -> str:
     if not analysis.prefix:
         return ""
-    best = max(analysis.prefix, key=lambda point: point.r2_states)
+    middle = analysis.prefix[len(analysis.prefix) // 2]
     text = (
-        "What the first rows say of the future (held out by run: fit, scale and regression): the remaining time to "
-        f"convergence is predicted best after {best.rows} rows (step {best.step:,.0f}, {best.n_runs} runs to go), "
-        f"R² = {best.r2_states:.2f} from the states"
+        "What the first rows say of the future (held out by run: fit, scale and regression): after "
+        f"{middle.rows} rows (step {middle.step:,.0f}, {middle.n_runs} runs to go) the time still to convergence is "
+        f"predicted with R² = {middle.r2_states:.2f} from the states"
     )
-    if best.r2_loss is not None:
-        text += f", {best.r2_loss:.2f} from the loss alone"
-        ahead = sum(p.r2_loss is not None and p.r2_states > p.r2_loss for p in analysis.prefix)
-        text += f"; the states beat the loss at {ahead} of {len(analysis.prefix)} points"
-    return text + "."
+    if middle.r2_loss is None:
+        return text + "."
+    ahead = sum(p.r2_loss is not None and p.r2_states > p.r2_loss for p in analysis.prefix)
+    verdict = "so they add little to it" if 2 * ahead <= len(analysis.prefix) else "so they add to it"
+    return text + (
+        f" and {middle.r2_loss:.2f} from the loss alone; the states beat the loss at {ahead} of "
+        f"{len(analysis.prefix)} points, {verdict}."
+    )
 
 
 def _dissimilarity_paragraph(analysis: Analysis) -> str:

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from trajhmm.logs import Note, RunSet
+from trajhmm.logs.clocks import is_clock
 
-_CLOCK = re.compile(r"(^|[/_.])(epoch|global_step|step|steps|time|timestamp|runtime|wall_time|elapsed|duration)s?$")
 _OUTCOME = re.compile(r"(^|[/_.])(acc|accuracy|top1|top5|f1|bleu|episode_return|return|reward|score|performance)s?$")
 _SCHEDULE = re.compile(r"(^|[/_.])(lr|learning_rate|momentum|batch_size|weight_decay)$")
 _DENSE = 0.9
@@ -51,7 +51,7 @@ def default_metrics(runs: RunSet) -> tuple[tuple[str, ...], tuple[Note, ...]]:
 
 def _reason(metric: str) -> str | None:
     name = metric.lower()
-    if _CLOCK.search(name):
+    if is_clock(name):
         return "a clock"
     if _OUTCOME.search(name):
         return "an outcome"

@@ -97,8 +97,8 @@ def floored(parameters: Parameters, floor: NDArray[np.float64]) -> Parameters:
     """Raise covariances to at least ``floor``.
 
     Diagonal: each variance is at least the metric's floor. Full: with F the diagonal matrix of floors, Σ − F is
-    positive semidefinite, by raising the eigenvalues of F^-½ Σ F^-½ to 1. Both are the exact maximum of the M-step under that
-    constraint, so the likelihood still never falls.
+    positive semidefinite, by raising the eigenvalues of F^-½ Σ F^-½ to 1. Both are the exact maximum of the M-step
+    under that constraint, so the likelihood still never falls.
 
     Parameters
     ----------

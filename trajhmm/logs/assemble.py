@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
 from trajhmm.logs.blanks import logged_cells
+from trajhmm.logs.clocks import is_clock
 from trajhmm.logs.conditions import parse_condition
 from trajhmm.logs.resume import standing_rows
 from trajhmm.logs.runset import Note, RunSet, offsets_of
-from trajhmm.logs.table import Table, Text, natural_key
+from trajhmm.logs.table import RUN_NAME, Table, Text, natural_key
 
 STEP_NAMES = ("step", "global_step", "epoch")
-RUN_NAME = "run"
+# Steps are kept in float64 columns until they are known to be whole.
+_LARGEST_STEP = 2**53
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +68,7 @@ def assemble(
     _check_columns(tables, run_by, "--run-by")
     stack = _stack(tables)
     if where is not None:
-        stack = _where(stack, where)
+        stack = _where(stack, where, tables, run_by)
     stack = _with_steps(stack, step_name, tables, notes)
     names = _run_names(stack, tables, run_by)
     steps = stack.column(step_name).astype(np.int64)
@@ -80,7 +82,7 @@ def assemble(
     lengths = np.bincount(code, minlength=len(runs)).astype(np.int64)
 
     stack, steps, lengths = _stand(stack, steps, lengths, runs, tables, notes, run_by)
-    return _split(stack, steps, lengths, runs, step_name, run_by, notes)
+    return _split(stack, steps, lengths, runs, step_name, run_by, tables, notes)
 
 
 def _step_column(tables: Sequence[Table], step: str | None) -> str:
@@ -92,9 +94,14 @@ def _step_column(tables: Sequence[Table], step: str | None) -> str:
     for name in STEP_NAMES:
         if all(name in table.numbers for table in tables):
             return name
-    table = next((t for t in tables if not set(STEP_NAMES) & set(t.numbers)), tables[0])
+    name = next((name for name in STEP_NAMES if any(name in table.numbers for table in tables)), STEP_NAMES[0])
+    table = next(table for table in tables if name not in table.numbers)
+    if name in table.texts:
+        raise LogError(
+            f"{table.path}: column {name!r} is text ({table.texts[name].words[0]!r}); expected whole numbers"
+        )
     found = ", ".join(table.columns[:8]) or "none"
-    raise LogError(f"{table.path}: no column 'step' (found: {found}); name the step's column with --step COLUMN")
+    raise LogError(f"{table.path}: no column {name!r} (found: {found}); name the step's column with --step COLUMN")
 
 
 def _check_columns(tables: Sequence[Table], wanted: Iterable[str], option: str) -> None:
@@ -118,8 +125,10 @@ def _stack(tables: Sequence[Table]) -> _Stack:
                 values[rows, index] = table.numbers[name]
                 present[rows, index] = table.present.get(name, True)
             elif name in table.attributes:
-                values[rows, index] = float(table.attributes[name])
-                present[rows, index] = True
+                # A setting of infinity, such as no limit, is no event.
+                value = float(table.attributes[name])
+                values[rows, index] = value if np.isfinite(value) else np.nan
+                present[rows, index] = np.isfinite(value)
         start += table.n
     return _Stack(
         numbers=tuple(numeric),
@@ -175,12 +184,17 @@ def _number_text(column: NDArray[np.float64]) -> Text:
     return Text(codes=np.where(finite, np.arange(len(unique)), -1)[codes], words=tuple(_label(v) for v in unique))
 
 
-def _where(stack: _Stack, where: str) -> _Stack:
+def _where(stack: _Stack, where: str, tables: Sequence[Table], run_by: Sequence[str]) -> _Stack:
     condition = parse_condition(where)
+    columns: dict[str, NDArray[Any]] = {}
     for name in condition.columns:
-        if name not in stack.columns:
+        if name in stack.columns:
+            columns[name] = stack.column(name)
+        elif name == RUN_NAME:
+            columns[name] = _run_names(stack, tables, run_by).cells()
+        else:
             raise LogError(f"--where {where!r}: no column {name!r} (found: {', '.join(stack.columns[:12])})")
-    keep = condition.evaluate({name: stack.column(name) for name in condition.columns})
+    keep = condition.evaluate(columns)
     if not keep.any():
         raise LogError(f"--where {where!r}: none of {len(keep)} rows meets the condition")
     return stack.at(np.flatnonzero(keep))
@@ -204,6 +218,10 @@ def _with_steps(stack: _Stack, step_name: str, tables: Sequence[Table], notes: l
             f"{path}: column {step_name!r} must hold whole numbers, found {steps[broken[0]]:g}; "
             "name another with --step COLUMN"
         )
+    large = np.flatnonzero(np.abs(steps) >= _LARGEST_STEP)
+    if len(large):
+        path = tables[stack.source[large[0]]].path
+        raise LogError(f"{path}: column {step_name!r} holds {steps[large[0]]:g}; expected steps below 2^53")
     return stack
 
 
@@ -263,25 +281,30 @@ def _stand(
         return stack, steps, lengths
     troubled = np.unique(np.searchsorted(offsets, falls, side="right") - 1)
     keep: list[NDArray[np.int64]] = []
-    values, present, source = stack.values.copy(), stack.present.copy(), stack.source
+    values, present = stack.values.copy(), stack.present.copy()
+    texts = {name: Text(codes=text.codes.copy(), words=text.words) for name, text in stack.texts.items()}
     new_lengths = lengths.copy()
     for r in range(len(runs)):
         rows = np.arange(offsets[r], offsets[r + 1])
         if r in troubled:
             rows = rows[_without_copies(runs[r], steps[rows], rows, stack, tables, notes)]
             _check_one_run(runs[r], steps[rows], rows, stack, tables, run_by)
-            standing = standing_rows(runs[r], steps[rows], values[rows], present[rows])
+            evidence = _evidence(stack, rows)
+            standing = standing_rows(runs[r], steps[rows], values[rows][:, evidence], present[rows][:, evidence])
             for row, earlier in standing.merge:
                 for before in reversed(earlier):
                     fill = ~present[rows[row]] & present[rows[before]]
                     values[rows[row], fill] = values[rows[before], fill]
                     present[rows[row], fill] = True
+                    for text in texts.values():
+                        if text.codes[rows[row]] < 0:
+                            text.codes[rows[row]] = text.codes[rows[before]]
             notes.extend(standing.notes)
             rows = rows[standing.keep]
             new_lengths[r] = len(rows)
         keep.append(rows)
     kept = np.concatenate(keep)
-    whole = _Stack(numbers=stack.numbers, values=values, present=present, texts=stack.texts, source=source)
+    whole = _Stack(numbers=stack.numbers, values=values, present=present, texts=texts, source=stack.source)
     return whole.at(kept), steps[kept], new_lengths
 
 
@@ -303,6 +326,7 @@ def _without_copies(
     if len(sources) == 1:
         return np.arange(len(rows))
     keep = np.ones(len(rows), dtype=bool)
+    evidence = _evidence(stack, rows)
     for position, later in enumerate(sources[1:], start=1):
         for earlier in sources[:position]:
             first, second = np.flatnonzero((source == earlier) & keep), np.flatnonzero((source == later) & keep)
@@ -317,9 +341,10 @@ def _without_copies(
                     Note(kind="duplicate", run=run, text=f"{len(shared)} identical rows in {paths}, taken once")
                 )
                 continue
-            disjoint = not (stack.present[one] & stack.present[two])[:, _changing(stack, rows)].any()
+            both = (stack.present[one] & stack.present[two])[:, evidence]
+            clash = both & (stack.values[one] != stack.values[two])[:, evidence]
             resumed = steps[second].min() > steps[first].min() and steps[second].max() >= steps[first].max()
-            if not resumed and not disjoint:
+            if clash.any() and not resumed:
                 raise LogError(
                     f"run {run!r} is in {tables[earlier].path} and in {tables[later].path} with the same steps "
                     f"{shared[0]}…{shared[-1]} but other values; rename one, or name the columns that tell them apart "
@@ -333,17 +358,13 @@ def _without_copies(
     return np.array(sorted(positions.tolist(), key=lambda p: (firsts[int(source[p])], p)), dtype=np.int64)
 
 
-def _changing(stack: _Stack, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(D,) metrics that are not constant over the rows; the step's own column is always logged twice."""
-    block = stack.values[rows]
-    with np.errstate(invalid="ignore"):
-        changing: NDArray[np.bool_] = np.nanmin(np.where(np.isfinite(block), block, np.inf), axis=0) != np.nanmax(
-            np.where(np.isfinite(block), block, -np.inf), axis=0
-        )
-    for name in STEP_NAMES:
-        if name in stack.numbers:
-            changing[stack.numbers.index(name)] = False
-    return changing
+def _evidence(stack: _Stack, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(D,) metrics that change over the rows and are no clocks: what tells one row of a step from another."""
+    block, present = stack.values[rows], stack.present[rows]
+    low = np.where(present, block, np.inf).min(axis=0)
+    high = np.where(present, block, -np.inf).max(axis=0)
+    changes: NDArray[np.bool_] = (low != high) & present.any(axis=0) & ~np.array([is_clock(n) for n in stack.numbers])
+    return changes
 
 
 def _same(one: NDArray[np.float64], two: NDArray[np.float64]) -> bool:
@@ -358,23 +379,47 @@ def _check_one_run(
     tables: Sequence[Table],
     run_by: Sequence[str],
 ) -> None:
-    """Refuse several runs in one: steps go back just where a column such as ``seed`` changes."""
+    """Refuse several runs in one: steps go back, or repeat, just where a column such as ``seed`` changes."""
     back = np.flatnonzero(np.diff(steps) < 0) + 1
-    if not len(back):
-        return
+    _, step_code, times = np.unique(steps, return_inverse=True, return_counts=True)
+    repeats = (times[step_code] > 1).mean() > 0.5 and _contradictory(step_code, rows, stack)
+    path = tables[stack.source[rows[0]]].path
     for name in stack.columns:
-        if name in run_by or name in STEP_NAMES:
+        if name in run_by or is_clock(name):
             continue
-        column = stack.column(name)[rows]
-        if column.dtype != object and not np.all(np.isnan(column) | (column == np.floor(column))):
-            continue
-        changes = np.flatnonzero(column[1:] != column[:-1]) + 1
-        if len(changes) and len(changes) <= 2 * len(back) and np.isin(back, changes).all():
-            path = tables[stack.source[rows[0]]].path
+        code, blank = _codes(stack, name, rows)
+        changes = np.flatnonzero((code[1:] != code[:-1]) & ~blank[1:] & ~blank[:-1]) + 1
+        remedy = f"several runs in one; tell them apart with --run-by {name}"
+        if 0 < len(changes) <= min(2 * len(back), len(rows) / 2) and np.isin(back, changes).all():
             raise LogError(
                 f"{path}: run {run!r}: steps go back from {steps[back[0] - 1]} to {steps[back[0]]} where column "
-                f"{name!r} changes, {len(back)} times: several runs in one; tell them apart with --run-by {name}"
+                f"{name!r} changes, {len(back)} times: {remedy}"
             )
+        tells_apart = 1 < len(np.unique(code)) <= times.max() and not blank.any()
+        if repeats and tells_apart and np.unique(np.stack([step_code, code]), axis=1).shape[1] == len(rows):
+            raise LogError(
+                f"{path}: run {run!r}: step {steps[times[step_code].argmax()]} is logged {times.max()} times with "
+                f"different values, each with another {name!r}: {remedy}"
+            )
+
+
+def _contradictory(step_code: NDArray[np.int64], rows: NDArray[np.int64], stack: _Stack) -> bool:
+    """Whether two neighbours among the rows of one step differ in a cell that both hold."""
+    order = np.argsort(step_code, kind="stable")
+    one, two = rows[order[:-1]], rows[order[1:]]
+    both = (stack.present[one] & stack.present[two])[:, _evidence(stack, rows)]
+    differ = (stack.values[one] != stack.values[two])[:, _evidence(stack, rows)]
+    return bool(((both & differ).any(axis=1) & (np.diff(step_code[order]) == 0)).any())
+
+
+def _codes(stack: _Stack, name: str, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """A column of names or whole numbers as codes, and where it is blank; a column of other numbers as all blank."""
+    if name in stack.texts:
+        code = stack.texts[name].codes[rows]
+        return code, code < 0
+    column = stack.column(name)[rows]
+    whole = np.isnan(column) | (column == np.floor(column))
+    return column, np.isnan(column) | ~np.full(len(rows), whole.all())
 
 
 def _split(
@@ -384,6 +429,7 @@ def _split(
     runs: list[str],
     step_name: str,
     run_by: Sequence[str],
+    tables: Sequence[Table],
     notes: list[Note],
 ) -> RunSet:
     """Tell attributes, constant within each run, from metrics."""
@@ -393,8 +439,11 @@ def _split(
     several = bool((lengths > 1).any())
     attributes: dict[str, Any] = {}
     metrics, constants = [], []
+    taken = {step_name, STEP_NAMES[0]} | ({RUN_NAME} - set(run_by))
+    if step_name != STEP_NAMES[0] and STEP_NAMES[0] in stack.columns:
+        notes.append(Note(kind="left-out", text=f"column {STEP_NAMES[0]} is left out: {step_name} counts the steps"))
     for index, name in enumerate(stack.numbers):
-        if name == step_name or (name == RUN_NAME and name not in run_by):
+        if name in taken:
             continue
         constant = _constants(stack.values[:, index], stack.present[:, index], offsets) if several else None
         if name in run_by or constant is not None:
@@ -406,7 +455,7 @@ def _split(
         else:
             notes.append(Note(kind="left-out", text=f"column {name} is blank everywhere, left out"))
     for name, text in stack.texts.items():
-        if name == RUN_NAME and name not in run_by:
+        if name in taken:
             continue
         code = _constants(text.codes.astype(np.float64), text.codes >= 0, offsets)
         if code is None:
@@ -414,14 +463,17 @@ def _split(
         else:
             attributes[name] = [None if np.isnan(c) else text.words[int(c)] for c in code]
     if not metrics:
-        held = f" ({', '.join(constants[:6])} never change within a run)" if constants else ""
+        held = f" (constant within each run: {', '.join(constants[:6])})" if constants else ""
         raise LogError(f"no numeric metric besides {step_name!r}{held}; expected at least one column that changes")
     if constants:
         notes.append(
             Note(kind="constant", text=f"constant within each run, taken as attributes: {', '.join(constants)}")
         )
     values = np.ascontiguousarray(stack.values[:, metrics])
-    logged = logged_cells(stack.present[:, metrics], offsets)
+    logged = stack.present[:, metrics]
+    told = np.array([table.blanks_are_blank for table in tables])[stack.source]
+    if not told.all():
+        logged = np.where(told[:, np.newaxis], logged, logged_cells(logged, offsets))
     runset = RunSet(
         runs=tuple(runs),
         lengths=lengths,
@@ -491,4 +543,5 @@ def _gap(steps: NDArray[np.int64]) -> str | None:
         return None
     first = wide[0]
     missing = int((spacing[wide] // typical - 1).sum())
-    return f"{len(wide)} gaps in the steps, about {missing} rows missing, first after step {steps[first]}"
+    gaps = "1 gap" if len(wide) == 1 else f"{len(wide)} gaps"
+    return f"{gaps} in the steps, about {missing} rows missing, first after step {steps[first]}"

@@ -18,6 +18,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,7 +31,7 @@ Evaluate = Callable[[Mapping[str, Column]], Any]
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf\b|nan\b))(?![\w/])
+      (?P<number>[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf\b|nan\b))(?![\w./:@%-])
     | (?P<text>"[^"]*"|'[^']*')
     | (?P<quoted>`[^`]+`)
     | (?P<operator>==|!=|<=|>=|<|>|\(|\)|\[|\]|,)
@@ -150,8 +151,8 @@ class _Parser:
             left = right
         if not links:
             self.fail("expected one of == != < <= > >= in")
-        return lambda columns: np.logical_and.reduce(
-            [self.compare(sign, one(columns), other(columns)) for sign, one, other in links]
+        return lambda columns: reduce(
+            np.logical_and, (self.compare(sign, one(columns), other(columns)) for sign, one, other in links)
         )
 
     def membership(self, left: Evaluate) -> Evaluate:
@@ -162,8 +163,8 @@ class _Parser:
         while self.take("operator", ","):
             members.append(self.operand())
         self.expect("operator", closing)
-        return lambda columns: np.logical_or.reduce(
-            [self.compare("==", left(columns), member(columns)) for member in members]
+        return lambda columns: reduce(
+            np.logical_or, (self.compare("==", left(columns), member(columns)) for member in members)
         )
 
     def operand(self) -> Evaluate:
@@ -182,16 +183,12 @@ class _Parser:
         return self.fail("expected a column, a number or a text in quotes")
 
     def compare(self, sign: str, left: Any, right: Any) -> Any:
-        kinds = {_is_text(side) for side in (left, right)}
-        if len(kinds) == 2:
-            if sign in ("==", "!="):
-                left, right = (_as_text(side) for side in (left, right))
-            else:
+        stands = np.logical_not(_blank(left) | _blank(right))
+        if _is_text(left) or _is_text(right):
+            if _is_text(left) != _is_text(right) and sign not in ("==", "!="):
                 raise ConditionError(f"condition {self.text!r}: {sign} compares a text with a number")
-        result = _COMPARE[sign](left, right)
-        if sign == "!=":
-            return result & ~_blank(left) & ~_blank(right)
-        return result
+            left, right = _as_text(left), _as_text(right)
+        return _COMPARE[sign](left, right) & stands
 
     def peek(self) -> tuple[str, str]:
         return self.tokens[self.position] if self.position < len(self.tokens) else ("end", "")
@@ -229,13 +226,18 @@ def _is_text(side: Any) -> bool:
 
 
 def _as_text(side: Any) -> Any:
-    """Numbers as they would be typed, so that ``seed == "3"`` holds for the number 3."""
-    if isinstance(side, np.ndarray) and side.dtype.kind not in "OUS":
-        return np.array([f"{value:g}" for value in side], dtype=object)
-    return f"{side:g}" if isinstance(side, float) else side
+    """Numbers as they would be typed, so that ``seed == "3"`` holds for the number 3; a blank as no text."""
+    if isinstance(side, str):
+        return side
+    if not isinstance(side, np.ndarray):
+        return str(int(side)) if float(side).is_integer() else repr(float(side))
+    if _is_text(side):
+        return np.where(_blank(side), "", side)
+    return np.array([_as_text(value) for value in side.tolist()], dtype=object)
 
 
 def _blank(side: Any) -> Any:
-    if isinstance(side, np.ndarray):
-        return np.array([value is None for value in side]) if side.dtype.kind == "O" else np.isnan(side)
-    return False
+    """(N,) bool for a column, bool for a value."""
+    import pandas as pd
+
+    return pd.isna(side)

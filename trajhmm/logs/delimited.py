@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from trajhmm.errors import LogError
-from trajhmm.logs.table import Table, table_from_arrow
+from trajhmm.logs.table import RUN_NAME, Table, numbers_among, table_from_arrow
 
-_BLANK_WORDS = {"", "none", "null", "na", "n/a", "-"}
+# Names such as 007 or 2024-05-01 are no numbers and no dates.
+_AS_TEXT = {RUN_NAME: pa.string()}
 
 
 def read_csv(path: Path, name: str) -> Table:
@@ -39,41 +39,27 @@ def read_delimited(path: Path, name: str, delimiter: str) -> Table:
         arrow = pacsv.read_csv(
             path,
             parse_options=pacsv.ParseOptions(delimiter=delimiter),
-            convert_options=pacsv.ConvertOptions(null_values=[""], strings_can_be_null=True),
+            convert_options=pacsv.ConvertOptions(null_values=[""], strings_can_be_null=True, column_types=_AS_TEXT),
         )
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0].removeprefix("CSV parse error: ")
         raise LogError(f"{path}: not a table with a header and rows of one width ({reason[:110]})") from error
-    duplicated = sorted({column for column in arrow.column_names if arrow.column_names.count(column) > 1})
-    if duplicated:
-        raise LogError(f"{path}: two columns are called {duplicated[0]!r}; rename one")
+    arrow = arrow.rename_columns([column.strip() for column in arrow.column_names])
     table = table_from_arrow(arrow, path=path, name=name)
-    for column in list(table.texts):
-        table = _with_numbers(table, column)
+    for column in table.texts:
+        if column != RUN_NAME:
+            table = _with_numbers(table, column)
     return table
 
 
 def _with_numbers(table: Table, column: str) -> Table:
     """Turn a text column into numbers if it was meant as such: words such as ``None`` made it text."""
-    cells = table.texts[column].cells()
-    numbers = np.full(table.n, np.nan)
-    present = np.zeros(table.n, dtype=bool)
-    bad: list[int] = []
-    for row, cell in enumerate(cells):
-        if cell is None or cell.strip().lower() in _BLANK_WORDS:
-            continue
-        try:
-            numbers[row] = float(cell)
-            present[row] = True
-        except ValueError:
-            bad.append(row)
-    if len(bad) > present.sum():
+    # The header is line 1.
+    lines = range(2, table.n + 2)
+    parsed = numbers_among(table.texts[column].cells(), column=column, path=table.path, lines=lines)
+    if parsed is None:
         return table
-    if bad:
-        raise LogError(
-            f"{table.path}: line {bad[0] + 2}, column {column!r}: expected a number, found {cells[bad[0]]!r}; "
-            "mend the cell or leave it empty"
-        )
+    numbers, present = parsed
     texts = {key: value for key, value in table.texts.items() if key != column}
     return replace(
         table, texts=texts, numbers={**table.numbers, column: numbers}, present={**table.present, column: present}

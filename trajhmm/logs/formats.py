@@ -27,6 +27,15 @@ SUFFIXES: dict[str, str] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+_COMPRESSIBLE = {".csv", ".tsv", ".jsonl", ".ndjson"}
+
+
+def stem_and_suffix(path: Path) -> tuple[str, str]:
+    """Stem and suffix of a file's name, the suffix in lower case and without the ``.gz`` of compressed text."""
+    plain = path.with_suffix("")
+    if path.suffix == ".gz" and plain.suffix.lower() in _COMPRESSIBLE:
+        return plain.stem, plain.suffix.lower()
+    return path.stem, path.suffix.lower()
 
 
 def format_of(path: Path) -> str:
@@ -38,7 +47,7 @@ def format_of(path: Path) -> str:
         No reader takes the suffix.
     """
     try:
-        return SUFFIXES[path.suffix.lower()]
+        return SUFFIXES[stem_and_suffix(path)[1]]
     except KeyError:
         known = ", ".join(SUFFIXES)
         raise LogError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +24,13 @@ def read_jsonlines(path: Path, name: str) -> Table:
     Raises
     ------
     LogError
-        A line in the middle is not a JSON object.
+        A line in the middle is not a JSON object, or a column holds words among numbers.
     """
     rows: list[dict[str, object]] = []
+    lines: list[int] = []
     attributes: dict[str, Attribute] = {}
     notes: list[Note] = []
-    for record in _records(path, notes):
+    for line, record in _records(path, notes):
         if len(record) == 1 and (key := next(iter(record))).startswith("_") and isinstance(record[key], dict):
             inside = record[key]
             if key == "_meta" and isinstance(inside, dict):
@@ -36,6 +39,7 @@ def read_jsonlines(path: Path, name: str) -> Table:
                 notes.append(Note(kind="left-out", text=f"{path}: line {key} is not a step, left out"))
             continue
         rows.append(dict(_flat(record)))
+        lines.append(line)
     columns: dict[str, list[object]] = {}
     for number, row in enumerate(rows):
         for key, value in row.items():
@@ -44,14 +48,16 @@ def read_jsonlines(path: Path, name: str) -> Table:
             if len(cells) == number:
                 cells.append(None)
     attributes = {key: _attribute(value) for key, value in attributes.items() if key not in columns}
-    table = table_from_cells(columns, n=len(rows), path=path, name=name, attributes=attributes)
+    table = table_from_cells(columns, lines=lines, path=path, name=name, attributes=attributes)
     return replace(table, notes=(*notes, *table.notes))
 
 
-def _records(path: Path, notes: list[Note]) -> Iterator[dict[str, object]]:
+def _records(path: Path, notes: list[Note]) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield each record with the number of its line."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise LogError(f"{path}: cannot be read as text ({error})") from error
     lines = text.split("\n")
     for number, line in enumerate(lines, start=1):
@@ -59,14 +65,15 @@ def _records(path: Path, notes: list[Note]) -> Iterator[dict[str, object]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 notes.append(Note(kind="torn", text=f"{path}: last line is half-written, left out"))
                 return
-            raise LogError(f"{path}: line {number} is not JSON ({error.msg}); expected one object a line") from error
+            reason = str(getattr(error, "msg", error)).partition(";")[0]
+            raise LogError(f"{path}: line {number} is not JSON ({reason}); expected one object a line") from error
         if not isinstance(record, dict):
             raise LogError(f"{path}: line {number} is not an object but {line.strip()[:20]!r}; expected {{…}}")
-        yield record
+        yield number, record
 
 
 def _flat(record: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

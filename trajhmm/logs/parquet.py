@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,9 @@ import pyarrow.parquet as pq
 
 from trajhmm.errors import LogError
 from trajhmm.logs.table import Table, table_from_arrow
+
+# What `write_logs` says of its files: a null is blank and a NaN was logged, so that nothing has to be guessed.
+BLANKS_ARE_BLANK = {b"trajhmm.null": b"blank"}
 
 
 def read_parquet(path: Path, name: str) -> Table:
@@ -27,4 +31,5 @@ def read_parquet(path: Path, name: str) -> Table:
         raise LogError(
             f"{path}: not a whole Parquet file, torn or half-written ({reason[:90]}); write it again"
         ) from error
-    return table_from_arrow(arrow, path=path, name=name)
+    table = table_from_arrow(arrow, path=path, name=name)
+    return replace(table, blanks_are_blank=BLANKS_ARE_BLANK.items() <= (arrow.schema.metadata or {}).items())

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats import SUFFIXES, format_of
+from trajhmm.logs.formats import SUFFIXES, format_of, stem_and_suffix
 from trajhmm.logs.table import Attribute, natural_key
 
-_PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+|\d+", re.IGNORECASE)
+_PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+_DIGITS = 15
+_HIVE_BLANK = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogFile:
-    """One file, its format, the name of its run unless a column says otherwise, and its hive partition."""
+    """One file, its format, the name of its run unless a column says otherwise, and its hive partition.
+
+    ``searched`` is True where the file was found in a folder, not named itself.
+    """
 
     path: Path
     format: str
     name: str
     partition: dict[str, Attribute]
+    searched: bool
 
 
 def find_log_files(paths: Iterable[str | Path], *, format: str | None = None) -> list[LogFile]:
@@ -33,59 +42,76 @@ def find_log_files(paths: Iterable[str | Path], *, format: str | None = None) ->
     LogError
         A path is missing, a folder holds no log, or a suffix is unknown.
     """
-    found: list[LogFile] = []
-    seen: set[Path] = set()
-    for given in paths:
-        root = Path(given)
+    searched: dict[Path, bool] = {}
+    bases = []
+    for root in map(Path, paths):
         if root.is_dir():
-            inside = _inside(root)
+            for path in _inside(root):
+                searched.setdefault(path, True)
         elif root.exists():
-            inside = [(root, Path(root.name))]
+            searched[root] = False
         else:
             raise LogError(f"{root}: no such file or folder")
-        names = _names(root, [relative for _, relative in inside])
-        for (path, relative), name in zip(inside, names, strict=True):
-            if path.resolve() in seen:
-                continue
-            seen.add(path.resolve())
-            found.append(
-                LogFile(path=path, format=format or format_of(path), name=name, partition=_partition(relative))
-            )
-    if not found:
+        folder = root if root.is_dir() else root.parent
+        bases.append(os.path.abspath(folder))  # noqa: PTH100 (resolving links would lose the names that were given)
+    if not searched:
         raise LogError("no log files were named; name a file or a folder of .parquet, .csv, .tsv or .jsonl files")
-    return found
+    base = Path(os.path.commonpath(bases))
+    once = {path.resolve(): path for path in searched}
+    relatives = {path: Path(os.path.relpath(path, base)) for path in once.values()}
+    order = sorted(relatives, key=lambda path: natural_key(str(relatives[path])))
+    names = _names(base, [relatives[path] for path in order])
+    return [
+        LogFile(
+            path=path,
+            format=format or format_of(path),
+            name=name,
+            partition=_partition(path),
+            searched=searched[path],
+        )
+        for path, name in zip(order, names, strict=True)
+    ]
 
 
-def _inside(root: Path) -> list[tuple[Path, Path]]:
+def _inside(root: Path) -> list[Path]:
     files = [
-        (path, path.relative_to(root))
+        path
         for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if stem_and_suffix(path)[1] in SUFFIXES
         and path.is_file()
         and not any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
     ]
     if not files:
         raise LogError(f"{root}: no log files in this folder; expected {', '.join(SUFFIXES)}")
-    return sorted(files, key=lambda pair: natural_key(str(pair[1])))
+    return files
 
 
-def _partition(relative: Path) -> dict[str, Attribute]:
-    pairs = (part.split("=", 1) for part in relative.parts[:-1] if "=" in part)
-    return {key: int(value) if re.fullmatch(r"-?\d+", value) else value for key, value in pairs}
+def _partition(path: Path) -> dict[str, Attribute]:
+    """What folders such as ``seed=3`` say of a file."""
+    pairs = (part.split("=", 1) for part in path.parts[:-1] if "=" in part)
+    return {unquote(key): _value(unquote(value)) for key, value in pairs if value != _HIVE_BLANK}
 
 
-def _names(root: Path, relatives: list[Path]) -> list[str]:
+def _value(text: str) -> Attribute:
+    """A number where ``text`` is one; not ``01``, which is a name, nor one with more digits than a float keeps."""
+    return float(text) if len(text) <= _DIGITS and _NUMBER.fullmatch(text) else text
+
+
+def _names(base: Path, relatives: list[Path]) -> list[str]:
     """Name runs by file stem; where files are parts, or stems clash, by folder."""
-    stems = Counter(relative.stem for relative in relatives)
-    one_stem = len(stems) == 1
+    stems = [stem_and_suffix(relative)[0] for relative in relatives]
+    counts = Counter(stems)
     names = []
-    for relative in relatives:
-        folder = str(relative.parent) if relative.parent != Path() else root.resolve().name
-        is_part = len(relatives) > 1 and _PART.fullmatch(relative.stem) is not None
-        if stems[relative.stem] == 1 and not (is_part and relative.parent != Path()):
-            names.append(relative.stem)
-        elif is_part or one_stem or "=" in folder:
+    for relative, stem in zip(relatives, stems, strict=True):
+        inside = relative.parent != Path()
+        folder = relative.parent.as_posix() if inside else base.name
+        numbered = inside and len(relatives) > 1 and stem.isdecimal()
+        if numbered or _PART.fullmatch(stem):
+            names.append(folder)
+        elif counts[stem] == 1:
+            names.append(stem)
+        elif len(counts) == 1 or "=" in folder:
             names.append(folder)
         else:
-            names.append(str(relative.with_suffix("")))
+            names.append(relative.with_name(stem).as_posix())
     return names

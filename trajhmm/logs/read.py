@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assemble import assemble
 from trajhmm.logs.formats import READERS
 from trajhmm.logs.paths import find_log_files
-from trajhmm.logs.runset import RunSet
+from trajhmm.logs.products import product_of
+from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.table import Table, table_from_arrow
 
 if TYPE_CHECKING:
@@ -54,14 +56,23 @@ def read_logs(
         paths = [paths]
     if format is not None and format not in READERS:
         raise LogError(f"no reader called {format!r}; known are {', '.join(READERS)}")
-    tables = []
+    tables: list[Table] = []
+    notes: list[Note] = []
     for file in find_log_files(paths, format=format):
         table = READERS[file.format](file.path, file.name)
-        table = replace(table, attributes={**table.attributes, **file.partition})
-        if not table.columns:
-            raise LogError(f"{file.path}: holds no rows")
-        tables.append(table.renamed(dict(rename or {})))
-    _check_rename(tables, rename or {})
+        if file.searched and (product := product_of(table.columns)):
+            notes.append(Note(kind="left-out", text=f"{file.path}: {product} that trajhmm wrote, no log, left out"))
+            continue
+        if not table.n:
+            notes.append(Note(kind="left-out", text=f"{file.path}: holds no rows, left out"))
+            continue
+        tables.append(replace(table, attributes={**table.attributes, **file.partition}))
+    if not tables:
+        raise LogError(notes[0].text.removesuffix(", left out"))
+    tables[0] = replace(tables[0], notes=(*notes, *tables[0].notes))
+    if rename:
+        _check_rename(tables, rename)
+        tables = [table.renamed(dict(rename)) for table in tables]
     return assemble(tables, run_by=_listed(run_by), step=step, where=where)
 
 
@@ -71,7 +82,10 @@ def runset_from_frame(
     """Build a `RunSet` from a DataFrame; see `RunSet.from_frame`."""
     import pyarrow as pa
 
-    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    try:
+        arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, ValueError) as error:
+        raise LogError(f"DataFrame: not a table of numbers and text ({error})") from error
     table = table_from_arrow(arrow, path=Path("DataFrame"), name="run")
     return assemble([table], run_by=_listed(run_by), step=step, where=where)
 
@@ -82,6 +96,11 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 def _check_rename(tables: Sequence[Table], rename: Mapping[str, str]) -> None:
     for old, new in rename.items():
-        if not any(new in table.columns for table in tables):
+        if not any(old in table.columns for table in tables):
             found = ", ".join(tables[0].columns[:12])
             raise LogError(f"--rename {old}={new}: no column {old!r} (found: {found})")
+    for table in tables:
+        names = Counter(rename.get(column, column) for column in dict.fromkeys(table.columns))
+        for name, count in names.items():
+            if count > 1:
+                raise LogError(f"{table.path}: --rename gives {count} columns the name {name!r}; rename the other too")

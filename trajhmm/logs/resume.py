@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,54 +31,89 @@ def standing_rows(
 ) -> Standing:
     """Decide for the rows of one run, in reading order.
 
-    Rows of one step whose cells do not contradict each other are one row, logged in pieces. A file out of order, whose
-    steps are all different, is sorted. Otherwise a step that is not above the last is a resumed run: the later rows win
-    from there on.
+    Rows of one step whose cells do not contradict each other are one row, logged in pieces, wherever they stand. A file
+    out of order is sorted. Otherwise a step that is not above the last one at which the same metrics stand is a resumed
+    run: the later rows win from there on.
 
     Parameters
     ----------
     run : name, for the notes.
     steps : (n,) in reading order.
-    values, logged : (n, D), in the same order.
+    values, logged : (n, D), in the same order; only metrics that change, and no clocks.
     """
-    notes: list[Note] = []
-    backwards = np.flatnonzero(np.diff(steps) < 0)
-    if len(np.unique(steps)) == len(steps) and len(backwards) > max(3, _UNSORTED_SHARE * len(steps)):
-        notes.append(Note(kind="unsorted", run=run, text=f"{len(steps)} rows were out of order, sorted by step"))
-        return Standing(keep=np.argsort(steps, kind="stable"), merge=[], notes=notes)
+    backwards = int((np.diff(steps) < 0).sum())
+    if backwards > min(max(3, _UNSORTED_SHARE * len(steps)), len(steps) / 2):
+        standing = _sorted(run, steps, values, logged)
+        if standing is not None:
+            return standing
+    return _resumed(run, steps, values, logged)
 
-    kept: list[int] = []
-    merge: dict[int, list[int]] = {}
-    merged = superseded = 0
+
+def _sorted(
+    run: str, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]
+) -> Standing | None:
+    """Rows out of order, sorted; None if too many contradict each other for that."""
+    order = np.argsort(steps, kind="stable")
+    unique, starts, counts = np.unique(steps[order], return_index=True, return_counts=True)
+    keep = order[starts + counts - 1]
+    merge: list[tuple[int, list[int]]] = []
+    contradicted = 0
+    for group in np.flatnonzero(counts > 1):
+        *earlier, last = order[starts[group] : starts[group] + counts[group]].tolist()
+        if _all_complete_each_other([*earlier, last], values, logged):
+            merge.append((last, earlier))
+        else:
+            contradicted += 1
+    if contradicted > _UNSORTED_SHARE * len(unique):
+        return None
+    notes = [Note(kind="unsorted", run=run, text=f"{len(steps)} rows were out of order, sorted by step")]
+    if contradicted:
+        text = f"{contradicted} steps were logged several times with different values, the last was taken"
+        notes.append(Note(kind="duplicate", run=run, text=text))
+    return Standing(keep=keep, merge=merge, notes=notes + _merge_notes(run, merge))
+
+
+def _resumed(run: str, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> Standing:
+    """Rows in order, save where the run was resumed."""
+    standing: list[int] = []  # steps, sorted
+    at: dict[int, list[int]] = {}
+    last = np.full(logged.shape[1], np.iinfo(np.int64).min)  # no metric stands at a later step than this
+    superseded = 0
     resumed_at: list[int] = []
     for row, step in enumerate(steps.tolist()):
-        if kept and step == steps[kept[-1]]:
-            last = kept.pop()
-            earlier = [*merge.pop(last, []), last]
-            if _complete_each_other(earlier, row, values, logged):
-                merge[row] = earlier
-                merged += 1
+        if standing and step <= standing[-1]:
+            same = at.get(step, [])
+            exact_copy = step < standing[-1] and not (logged[row] & ~logged[same].any(axis=0)).any()
+            if same:
+                resumes = exact_copy or not _complete_each_other(same, row, values, logged)
             else:
-                superseded += len(earlier)
-                resumed_at.append(step)
-        while kept and steps[kept[-1]] >= step:
-            merge.pop(kept.pop(), None)
-            superseded += 1
-            if not resumed_at or resumed_at[-1] != step:
-                resumed_at.append(step)
-        kept.append(row)
-    if merged:
-        notes.append(Note(kind="merged", run=run, text=f"{merged} steps were logged in pieces, merged"))
+                resumes = bool((last[logged[row]] >= step).any())
+            if resumes:
+                first = bisect_left(standing, step)
+                superseded += sum(len(at.pop(old)) for old in standing[first:])
+                del standing[first:]
+                last = np.minimum(last, step - 1)
+                if resumed_at[-1:] != [step]:
+                    resumed_at.append(step)
+        if step not in at:
+            insort(standing, step)
+        at.setdefault(step, []).append(row)
+        last[logged[row]] = np.maximum(last[logged[row]], step)
+    merge = [(rows[-1], rows[:-1]) for rows in at.values() if len(rows) > 1]
+    notes = _merge_notes(run, merge)
     if resumed_at:
         places = ", ".join(str(step) for step in resumed_at[:3]) + (", …" if len(resumed_at) > 3 else "")
-        notes.append(
-            Note(
-                kind="resume",
-                run=run,
-                text=f"steps repeat or go back at step {places}: resumed, {superseded} earlier rows replaced",
-            )
-        )
-    return Standing(keep=np.array(kept, dtype=np.int64), merge=list(merge.items()), notes=notes)
+        text = f"steps repeat or go back at step {places}: resumed, {superseded} earlier rows replaced"
+        notes.append(Note(kind="resume", run=run, text=text))
+    return Standing(keep=np.array([at[step][-1] for step in standing], dtype=np.int64), merge=merge, notes=notes)
+
+
+def _merge_notes(run: str, merge: list[tuple[int, list[int]]]) -> list[Note]:
+    return [Note(kind="merged", run=run, text=f"{len(merge)} steps were logged in pieces, merged")] if merge else []
+
+
+def _all_complete_each_other(rows: list[int], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> bool:
+    return all(_complete_each_other(rows[:i], rows[i], values, logged) for i in range(1, len(rows)))
 
 
 def _complete_each_other(earlier: list[int], row: int, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trajhmm.errors import LogError
 from trajhmm.logs.runset import Note
 
 Attribute = str | float
@@ -68,6 +69,7 @@ class Table:
     present : name to (n,) bool; only for columns of ``numbers`` that have blank cells.
     texts : name to `Text`.
     attributes : what holds for every row (hive partition, ``_meta`` line).
+    blanks_are_blank : True if the writer told a blank from a non-finite value.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class Table:
     present: dict[str, NDArray[np.bool_]]
     texts: dict[str, Text]
     attributes: dict[str, Attribute] = field(default_factory=dict)
+    blanks_are_blank: bool = False
     notes: tuple[Note, ...] = ()
 
     @property
@@ -96,7 +99,17 @@ class Table:
 
 
 def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
-    """Take the numeric, boolean and text columns of an Arrow table; the rest is left out with a note."""
+    """Take the numeric, boolean and text columns of an Arrow table, dates as text; leave out the rest with a note.
+
+    Raises
+    ------
+    LogError
+        Two columns have one name.
+    """
+    names = [column for column in arrow.column_names if column not in _INDEX_NAMES]
+    duplicated = sorted({column for column in names if names.count(column) > 1})
+    if duplicated:
+        raise LogError(f"{path}: two columns are called {duplicated[0]!r}; rename one")
     numbers: dict[str, NDArray[np.float64]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, Text] = {}
@@ -107,7 +120,7 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
         kind = column.type
         if column_name in _INDEX_NAMES:
             left_out.append(f"{column_name or 'column without a name'} (an index)")
-        elif pa.types.is_null(kind):
+        elif column.null_count == arrow.num_rows:
             numbers[column_name] = np.full(arrow.num_rows, np.nan)
             present[column_name] = np.zeros(arrow.num_rows, dtype=bool)
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or _castable(kind):
@@ -116,6 +129,9 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
             numbers[column_name] = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
         elif _is_text(kind) or pa.types.is_dictionary(kind):
             texts[column_name] = Text.from_arrow(column)
+        elif pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind):
+            # Runs are often called after when they started.
+            texts[column_name] = Text.from_arrow(column.cast(pa.string()))
         else:
             left_out.append(f"{column_name} ({kind})")
     notes: tuple[Note, ...] = ()
@@ -125,26 +141,41 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
 
 
 def table_from_cells(
-    columns: Mapping[str, Sequence[object]], *, n: int, path: Path, name: str, attributes: dict[str, Attribute]
+    columns: Mapping[str, Sequence[object]],
+    *,
+    lines: Sequence[int],
+    path: Path,
+    name: str,
+    attributes: dict[str, Attribute],
 ) -> Table:
     """Build a table from Python cells: numbers, booleans, texts and None for a blank.
 
-    A column is numeric if every cell is a number or spells a non-finite one (``"NaN"``, ``"Infinity"``).
+    A column is numeric if its cells are numbers or spell one (``"NaN"``, ``"Infinity"``), and at least one is a number
+    or every one spells a non-finite number. ``lines`` are those of the file at which the rows stand.
+
+    Raises
+    ------
+    LogError
+        Words among the numbers of a column.
     """
+    n = len(lines)
     numbers: dict[str, NDArray[np.float64]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, Text] = {}
     left_out = []
     for column_name, cells in columns.items():
-        if all(cell is None or isinstance(cell, (int, float)) or _is_spelled_number(cell) for cell in cells):
-            valid = np.fromiter((cell is not None for cell in cells), dtype=bool, count=n)
-            numbers[column_name] = np.array([np.nan if cell is None else float(cell) for cell in cells])  # type: ignore[arg-type]
-            if not valid.all():
-                present[column_name] = valid
-        elif all(cell is None or isinstance(cell, (str, int, float)) for cell in cells):
-            texts[column_name] = Text.of([None if cell is None else str(cell) for cell in cells])
-        else:
+        if not all(cell is None or isinstance(cell, (str, int, float)) for cell in cells):
             left_out.append(column_name)
+            continue
+        parsed = None
+        if any(isinstance(cell, (int, float)) for cell in cells) or all(map(_spells_number, cells)):
+            parsed = numbers_among(cells, column=column_name, path=path, lines=lines)
+        if parsed is None:
+            texts[column_name] = Text.of([None if cell is None else str(cell) for cell in cells])
+            continue
+        numbers[column_name], valid = parsed
+        if not valid.all():
+            present[column_name] = valid
     notes: tuple[Note, ...] = ()
     if left_out:
         notes = (Note(kind="left-out", text=f"{path}: neither numbers nor text, left out: {', '.join(left_out)}"),)
@@ -153,11 +184,49 @@ def table_from_cells(
     )
 
 
+RUN_NAME = "run"
+_BLANK_WORDS = {"", "none", "null", "na", "n/a", "-"}
 _SPELLED = {"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"}
 
 
-def _is_spelled_number(cell: object) -> bool:
-    return isinstance(cell, str) and cell.strip().lower() in _SPELLED
+def numbers_among(
+    cells: Sequence[Any] | NDArray[Any], *, column: str, path: Path, lines: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+    """Read a column as (n,) numbers and (n,) whether a cell is not blank; None if it holds text.
+
+    Words that mean a blank, such as ``None``, are blanks. The column ``run`` is text unless all its cells are numbers.
+
+    Raises
+    ------
+    LogError
+        Words among numbers.
+    """
+    numbers = np.full(len(cells), np.nan)
+    present = np.zeros(len(cells), dtype=bool)
+    bad: list[int] = []
+    for row, cell in enumerate(cells):
+        if cell is None or (isinstance(cell, str) and cell.strip().lower() in _BLANK_WORDS):
+            continue
+        try:
+            numbers[row] = float(cell)
+            present[row] = True
+        except OverflowError:
+            numbers[row] = np.inf if cell > 0 else -np.inf
+            present[row] = True
+        except ValueError:
+            bad.append(row)
+    if len(bad) > present.sum() or (bad and column == RUN_NAME):
+        return None
+    if bad:
+        raise LogError(
+            f"{path}: line {lines[bad[0]]}, column {column!r}: expected a number, found {cells[bad[0]]!r}; "
+            "mend the cell or leave it empty"
+        )
+    return numbers, present
+
+
+def _spells_number(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _SPELLED)
 
 
 _INDEX_NAMES = {"", "Unnamed: 0", "__index_level_0__"}
@@ -176,4 +245,4 @@ def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
     import re
 
     parts: Iterable[str] = re.split(r"(\d+)", text)
-    return tuple((0, float(part), part) if part.isdigit() else (1, 0.0, part) for part in parts if part)
+    return tuple((0, float(part), part) if part.isdecimal() else (1, 0.0, part) for part in parts if part)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trajhmm.files import replacing
+from trajhmm.logs.parquet import BLANKS_ARE_BLANK
 from trajhmm.logs.runset import RunSet
 
 
@@ -27,7 +28,7 @@ def write_logs(runs: RunSet, path: str | Path) -> None:
     for name in runs.attributes.columns:
         per_run = runs.attributes[name].to_numpy()
         columns[name] = pa.array(np.repeat(per_run, runs.lengths), from_pandas=True)
-    write_parquet(pa.table(columns), path)
+    write_parquet(pa.table(columns).replace_schema_metadata(BLANKS_ARE_BLANK), path)
 
 
 def write_parquet(table: pa.Table, path: str | Path) -> None:

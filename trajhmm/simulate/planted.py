@@ -28,8 +28,9 @@ METRICS = (
 )
 _N_STATES = 5
 _STAYS = {EARLY: 16.0, PLATEAU: 14.0, LATE: 12.0}
-_STAGES = 4
-_LEVEL = 0.6
+_STAGES = 8
+_RADIUS = 1.0
+_DETOUR_RADIUS = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,11 +72,11 @@ def planted(
     """Simulate runs that pass through early, plateau and late states until they are done.
 
     From the plateau a share of the runs takes the detour, and then goes on as the others do. A run may also be slow:
-    with probability ``never`` all its states take so long that the log ends before it is done. Each row's metrics are
-    normal around the means of its state; each run then has an offset and a scale of its own in each metric, as seeds
-    do.
+    with probability ``never`` it takes the direct way, but so long for it that the log ends before it is done. Each
+    row's metrics are normal around the means of its state; each run then has an offset and a scale of its own in each
+    metric, as seeds do.
 
-    Every state is a chain of four stages with the same emissions, so that its dwell time is a sum of four geometric
+    Every state is a chain of eight stages with the same emissions, so that its dwell time is a sum of eight geometric
     ones: a hidden Markov model whose states keep their time better than single ones would.
 
     Parameters
@@ -92,6 +93,7 @@ def planted(
     means = _means()
     takes = rng.random(n_runs) < (detour_share if detour else 0.0)
     slow = rng.random(n_runs) < never
+    takes &= ~slow
     stays = {**_STAYS, DETOUR: detour_stay}
     paths = np.stack([_path(stays, n_rows, takes_detour=takes[r], slow=slow[r], rng=rng) for r in range(n_runs)])
     values = rng.normal(means[paths], 1.0)
@@ -115,20 +117,21 @@ def planted(
 
 
 def _means() -> NDArray[np.float64]:
-    """(K, D) means: two levels in each metric, a pattern for each state.
+    """(K, D) means, in units of the noise, so laid out that scaling each run by itself leaves states comparable.
 
-    A run's own mean and spread depend on how long it stays in which state. Small differences in many metrics keep that
-    small beside the noise, and the states that runs stay in longest differ in the fewest metrics, so that scaling each
-    run by itself leaves the states of different runs on top of each other.
+    A run's own mean depends on how long it stays where. Metrics come in pairs; in each pair early, plateau and late
+    stand at equal angles around done, so that their shares hardly move the mean, however long a run takes, and the
+    detour stands between early and plateau. Small differences in many metrics keep what remains beside the noise.
     """
-    code = np.array([[1]])
-    while len(code) < 16:
-        code = np.block([[code, code], [code, -code]])
-    early, plateau, done = code[[3, 5, 9], 1 : 1 + len(METRICS)].astype(np.float64)
-    late, detour = done.copy(), done.copy()
-    late[[0, 3, 5, 9, 12]] *= -1
-    detour[[1, 4, 6, 8, 11]] *= -1
-    return _LEVEL * np.stack([early, plateau, detour, late, done])
+    pairs = np.arange(len(METRICS) // 2)
+    turn = 2 * np.pi * pairs / len(pairs)
+    angles = {EARLY: 0.0, DETOUR: np.pi / 3, PLATEAU: 2 * np.pi / 3, LATE: 4 * np.pi / 3}
+    means = np.zeros((_N_STATES, len(METRICS)))
+    for state, angle in angles.items():
+        radius = _DETOUR_RADIUS if state == DETOUR else _RADIUS
+        means[state, 0::2] = radius * np.cos(turn + angle)
+        means[state, 1::2] = radius * np.sin(turn + angle)
+    return means
 
 
 def _path(
