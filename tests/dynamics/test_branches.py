@@ -59,6 +59,13 @@ def test_leaving_for_the_final_state_at_convergence_counts_as_leaving():
     assert members(stratum) == [(0, True, 2, True), (1, False, 0, True)]
 
 
+def test_entering_the_state_at_the_row_of_convergence_is_no_visit():
+    comparison = compare([[0, 1, 1, 2, 2], [0, 1, 3, 3, 3], [0, 1, 2, 4, 4]], [3, 4, 3], 2)
+    assert comparison.visited.tolist() == [False, False, True]
+    (stratum,) = comparison.strata
+    assert members(stratum) == [(1, False, 2, True), (2, True, 1, True)]
+
+
 def test_a_state_on_everybodys_way_is_not_compared_with_runs_that_converge_at_its_door():
     # Both go 0, 1, 2; the second meets the condition while still in 1.
     paths = [[0, 1, 1, 2, 2, 2], [0, 1, 1, 1, 2, 2]]
@@ -76,8 +83,9 @@ def test_a_visit_after_convergence_is_no_visit_and_disqualifies_a_control():
 
 
 def test_a_run_that_begins_in_the_state_has_left_nothing_for_it():
-    paths = [[2, 2, 2, 3, 3], [0, 0, 3, 3, 3]]
-    comparison = compare(paths, [4, 3], 2)
+    # It is in 0 just before it converges, as the other is before it leaves: no ground for a comparison either.
+    paths = [[2, 2, 0, 3, 3], [0, 0, 3, 3, 3]]
+    comparison = compare(paths, [3, 3], 2)
     assert comparison.strata == ()
     assert comparison.visited.tolist() == [True, False]
 

@@ -10,18 +10,18 @@ from trajhmm.hmm import Filtered, GaussianHMM, Model, Parameters, Smoothed
 
 @pytest.fixture
 def training_map():
-    path = np.array([0, 0, 1, 2, 2, 0, 2, 2, 1, 2, 0, 0])
-    lengths = np.array([5, 5, 2])
-    steps = np.concatenate([10 * np.arange(5), 10 * np.arange(5), 10 * np.arange(2)])
+    path = np.array([0, 0, 1, 2, 2, 0, 2, 1, 2, 1, 2, 0, 0])
+    lengths = np.array([5, 6, 2])
+    steps = np.concatenate([10 * np.arange(n) for n in lengths])
     rng = np.random.default_rng(0)
     sequences = Sequences(
         runs=("a", "b", "c"),
         lengths=lengths,
         steps=steps,
-        values=rng.normal(size=(12, 2)),
+        values=rng.normal(size=(13, 2)),
         metrics=("x", "y"),
         scaler=PerRunScaler(),
-        rows=np.arange(12),
+        rows=np.arange(13),
         diverged={},
     )
     parameters = Parameters(
@@ -34,24 +34,24 @@ def training_map():
     hmm = GaussianHMM.from_parameters(parameters)
     model = Model(
         metrics=("x", "y"), scaler=PerRunScaler(), hmm=hmm, criterion="bic", curve=(), status=None, purpose="map",
-        seed=0, n_runs=3, n_rows=12, versions={},
+        seed=0, n_runs=3, n_rows=13, versions={},
     )  # fmt: skip
-    probs = np.full((12, 4), 0.25)
-    filtered = Filtered(runs=sequences.runs, lengths=lengths, steps=steps, probs=probs, predictive_logpdf=np.zeros(12))
+    probs = np.full((13, 4), 0.25)
+    filtered = Filtered(runs=sequences.runs, lengths=lengths, steps=steps, probs=probs, predictive_logpdf=np.zeros(13))
     smoothed = Smoothed(runs=sequences.runs, lengths=lengths, steps=steps, probs=probs, path=path)
     return build_map(model, sequences, filtered, smoothed)
 
 
 def test_edges_are_those_that_runs_take_with_their_counts(training_map):
     edges = {(e.source, e.target): (e.runs, e.times) for e in training_map.edges}
-    assert edges == {(0, 1): (1, 1), (1, 2): (2, 2), (0, 2): (1, 1), (2, 1): (1, 1)}
+    assert edges == {(0, 1): (1, 1), (1, 2): (2, 3), (0, 2): (1, 1), (2, 1): (1, 2)}
     assert all(e.probability == 0.25 for e in training_map.edges)
 
 
 def test_states_know_their_runs_rows_and_mean_entry(training_map):
     assert [(s.runs, s.rows, s.entry_step) for s in training_map.states] == [
         (3, 5, 0.0),
-        (2, 2, (20 + 30) / 2),
+        (2, 3, (20 + 20) / 2),
         (2, 5, (30 + 10) / 2),
         (0, 0, None),
     ]

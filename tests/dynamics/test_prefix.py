@@ -41,6 +41,8 @@ def test_remaining_time_is_predicted_where_it_can_be_and_not_where_it_cannot(set
     assert min(point.r2_loss for point in points) > 0.99
     assert np.mean([point.r2_loss for point in prefix_curve(model, sequences, blind, convergence)]) < 0.1
     assert all(point.r2_step == pytest.approx(0, abs=1e-9) for point in points)
+    for point in points:
+        assert point.n_runs == (convergence.converged & (convergence.steps > point.step)).sum()
     assert [point.n_runs for point in points] == sorted((point.n_runs for point in points), reverse=True)
 
 

@@ -129,6 +129,14 @@ def test_delay_is_the_difference_of_means_and_its_interval_covers():
     assert covered >= 134
 
 
+def test_strata_weigh_by_their_visiting_runs():
+    # Delays of 100 and of 10; three visiting runs in the first, one in the second, however many stay aside.
+    one = stratum([150.0, 150, 150, 50], [1] * 4, [1, 1, 1, 0])
+    two = stratum([30.0, 20, 20, 20, 20, 20], [1] * 6, [1, 0, 0, 0, 0, 0])
+    delay = delay_of([one, two], bootstraps=50, rng=np.random.default_rng(0))
+    assert delay.effect == pytest.approx((3 * 100 + 1 * 10) / 4)
+
+
 def test_controls_watched_for_less_long_make_the_delay_smaller_not_larger():
     visiting = np.array([True] * 4 + [False] * 4)
     times = np.array([50.0, 60, 70, 80, 10, 10, 10, 20])

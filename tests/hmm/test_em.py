@@ -92,6 +92,17 @@ def test_floor_of_a_full_covariance_is_the_constrained_maximum():
         assert objective(candidate) <= objective(best) + 1e-9
 
 
+def test_floor_of_variances_raises_only_those_below_it():
+    parameters = Parameters(
+        startprob=np.ones(1),
+        transmat=np.ones((1, 1)),
+        means=np.zeros((1, 3)),
+        covars=np.array([[4.0, 0.2, 0.01]]),
+        covariance_type="diag",
+    )
+    np.testing.assert_array_equal(floored(parameters, np.array([1.0, 0.1, 0.3])).covars, [[4.0, 0.2, 0.3]])
+
+
 def test_statistics_of_parts_add_up_to_those_of_the_whole():
     values, lengths, _ = blobs(4)
     offsets = np.concatenate(([0], np.cumsum(lengths)))

@@ -116,11 +116,10 @@ def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: 
     gradient = np.abs(state_gradient(sequences.values, filtered.probs, smoothed.path, parameters))
     path, offsets = smoothed.path, sequences.offsets
     owner = np.repeat(np.arange(sequences.n_runs), sequences.lengths)
-    entered = np.ones(len(path), dtype=bool)
-    entered[1:] = path[1:] != path[:-1]
-    entered[offsets[:-1]] = True
+    changed = np.diff(path, prepend=path[0]) != 0
+    changed[offsets[:-1]] = False
+    moves = np.flatnonzero(changed)
     edges = []
-    moves = np.flatnonzero(entered & ~np.isin(np.arange(len(path)), offsets[:-1]))
     for source, target in sorted({(int(path[t - 1]), int(path[t])) for t in moves}):
         rows = moves[(path[moves - 1] == source) & (path[moves] == target)]
         edges.append(
