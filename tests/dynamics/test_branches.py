@@ -90,6 +90,14 @@ def test_a_run_that_begins_in_the_state_has_left_nothing_for_it():
     assert comparison.visited.tolist() == [True, False]
 
 
+def test_beginning_in_a_state_does_not_make_it_an_excursion():
+    paths = [[0, 2, 2, 3, 3], [0, 2, 2, 3, 3], [0, 2, 3, 3, 3], [2, 2, 0, 3, 3], [0, 1, 3, 3, 3]]
+    comparison = compare(paths, [3, 3, 3, 3, 3], 2)
+    assert not comparison.is_excursion
+    (stratum,) = comparison.strata
+    assert [member[:2] for member in members(stratum)] == [(0, True), (1, True), (2, True), (4, False)]
+
+
 def test_excursions_are_compared_at_the_same_step_with_runs_in_the_same_state():
     paths = [
         [1, 1, 2, 1, 1, 3],  # excursion at step 2, back in 1, converged at 5

@@ -60,8 +60,9 @@ class Delay:
 def delay_of(strata: Sequence[Stratum], *, bootstraps: int, rng: np.random.Generator) -> Delay:
     """Mean delay after the branch: restricted mean time to convergence of visiting runs less that of the others.
 
-    Kaplan–Meier, up to the longest time of a visiting run. Where the others were not watched for as long, their curve
-    is held where it ended, as if those left never converged: the delay errs on the small side. The others of a stratum
+    Kaplan–Meier, up to the longest time of a visiting run or of one of the others that converged. Where the others were
+    not watched for as long, their curve is held where it ended, as if those left never converged: the delay errs on the
+    small side. The others of a stratum
     weigh as much, together, as its visiting runs.
 
     The interval is an expanded percentile bootstrap over runs (Hesterberg 2015, section 5.2): the percentiles are those
@@ -82,7 +83,7 @@ def delay_of(strata: Sequence[Stratum], *, bootstraps: int, rng: np.random.Gener
             mask = stratum.visiting == side
             arms[side].append((stratum.times[mask], stratum.converged[mask], weight))
     visiting_arm, other_arm = (_pooled(arms[side]) for side in (True, False))
-    horizon = float(visiting_arm[0].max())
+    horizon = max(float(visiting_arm[0].max()), float(other_arm[0][other_arm[1]].max(initial=0.0)))
     difference = restricted_mean(*visiting_arm, horizon) - restricted_mean(*other_arm, horizon)
     usable = (visiting_arm[2].sum(axis=1) > 0) & (other_arm[2].sum(axis=1) > 0)
     smaller = min(
