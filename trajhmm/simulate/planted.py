@@ -72,9 +72,8 @@ def planted(
     """Simulate runs that pass through early, plateau and late states until they are done.
 
     From the plateau a share of the runs takes the detour, and then goes on as the others do. A run may also be slow:
-    with probability ``never`` it takes the direct way, but so long for it that the log ends before it is done. Each
-    row's metrics are normal around the means of its state; each run then has an offset and a scale of its own in each
-    metric, as seeds do.
+    with probability ``never`` it is still on the plateau when the log ends. Each row's metrics are normal around the
+    means of its state; each run then has an offset and a scale of its own in each metric, as seeds do.
 
     Every state is a chain of eight stages with the same emissions, so that its dwell time is a sum of eight geometric
     ones: a hidden Markov model whose states keep their time better than single ones would.
@@ -93,7 +92,6 @@ def planted(
     means = _means()
     takes = rng.random(n_runs) < (detour_share if detour else 0.0)
     slow = rng.random(n_runs) < never
-    takes &= ~slow
     stays = {**_STAYS, DETOUR: detour_stay}
     paths = np.stack([_path(stays, n_rows, takes_detour=takes[r], slow=slow[r], rng=rng) for r in range(n_runs)])
     values = rng.normal(means[paths], 1.0)
@@ -141,8 +139,8 @@ def _path(
     route = [EARLY, PLATEAU, *([DETOUR] if takes_detour else []), LATE]
     dwells = np.array([rng.geometric(_STAGES / stays[state], size=_STAGES).sum() for state in route])
     if slow:
-        # Stretched so that the late state begins within the log and has not ended by its last row.
-        dwells = np.ceil(dwells * n_rows / (dwells.sum() - dwells[-1] / 2)).astype(np.int64)
+        # The plateau begins before the log is half over, and does not end.
+        dwells[:2] = int(rng.uniform(0.4, 0.5) * n_rows), n_rows
     return np.repeat([*route, DONE], [*dwells, n_rows])[:n_rows]
 
 
