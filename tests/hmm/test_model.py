@@ -106,7 +106,7 @@ def test_states_table_holds_the_state_and_its_probability(model, logs):
 
 def test_pythia_fits_at_every_number_of_states_without_nan_or_warning(public_data):
     runs = th.read_logs(public_data("pythia_160m"), run_by="seed")
-    with warnings.catch_warnings(), np.errstate(all="raise"):
+    with warnings.catch_warnings(), np.errstate(divide="raise", over="raise", invalid="raise"):
         warnings.simplefilter("error")
         model = th.fit(runs, states=range(1, 11), covariance="diag", restarts=3, iterations=60)
     assert [point.outcome == "degenerate" for point in model.curve] == [False] * 10
