@@ -20,7 +20,9 @@ def public_data():
 
     def path_of(name):
         if not (folder / name).is_dir():
-            pytest.skip(f"public logs {name} are not in {folder}; set TRAJHMM_PUBLIC_DATA to the folder that holds them")
+            pytest.skip(
+                f"public logs {name} are not in {folder}; set TRAJHMM_PUBLIC_DATA to the folder that holds them"
+            )
         return folder / name
 
     return path_of

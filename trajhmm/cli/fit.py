@@ -70,13 +70,14 @@ def fit(
 
     Example: trajhmm fit logs/ -o model.json --states 1:8 --covariance full
     """
-    from trajhmm.features import map_sequences
-    from trajhmm.hmm import fit as fit_model
-
     tried = _states(states)
     wanted = split(metrics) or None
     if metrics and wanted is None:
         raise typer.BadParameter("--metrics names no metric")
+
+    from trajhmm.features import map_sequences
+    from trajhmm.hmm import fit as fit_model
+
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
     say_notes((*runs.notes, *map_sequences(runs, wanted).notes))
     with progress_bar("fitting") as progress:

@@ -15,7 +15,7 @@ from trajhmm.logs.clocks import is_clock
 from trajhmm.logs.conditions import parse_condition
 from trajhmm.logs.resume import standing_rows
 from trajhmm.logs.runset import Note, RunSet, offsets_of
-from trajhmm.logs.table import RUN_NAME, Table, Text, natural_key
+from trajhmm.logs.table import RUN_NAME, Table, Text, means_blank, natural_key
 
 STEP_NAMES = ("step", "global_step", "epoch")
 # Steps are kept in float64 columns until they are known to be whole.
@@ -124,11 +124,10 @@ def _stack(tables: Sequence[Table]) -> _Stack:
             if name in table.numbers:
                 values[rows, index] = table.numbers[name]
                 present[rows, index] = table.present.get(name, True)
-            elif name in table.attributes:
-                # A setting of infinity, such as no limit, is no event.
-                value = float(table.attributes[name])
-                values[rows, index] = value if np.isfinite(value) else np.nan
-                present[rows, index] = np.isfinite(value)
+            elif not isinstance(setting := table.attributes.get(name, ""), str) and np.isfinite(setting):
+                # A setting that is infinite, such as no limit, is no event.
+                values[rows, index] = setting
+                present[rows, index] = True
         start += table.n
     return _Stack(
         numbers=tuple(numeric),
@@ -144,7 +143,7 @@ def _kinds(tables: Sequence[Table]) -> tuple[list[str], list[str]]:
 
     Attributes may be numbers here and text there, then all are text; a metric may not.
     """
-    numeric: dict[str, Table] = {}
+    numeric: dict[str, None] = {}
     textual: dict[str, Table] = {}
     blank: dict[str, None] = {}
     for table in tables:
@@ -152,21 +151,38 @@ def _kinds(tables: Sequence[Table]) -> tuple[list[str], list[str]]:
             if name in table.present and not table.present[name].any():
                 blank[name] = None
             else:
-                numeric.setdefault(name, table)
+                numeric[name] = None
         for name in table.texts:
             textual.setdefault(name, table)
         for name, value in table.attributes.items():
             if name not in table.numbers and name not in table.texts:
-                (textual if isinstance(value, str) else numeric).setdefault(name, table)
+                if isinstance(value, str):
+                    textual.setdefault(name, table)
+                else:
+                    numeric[name] = None
+    for name in [name for name in textual if name in numeric and _is_blank(name, tables)]:
+        del textual[name]
     for name in [name for name in textual if name in numeric]:
-        one, other = numeric.pop(name), textual[name]
-        if name in one.numbers and len(np.unique(one.numbers[name])) > 1 and name != RUN_NAME:
+        numeric.pop(name)
+        one, other = next((table for table in tables if _changes(name, table)), None), textual[name]
+        if one is not None and name != RUN_NAME:
             word = other.texts[name].words[0] if name in other.texts else other.attributes[name]
             raise LogError(
                 f"{other.path}: column {name!r} is text ({word!r}) but holds numbers in {one.path}; "
                 "make them alike or leave one file out"
             )
     return [*numeric, *(name for name in blank if name not in numeric and name not in textual)], list(textual)
+
+
+def _is_blank(name: str, tables: Sequence[Table]) -> bool:
+    """Whether a column of text holds nothing but words for a blank, in every table in which it is text."""
+    words = [word for table in tables if name in table.texts for word in table.texts[name].words]
+    settings = [setting for table in tables if isinstance(setting := table.attributes.get(name), str)]
+    return all(means_blank(cell) for cell in (*words, *settings))
+
+
+def _changes(name: str, table: Table) -> bool:
+    return name in table.numbers and len(np.unique(table.numbers[name][np.isfinite(table.numbers[name])])) > 1
 
 
 def _as_text(table: Table, name: str) -> Text:

@@ -26,10 +26,10 @@ def read_parquet(path: Path, name: str) -> Table:
     try:
         # One file at a time: partition folders are read from the path, so that a torn file is known by its name.
         arrow = pq.ParquetFile(path).read()
+        table = table_from_arrow(arrow, path=path, name=name)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise LogError(
             f"{path}: not a whole Parquet file, torn or half-written ({reason[:90]}); write it again"
         ) from error
-    table = table_from_arrow(arrow, path=path, name=name)
     return replace(table, blanks_are_blank=BLANKS_ARE_BLANK.items() <= (arrow.schema.metadata or {}).items())

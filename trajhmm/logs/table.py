@@ -150,8 +150,7 @@ def table_from_cells(
 ) -> Table:
     """Build a table from Python cells: numbers, booleans, texts and None for a blank.
 
-    A column is numeric if its cells are numbers or spell one (``"NaN"``, ``"Infinity"``), and at least one is a number
-    or every one spells a non-finite number. ``lines`` are those of the file at which the rows stand.
+    A cell may spell its number (``"0.5"``, ``"NaN"``). ``lines`` are those of the file at which the rows stand.
 
     Raises
     ------
@@ -167,9 +166,7 @@ def table_from_cells(
         if not all(cell is None or isinstance(cell, (str, int, float)) for cell in cells):
             left_out.append(column_name)
             continue
-        parsed = None
-        if any(isinstance(cell, (int, float)) for cell in cells) or all(map(_spells_number, cells)):
-            parsed = numbers_among(cells, column=column_name, path=path, lines=lines)
+        parsed = numbers_among(cells, column=column_name, path=path, lines=lines)
         if parsed is None:
             texts[column_name] = Text.of([None if cell is None else str(cell) for cell in cells])
             continue
@@ -186,7 +183,6 @@ def table_from_cells(
 
 RUN_NAME = "run"
 _BLANK_WORDS = {"", "none", "null", "na", "n/a", "-"}
-_SPELLED = {"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"}
 
 
 def numbers_among(
@@ -194,7 +190,8 @@ def numbers_among(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
     """Read a column as (n,) numbers and (n,) whether a cell is not blank; None if it holds text.
 
-    Words that mean a blank, such as ``None``, are blanks. The column ``run`` is text unless all its cells are numbers.
+    Words such as ``None`` are blanks among numbers, and words if they stand alone. The column ``run`` is text unless
+    all its cells are numbers.
 
     Raises
     ------
@@ -205,7 +202,7 @@ def numbers_among(
     present = np.zeros(len(cells), dtype=bool)
     bad: list[int] = []
     for row, cell in enumerate(cells):
-        if cell is None or (isinstance(cell, str) and cell.strip().lower() in _BLANK_WORDS):
+        if means_blank(cell):
             continue
         try:
             numbers[row] = float(cell)
@@ -215,7 +212,8 @@ def numbers_among(
             present[row] = True
         except ValueError:
             bad.append(row)
-    if len(bad) > present.sum() or (bad and column == RUN_NAME):
+    only_words = not present.any() and any(cell is not None for cell in cells)
+    if only_words or len(bad) > present.sum() or (bad and column == RUN_NAME):
         return None
     if bad:
         raise LogError(
@@ -225,8 +223,9 @@ def numbers_among(
     return numbers, present
 
 
-def _spells_number(cell: object) -> bool:
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _SPELLED)
+def means_blank(cell: object) -> bool:
+    """Whether a cell is blank or a word that writers put for a blank."""
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _BLANK_WORDS)
 
 
 _INDEX_NAMES = {"", "Unnamed: 0", "__index_level_0__"}

@@ -1,0 +1,214 @@
+"""From a `RunSet` to what the HMM sees: rows aligned, blanks carried forward, runs cut where they diverge."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import zscore
+
+from trajhmm import RunSet, TrajHMMError
+from trajhmm.features import carried_forward, map_sequences
+
+NAN = np.nan
+
+
+def run_set(*runs, metrics=("loss", "eval"), logged=None, **attributes):
+    """Runs from (n, D) tables; NaN is a blank unless ``logged`` says that it was logged."""
+    values = np.concatenate([np.asarray(run, dtype=float) for run in runs])
+    names = tuple(f"r{index}" for index in range(len(runs)))
+    return RunSet(
+        runs=names,
+        lengths=np.array([len(run) for run in runs]),
+        steps=np.concatenate([10 * np.arange(len(run)) for run in runs]),
+        values=values,
+        logged=~np.isnan(values) if logged is None else np.asarray(logged, dtype=bool),
+        metrics=metrics,
+        attributes=pd.DataFrame(attributes, index=pd.Index(names, name="run")),
+    )
+
+
+def texts(sequences):
+    return [str(note) for note in sequences.notes]
+
+
+def test_blanks_carry_the_last_value_forward_and_none_from_the_future():
+    values = np.array([[NAN, 1], [5, NAN], [NAN, NAN], [6, 2], [NAN, NAN]])
+    carried = carried_forward(values, ~np.isnan(values))
+    np.testing.assert_array_equal(carried, [[NAN, 1], [5, 1], [5, 1], [6, 2], [6, 2]])
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_carrying_forward_is_what_pandas_does(data):
+    cells = data.draw(
+        st.lists(st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=2, max_size=2), min_size=1, max_size=20)
+    )
+    values = np.array([[NAN if cell is None else cell for cell in row] for row in cells])
+    carried = carried_forward(values, ~np.isnan(values))
+    np.testing.assert_array_equal(carried, pd.DataFrame(values).ffill().to_numpy())
+
+
+def test_a_logged_nan_is_carried_forward_as_nan():
+    values = np.array([[1.0], [NAN], [NAN]])
+    np.testing.assert_array_equal(carried_forward(values, np.array([[True], [True], [False]])), [[1], [NAN], [NAN]])
+
+
+def test_rows_are_those_of_the_metric_logged_least_often():
+    loss = np.array([5.0, 4, 3, 2.5, 2, 1])
+    rare = np.array([NAN, 0.1, NAN, NAN, 0.4, NAN])
+    sequences = map_sequences(run_set(np.column_stack([loss, rare])), ["loss", "eval"])
+    assert sequences.steps.tolist() == [10, 40]
+    assert sequences.rows.tolist() == [1, 4]
+    np.testing.assert_allclose(sequences.values, zscore([[4, 0.1], [2, 0.4]], axis=0), atol=1e-12)
+    assert texts(sequences) == []
+
+
+def test_metrics_logged_at_other_rows_carry_their_last_value():
+    loss = np.array([5.0, NAN, 3, NAN, 2, NAN])
+    rare = np.array([NAN, 0.1, NAN, NAN, NAN, 0.4])
+    sequences = map_sequences(run_set(np.column_stack([loss, rare])), ["loss", "eval"])
+    assert sequences.steps.tolist() == [10, 50]
+    np.testing.assert_allclose(sequences.values, zscore([[5, 0.1], [2, 0.4]], axis=0), atol=1e-12)
+    assert "aligned to the 2 rows of eval; others carry their last value" in texts(sequences)
+
+
+def test_nothing_is_carried_from_one_run_into_the_next():
+    first = [[1, 1], [2, NAN], [3, NAN], [4, 3]]
+    second = [[NAN, 4], [5, 5], [7, 9]]
+    sequences = map_sequences(run_set(first, second), ["loss", "eval"])
+    assert sequences.lengths.tolist() == [2, 2]
+    assert sequences.rows.tolist() == [0, 3, 5, 6]
+
+
+@pytest.mark.parametrize("event", [NAN, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 1, 4])
+def test_rows_are_cut_from_the_first_value_that_is_not_finite(event, at):
+    table = np.random.default_rng(0).normal(size=(5, 2))
+    torn = table.copy()
+    torn[at, 1] = event
+    runs = run_set(table, torn, logged=np.ones((10, 2)))
+    sequences = map_sequences(runs, ["loss", "eval"])
+    assert sequences.diverged == {"r1": 10 * at}
+    assert f"run r1: diverged: eval not finite at step {10 * at}, cut there" in texts(sequences)
+    assert sequences.runs == (("r0", "r1") if at else ("r0",))
+    assert sequences.lengths.tolist() == ([5, at] if at else [5])
+    if at == 4:
+        np.testing.assert_allclose(sequences.values[5:], zscore(table[:4], axis=0), atol=1e-12)
+
+
+def test_what_comes_after_a_value_that_is_not_finite_stays_cut():
+    table = np.arange(12.0).reshape(6, 2)
+    table[2, 0] = np.inf
+    sequences = map_sequences(run_set(table), ["loss", "eval"])
+    assert sequences.steps.tolist() == [0, 10]
+
+
+def test_an_event_at_a_row_that_is_not_kept_cuts_too():
+    loss = np.array([5.0, 4, 3, NAN, 2, 1])
+    rare = np.array([0.3, NAN, 0.2, NAN, 0.1, NAN])
+    logged = np.column_stack([np.ones(6), ~np.isnan(rare)])
+    sequences = map_sequences(run_set(np.column_stack([loss, rare]), logged=logged), ["loss", "eval"])
+    assert sequences.diverged == {"r0": 30}
+    assert sequences.steps.tolist() == [0, 20]
+
+
+def test_an_event_in_a_metric_that_is_not_asked_for_cuts_nothing():
+    table = np.arange(12.0).reshape(6, 2)
+    table[2, 1] = np.inf
+    sequences = map_sequences(run_set(table), ["loss"])
+    assert sequences.diverged == {}
+    assert sequences.lengths.tolist() == [6]
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3, 1e12 / 7])
+def test_a_constant_metric_is_left_out_and_said(constant):
+    table = np.column_stack([np.arange(6.0), np.full(6, constant)])
+    sequences = map_sequences(run_set(table, table), ["loss", "eval"])
+    assert sequences.metrics == ("loss",)
+    assert sequences.values.shape == (12, 1)
+    assert "constant within each run, left out of the fit: eval" in texts(sequences)
+
+
+def test_a_metric_that_changes_in_one_run_is_kept_and_zero_in_the_others():
+    changes, constant = np.column_stack([np.arange(6.0)] * 2), np.column_stack([np.arange(6.0), np.full(6, 0.3)])
+    sequences = map_sequences(run_set(changes, constant), ["loss", "eval"])
+    assert sequences.metrics == ("loss", "eval")
+    np.testing.assert_array_equal(sequences.values[6:, 1], 0)
+
+
+def test_a_fitted_model_keeps_metrics_that_do_not_change_here():
+    table = np.column_stack([np.arange(6.0), np.full(6, 0.3)])
+    sequences = map_sequences(run_set(table), ["eval", "loss"], keep_constant=True)
+    assert sequences.metrics == ("eval", "loss")
+    np.testing.assert_array_equal(sequences.values[:, 0], 0)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "complaint"),
+    [
+        (["losss"], r"no metric 'losss' in these logs; did you mean 'loss'\?"),
+        (["foo"], r"no metric 'foo' in these logs \(found: loss, eval\)"),
+        (["seed"], r"none of seed changes within a run; nothing is left to fit"),
+    ],
+)
+def test_metrics_that_are_not_there_are_errors(metrics, complaint):
+    table = np.arange(12.0).reshape(6, 2)
+    with pytest.raises(TrajHMMError, match=complaint):
+        map_sequences(run_set(table, seed=[3]), metrics)
+
+
+def test_only_constant_metrics_are_an_error():
+    with pytest.raises(TrajHMMError, match="none of loss, eval changes within a run; nothing is left to fit"):
+        map_sequences(run_set(np.ones((6, 2))), ["loss", "eval"])
+
+
+def test_no_run_with_a_finite_row_is_an_error():
+    table = np.full((6, 2), NAN)
+    with pytest.raises(TrajHMMError, match="no run has a row with finite values of loss; choose others with --metrics"):
+        map_sequences(run_set(table, logged=np.ones((6, 2))), ["loss"])
+
+
+def test_an_attribute_among_the_metrics_is_left_out_and_said():
+    sequences = map_sequences(run_set(np.arange(12.0).reshape(6, 2), seed=[3]), ["loss", "seed", "eval", "loss"])
+    assert sequences.metrics == ("loss", "eval")
+    assert "seed never changes within a run, left out of the fit" in texts(sequences)
+
+
+def test_metrics_come_in_the_order_asked_for():
+    table = np.random.default_rng(0).normal(size=(6, 2))
+    runs = run_set(table)
+    one, other = map_sequences(runs, ["loss", "eval"]), map_sequences(runs, ["eval", "loss"])
+    np.testing.assert_array_equal(one.values, other.values[:, ::-1])
+
+
+def test_the_logs_are_left_alone_and_the_sequences_cannot_be_written():
+    runs = run_set(np.column_stack([[5.0, NAN, 3, 1], [NAN, 2.0, 1, 4]]))
+    before = runs.values.copy()
+    sequences = map_sequences(runs, ["loss", "eval"])
+    np.testing.assert_array_equal(runs.values, before)
+    with pytest.raises(ValueError, match="read-only"):
+        sequences.values[0, 0] = 7
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_was_aligned_is_what_was_logged(seed):
+    """Rows, steps and raw values agree, run by run, with a slow reading of the same logs."""
+    rng = np.random.default_rng(seed)
+    tables = []
+    for _ in range(4):
+        table = rng.normal(size=(30, 3))
+        table[rng.random((30, 3)) < [0.0, 0.4, 0.2]] = NAN
+        tables.append(table)
+    runs = run_set(*tables, metrics=("loss", "eval", "norm"))
+    sequences = map_sequences(runs, ["loss", "eval", "norm"])
+    for (_, rows), table in zip(sequences.slices(), tables, strict=True):
+        kept = []
+        last = np.full(3, NAN)
+        for step, row in enumerate(table):
+            last = np.where(np.isnan(row), last, row)
+            if not np.isnan(row[1]) and not np.isnan(last).any():
+                kept.append((10 * step, *last))
+        expected = np.array(kept)
+        assert sequences.steps[rows].tolist() == expected[:, 0].tolist()
+        np.testing.assert_allclose(sequences.values[rows], zscore(expected[:, 1:], axis=0), atol=1e-12)
