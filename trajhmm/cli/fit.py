@@ -11,6 +11,7 @@ import typer
 
 from trajhmm.cli.options import ALL_CORES, Jobs, Logs, Reading, Rename, RunBy, Seed, Step, Where, split
 from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
@@ -74,6 +75,9 @@ def fit(
     wanted = split(metrics) or None
     if metrics and wanted is None:
         raise typer.BadParameter("--metrics names no metric")
+
+    if output.is_dir():
+        raise TrajHMMError(f"{output}: is a folder; expected the name of a model file to write")
 
     from trajhmm.features import map_sequences
     from trajhmm.hmm import fit as fit_model
