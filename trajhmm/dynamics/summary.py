@@ -84,9 +84,12 @@ def _detour_paragraphs(analysis: Analysis) -> list[str]:
             "No state can be tested as a detour: none is passed through by some runs and skipped by comparable others."
         )
     elif not strict:
-        found = f"No detour by the strict rule, {tested} of {len(analysis.evidence_by_state)} states tested."
+        found = f"No detour by the strict rule; {tested} of {len(analysis.evidence_by_state)} states could be tested."
     else:
-        found = f"Detours by the strict rule: {_listed([e.state for e in strict])}, {tested} states tested."
+        found = (
+            f"Detours by the strict rule: {_listed([e.state for e in strict])}; "
+            f"{tested} of {len(analysis.evidence_by_state)} states could be tested."
+        )
     by_paper = f" By the published rule: {_listed(paper)}." if paper else " By the published rule: none."
     return [found + by_paper, *(_detour_sentence(e) for e in strict)]
 

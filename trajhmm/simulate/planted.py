@@ -71,8 +71,8 @@ def planted(
 ) -> Planted:
     """Simulate runs that pass through early, plateau and late states until they are done.
 
-    From the plateau a share of the runs takes the detour, and then goes on as the others do. A run may also be slow:
-    with probability ``never`` it is still on the plateau when the log ends. Each row's metrics are normal around the
+    From the plateau a share of the runs takes the detour, and then goes on as the others do. A share ``never`` of the
+    runs is slow, and still on the plateau when the log ends. Each row's metrics are normal around the
     means of its state; each run then has an offset and a scale of its own in each metric, as seeds do.
 
     Every state is a chain of eight stages with the same emissions, so that its dwell time is a sum of eight geometric
@@ -84,14 +84,14 @@ def planted(
     detour : whether there is a detour.
     detour_share : probability of leaving the plateau for the detour.
     detour_stay : mean number of rows in the detour; the delay it causes.
-    never : probability that a run never converges.
+    never : share of runs that never converge.
     step : training steps from one row to the next.
     seed : of everything.
     """
     rng = np.random.default_rng(seed)
     means = _means()
     takes = rng.random(n_runs) < (detour_share if detour else 0.0)
-    slow = rng.random(n_runs) < never
+    slow = rng.permutation(n_runs) < round(never * n_runs)
     stays = {**_STAYS, DETOUR: detour_stay}
     paths = np.stack([_path(stays, n_rows, takes_detour=takes[r], slow=slow[r], rng=rng) for r in range(n_runs)])
     values = rng.normal(means[paths], 1.0)
