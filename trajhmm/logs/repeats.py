@@ -1,0 +1,188 @@
+"""One run in several files, several runs in one, resumed runs: which rows stand where steps repeat or go back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import LogError
+from trajhmm.logs.clocks import is_clock
+from trajhmm.logs.resume import standing_rows
+from trajhmm.logs.runset import Note, offsets_of
+from trajhmm.logs.stack import Stack
+from trajhmm.logs.table import Table, Text
+
+
+def standing_stack(
+    stack: Stack,
+    steps: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    runs: list[str],
+    tables: Sequence[Table],
+    notes: list[Note],
+    run_by: Sequence[str],
+) -> tuple[Stack, NDArray[np.int64], NDArray[np.int64]]:
+    """Keep the rows that stand: all, unless steps repeat or go back.
+
+    Parameters
+    ----------
+    stack, steps : rows sorted by run, in reading order within each.
+    lengths, runs : (R,) rows of each run, and R names.
+    tables : where the rows came from.
+    notes : what was done is added.
+    run_by : columns that name runs.
+
+    Raises
+    ------
+    LogError
+        Several runs in one, or two runs of one name.
+    """
+    offsets = offsets_of(lengths)
+    falls = np.flatnonzero(np.diff(steps) <= 0) + 1
+    falls = falls[~np.isin(falls, offsets)]
+    if not len(falls):
+        return stack, steps, lengths
+    troubled = np.unique(np.searchsorted(offsets, falls, side="right") - 1)
+    keep: list[NDArray[np.int64]] = []
+    values, present = stack.values.copy(), stack.present.copy()
+    texts = {name: Text(codes=text.codes.copy(), words=text.words) for name, text in stack.texts.items()}
+    new_lengths = lengths.copy()
+    for r in range(len(runs)):
+        rows = np.arange(offsets[r], offsets[r + 1])
+        if r in troubled:
+            rows = rows[_without_copies(runs[r], steps[rows], rows, stack, tables, notes)]
+            _check_one_run(runs[r], steps[rows], rows, stack, tables, run_by)
+            evidence = _evidence(stack, rows)
+            standing = standing_rows(runs[r], steps[rows], values[rows][:, evidence], present[rows][:, evidence])
+            for row, earlier in standing.merge:
+                for before in reversed(earlier):
+                    fill = ~present[rows[row]] & present[rows[before]]
+                    values[rows[row], fill] = values[rows[before], fill]
+                    present[rows[row], fill] = True
+                    for text in texts.values():
+                        if text.codes[rows[row]] < 0:
+                            text.codes[rows[row]] = text.codes[rows[before]]
+            notes.extend(standing.notes)
+            rows = rows[standing.keep]
+            new_lengths[r] = len(rows)
+        keep.append(rows)
+    kept = np.concatenate(keep)
+    whole = Stack(numbers=stack.numbers, values=values, present=present, texts=texts, source=stack.source)
+    return whole.at(kept), steps[kept], new_lengths
+
+
+def _without_copies(
+    run: str,
+    steps: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    stack: Stack,
+    tables: Sequence[Table],
+    notes: list[Note],
+) -> NDArray[np.int64]:
+    """Positions that remain when identical copies of the same rows in several files are taken once.
+
+    Two files that hold the same steps of one run with different values are two runs of one name: an error. A later file
+    that starts within the earlier one and goes on beyond it is a resumed run.
+    """
+    source = stack.source[rows]
+    sources = list(dict.fromkeys(source.tolist()))
+    if len(sources) == 1:
+        return np.arange(len(rows))
+    keep = np.ones(len(rows), dtype=bool)
+    evidence = _evidence(stack, rows)
+    for position, later in enumerate(sources[1:], start=1):
+        for earlier in sources[:position]:
+            first, second = np.flatnonzero((source == earlier) & keep), np.flatnonzero((source == later) & keep)
+            shared, i, j = np.intersect1d(steps[first], steps[second], return_indices=True)
+            if not len(shared):
+                continue
+            one, two = rows[first[i]], rows[second[j]]
+            if _same(stack.values[one], stack.values[two]) and np.array_equal(stack.present[one], stack.present[two]):
+                keep[second[j]] = False
+                paths = f"{tables[earlier].path} and {tables[later].path}"
+                notes.append(
+                    Note(kind="duplicate", run=run, text=f"{len(shared)} identical rows in {paths}, taken once")
+                )
+                continue
+            both = (stack.present[one] & stack.present[two])[:, evidence]
+            clash = both & (stack.values[one] != stack.values[two])[:, evidence]
+            resumed = steps[second].min() > steps[first].min() and steps[second].max() >= steps[first].max()
+            if clash.any() and not resumed:
+                raise LogError(
+                    f"run {run!r} is in {tables[earlier].path} and in {tables[later].path} with the same steps "
+                    f"{shared[0]}…{shared[-1]} but other values; rename one, or name the columns that tell them apart "
+                    "with --run-by"
+                )
+    positions = np.flatnonzero(keep)
+    if any(len(np.intersect1d(steps[source == a], steps[source == b])) for a in sources for b in sources if a < b):
+        return positions[np.argsort(source[positions], kind="stable")]
+    # Files of one run that do not overlap may come in any order.
+    firsts = {s: int(steps[source == s].min()) for s in sources}
+    return np.array(sorted(positions.tolist(), key=lambda p: (firsts[int(source[p])], p)), dtype=np.int64)
+
+
+def _evidence(stack: Stack, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(D,) metrics that change over the rows and are no clocks: what tells one row of a step from another."""
+    block, present = stack.values[rows], stack.present[rows]
+    low = np.where(present, block, np.inf).min(axis=0)
+    high = np.where(present, block, -np.inf).max(axis=0)
+    changes: NDArray[np.bool_] = (low != high) & present.any(axis=0) & ~np.array([is_clock(n) for n in stack.numbers])
+    return changes
+
+
+def _same(one: NDArray[np.float64], two: NDArray[np.float64]) -> bool:
+    return bool(np.array_equal(one, two, equal_nan=True))
+
+
+def _check_one_run(
+    run: str,
+    steps: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    stack: Stack,
+    tables: Sequence[Table],
+    run_by: Sequence[str],
+) -> None:
+    """Refuse several runs in one: steps go back, or repeat, just where a column such as ``seed`` changes."""
+    back = np.flatnonzero(np.diff(steps) < 0) + 1
+    _, step_code, times = np.unique(steps, return_inverse=True, return_counts=True)
+    repeats = (times[step_code] > 1).mean() > 0.5 and _contradictory(step_code, rows, stack)
+    path = tables[stack.source[rows[0]]].path
+    for name in stack.columns:
+        if name in run_by or is_clock(name):
+            continue
+        code, blank = _codes(stack, name, rows)
+        changes = np.flatnonzero((code[1:] != code[:-1]) & ~blank[1:] & ~blank[:-1]) + 1
+        remedy = f"several runs in one; tell them apart with --run-by {name}"
+        if 0 < len(changes) <= min(2 * len(back), len(rows) / 2) and np.isin(back, changes).all():
+            raise LogError(
+                f"{path}: run {run!r}: steps go back from {steps[back[0] - 1]} to {steps[back[0]]} where column "
+                f"{name!r} changes, {len(back)} times: {remedy}"
+            )
+        tells_apart = 1 < len(np.unique(code)) <= times.max() and not blank.any()
+        if repeats and tells_apart and np.unique(np.stack([step_code, code]), axis=1).shape[1] == len(rows):
+            raise LogError(
+                f"{path}: run {run!r}: step {steps[times[step_code].argmax()]} is logged {times.max()} times with "
+                f"different values, each with another {name!r}: {remedy}"
+            )
+
+
+def _contradictory(step_code: NDArray[np.int64], rows: NDArray[np.int64], stack: Stack) -> bool:
+    """Whether two neighbours among the rows of one step differ in a cell that both hold."""
+    order = np.argsort(step_code, kind="stable")
+    one, two = rows[order[:-1]], rows[order[1:]]
+    both = (stack.present[one] & stack.present[two])[:, _evidence(stack, rows)]
+    differ = (stack.values[one] != stack.values[two])[:, _evidence(stack, rows)]
+    return bool(((both & differ).any(axis=1) & (np.diff(step_code[order]) == 0)).any())
+
+
+def _codes(stack: Stack, name: str, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """A column of names or whole numbers as codes, and where it is blank; a column of other numbers as all blank."""
+    if name in stack.texts:
+        code = stack.texts[name].codes[rows]
+        return code, code < 0
+    column = stack.column(name)[rows]
+    whole = np.isnan(column) | (column == np.floor(column))
+    return column, np.isnan(column) | ~np.full(len(rows), whole.all())
