@@ -7,8 +7,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trajhmm.errors import TrajHMMError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What this package says of the run logs that it writes: a null is blank and a NaN was logged, so that nothing has to be
+# guessed; and, of a part that `RunLogger` wrote, its number: where steps go back in a later part, the run was resumed.
+BLANKS_ARE_BLANK = {b"trajhmm.null": b"blank"}
+PART = b"trajhmm.part"
 
 
 @contextmanager
@@ -48,6 +57,14 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_parquet(table: pa.Table, path: str | Path) -> None:
+    """Write an Arrow table as zstd-compressed Parquet, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _umask() -> int:

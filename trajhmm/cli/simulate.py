@@ -41,7 +41,8 @@ def planted(
     import pyarrow as pa
 
     from trajhmm.files import replacing
-    from trajhmm.logs import write_logs, write_parquet
+    from trajhmm.files import write_parquet
+    from trajhmm.logs import write_logs
     from trajhmm.simulate import planted as simulate_planted
 
     result = simulate_planted(n_runs=runs, n_rows=rows, detour=detour, seed=seed)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from trajhmm.hmm.inference import Filtered, Smoothed
-from trajhmm.logs import write_parquet
+from trajhmm.files import write_parquet
 
 
 def states_table(decoded: Filtered | Smoothed) -> pa.Table:

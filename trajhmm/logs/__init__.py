@@ -3,6 +3,6 @@
 from trajhmm.logs.conditions import Condition, parse_condition
 from trajhmm.logs.read import read_logs
 from trajhmm.logs.runset import Note, RunSet
-from trajhmm.logs.write import write_logs, write_parquet
+from trajhmm.logs.write import write_logs
 
-__all__ = ["Condition", "Note", "RunSet", "parse_condition", "read_logs", "write_logs", "write_parquet"]
+__all__ = ["Condition", "Note", "RunSet", "parse_condition", "read_logs", "write_logs"]

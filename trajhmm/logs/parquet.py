@@ -9,10 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trajhmm.errors import LogError
+from trajhmm.files import BLANKS_ARE_BLANK, PART
 from trajhmm.logs.table import Table, table_from_arrow
-
-# What `write_logs` says of its files: a null is blank and a NaN was logged, so that nothing has to be guessed.
-BLANKS_ARE_BLANK = {b"trajhmm.null": b"blank"}
 
 
 def read_parquet(path: Path, name: str) -> Table:
@@ -32,4 +30,5 @@ def read_parquet(path: Path, name: str) -> Table:
         raise LogError(
             f"{path}: not a whole Parquet file, torn or half-written ({reason[:90]}); write it again"
         ) from error
-    return replace(table, blanks_are_blank=BLANKS_ARE_BLANK.items() <= (arrow.schema.metadata or {}).items())
+    says = arrow.schema.metadata or {}
+    return replace(table, blanks_are_blank=BLANKS_ARE_BLANK.items() <= says.items(), numbered=PART in says)

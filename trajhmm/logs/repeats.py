@@ -85,11 +85,12 @@ def _without_copies(
     """Positions that remain when identical copies of the same rows in several files are taken once.
 
     Two files that hold the same steps of one run with different values are two runs of one name: an error. A later file
-    that starts within the earlier one and goes on beyond it is a resumed run.
+    that starts within the earlier one and goes on beyond it is a resumed run; so is a later part of one logger, wherever
+    it ends.
     """
     source = stack.source[rows]
     sources = list(dict.fromkeys(source.tolist()))
-    if len(sources) == 1:
+    if len(sources) == 1 or all(tables[s].numbered for s in sources):
         return np.arange(len(rows))
     keep = np.ones(len(rows), dtype=bool)
     evidence = _evidence(stack, rows)

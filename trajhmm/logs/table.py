@@ -70,6 +70,7 @@ class Table:
     texts : name to `Text`.
     attributes : what holds for every row (hive partition, ``_meta`` line).
     blanks_are_blank : True if the writer told a blank from a non-finite value.
+    numbered : True if this is one of the parts that `RunLogger` wrote one after the other.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class Table:
     texts: dict[str, Text]
     attributes: dict[str, Attribute] = field(default_factory=dict)
     blanks_are_blank: bool = False
+    numbered: bool = False
     notes: tuple[Note, ...] = ()
 
     @property

@@ -1,14 +1,12 @@
-"""Writing run logs, and the tables that belong to them, as Parquet."""
+"""Writing run logs as Parquet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from trajhmm.files import replacing
-from trajhmm.logs.parquet import BLANKS_ARE_BLANK
+from trajhmm.files import BLANKS_ARE_BLANK, write_parquet
 from trajhmm.logs.runset import RunSet
 
 
@@ -30,8 +28,3 @@ def write_logs(runs: RunSet, path: str | Path) -> None:
         columns[name] = pa.array(np.repeat(per_run, runs.lengths), from_pandas=True)
     write_parquet(pa.table(columns).replace_schema_metadata(BLANKS_ARE_BLANK), path)
 
-
-def write_parquet(table: pa.Table, path: str | Path) -> None:
-    """Write an Arrow table as zstd-compressed Parquet, whole or not at all."""
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")

@@ -1,21 +1,18 @@
-"""The 14 weight metrics of Hu, Chen, Saphra and Cho (TMLR 2023, arXiv 2308.09543, appendix) for plain arrays."""
+"""The 14 weight metrics of Hu, Chen, Saphra and Cho (TMLR 2023, arXiv 2308.09543, appendix)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from array_api_compat import array_namespace
+
+from trajhmm.metrics.roles import Parameter, measurable, parameters_of
+from trajhmm.metrics.spectra import MATRIX_METRICS, as_double, kernel_norms, matrix_metrics
 
 WEIGHT_METRICS = (
-    "weight_l1",
-    "weight_l2",
-    "weight_l1_over_l2",
-    "trace",
-    "spectral_norm",
-    "trace_over_spectral",
-    "singular_mean",
-    "singular_var",
+    *MATRIX_METRICS,
     "weight_mean",
     "weight_median",
     "weight_var",
@@ -24,58 +21,117 @@ WEIGHT_METRICS = (
     "bias_var",
 )
 
-_ZERO_SINGULAR = 1e-5
 
-
-def weight_metrics(weights: Sequence[ArrayLike], biases: Sequence[ArrayLike] = ()) -> dict[str, float]:
+def weight_metrics(
+    weights: Any,
+    biases: Sequence[Any] = (),
+    *,
+    heads: int | tuple[int, int] | None = None,
+    roles: Mapping[str, str] | None = None,
+    layers: bool = False,
+) -> dict[str, float]:
     """One row of weight metrics of a network.
 
     Norms, trace and singular values are taken a matrix at a time and averaged over matrices; mean, median and variance
     are those of all entries pooled. Matrices that are not square have a trace along the main diagonal. Singular values
-    under 1e-5 count as 0. A ratio to a norm of 0 is 0.
+    under 1e-5 count as 0. A ratio to a norm of 0 is 0. Query, key and value projections count a head at a time. The
+    norms of a convolution are the means over its kernels; its trace and singular values are those of the (out, in ×
+    kernel) matrix. Embeddings and normalisation layers are left out.
+
+    Tensors are measured on the device where they are; all sums are in double precision.
 
     Parameters
     ----------
-    weights : weight matrices, each (out, in), any sizes; at least one.
-    biases : bias vectors; without any, their three metrics are 0.
+    weights : a PyTorch module; a mapping of names to arrays or tensors (a state dict); or a sequence of weight
+        matrices, each (out, in), where (heads, out, in) is a stack of matrices and (out, in, height, width) a
+        convolution.
+    biases : bias vectors, with a sequence of matrices only; without any, their three metrics are 0.
+    heads, roles : how attention is split and which parameter counts as what, see `parameters_of`.
+    layers : add ``weight_l2/LAYER``, the L2 norm of each weight.
 
     Returns
     -------
     The 14 metrics in the order of `WEIGHT_METRICS`; NaN where weights are not finite.
+
+    Raises
+    ------
+    ValueError
+        No weight matrix, or sizes that do not divide by the number of heads.
     """
-    if not len(weights):
+    named = hasattr(weights, "named_modules") or isinstance(weights, Mapping)
+    if named and len(biases):
+        raise ValueError("biases are found by name in a module or a mapping; give them with a sequence of matrices")
+    parameters = parameters_of(weights, heads=heads, roles=roles) if named else _given(weights, biases)
+    return metrics_of(parameters, layers=layers)
+
+
+def metrics_of(parameters: Sequence[Parameter], *, layers: bool = False) -> dict[str, float]:
+    """`weight_metrics` of parameters whose roles are known."""
+    matrices, owners = [], []
+    chosen = [parameter for parameter in parameters if parameter.role != "bias"]
+    for position, parameter in enumerate(chosen):
+        for matrix in parameter.matrices():
+            matrices.append(matrix)
+            owners.append(position)
+    if not matrices:
         raise ValueError("expected at least one weight matrix, found none")
-    matrices = [np.asarray(matrix, dtype=np.float64) for matrix in weights]
-    per_matrix = np.array([_matrix_metrics(matrix) for matrix in matrices]).mean(axis=0)
-    pooled = _moments(np.concatenate([matrix.ravel() for matrix in matrices]))
-    shifts = [np.asarray(bias, dtype=np.float64).ravel() for bias in biases]
-    bias_moments = _moments(np.concatenate(shifts)) if shifts else (0.0, 0.0, 0.0)
-    values = (*per_matrix.tolist(), *pooled, *bias_moments)
-    return dict(zip(WEIGHT_METRICS, values, strict=True))
+    per_matrix = matrix_metrics(matrices)
+    for row, position in zip(per_matrix, owners, strict=True):
+        if chosen[position].role == "kernels":
+            row[:3] = kernel_norms(chosen[position].array)
+    pooled = _moments([parameter.array for parameter in chosen])
+    shifts = [parameter.array for parameter in parameters if parameter.role == "bias"]
+    values = (*per_matrix.mean(axis=0).tolist(), *pooled, *(_moments(shifts) if shifts else (0.0, 0.0, 0.0)))
+    metrics = dict(zip(WEIGHT_METRICS, values, strict=True))
+    if layers:
+        metrics |= {f"weight_l2/{parameter.layer}": norm(parameter.array) for parameter in chosen}
+    return metrics
 
 
-def _matrix_metrics(matrix: NDArray[np.float64]) -> tuple[float, ...]:
-    if not np.isfinite(matrix).all():
-        return (float("nan"),) * 8
-    l1 = float(np.abs(matrix).sum())
-    l2 = float(np.sqrt((matrix**2).sum()))
-    trace = float(np.trace(matrix))
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    spectral = float(singular[0])
-    kept = np.where(singular < _ZERO_SINGULAR, 0.0, singular)
-    return (
-        l1,
-        l2,
-        l1 / l2 if l2 > 0 else 0.0,
-        trace,
-        spectral,
-        trace / spectral if spectral > 0 else 0.0,
-        float(kept.mean()),
-        float(kept.var()),
-    )
+def _given(weights: Sequence[Any], biases: Sequence[Any]) -> list[Parameter]:
+    """Arrays without names: what they are is told by their axes."""
+    matrices = [_array(weight) for weight in weights]
+    for index, matrix in enumerate(matrices):
+        if matrix.ndim < 2:
+            raise ValueError(f"weight {index} has shape {tuple(matrix.shape)}; expected a matrix, (out, in)")
+    return [
+        Parameter(name=str(index), role="kernels" if matrix.ndim > 3 else "matrix", array=matrix)
+        for index, matrix in enumerate(matrices)
+    ] + [Parameter(name=f"{index}.bias", role="bias", array=_array(bias)) for index, bias in enumerate(biases)]
 
 
-def _moments(entries: NDArray[np.float64]) -> tuple[float, float, float]:
-    if not np.isfinite(entries).all():
+def _array(values: Any) -> Any:
+    array = measurable(values)
+    return array.astype(np.float64) if isinstance(array, np.ndarray) and array.dtype.kind != "f" else array
+
+
+def norm(array: Any) -> float:
+    """L2 norm of all entries, in double precision."""
+    xp = array_namespace(array)
+    scale = float(xp.max(xp.abs(array)))
+    if not 0 < scale < float("inf"):
+        return scale if scale == 0 else float("nan")
+    return scale * float(xp.sqrt(xp.sum((as_double(array) / scale) ** 2)))
+
+
+def _moments(arrays: Sequence[Any]) -> tuple[float, float, float]:
+    """Mean, median and variance of all entries pooled; NaN where one is not finite."""
+    flat = [array.reshape(-1) for array in arrays]
+    xp = array_namespace(flat[0])
+    entries = flat[0] if len(flat) == 1 else xp.concat(flat)
+    count = int(entries.shape[0])
+    mean = float(xp.sum(entries, dtype=xp.float64)) / count
+    if not np.isfinite(mean):
         return (float("nan"),) * 3
-    return float(entries.mean()), float(np.median(entries)), float(entries.var())
+    variance = float(xp.sum((as_double(entries) - mean) ** 2)) / count
+    return mean, _median(entries), variance
+
+
+def _median(entries: Any) -> float:
+    """The middle one, or the mean of the middle two."""
+    if isinstance(entries, np.ndarray):
+        middle = [(len(entries) - 1) // 2, len(entries) // 2]
+        return float(np.partition(entries, middle)[middle].astype(np.float64).mean())
+    middle, odd = divmod(int(entries.shape[0]), 2)
+    upper = float(entries.kthvalue(middle + 1).values)
+    return upper if odd else (upper + float(entries.kthvalue(middle).values)) / 2

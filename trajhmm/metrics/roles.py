@@ -1,0 +1,177 @@
+"""Which parameters of a network count as what: matrices, heads, kernels, biases, or nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+ROLES = ("matrix", "heads", "fused_heads", "kernels", "bias", "skip")
+
+_EMBEDDING = re.compile(r"embed|(^|\.)(wte|wpe|emb|shared|lm_head|[wW]_(E|U|pos))(\.|$)|relative_attention_bias", re.I)
+_NORM = re.compile(r"norm|(^|[._])(ln|bn|gn)(_?(\d+|f|final|post|pre))?(\.|_|$)", re.I)
+_BUFFER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|inv_freq|masked_bias|position_ids|mask)$")
+_BIAS = re.compile(r"(^|[._])(bias|b)(_\w+)?$", re.I)
+_ONE_PROJECTION = re.compile(
+    r"(^|\.)((q|k|v|query|key|value)(_proj|_lin|_linear|_proj_weight)?|to_[qkv]|W_[QKV])(\.weight)?$"
+)
+_FUSED_PROJECTIONS = re.compile(r"(^|\.)(qkv|qkv_proj|query_key_value|c_attn|in_proj_weight|in_proj_qkv|Wqkv)(\.weight)?$")
+_KEY_OR_VALUE = re.compile(r"(^|\.)((k|v|key|value)(_proj|_lin|_linear|_proj_weight)?|to_[kv]|W_[KV])(\.weight)?$")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parameter:
+    """One parameter, what it counts as, and in how many heads it is split."""
+
+    name: str
+    role: str
+    array: Any
+    heads: int = 1
+
+    @property
+    def layer(self) -> str:
+        """Its name without a trailing ``.weight``."""
+        return self.name.removesuffix(".weight")
+
+    def matrices(self) -> Iterator[Any]:
+        """The matrices it holds; a convolution is (out, in × kernel)."""
+        array = self.array
+        if self.role == "kernels":
+            yield array.reshape(array.shape[0], -1)
+        elif array.ndim > 2:
+            yield from array.reshape(-1, *array.shape[-2:])
+        elif self.heads > 1:
+            # The outputs of all heads stand along one axis: rows, or columns where weights are stored (in, out).
+            columns = self.role == "fused_heads" and array.shape[1] > array.shape[0]
+            size = array.shape[int(columns)] // self.heads
+            for head in range(self.heads):
+                part = slice(head * size, (head + 1) * size)
+                yield array[:, part] if columns else array[part]
+        else:
+            yield array
+
+
+def parameters_of(
+    source: Any, *, heads: int | tuple[int, int] | None = None, roles: Mapping[str, str] | None = None
+) -> list[Parameter]:
+    """Name the parameters of a network and say what each counts as.
+
+    Embeddings (output embeddings such as ``lm_head`` too) and normalisation layers are left out. Query, key and value
+    projections are split into heads where their number is known: from the module, its ``config``, or ``heads``.
+
+    Parameters
+    ----------
+    source : a PyTorch module, or a mapping of names to arrays or tensors such as a state dict.
+    heads : number of attention heads; (query heads, key-value heads) where they differ.
+    roles : name pattern (``*.gate.weight``) to one of ``ROLES``; the first that matches decides. ``heads`` is one
+        projection, its rows split in heads; ``fused_heads`` is query, key and value in one.
+
+    Raises
+    ------
+    ValueError
+        An unknown role, or a projection whose size does not divide by the heads.
+    """
+    roles = dict(roles or {})
+    for pattern, role in roles.items():
+        if role not in ROLES:
+            raise ValueError(f"role {role!r} for {pattern!r}: expected one of {', '.join(ROLES)}")
+    module = source if hasattr(source, "named_modules") else None
+    known = _from_modules(module) if module is not None else {}
+    named = dict(module.named_parameters()) if module is not None else source
+    heads = heads if heads is not None else _heads_of(module)
+    found = []
+    for name, array in named.items():
+        array = measurable(array)
+        asked = next((role for pattern, role in roles.items() if fnmatchcase(name, pattern)), None)
+        role, count = known.get(name, ("", None))
+        role = asked or role or _role_by_name(name, array, named)
+        if role == "skip":
+            continue
+        if role in ("heads", "fused_heads"):
+            split = count if count is not None else heads
+            found.append(Parameter(name=name, role=role, array=array, heads=_split(name, role, array, split)))
+        else:
+            found.append(Parameter(name=name, role=role, array=array))
+    return found
+
+
+def _heads_of(module: Any) -> int | tuple[int, int] | None:
+    """What the configuration of a Hugging Face model says."""
+    config = getattr(module, "config", None)
+    for name in ("num_attention_heads", "n_head", "num_heads", "n_heads"):
+        if isinstance(count := getattr(config, name, None), int):
+            shared = getattr(config, "num_key_value_heads", None)
+            return (count, shared) if isinstance(shared, int) else count
+    return None
+
+
+def _split(name: str, role: str, array: Any, heads: int | tuple[int, int] | None) -> int:
+    if heads is None or array.ndim > 2:
+        return 1
+    queries, others = (heads, heads) if isinstance(heads, int) else heads
+    if role == "fused_heads":
+        count, size = queries + 2 * others, max(array.shape)
+    else:
+        count, size = others if _KEY_OR_VALUE.search(name) else queries, array.shape[0]
+    if size % count:
+        raise ValueError(
+            f"{name}: {size} outputs do not divide into {count} heads; set heads, or its role with roles={{{name!r}: …}}"
+        )
+    return count
+
+
+def _from_modules(module: Any) -> dict[str, tuple[str, int | None]]:
+    """Roles that the types of PyTorch's own layers decide, and the heads of its attention."""
+    from torch import nn
+
+    norms = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)  # noqa: SLF001
+    known: dict[str, tuple[str, int | None]] = {}
+    for path, layer in module.named_modules():
+        prefix = f"{path}." if path else ""
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag, *norms)):
+            known |= {f"{prefix}{name}": ("skip", None) for name, _ in layer.named_parameters(recurse=False)}
+        elif isinstance(layer, nn.modules.conv._ConvNd):  # noqa: SLF001
+            known[f"{prefix}weight"] = ("kernels", None)
+        elif isinstance(layer, nn.MultiheadAttention):
+            known[f"{prefix}in_proj_weight"] = ("fused_heads", layer.num_heads)
+            known |= {f"{prefix}{one}_proj_weight": ("heads", layer.num_heads) for one in "qkv"}
+            known |= {f"{prefix}{name}": ("bias", None) for name in ("in_proj_bias", "bias_k", "bias_v")}
+    return known
+
+
+def _role_by_name(name: str, array: Any, named: Mapping[str, Any]) -> str:
+    if _BUFFER.search(name) or not _is_floating(array) or array.ndim == 0 or 0 in array.shape:
+        return "skip"
+    if _EMBEDDING.search(name) or _NORM.search(name):
+        return "skip"
+    if array.ndim == 1:
+        # What has a vector for its weight, or a vector that is no bias, is a normalisation without a telling name.
+        owner = named.get(name.removesuffix("bias") + "weight") if name.endswith("bias") else None
+        is_bias = _BIAS.search(name) is not None and (owner is None or owner.ndim > 1)
+        return "bias" if is_bias else "skip"
+    if _BIAS.search(name):
+        return "bias"
+    if _FUSED_PROJECTIONS.search(name):
+        return "fused_heads"
+    if _ONE_PROJECTION.search(name):
+        return "heads"
+    return "kernels" if array.ndim > 3 else "matrix"
+
+
+def measurable(array: Any) -> Any:
+    """A tensor in the main memory as numpy's view of it; what lies on another device stays there."""
+    if not hasattr(array, "detach"):
+        return np.asarray(array)
+    tensor = array.detach()
+    if tensor.device.type != "cpu":
+        return tensor
+    wide = tensor.float() if tensor.dtype.itemsize < 4 and tensor.is_floating_point() else tensor
+    return wide.numpy()
+
+
+def _is_floating(array: Any) -> bool:
+    return bool(array.is_floating_point() if hasattr(array, "is_floating_point") else array.dtype.kind == "f")
