@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from common import Run
 
 DIMENSIONS = ("optimization", "environment", "parameters", "learning_signal")
@@ -77,7 +78,7 @@ def grown(run: Run, step: int, ramp: int) -> float:
 
 
 def amount(run: Run, dimension: str, step: int, ramp: int) -> float:
-    """Strength of the perturbation of one dimension at a step; 0 for a run that is perturbed in another or not at all."""
+    """Strength of the perturbation of one dimension at a step; 0 for a run that is not perturbed in it."""
     if run.attributes["dimension"] != dimension:
         return 0.0
     return float(run.attributes["strength"]) * grown(run, step, ramp)

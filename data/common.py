@@ -9,12 +9,8 @@ goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import os
-
-for _library in ("OPENBLAS", "OMP", "MKL"):  # before numpy is imported: one thread a process
-    os.environ[f"{_library}_NUM_THREADS"] = "1"
-
 import multiprocessing
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -74,6 +70,8 @@ def generate(
     stored = _stored(asked.output, asked.steps)
     missing = [run for run in wanted if run.name not in stored and not _finished(work, run)]
     groups = [group for _, alike in groupby(missing, key=_condition) for group in _batched(alike, together)]
+    for library in ("OPENBLAS", "OMP", "MKL"):  # what the processes inherit before they import numpy
+        os.environ[f"{library}_NUM_THREADS"] = "1"
     began, done = time.monotonic(), len(wanted) - len(missing)
     with ProcessPoolExecutor(asked.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(_train_group, train, group, asked.steps, work): group for group in groups}
@@ -155,7 +153,7 @@ def _write(output: Path, runs: Sequence[Run], stored: Mapping[str, pa.Table], wo
             compression="zstd",
             compression_level=19,
             use_dictionary=["run", *attributes],
-            column_encoding={name: "BYTE_STREAM_SPLIT" for name in metrics},
+            column_encoding=dict.fromkeys(metrics, "BYTE_STREAM_SPLIT"),
         )
 
 

@@ -19,12 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from common import Run, generate
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common import Run, generate
 from trajhmm.metrics import RunLogger, gradient_metrics, update_metrics, weight_metrics
 
 MODULUS, WIDTH, HEADS, HIDDEN = 43, 64, 4, 256

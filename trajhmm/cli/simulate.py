@@ -40,8 +40,7 @@ def planted(
     import pandas as pd
     import pyarrow as pa
 
-    from trajhmm.files import replacing
-    from trajhmm.files import write_parquet
+    from trajhmm.files import replacing, write_parquet
     from trajhmm.logs import write_logs
     from trajhmm.simulate import planted as simulate_planted
 

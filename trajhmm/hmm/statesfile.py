@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from trajhmm.hmm.inference import Filtered, Smoothed
 from trajhmm.files import write_parquet
+from trajhmm.hmm.inference import Filtered, Smoothed
 
 
 def states_table(decoded: Filtered | Smoothed) -> pa.Table:

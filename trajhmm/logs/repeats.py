@@ -85,8 +85,8 @@ def _without_copies(
     """Positions that remain when identical copies of the same rows in several files are taken once.
 
     Two files that hold the same steps of one run with different values are two runs of one name: an error. A later file
-    that starts within the earlier one and goes on beyond it is a resumed run; so is a later part of one logger, wherever
-    it ends.
+    that starts within the earlier one and goes on beyond it is a resumed run; so is a later part of one logger,
+    wherever it ends.
     """
     source = stack.source[rows]
     sources = list(dict.fromkeys(source.tolist()))

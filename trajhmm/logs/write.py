@@ -27,4 +27,3 @@ def write_logs(runs: RunSet, path: str | Path) -> None:
         per_run = runs.attributes[name].to_numpy()
         columns[name] = pa.array(np.repeat(per_run, runs.lengths), from_pandas=True)
     write_parquet(pa.table(columns).replace_schema_metadata(BLANKS_ARE_BLANK), path)
-

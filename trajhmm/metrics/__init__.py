@@ -5,4 +5,12 @@ from trajhmm.metrics.roles import parameters_of
 from trajhmm.metrics.runlogger import RunLogger
 from trajhmm.metrics.weights import WEIGHT_METRICS, weight_metrics
 
-__all__ = ["WEIGHT_METRICS", "RunLogger", "gradient_metrics", "parameters_of", "snapshot", "update_metrics", "weight_metrics"]
+__all__ = [
+    "WEIGHT_METRICS",
+    "RunLogger",
+    "gradient_metrics",
+    "parameters_of",
+    "snapshot",
+    "update_metrics",
+    "weight_metrics",
+]

@@ -12,15 +12,29 @@ import numpy as np
 
 ROLES = ("matrix", "heads", "fused_heads", "kernels", "bias", "skip")
 
-_EMBEDDING = re.compile(r"embed|(^|\.)(wte|wpe|emb|shared|lm_head|[wW]_(E|U|pos))(\.|$)|relative_attention_bias", re.I)
-_NORM = re.compile(r"norm|(^|[._])(ln|bn|gn)(_?(\d+|f|final|post|pre))?(\.|_|$)", re.I)
+_EMBEDDING = re.compile(
+    r"embed|(^|\.)(wte|wpe|emb|shared|lm_head|W_(E|U|pos))(\.|$)|relative_attention_bias", re.IGNORECASE
+)
+_CONVOLUTION = re.compile(r"conv", re.IGNORECASE)
+_POSITIONS = re.compile(r"pos(ition)?(al)?_", re.IGNORECASE)
+_NORM = re.compile(r"norm|(^|[._])(ln|bn|gn)(_?(\d+|f|final|post|pre))?(\.|_|$)", re.IGNORECASE)
 _BUFFER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|inv_freq|masked_bias|position_ids|mask)$")
-_BIAS = re.compile(r"(^|[._])(bias|b)(_\w+)?$", re.I)
+_BIAS = re.compile(r"(^|[._])(bias|b)(_\w+)?$", re.IGNORECASE)
 _ONE_PROJECTION = re.compile(
     r"(^|\.)((q|k|v|query|key|value)(_proj|_lin|_linear|_proj_weight)?|to_[qkv]|W_[QKV])(\.weight)?$"
 )
-_FUSED_PROJECTIONS = re.compile(r"(^|\.)(qkv|qkv_proj|query_key_value|c_attn|in_proj_weight|in_proj_qkv|Wqkv)(\.weight)?$")
+_FUSED_PROJECTIONS = re.compile(
+    r"(^|\.)(qkv|qkv_proj|query_key_value|c_attn|in_proj_weight|in_proj_qkv|Wqkv)(\.weight)?$"
+)
 _KEY_OR_VALUE = re.compile(r"(^|\.)((k|v|key|value)(_proj|_lin|_linear|_proj_weight)?|to_[kv]|W_[KV])(\.weight)?$")
+_BY_NAME = (
+    (_BUFFER, "skip"),
+    (_EMBEDDING, "skip"),
+    (_NORM, "skip"),
+    (_BIAS, "bias"),
+    (_FUSED_PROJECTIONS, "fused_heads"),
+    (_ONE_PROJECTION, "heads"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,8 +98,8 @@ def parameters_of(
     named = dict(module.named_parameters()) if module is not None else source
     heads = heads if heads is not None else _heads_of(module)
     found = []
-    for name, array in named.items():
-        array = measurable(array)
+    for name, values in named.items():
+        array = measurable(values)
         asked = next((role for pattern, role in roles.items() if fnmatchcase(name, pattern)), None)
         role, count = known.get(name, ("", None))
         role = asked or role or _role_by_name(name, array, named)
@@ -119,7 +133,7 @@ def _split(name: str, role: str, array: Any, heads: int | tuple[int, int] | None
         count, size = others if _KEY_OR_VALUE.search(name) else queries, array.shape[0]
     if size % count:
         raise ValueError(
-            f"{name}: {size} outputs do not divide into {count} heads; set heads, or its role with roles={{{name!r}: …}}"
+            f"{name}: {size} outputs do not divide into {count} heads; set heads, or roles={{{name!r}: 'matrix'}}"
         )
     return count
 
@@ -135,7 +149,7 @@ def _from_modules(module: Any) -> dict[str, tuple[str, int | None]]:
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag, *norms)):
             known |= {f"{prefix}{name}": ("skip", None) for name, _ in layer.named_parameters(recurse=False)}
         elif isinstance(layer, nn.modules.conv._ConvNd):  # noqa: SLF001
-            known[f"{prefix}weight"] = ("kernels", None)
+            known |= {f"{prefix}weight": ("kernels", None), f"{prefix}bias": ("bias", None)}
         elif isinstance(layer, nn.MultiheadAttention):
             known[f"{prefix}in_proj_weight"] = ("fused_heads", layer.num_heads)
             known |= {f"{prefix}{one}_proj_weight": ("heads", layer.num_heads) for one in "qkv"}
@@ -144,22 +158,24 @@ def _from_modules(module: Any) -> dict[str, tuple[str, int | None]]:
 
 
 def _role_by_name(name: str, array: Any, named: Mapping[str, Any]) -> str:
-    if _BUFFER.search(name) or not _is_floating(array) or array.ndim == 0 or 0 in array.shape:
+    if array.ndim == 0 or 0 in array.shape or not _is_floating(array):
         return "skip"
-    if _EMBEDDING.search(name) or _NORM.search(name):
-        return "skip"
-    if array.ndim == 1:
-        # What has a vector for its weight, or a vector that is no bias, is a normalisation without a telling name.
-        owner = named.get(name.removesuffix("bias") + "weight") if name.endswith("bias") else None
-        is_bias = _BIAS.search(name) is not None and (owner is None or owner.ndim > 1)
-        return "bias" if is_bias else "skip"
-    if _BIAS.search(name):
+    # The vector of a layer goes with its matrix: a normalisation has none, and a convolution may be called embedding.
+    owner = named.get(name.removesuffix("bias") + "weight") if name.endswith("bias") else None
+    if owner is not None and _is_convolution(name, owner):
         return "bias"
-    if _FUSED_PROJECTIONS.search(name):
-        return "fused_heads"
-    if _ONE_PROJECTION.search(name):
-        return "heads"
-    return "kernels" if array.ndim > 3 else "matrix"
+    if _is_convolution(name, array):
+        return "kernels"
+    role = next((role for pattern, role in _BY_NAME if pattern.search(name)), "matrix")
+    if array.ndim > 1 or role == "skip":
+        return role
+    return "bias" if role == "bias" and (owner is None or owner.ndim > 1) else "skip"
+
+
+def _is_convolution(name: str, array: Any) -> bool:
+    if array.ndim < 3 or _POSITIONS.search(name):
+        return False
+    return array.ndim > 3 or _CONVOLUTION.search(name) is not None
 
 
 def measurable(array: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -65,7 +65,7 @@ class RunLogger:
         if rows < 1:
             raise LogError(f"rows = {rows}: expected at least 1 row a part")
         self.run = run
-        self.folder = Path(folder) / quote(run, safe=" =,+@()[]")
+        self.folder = Path(folder) / _folder_name(run)
         self.attributes = dict(attributes or {})
         for name in ("run", "step"):
             if name in self.attributes:
@@ -179,8 +179,16 @@ class RunLogger:
         """
         self.flush()
 
-    def __enter__(self) -> RunLogger:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
+
+
+def _folder_name(run: str) -> str:
+    """A name that is neither hidden nor a partition nor another folder."""
+    name = quote(run, safe=" ,+@()[]")
+    return f"%{ord(name[0]):02X}{name[1:]}" if name[0] in "._" else name

@@ -59,7 +59,8 @@ def _of_one_shape(matrices: list[Any]) -> NDArray[np.float64]:
     stack = stack / scale[:, None, None]
     diagonal = xp.arange(min(stack.shape[1:]), device=device(stack))
     trace = scale * xp.sum(stack[:, diagonal, diagonal], axis=1)
-    gram = stack @ xp.matrix_transpose(stack) if stack.shape[1] <= stack.shape[2] else xp.matrix_transpose(stack) @ stack
+    turned = xp.matrix_transpose(stack)
+    gram = stack @ turned if stack.shape[1] <= stack.shape[2] else turned @ stack
     l2 = scale * xp.sqrt(xp.sum(gram[:, diagonal, diagonal], axis=1))
     eigenvalues = xp.linalg.eigvalsh(gram)
     singular = xp.sqrt(xp.where(eigenvalues > 0, eigenvalues, xp.zeros_like(eigenvalues))) * scale[:, None]
@@ -116,5 +117,5 @@ def as_double(array: Any) -> Any:
 
 def to_numpy(array: Any) -> NDArray[np.float64]:
     """An array or tensor as numpy's, in double precision."""
-    detached = array.detach().cpu() if hasattr(array, "detach") else array
+    detached = array.detach().cpu().numpy() if hasattr(array, "detach") else array
     return np.array(detached, dtype=np.float64)

@@ -120,7 +120,8 @@ def _moments(arrays: Sequence[Any]) -> tuple[float, float, float]:
     xp = array_namespace(flat[0])
     entries = flat[0] if len(flat) == 1 else xp.concat(flat)
     count = int(entries.shape[0])
-    mean = float(xp.sum(entries, dtype=xp.float64)) / count
+    with np.errstate(invalid="ignore"):  # both infinities
+        mean = float(xp.sum(entries, dtype=xp.float64)) / count
     if not np.isfinite(mean):
         return (float("nan"),) * 3
     variance = float(xp.sum((as_double(entries) - mean) ** 2)) / count
@@ -130,8 +131,8 @@ def _moments(arrays: Sequence[Any]) -> tuple[float, float, float]:
 def _median(entries: Any) -> float:
     """The middle one, or the mean of the middle two."""
     if isinstance(entries, np.ndarray):
-        middle = [(len(entries) - 1) // 2, len(entries) // 2]
-        return float(np.partition(entries, middle)[middle].astype(np.float64).mean())
+        two = [(len(entries) - 1) // 2, len(entries) // 2]
+        return float(np.partition(entries, two)[two].astype(np.float64).mean())
     middle, odd = divmod(int(entries.shape[0]), 2)
     upper = float(entries.kthvalue(middle + 1).values)
     return upper if odd else (upper + float(entries.kthvalue(middle).values)) / 2
