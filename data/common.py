@@ -26,8 +26,6 @@ import pyarrow.parquet as pq
 from trajhmm.files import BLANKS_ARE_BLANK, replacing
 from trajhmm.metrics import RunLogger
 
-# Values are stored in single precision with so many binary digits (relative error below 1e-5), so that they compress.
-_DIGITS = 16
 _STEPS = b"steps"
 
 
@@ -45,7 +43,14 @@ Train = Callable[[Sequence[Run], int, Sequence[RunLogger]], None]
 
 
 def generate(
-    description: str, runs: Sequence[Run], train: Train, *, steps: int, output: Path, together: int = 1
+    description: str,
+    runs: Sequence[Run],
+    train: Train,
+    *,
+    steps: int,
+    output: Path,
+    together: int = 1,
+    digits: int = 16,
 ) -> None:
     """Train what is missing and write the log: the ``main`` of a generator.
 
@@ -57,6 +62,8 @@ def generate(
     steps : of training in the stored set.
     output : the stored set.
     together : runs trained as one batched computation.
+    digits : binary digits that are stored, at most the 24 of single precision; fewer compress better, and 16 keep
+        the relative error below 1e-5.
     """
     parser = argparse.ArgumentParser(description=description.split("\n", maxsplit=1)[0])
     parser.add_argument("--seeds", type=int, help="number of seeds of each condition, from its first on; else all")
@@ -80,7 +87,7 @@ def generate(
             done += len(futures[future])
             print(f"{done} of {len(wanted)} runs, {time.monotonic() - began:.0f} s", flush=True)
     if missing:
-        _write(asked.output, wanted, stored, work, asked.steps)
+        _write(asked.output, wanted, stored, work, asked.steps, digits)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -136,12 +143,14 @@ def _stored(output: Path, steps: int) -> dict[str, pa.Table]:
     return {str(name): table.filter(pa.array(names == name)) for name in dict.fromkeys(names)}
 
 
-def _write(output: Path, runs: Sequence[Run], stored: Mapping[str, pa.Table], work: Path, steps: int) -> None:
+def _write(
+    output: Path, runs: Sequence[Run], stored: Mapping[str, pa.Table], work: Path, steps: int, digits: int
+) -> None:
     """Write all runs into one file, metrics in single precision."""
     tables = [
         stored[run.name] if run.name in stored else pq.read_table(work / run.name, partitioning=None) for run in runs
     ]
-    table = pa.concat_tables([_single(table) for table in tables], promote_options="default")
+    table = pa.concat_tables([_single(table, digits) for table in tables], promote_options="default")
     attributes = ["seed", *runs[0].attributes]
     metrics = [name for name in table.column_names if name not in {"run", "step", *attributes}]
     table = table.select(["run", "step", *attributes, *metrics])
@@ -157,7 +166,7 @@ def _write(output: Path, runs: Sequence[Run], stored: Mapping[str, pa.Table], wo
         )
 
 
-def _single(table: pa.Table) -> pa.Table:
+def _single(table: pa.Table, digits: int) -> pa.Table:
     """Numbers that change in single precision, rounded to the digits that are kept."""
     columns = {}
     for name in table.column_names:
@@ -166,7 +175,7 @@ def _single(table: pa.Table) -> pa.Table:
             blank = np.asarray(column.is_null())
             values = np.asarray(column.fill_null(0)).astype(np.float32)
             fraction, exponent = np.frexp(values)
-            rounded = np.ldexp(np.round(fraction * 2**_DIGITS) / 2**_DIGITS, exponent).astype(np.float32)
+            rounded = np.ldexp(np.round(fraction * 2**digits) / 2**digits, exponent).astype(np.float32)
             column = pa.array(rounded, mask=blank)
         columns[name] = column
     return pa.table(columns)

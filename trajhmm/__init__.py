@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trajhmm.figures import plot_metric_curves, plot_state_raster, plot_training_map, save_figure
     from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
     from trajhmm.logs import RunSet, read_logs, write_logs
-    from trajhmm.metrics import RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
+    from trajhmm.metrics import ModelLogger, RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
 
 __version__ = "0.1.0"
 
@@ -29,7 +29,7 @@ _HOMES = {
     "figures": ("plot_metric_curves", "plot_state_raster", "plot_training_map", "save_figure"),
     "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
     "logs": ("RunSet", "read_logs", "write_logs"),
-    "metrics": ("RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
+    "metrics": ("ModelLogger", "RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -39,6 +39,7 @@ __all__ = [
     "FitStatus",
     "GaussianHMM",
     "Model",
+    "ModelLogger",
     "RunLogger",
     "RunSet",
     "Smoothed",

@@ -28,5 +28,9 @@ class AnalysisError(TrajHMMError):
     """A question that these runs cannot answer."""
 
 
+class CheckpointError(TrajHMMError):
+    """A checkpoint cannot be read, is refused, or does not say which step of which run it is."""
+
+
 class TrajHMMWarning(UserWarning):
     """Something was repaired or fell short; the result stands and says so too."""

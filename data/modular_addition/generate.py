@@ -32,7 +32,7 @@ LEARNING_RATE, BETAS, WEIGHT_DECAY = 1e-3, (0.9, 0.98), 1.0
 SEEDS, TOGETHER = 40, 8
 CONDITIONS = {  # batch size, steps, steps between rows
     "plain": (TRAIN, 10_000, 10),
-    "stabilised": (256, 1_000, 4),
+    "stabilised": (256, 4_000, 16),
 }
 RUNS = [
     Run(

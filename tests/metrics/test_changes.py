@@ -38,6 +38,12 @@ def test_update_is_measured_against_the_weights_before():
         update_metrics([np.zeros(2)], after)
 
 
+def test_weights_that_become_infinite_have_an_update_that_is_nan():
+    broken = np.array([[np.inf, -np.inf]])
+    for before, after in ((np.ones((1, 2)), broken), (broken, broken)):
+        assert np.isnan(update_metrics([before], [after])["update_norm"])
+
+
 def test_a_module_counts_as_torch_counts_and_its_snapshot_stays():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

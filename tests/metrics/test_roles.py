@@ -69,6 +69,7 @@ def test_names_of_many_architectures():
     )
     named["steps"] = np.arange(3)
     named["attn.bias"] = np.tril(np.ones((1, 1, 4, 4), dtype=bool))
+    named["h.0.attn.bias"] = np.tril(np.ones((1, 1, 4, 4), dtype=np.float32))
     assert roles(named, heads=(4, 2)) == {
         "model.layers.0.self_attn.q_proj.weight": ("heads", 4),
         "model.layers.0.self_attn.k_proj.weight": ("heads", 2),
@@ -150,6 +151,22 @@ class TestModules:
         heads = [weight[8 * p + 4 * h : 8 * p + 4 * h + 4] for p in range(3) for h in range(2)]
         expected = np.mean([np.linalg.norm(matrix) for matrix in [*heads, out]])
         assert weight_metrics(layer)["weight_l2"] == pytest.approx(expected, rel=1e-6)
+
+    def test_attention_over_other_widths_has_projections_of_its_own(self):
+        torch = pytest.importorskip("torch")
+        layer = torch.nn.MultiheadAttention(8, 4, kdim=6, vdim=3)
+        assert {name: heads for name, (_, heads) in roles(layer).items() if "proj_weight" in name} == dict.fromkeys(
+            ["q_proj_weight", "k_proj_weight", "v_proj_weight"], 4
+        )
+
+    def test_the_user_knows_better_than_the_type(self):
+        nn = pytest.importorskip("torch").nn
+        model = nn.Sequential(nn.Embedding(10, 4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
+        assert roles(model, roles={"0.weight": "matrix", "1.*": "skip"}) == {
+            "0.weight": ("matrix", 1),
+            "2.weight": ("matrix", 1),
+            "2.bias": ("bias", 1),
+        }
 
     def test_a_hugging_face_configuration_tells_the_heads(self):
         nn = pytest.importorskip("torch").nn

@@ -36,6 +36,13 @@ def test_a_log_reads_back_as_it_was_written(tmp_path):
     assert parts(tmp_path) == [f"part-{number:06d}.parquet" for number in range(3)]
 
 
+def test_a_loss_that_is_still_a_tensor_is_its_number(tmp_path):
+    torch = pytest.importorskip("torch")
+    with RunLogger(tmp_path, "a") as logger:
+        logger.log(0, loss=2 * torch.tensor(1.5, requires_grad=True), other=np.float32(2))
+    assert read_logs(tmp_path).values.tolist() == [[3.0, 2.0]]
+
+
 def test_a_value_that_is_not_finite_is_kept_and_none_is_blank(tmp_path):
     with RunLogger(tmp_path, "a") as logger:
         logger.log(0, loss=1.0, other=2.0)

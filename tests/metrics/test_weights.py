@@ -127,6 +127,8 @@ def test_infinite_weights_of_either_sign_are_nan_without_a_warning():
         broken[0, 1], broken[1, 0] = np.inf, -np.inf
         row = weight_metrics([broken], [np.array([np.inf, -np.inf], dtype=dtype)], layers=True)
         assert np.isnan(list(row.values())).all()
+        kernels = np.full((1, 1, 2, 2), np.inf, dtype=dtype)
+        assert not np.isfinite([weight_metrics([kernels])[name] for name in ("weight_l1", "weight_l2", "trace")]).any()
 
 
 def test_vectors_are_no_weight_matrices():

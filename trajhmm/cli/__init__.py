@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from trajhmm.cli import analyze, convert, decode, demo, fit, inspect, simulate
+from trajhmm.cli import analyze, collect, convert, decode, demo, fit, inspect, simulate
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("inspect")(inspect.inspect)
 app.command("convert")(convert.convert)
+app.command("collect")(collect.collect)
 app.command("fit")(fit.fit)
 app.command("decode")(decode.decode)
 app.command("analyze")(analyze.analyze)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from trajhmm.metrics.roles import measurable
 from trajhmm.metrics.weights import norm
 
@@ -59,7 +61,9 @@ def update_metrics(before: Any, after: Any, *, layers: bool = False) -> dict[str
     if old.keys() != new.keys():
         odd = ", ".join(sorted(old.keys() ^ new.keys())[:3])
         raise ValueError(f"before and after hold different parameters: {odd}")
-    metrics = _norms("update_norm", {name: new[name] - old[name] for name in new}, layers=layers)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite, or becomes so
+        moved = {name: new[name] - old[name] for name in new}
+    metrics = _norms("update_norm", moved, layers=layers)
     size = math.hypot(*(norm(array) for array in old.values()))
     update = metrics.pop("update_norm")
     return {"update_norm": update, "update_over_weight": update / size if size != 0 else 0.0} | metrics

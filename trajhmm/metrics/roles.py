@@ -98,10 +98,10 @@ def parameters_of(
     named = dict(module.named_parameters()) if module is not None else source
     heads = heads if heads is not None else _heads_of(module)
     found = []
-    for name, values in named.items():
-        array = measurable(values)
+    for key, values in named.items():
+        name, array = key.replace("_orig_mod.", ""), measurable(values)  # torch.compile wraps modules
         asked = next((role for pattern, role in roles.items() if fnmatchcase(name, pattern)), None)
-        role, count = known.get(name, ("", None))
+        role, count = known.get(key, ("", None))
         role = asked or role or _role_by_name(name, array, named)
         if role == "skip":
             continue
@@ -164,6 +164,8 @@ def _role_by_name(name: str, array: Any, named: Mapping[str, Any]) -> str:
     owner = named.get(name.removesuffix("bias") + "weight") if name.endswith("bias") else None
     if owner is not None and _is_convolution(name, owner):
         return "bias"
+    if array.ndim > 1 and name.endswith(".bias") and array.shape[-1] == array.shape[-2]:
+        return "skip"  # the causal mask of GPT-2 and its like
     if _is_convolution(name, array):
         return "kernels"
     role = next((role for pattern, role in _BY_NAME if pattern.search(name)), "matrix")

@@ -123,7 +123,7 @@ class RunLogger:
             if name in ("run", "step") or name in self.attributes:
                 raise ValueError(f"metric {name!r} has the name of an attribute or of a column of every log")
             if value is not None:
-                row[name] = float(value)
+                row[name] = float(value.detach() if hasattr(value, "detach") else value)
         if self._waiting and self._waiting[-1]["step"] == row["step"]:
             self._waiting[-1] |= row
             return

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-_LARGEST_BLOCK = 2**24
+# Entries of a stack in double precision: large enough for small matrices, small enough to stay near the processor.
+_LARGEST_BLOCK = 2**21
 _ZERO_SINGULAR = 1e-5
 # Squaring halves the digits: below this share of the largest, a singular value from the Gram matrix is noise. It only
 # matters where that noise would reach above `_ZERO_SINGULAR`.
@@ -37,12 +40,19 @@ def matrix_metrics(matrices: Sequence[Any]) -> NDArray[np.float64]:
     for index, matrix in enumerate(matrices):
         groups.setdefault(tuple(matrix.shape), []).append(index)
     rows = np.empty((len(matrices), len(MATRIX_METRICS)))
-    for shape, members in groups.items():
-        block = max(1, _LARGEST_BLOCK // (shape[0] * shape[1]))
-        for start in range(0, len(members), block):
-            chunk = members[start : start + block]
-            rows[chunk] = _of_one_shape([matrices[index] for index in chunk])
+    # Beside a training that keeps all cores busy, threads within an operation wait for each other far too long.
+    with _threads().limit(limits=1, user_api="blas"):
+        for shape, members in groups.items():
+            block = max(1, _LARGEST_BLOCK // (shape[0] * shape[1]))
+            for start in range(0, len(members), block):
+                chunk = members[start : start + block]
+                rows[chunk] = _of_one_shape([matrices[index] for index in chunk])
     return rows
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _of_one_shape(matrices: list[Any]) -> NDArray[np.float64]:
@@ -99,14 +109,14 @@ def kernel_norms(kernels: Any) -> NDArray[np.float64]:
     flat = as_double(xp.reshape(kernels, (kernels.shape[0] * kernels.shape[1], -1)))
     l1 = xp.sum(xp.abs(flat), axis=1)
     scale = xp.max(xp.abs(flat))
-    scale = scale if float(scale) > 0 else xp.ones_like(scale)
+    scale = scale if 0 < float(scale) < float("inf") else xp.ones_like(scale)
     l2 = scale * xp.sqrt(xp.sum((flat / scale) ** 2, axis=1))
     one, two = to_numpy(l1), to_numpy(l2)
     return np.array([one.mean(), two.mean(), _ratio(one, two).mean()])
 
 
 def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(a, b, out=np.where(np.isnan(b), np.nan, 0.0), where=~(b == 0) & ~np.isnan(b))
+    return np.divide(a, b, out=np.where(np.isfinite(b), 0.0, np.nan), where=(b != 0) & np.isfinite(b))
 
 
 def as_double(array: Any) -> Any:

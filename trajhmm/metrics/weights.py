@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ WEIGHT_METRICS = (
     "bias_median",
     "bias_var",
 )
+
+# Entries in double precision at a time.
+_BLOCK = 2**20
 
 
 def weight_metrics(
@@ -118,21 +121,26 @@ def _moments(arrays: Sequence[Any]) -> tuple[float, float, float]:
     """Mean, median and variance of all entries pooled; NaN where one is not finite."""
     flat = [array.reshape(-1) for array in arrays]
     xp = array_namespace(flat[0])
-    entries = flat[0] if len(flat) == 1 else xp.concat(flat)
-    count = int(entries.shape[0])
+    count = sum(int(entries.shape[0]) for entries in flat)
     with np.errstate(invalid="ignore"):  # both infinities
-        mean = float(xp.sum(entries, dtype=xp.float64)) / count
+        mean = sum(float(xp.sum(entries, dtype=xp.float64)) for entries in flat) / count
     if not np.isfinite(mean):
         return (float("nan"),) * 3
-    variance = float(xp.sum((as_double(entries) - mean) ** 2)) / count
-    return mean, _median(entries), variance
+    squares = sum(float(xp.sum((as_double(block) - mean) ** 2)) for entries in flat for block in _blocks(entries))
+    return mean, _median(xp.concat(flat)), squares / count
+
+
+def _blocks(entries: Any) -> Iterator[Any]:
+    for start in range(0, entries.shape[0], _BLOCK):
+        yield entries[start : start + _BLOCK]
 
 
 def _median(entries: Any) -> float:
-    """The middle one, or the mean of the middle two."""
-    if isinstance(entries, np.ndarray):
-        two = [(len(entries) - 1) // 2, len(entries) // 2]
-        return float(np.partition(entries, two)[two].astype(np.float64).mean())
+    """The middle one, or the mean of the middle two; ``entries`` may be reordered."""
     middle, odd = divmod(int(entries.shape[0]), 2)
+    if isinstance(entries, np.ndarray):
+        entries.partition(middle)
+        upper = float(entries[middle])
+        return upper if odd else (upper + float(entries[:middle].max())) / 2
     upper = float(entries.kthvalue(middle + 1).values)
     return upper if odd else (upper + float(entries.kthvalue(middle).values)) / 2

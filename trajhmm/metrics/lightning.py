@@ -1,0 +1,143 @@
+"""Lightning's Trainer as a source of run logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from trajhmm.metrics.loops import ModelLogger, flush_or_warn, loggable
+from trajhmm.metrics.runlogger import RunLogger
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise ImportError("logging from Lightning needs it: pip install 'trajhmm[lightning]'") from error
+
+
+class RunLoggerCallback(Callback):  # type: ignore[misc]
+    """Log weights, gradients, updates and all that the module logs with ``self.log``.
+
+    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})              # doctest: +SKIP
+    >>> Trainer(callbacks=[RunLoggerCallback(logger, every=10)], …).fit(module)   # doctest: +SKIP
+
+    A step is one of the optimizer (``trainer.global_step``), however many batches it accumulates; with several
+    optimizers, gradient and update are those of the last. The row of a step holds the weights after it, the gradient
+    before clipping and without the scale of mixed precision, the update, the learning rate that made it, what
+    ``training_step`` logs at steps, and ``train_loss``, the loss it returns on rank 0 for the last batch, unless it
+    logs one itself.
+    What is logged by epoch, and what validation logs (``val_loss`` as ``eval_loss``), joins the row of the step it
+    happens at. Only rank 0 writes; waiting rows are written with each checkpoint, at the end, and on an exception.
+
+    Parameters
+    ----------
+    logger : where rows go. Every process may make one, only that of rank 0 is used.
+    every : a row for each step that is a multiple of this; by default the Trainer's ``log_every_n_steps``.
+    heads, roles : see `parameters_of`.
+    layers : add ``weight_l2/LAYER``, ``grad_norm/LAYER`` and ``update_norm/LAYER``.
+
+    Raises
+    ------
+    ValueError
+        When training begins: the module cannot be measured, see `ModelLogger`.
+    """
+
+    def __init__(
+        self,
+        logger: RunLogger,
+        *,
+        every: int | None = None,
+        heads: int | tuple[int, int] | None = None,
+        roles: Mapping[str, str] | None = None,
+        layers: bool = False,
+    ) -> None:
+        self.logger = logger
+        self._every = every
+        self._how: dict[str, Any] = {"heads": heads, "roles": roles, "layers": layers}
+        self._model_logger: ModelLogger | None = None
+        self._last_step = 0
+        self._learning_rate: float | None = None
+        self._before_validation: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out when rows are due."""
+        every = self._every if self._every is not None else max(1, trainer.log_every_n_steps)
+        logger = self.logger if trainer.is_global_zero else None
+        self._model_logger = ModelLogger(logger, pl_module, every=every, **self._how)
+        self._last_step = trainer.global_step
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Measure the gradient, accumulated and unscaled, before Lightning clips it."""
+        if self._model_logger is None:
+            return
+        step = trainer.global_step + 1
+        if self._model_logger.due(step):
+            self._learning_rate = optimizer.param_groups[0]["lr"]
+        with suppress(ValueError):  # no gradients: training_step skipped the batch
+            self._model_logger.after_backward(step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the step that this batch completed, if it did."""
+        step = trainer.global_step
+        if self._model_logger is None or step == self._last_step:
+            return
+        self._last_step = step
+        if not self._model_logger.due(step):
+            return
+        logs = {"train_loss": outputs.get("loss")} if isinstance(outputs, Mapping) else {}
+        now = _logged_now(trainer)
+        logs |= {"learning_rate": self._learning_rate} | {n: now[n] for n in now if not _is_twin(n, "_step", now)}
+        self._model_logger.after_step(step, loggable(self.logger, logs) if trainer.is_global_zero else {})
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics of the epoch that are not those of its steps."""
+        now = _logged_now(trainer)
+        self._log(trainer, {n: now[n] for n in now if f"{n}_epoch" not in now and not _is_twin(n, "_epoch", now)})
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember what older validations and training have left among the metrics."""
+        self._before_validation = dict(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what this validation found."""
+        old, self._before_validation = self._before_validation, {}
+        new = {name: value for name, value in trainer.callback_metrics.items() if value is not old.get(name)}
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._log(trainer, new, evaluated=True)
+
+    def _log(self, trainer: Trainer, logs: Mapping[str, Any], *, evaluated: bool = False) -> None:
+        row = loggable(self.logger, logs, evaluated=evaluated) if trainer.is_global_zero else {}
+        if row:
+            self.logger.log(trainer.global_step, row)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
+        """Write what a run that is resumed here would not log again."""
+        self._flush(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last rows."""
+        self._flush(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write the rows that led to it."""
+        self._flush(trainer)
+
+    def _flush(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
+            flush_or_warn(self.logger)
+
+
+def _logged_now(trainer: Trainer) -> dict[str, Any]:
+    """What the module logged for this step or this epoch.
+
+    ``trainer.callback_metrics`` also holds what older epochs and validations left there. All processes must call this:
+    metrics of epochs are gathered from all.
+    """
+    return dict(trainer._logger_connector.metrics["callback"])  # noqa: SLF001
+
+
+def _is_twin(name: str, suffix: str, logs: Mapping[str, Any]) -> bool:
+    """Whether it repeats another: what is logged by step and by epoch goes by two names."""
+    return name.endswith(suffix) and name.removesuffix(suffix) in logs
