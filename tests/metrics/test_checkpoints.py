@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from trajhmm.errors import CheckpointError
-from trajhmm.metrics import weightfiles
-from trajhmm.metrics.checkpoints import find_checkpoints, heads_of
-from trajhmm.metrics.weightfiles import stored_tensors
+from trajhmm.metrics.checkpoints import weightfiles
+from trajhmm.metrics.checkpoints.find import find_checkpoints, heads_of
+from trajhmm.metrics.checkpoints.weightfiles import stored_tensors
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {

@@ -14,11 +14,10 @@ from trajhmm import read_logs
 from trajhmm.errors import CheckpointError
 from trajhmm.files import BLANKS_ARE_BLANK
 from trajhmm.metrics import WEIGHT_METRICS, weight_metrics
-from trajhmm.metrics.checkpoints import find_checkpoints
-from trajhmm.metrics.collect import collect
+from trajhmm.metrics.checkpoints import collect, find_checkpoints
 
 # The module, not the function of the same name.
-room = sys.modules["trajhmm.metrics.collect"]
+room = sys.modules["trajhmm.metrics.checkpoints.collect"]
 
 
 def weights(seed, step, *, d=8):
@@ -209,9 +208,9 @@ def test_a_checkpoint_that_has_changed_is_measured_again(tree, tmp_path, measure
 
 KILLED = """
 import os, signal, sys
-import trajhmm.metrics.checkpoints as checkpoints
-from trajhmm.metrics.collect import collect
-room = sys.modules["trajhmm.metrics.collect"]
+import trajhmm.metrics.checkpoints.find as checkpoints
+from trajhmm.metrics.checkpoints import collect
+room = sys.modules["trajhmm.metrics.checkpoints.collect"]
 measure, count = room._measure, 0
 
 def killed_at_the_fourth(*arguments, **settings):

@@ -112,6 +112,15 @@ def test_norms_of_a_convolution_are_those_of_its_kernels():
         assert found[name] == pytest.approx(flat[name]), name
 
 
+def test_a_convolution_beside_a_matrix_of_its_shape_is_not_mistaken_for_it():
+    rng = np.random.default_rng(6)
+    kernels, matrix = 5 * rng.normal(size=(4, 3, 5, 5)), rng.normal(size=(4, 75))
+    found = weight_metrics([kernels, matrix])
+    expected = [weight_metrics([kernels]), weight_metrics([matrix])]
+    for name in ("weight_l1", "weight_l2", "weight_l1_over_l2", "trace", "spectral_norm"):
+        assert found[name] == pytest.approx((expected[0][name] + expected[1][name]) / 2), name
+
+
 def test_layer_norms_are_those_of_whole_weights():
     rng = np.random.default_rng(4)
     named = {"fc.weight": rng.normal(size=(4, 3)), "fc.bias": np.ones(4), "block.W_Q": rng.normal(size=(2, 3, 4))}

@@ -55,10 +55,9 @@ def collect(
     if output.is_dir():
         raise TrajHMMError(f"{output}: is a folder; expected the name of a run log to write")
 
-    from trajhmm.metrics.checkpointnames import naming_pattern
-    from trajhmm.metrics.checkpoints import find_checkpoints
-    from trajhmm.metrics.collect import CollectError
-    from trajhmm.metrics.collect import collect as collect_metrics
+    from trajhmm.metrics.checkpoints import CollectError, find_checkpoints
+    from trajhmm.metrics.checkpoints import collect as collect_metrics
+    from trajhmm.metrics.checkpoints.names import naming_pattern
 
     if pattern is not None:
         try:

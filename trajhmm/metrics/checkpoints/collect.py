@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from trajhmm.errors import CheckpointError
 from trajhmm.files import BLANKS_ARE_BLANK, write_parquet
-from trajhmm.metrics.checkpointnames import Attribute
-from trajhmm.metrics.checkpoints import Checkpoint, Heads, order_of
+from trajhmm.metrics.checkpoints.find import Checkpoint, Heads, order_of
+from trajhmm.metrics.checkpoints.names import Attribute
+from trajhmm.metrics.checkpoints.weightfiles import PYTORCH, StoredTensor, check_torch
 from trajhmm.metrics.roles import ROLES, Parameter, parameters_of
-from trajhmm.metrics.weightfiles import PYTORCH, StoredTensor, check_torch
 from trajhmm.metrics.weights import WEIGHT_METRICS, metrics_of
 
 Progress = Callable[[int, int], None]

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path, PurePath
 
 from trajhmm.errors import CheckpointError
-from trajhmm.metrics.checkpointnames import Attribute, Place, naming_pattern, place_of, says_nothing, stem_of
-from trajhmm.metrics.weightfiles import PYTORCH, SUFFIXES, StoredTensor, stored_tensors
+from trajhmm.metrics.checkpoints.names import Attribute, Place, naming_pattern, place_of, says_nothing, stem_of
+from trajhmm.metrics.checkpoints.weightfiles import PYTORCH, SUFFIXES, StoredTensor, stored_tensors
 
 Heads = int | tuple[int, int]
 
