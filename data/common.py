@@ -150,8 +150,9 @@ def _write(
     tables = [
         stored[run.name] if run.name in stored else pq.read_table(work / run.name, partitioning=None) for run in runs
     ]
-    table = pa.concat_tables([_single(table, digits) for table in tables], promote_options="default")
     attributes = ["seed", *runs[0].attributes]
+    single = [_with_attributes(_single(table, digits), run) for table, run in zip(tables, runs, strict=True)]
+    table = pa.concat_tables(single, promote_options="default")
     metrics = [name for name in table.column_names if name not in {"run", "step", *attributes}]
     table = table.select(["run", "step", *attributes, *metrics])
     table = table.replace_schema_metadata(BLANKS_ARE_BLANK | {_STEPS: str(steps).encode()})
@@ -164,6 +165,13 @@ def _write(
             use_dictionary=["run", *attributes],
             column_encoding=dict.fromkeys(metrics, "BYTE_STREAM_SPLIT"),
         )
+
+
+def _with_attributes(table: pa.Table, run: Run) -> pa.Table:
+    """The rows of a run with its attributes exact, so that ``strength == 0.2`` finds them."""
+    for name, value in {"seed": run.seed, **run.attributes}.items():
+        table = table.drop_columns(name).append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
+    return table
 
 
 def _single(table: pa.Table, digits: int) -> pa.Table:
