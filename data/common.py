@@ -63,7 +63,7 @@ def generate(
     output : the stored set.
     together : runs trained as one batched computation.
     digits : binary digits that are stored, at most the 24 of single precision; fewer compress better, and 16 keep
-        the relative error below 1e-5.
+        the relative error below 2e-5.
     """
     parser = argparse.ArgumentParser(description=description.split("\n", maxsplit=1)[0])
     parser.add_argument("--seeds", type=int, help="number of seeds of each condition, from its first on; else all")

@@ -40,6 +40,32 @@ def test_a_set_is_small_and_reads_without_repairs(name):
     assert len(np.unique(norm)) == len(np.unique(runs.attributes["seed"])) or name != "sparse_parities"
 
 
+# What the cards call a collapse, for five logged rows in a row after the onset; a value that is not finite is one.
+COLLAPSED = {
+    "audit_classifier": lambda run: run["eval_accuracy"] < 0.5,
+    "audit_lm": lambda run: run["eval_accuracy"] < 0.6 * run["eval_accuracy"].cummax(),
+    "audit_rl": lambda run: run["episode_return"] < 0.4 * run["episode_return"].cummax(),
+}
+
+
+@pytest.mark.parametrize("name", AUDITS)
+def test_between_a_third_and_two_thirds_of_perturbed_runs_collapse_and_no_healthy_one(name):
+    logs = pd.read_parquet(ROOT / "data" / name / "runs.parquet")
+    collapsed = {}
+    for run, rows in logs.groupby("run"):
+        low = COLLAPSED[name](rows) | ~np.isfinite(rows["train_loss"])
+        learnt = rows["step"] > max(rows["onset"].iloc[0], 0)
+        collapsed[run] = ((low & learnt).rolling(5).sum() == 5).any()
+    runs = logs.groupby("run")[["dimension", "strength", "onset"]].first().assign(collapsed=pd.Series(collapsed))
+    healthy = runs["dimension"] == "none"
+    assert (runs["onset"][healthy] == -1).all()
+    assert 0.3 <= runs["collapsed"][~healthy].mean() <= 0.7
+    assert runs["collapsed"][healthy & (runs.index.str.startswith("baseline"))].mean() <= 0.025
+    strongest = runs[~healthy].groupby("dimension")["strength"].transform("max") == runs["strength"][~healthy]
+    assert runs["collapsed"][~healthy][strongest].mean() > runs["collapsed"][~healthy][~strongest].mean()
+    assert runs.groupby("dimension")["strength"].nunique().drop("none").min() >= 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_the_generator_makes_the_stored_rows_again(name, tmp_path):
