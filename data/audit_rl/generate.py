@@ -48,9 +48,9 @@ RECENT = 64  # episodes that the return is the mean of
 STEPS = 450
 ONSET, RAMP = (110, 151), 80
 STRENGTHS = {
-    "optimization": (20, 45, 70, 250),  # learning rate multiplied by 1 + …
-    "environment": (0.7, 0.88, 1.05, 1.25),  # wind on the cart, to the right, as a share of its own push
-    "parameters": (0.04, 0.08, 0.12, 0.2),  # noise on each parameter, as a share of the root mean square of its array
+    "optimization": (15, 30, 50, 250),  # learning rate multiplied by 1 + …
+    "environment": (0.7, 0.85, 1.05, 1.25),  # wind on the cart, to the right, as a share of its own push
+    "parameters": (0.04, 0.07, 0.12, 0.2),  # noise on each parameter, as a share of the root mean square of its array
     "learning_signal": (0.25, 0.5, 0.75, 1.0),  # share of rewards with the wrong sign
 }
 RUNS = audit_runs(
