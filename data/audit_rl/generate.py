@@ -90,8 +90,8 @@ def advance(state: F64, right: Bools, wind: float = 0.0) -> F64:
 def cosine_and_sine(angle: F64) -> tuple[F64, F64]:
     """To the last digit for angles up to 0.4, and the same on every machine: sums, products and quotients alone.
 
-    Libraries differ in the last digit of a cosine. A falling pole doubles that every ten ticks, and many episodes later
-    whole runs would differ.
+    Libraries differ in the last digit of a cosine. A falling pole doubles that every nine ticks, and many episodes
+    later whole runs would differ.
     """
     square = angle * angle
     cosine = sine = np.ones_like(square)
