@@ -7,23 +7,21 @@ Run from anywhere::
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-PLAIN, SMALL = "none", "batch size 64"
+from outcomes import PLAIN, first_of, print_pairs, print_table, share
+
+SMALL = "batch size 64"
 LEVEL, ROWS = 0.4, 5  # of the best so far, and how many rows in a row: a collapse
 DIPPED, BACK, LAST = 0.8, 0.9, 20  # of the best so far, at any row, and on average over the last rows
 LEVELS, LENGTHS = (0.3, 0.4, 0.5), (1, 5, 10, 20)
-
-
-def first_of(low: NDArray[np.bool_], rows: int) -> int | None:
-    """Index of the first of so many in a row; None if there are none."""
-    found = np.flatnonzero(np.convolve(low, np.ones(rows), "valid") == rows)
-    return int(found[0]) if len(found) else None
 
 
 def outcome(run: pd.DataFrame) -> dict[str, object]:
@@ -55,61 +53,23 @@ def outcome(run: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def share(hits: pd.Series) -> str:
-    """How many of how many, with the 95% interval of Clopper and Pearson."""
-    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="exact")
-    return f"{hits.sum()}/{len(hits)} ({100 * low:.0f}–{100 * high:.0f}%)"
-
-
-def print_table(runs: pd.DataFrame) -> None:
-    """One line for each strength, each dimension and all."""
-    by_strength = [(*key, cell) for key, cell in runs.groupby(["dimension", "strength"], sort=False)]
-    by_dimension = [(key, "all", cell) for key, cell in runs.groupby("dimension", sort=False)]
-    for dimension, strength, cell in [*by_strength, *by_dimension, ("**all**", "", runs)]:
-        arms = [cell[cell["buffer"] == arm] for arm in (PLAIN, SMALL)]
-        lags = [arm["lag"].median() for arm in arms]
-        columns = [
-            dimension,
-            strength if isinstance(strength, str) else f"{strength:g}",
-            *(share(arm["collapsed"]) for arm in arms),
-            *(str(arm["recovered"].sum()) for arm in arms),
-            *("" if np.isnan(lag) else f"{lag:.0f}" for lag in lags),
-        ]
-        print("| " + " | ".join(columns) + " |")
-
-
-def print_pairs(runs: pd.DataFrame) -> None:
-    """Runs with small batches against plain ones of the same seed, perturbation, strength and onset."""
-    pairs = runs.pivot(index=["dimension", "strength", "seed"], columns="buffer")
-    for name in ("collapsed", "dipped", "below 0.5 for 1", "below 0.3 for 20"):
-        plain, small = (pairs[name][arm].astype(bool) for arm in (PLAIN, SMALL))
-        only_plain, only_small = int((plain & ~small).sum()), int((small & ~plain).sum())
-        p = binomtest(only_plain, only_plain + only_small).pvalue
-        print(f"{name}: plain {plain.sum()}, small {small.sum()}; only {only_plain}, only {only_small}; p {p:.2g}")
-    draw = np.random.default_rng(0)
-    for name, some in [("all", pairs), *pairs.groupby("dimension", sort=False)]:
-        for value in ("lasted", "mean return"):
-            gain = (some[value][SMALL] - some[value][PLAIN]).to_numpy(float)
-            low, high = np.quantile(draw.choice(gain, (9999, len(gain))).mean(axis=1), [0.025, 0.975])
-            print(f"{name}: {value} {gain.mean():+.1f} ({low:.1f} to {high:.1f}) with small batches")
-    longer = pairs["lasted"][SMALL] - pairs["lasted"][PLAIN]
-    print(longer.groupby(["dimension", "strength"], sort=False).agg(["median", "min", "max"]))
-    seeds = (pairs["lasted"][SMALL] - pairs["lasted"][PLAIN]).groupby("seed").mean()
-    print("mean steps longer, by seed:", seeds.round(1).to_dict())
-
-
 def main() -> None:
     """Print all."""
     logs = pd.read_parquet(Path(__file__).parent / "runs.parquet")
     runs = pd.DataFrame([outcome(run) for _, run in logs[logs["onset"] > 0].groupby("run", sort=False)])
-    print_table(runs)
+    print_table(runs, (PLAIN, SMALL))
     print(share(runs["collapsed"]), "collapsed")
     print(runs.filter(like="below").sum().to_string())
     print("steps to collapse:", runs["lag"].quantile([0, 0.05, 0.1, 0.5, 0.9, 1]).tolist())
     print(runs[["dipped", "recovered", "recovered from less than half", "collapsed and came back"]].sum().to_dict())
     for collapsed, ending in runs.groupby("collapsed")["ending"]:
         print("collapsed" if collapsed else "survived", "ends at", ending.quantile([0, 0.05, 0.5, 0.95, 1]).tolist())
-    print_pairs(runs)
+    print_pairs(
+        runs,
+        (PLAIN, SMALL),
+        ("collapsed", "dipped", "below 0.5 for 1", "below 0.3 for 20"),
+        {"lasted": 1, "mean return": 1},
+    )
     onsets = logs["onset"][logs["onset"] > 0]
     print("onsets:", onsets.min(), onsets.max())
     for arm, healthy in logs[logs["onset"] < 0].groupby("condition", sort=False):
