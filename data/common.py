@@ -87,7 +87,8 @@ def generate(
             done += len(futures[future])
             print(f"{done} of {len(wanted)} runs, {time.monotonic() - began:.0f} s", flush=True)
     if missing:
-        _write(asked.output, wanted, stored, work, asked.steps, digits)
+        names = {run.name for run in wanted} | stored.keys()  # what stands in the file stays
+        _write(asked.output, [run for run in runs if run.name in names], stored, work, asked.steps, digits)
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from trajhmm.errors import CheckpointError
 from trajhmm.metrics.checkpoints import weightfiles
-from trajhmm.metrics.checkpoints.find import find_checkpoints, heads_of
+from trajhmm.metrics.checkpoints.find import find_checkpoints
 from trajhmm.metrics.checkpoints.weightfiles import stored_tensors
+from trajhmm.metrics.roles import heads_of
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {

@@ -15,7 +15,7 @@ import trajhmm as th
 from trajhmm.errors import TrajHMMWarning
 from trajhmm.metrics import WEIGHT_METRICS, RunLogger
 from trajhmm.metrics import loops as loops_module
-from trajhmm.metrics.loops import ModelLogger, flush_or_warn, loggable, metric_name
+from trajhmm.metrics.loops import ModelLogger, loggable, metric_name
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'trajhmm[torch]'")
 nn = torch.nn
@@ -337,5 +337,5 @@ def test_a_log_that_cannot_be_written_warns(tmp_path):
     (tmp_path / "file").write_text("")
     logger = RunLogger(tmp_path / "file", "a")
     logger.log(1, train_loss=1)
-    with pytest.warns(TrajHMMWarning, match="last rows of run 'a' are not written"):
-        flush_or_warn(logger)
+    with pytest.warns(TrajHMMWarning, match="rows of run 'a' are kept"):
+        logger.flush_or_warn()

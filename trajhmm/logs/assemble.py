@@ -16,7 +16,8 @@ from trajhmm.logs.remarks import value_notes
 from trajhmm.logs.repeats import standing_stack
 from trajhmm.logs.runset import Note, RunSet, offsets_of
 from trajhmm.logs.stack import Stack, number_text, stack_tables
-from trajhmm.logs.table import RUN_NAME, Table, Text, natural_key
+from trajhmm.logs.table import RUN_NAME, Table, Text
+from trajhmm.naming import natural_key
 
 STEP_NAMES = ("step", "global_step", "epoch")
 # Steps are kept in float64 columns until they are known to be whole.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from trajhmm.errors import LogError
 from trajhmm.logs.runset import Note
-from trajhmm.logs.table import Attribute, Table, table_from_cells
+from trajhmm.logs.table import Table, table_from_cells
+from trajhmm.naming import Attribute
 
 
 def read_jsonlines(path: Path, name: str) -> Table:

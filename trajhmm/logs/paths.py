@@ -12,11 +12,9 @@ from urllib.parse import unquote
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats import SUFFIXES, format_of, stem_and_suffix
-from trajhmm.logs.table import Attribute, natural_key
+from trajhmm.naming import Attribute, natural_key, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
-_DIGITS = 15
 _HIVE_BLANK = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -89,12 +87,7 @@ def _inside(root: Path) -> list[Path]:
 def _partition(path: Path) -> dict[str, Attribute]:
     """What folders such as ``seed=3`` say of a file."""
     pairs = (part.split("=", 1) for part in path.parts[:-1] if "=" in part)
-    return {unquote(key): _value(unquote(value)) for key, value in pairs if value != _HIVE_BLANK}
-
-
-def _value(text: str) -> Attribute:
-    """A number where ``text`` is one; not ``01``, which is a name, nor one with more digits than a float keeps."""
-    return float(text) if len(text) <= _DIGITS and _NUMBER.fullmatch(text) else text
+    return {unquote(key): value_of(unquote(value)) for key, value in pairs if value != _HIVE_BLANK}
 
 
 def _names(base: Path, relatives: list[Path]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
 from trajhmm.logs.runset import Note
-
-Attribute = str | float
+from trajhmm.naming import Attribute
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,11 +238,3 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _castable(kind: pa.DataType) -> bool:
     return bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
-
-
-def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
-    """A sort key under which ``seed 2`` comes before ``seed 10``."""
-    import re
-
-    parts: Iterable[str] = re.split(r"(\d+)", text)
-    return tuple((0, float(part), part) if part.isdecimal() else (1, 0.0, part) for part in parts if part)

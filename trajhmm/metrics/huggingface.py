@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from trajhmm.metrics.loops import ModelLogger, flush_or_warn, loggable
+from trajhmm.metrics.loops import ModelLogger, loggable
 from trajhmm.metrics.runlogger import RunLogger
 
 try:
@@ -102,7 +102,7 @@ class RunLoggerCallback(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write what a run that is resumed here would not log again."""
         if state.is_world_process_zero:
-            flush_or_warn(self.logger)
+            self.logger.flush_or_warn()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -110,7 +110,7 @@ class RunLoggerCallback(TrainerCallback):  # type: ignore[misc]
         """Write the last rows."""
         self._model_logger = None
         if state.is_world_process_zero:
-            flush_or_warn(self.logger)
+            self.logger.flush_or_warn()
 
 
 def _logging_steps(args: TrainingArguments, state: TrainerState) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.metrics.changes import update_metrics
-from trajhmm.metrics.loops import flush_or_warn, loggable
+from trajhmm.metrics.loops import loggable
 from trajhmm.metrics.roles import Parameter, measurable
 from trajhmm.metrics.runlogger import RunLogger
 from trajhmm.metrics.weights import metrics_of
@@ -78,7 +78,7 @@ class RunLoggerCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Write what a run that is resumed here would not log again, and find out at which step it stands."""
-        flush_or_warn(self.logger)
+        self.logger.flush_or_warn()
         model = self.model
         self._at_once = getattr(model, "steps_per_execution", 1)
         self._accumulated = getattr(_optimizer(model), "gradient_accumulation_steps", None) or 1
@@ -120,7 +120,7 @@ class RunLoggerCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Write the last rows."""
-        flush_or_warn(self.logger)
+        self.logger.flush_or_warn()
 
     def _passes(self, old: int, new: int) -> bool:
         """Whether a multiple of ``every`` steps lies between two counts of batches."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from trajhmm.metrics.loops import ModelLogger, flush_or_warn, loggable
+from trajhmm.metrics.loops import ModelLogger, loggable
 from trajhmm.metrics.runlogger import RunLogger
 
 try:
@@ -126,7 +126,7 @@ class RunLoggerCallback(Callback):  # type: ignore[misc]
 
     def _flush(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
-            flush_or_warn(self.logger)
+            self.logger.flush_or_warn()
 
 
 def _logged_now(trainer: Trainer) -> dict[str, Any]:

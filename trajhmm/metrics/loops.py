@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trajhmm.errors import TrajHMMError, TrajHMMWarning
+from trajhmm.errors import TrajHMMWarning
 from trajhmm.metrics.changes import gradient_metrics, snapshot, update_metrics
 from trajhmm.metrics.roles import parameters_of
 from trajhmm.metrics.runlogger import RunLogger
@@ -212,11 +212,3 @@ def _number(value: Any) -> float | None:
 
 def _detached(value: Any) -> Any:
     return value.detach() if hasattr(value, "detach") else value
-
-
-def flush_or_warn(logger: RunLogger) -> None:
-    """Write the rows that wait; where they cannot be written, training still goes on."""
-    try:
-        logger.flush()
-    except TrajHMMError as error:
-        warnings.warn(f"{error}; the last rows of run {logger.run!r} are not written", TrajHMMWarning, stacklevel=3)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+Heads = int | tuple[int, int]
 ROLES = ("matrix", "heads", "fused_heads", "kernels", "bias", "skip")
 
 _EMBEDDING = re.compile(
@@ -70,7 +71,7 @@ class Parameter:
 
 
 def parameters_of(
-    source: Any, *, heads: int | tuple[int, int] | None = None, roles: Mapping[str, str] | None = None
+    source: Any, *, heads: Heads | None = None, roles: Mapping[str, str] | None = None
 ) -> list[Parameter]:
     """Name the parameters of a network and say what each counts as.
 
@@ -96,7 +97,7 @@ def parameters_of(
     module = source if hasattr(source, "named_modules") else None
     known = _from_modules(module) if module is not None else {}
     named = dict(module.named_parameters()) if module is not None else source
-    heads = heads if heads is not None else _heads_of(module)
+    heads = heads if heads is not None else heads_of(getattr(module, "config", None))
     found = []
     for key, values in named.items():
         name, array = key.replace("_orig_mod.", ""), measurable(values)  # torch.compile wraps modules
@@ -113,17 +114,22 @@ def parameters_of(
     return found
 
 
-def _heads_of(module: Any) -> int | tuple[int, int] | None:
-    """What the configuration of a Hugging Face model says."""
-    config = getattr(module, "config", None)
+def heads_of(config: object) -> Heads | None:
+    """Attention heads that a Hugging Face configuration tells of: an object, or what its ``config.json`` holds."""
+    if config is None:
+        return None
+
+    def told(name: str) -> object:
+        return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+
     for name in ("num_attention_heads", "n_head", "num_heads", "n_heads"):
-        if isinstance(count := getattr(config, name, None), int):
-            shared = getattr(config, "num_key_value_heads", None)
-            return (count, shared) if isinstance(shared, int) else count
-    return None
+        if isinstance(count := told(name), int):
+            shared = told("num_key_value_heads") or told("num_kv_heads")
+            return (count, shared) if isinstance(shared, int) and shared != count else count
+    return heads_of(told("text_config"))
 
 
-def _split(name: str, role: str, array: Any, heads: int | tuple[int, int] | None) -> int:
+def _split(name: str, role: str, array: Any, heads: Heads | None) -> int:
     if heads is None or array.ndim > 2:
         return 1
     queries, others = (heads, heads) if isinstance(heads, int) else heads

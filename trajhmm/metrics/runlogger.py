@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import warnings
@@ -96,8 +97,6 @@ class RunLogger:
         return int(table["step"][-1].as_py())
 
     def _encoded_attributes(self) -> bytes:
-        import json
-
         return json.dumps(self.attributes, sort_keys=True, default=str).encode()
 
     @property
@@ -128,7 +127,7 @@ class RunLogger:
             self._waiting[-1] |= row
             return
         if len(self._waiting) >= self._rows or (self._waiting and time.monotonic() - self._since > self._seconds):
-            self._write_or_warn()
+            self.flush_or_warn()
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(row)
@@ -148,7 +147,8 @@ class RunLogger:
         self._last_step = int(self._waiting[-1]["step"])
         self._waiting.clear()
 
-    def _write_or_warn(self) -> None:
+    def flush_or_warn(self) -> None:
+        """`flush`, but where the rows cannot be written keep them, and warn: training goes on."""
         try:
             self.flush()
         except TrajHMMError as error:

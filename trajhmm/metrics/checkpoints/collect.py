@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from trajhmm.errors import CheckpointError
 from trajhmm.files import BLANKS_ARE_BLANK, write_parquet
-from trajhmm.metrics.checkpoints.find import Checkpoint, Heads, order_of
-from trajhmm.metrics.checkpoints.names import Attribute
+from trajhmm.metrics.checkpoints.find import Checkpoint
 from trajhmm.metrics.checkpoints.weightfiles import PYTORCH, StoredTensor, check_torch
-from trajhmm.metrics.roles import ROLES, Parameter, parameters_of
+from trajhmm.metrics.roles import ROLES, Heads, Parameter, parameters_of
 from trajhmm.metrics.weights import WEIGHT_METRICS, metrics_of
+from trajhmm.naming import Attribute, natural_key
 
 Progress = Callable[[int, int], None]
 Key = tuple[str, int]
@@ -282,7 +282,7 @@ def _metrics_in(rows: Iterable[_Row]) -> list[str]:
 
 
 def _write_rows(rows: Mapping[Key, _Row], path: Path, settings: Mapping[str, Any]) -> None:
-    ordered = sorted(rows.items(), key=lambda item: order_of(*item[0]))
+    ordered = sorted(rows.items(), key=lambda item: (natural_key(item[0][0]), item[0][1]))
     keys, values = [key for key, _ in ordered], [row for _, row in ordered]
     columns: dict[str, pa.Array] = {
         "run": pa.array([run for run, _ in keys], type=pa.string()),

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path, PurePath
 
 from trajhmm.errors import CheckpointError
-from trajhmm.metrics.checkpoints.names import Attribute, Place, naming_pattern, place_of, says_nothing, stem_of
+from trajhmm.metrics.checkpoints.names import Place, naming_pattern, place_of, says_nothing, stem_of
 from trajhmm.metrics.checkpoints.weightfiles import PYTORCH, SUFFIXES, StoredTensor, stored_tensors
-
-Heads = int | tuple[int, int]
+from trajhmm.metrics.roles import Heads, heads_of
+from trajhmm.naming import Attribute, natural_key
 
 _SHARD = re.compile(r"(.*?)[-_.]?(\d{5})-of-(\d{5})(\.\w+)")
 _INDEX = re.compile(r".+(\.safetensors|\.bin)\.index\.json")
@@ -141,25 +141,8 @@ def find_checkpoints(paths: Iterable[str | Path], *, pattern: str | None = None)
             r"every run has one checkpoint only; if they belong together, name what tells runs apart with --pattern "
             r"'(?P<run>…)…(?P<step>\d+)'"
         )
-    checkpoints.sort(key=lambda checkpoint: order_of(checkpoint.run, checkpoint.step))
+    checkpoints.sort(key=lambda checkpoint: (natural_key(checkpoint.run), checkpoint.step))
     return Found(checkpoints=tuple(checkpoints), notes=tuple(notes))
-
-
-def order_of(run: str, step: int) -> tuple[list[tuple[bool, int, str]], int]:
-    """Key that sorts seed_2 before seed_10, and a run by its steps."""
-    parts = [part for part in re.split(r"([0-9]+)", run) if part]
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts], step
-
-
-def heads_of(config: object) -> Heads | None:
-    """Heads that a model's configuration tells of, under the names that Hugging Face models use."""
-    if not isinstance(config, Mapping):
-        return None
-    for name in ("num_attention_heads", "n_head", "num_heads", "n_heads"):
-        if isinstance(count := config.get(name), int):
-            shared = config.get("num_key_value_heads", config.get("num_kv_heads"))
-            return (count, shared) if isinstance(shared, int) and shared != count else count
-    return heads_of(config.get("text_config"))
 
 
 def _files(paths: Iterable[str | Path]) -> tuple[dict[Path, bool], Path]:

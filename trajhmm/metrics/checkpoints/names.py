@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 from urllib.parse import unquote
 
-Attribute = str | int | float
+from trajhmm.naming import Attribute, value_of
 
 _NUMBER = r"(?P<number>\d+)(?P<unit>[kM]?)(?![0-9a-z])(?!\.\d)"
 _FLAGS = re.IGNORECASE
@@ -48,9 +48,6 @@ _SAYING_NOTHING = re.compile(
 )
 _STEP_KEYS = frozenset({"run", "step", "steps", "global_step", "iter", "iteration", "checkpoint", "ckpt", "epoch"})
 _SHARD = re.compile(r"[-_.]?\d{5}-of-\d{5}$")
-# A number that can be one: 01 and 1_000 are names.
-_VALUE = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
-_DIGITS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,15 +189,9 @@ def _attributes(given: PurePath, run: str) -> dict[str, Attribute]:
     for part in [*given.parts[:-1], *run.split("/")]:
         pairs = [pair.split("=") for pair in part.split(",")]
         if all(len(pair) == 2 and pair[0].strip() for pair in pairs):
-            told = {unquote(key).strip(): _value(unquote(value)) for key, value in pairs}
+            told = {unquote(key).strip(): value_of(unquote(value)) for key, value in pairs}
             attributes |= {key: value for key, value in told.items() if key.lower() not in _STEP_KEYS}
     return attributes
-
-
-def _value(text: str) -> Attribute:
-    if len(text) > _DIGITS or not _VALUE.fullmatch(text):
-        return text
-    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def _by_pattern(pattern: re.Pattern[str], given: PurePath, relative: PurePath, base: PurePath) -> Place | None:
@@ -221,5 +212,5 @@ def _by_pattern(pattern: re.Pattern[str], given: PurePath, relative: PurePath, b
         own = len(base.parts)
         run = "/".join(part for part in told[own:] if part) or next((p for p in reversed(told[1:own]) if p), "run")
         attributes = _attributes(given, run)
-    attributes |= {name: _value(text) for name, text in groups.items() if name not in ("run", "step")}
+    attributes |= {name: value_of(text) for name, text in groups.items() if name not in ("run", "step")}
     return Place(run=run, step=int(match["step"]), epochs=False, attributes=attributes)
