@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from trajhmm.hmm.chunk import Chunk
 from trajhmm.hmm.hmmlearn_engine import from_hmmlearn, to_hmmlearn
 from trajhmm.hmm.inference import decode_rows, filter_rows, log_density, smooth_rows
-from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 from trajhmm.hmm.statistics import estep
 
 # Both sides are exact up to rounding of a few hundred double operations.
@@ -20,11 +21,14 @@ def random_parameters(rng, k, d, covariance_type, *, sparse=False):
     if sparse:
         transmat = np.triu(transmat)
         transmat /= transmat.sum(axis=1, keepdims=True)
-    if covariance_type == "diag":
-        covars = rng.uniform(0.2, 2.0, size=(k, d))
-    else:
-        roots = rng.normal(size=(k, d, d))
-        covars = roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(d)
+    roots = rng.normal(size=(k, d, d))
+    matrices = roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(d)
+    covars = {
+        "diag": rng.uniform(0.2, 2.0, size=(k, d)),
+        "full": matrices,
+        "tied": matrices[0],
+        "spherical": rng.uniform(0.2, 2.0, size=k),
+    }[covariance_type]
     return Parameters(
         startprob=rng.dirichlet(np.ones(k)),
         transmat=transmat,
@@ -36,13 +40,10 @@ def random_parameters(rng, k, d, covariance_type, *, sparse=False):
 
 def enumerate_paths(values, parameters):
     """Every path of one run with its log joint probability with the values."""
-    covars = parameters.covars
-    if parameters.covariance_type == "diag":
-        covars = np.stack([np.diag(variances) for variances in covars])
     density = np.stack(
         [
             stats.multivariate_normal(m, c).logpdf(values).reshape(-1)
-            for m, c in zip(parameters.means, covars, strict=True)
+            for m, c in zip(parameters.means, parameters.matrices(), strict=True)
         ],
         axis=1,
     )
@@ -54,7 +55,7 @@ def enumerate_paths(values, parameters):
     return paths, joint
 
 
-@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize(("k", "t"), [(1, 4), (2, 1), (2, 6), (3, 5), (3, 6)])
 def test_agrees_with_enumeration_of_all_paths(k, t, covariance_type, sparse):
@@ -84,7 +85,7 @@ def test_agrees_with_enumeration_of_all_paths(k, t, covariance_type, sparse):
     assert score == pytest.approx(joint.max(), abs=EXACT)
     np.testing.assert_array_equal(path, paths[joint.argmax()])
 
-    statistics = estep(values, offsets, parameters)
+    statistics = estep(Chunk.of(values, offsets), parameters)
     expected = np.zeros((k, k))
     for path_, p in zip(paths, posterior, strict=True):
         np.add.at(expected, (path_[:-1], path_[1:]), p)
@@ -92,7 +93,7 @@ def test_agrees_with_enumeration_of_all_paths(k, t, covariance_type, sparse):
     np.testing.assert_allclose(statistics.start, smoothed[0], atol=EXACT)
 
 
-@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_agrees_with_hmmlearn_on_ragged_runs(covariance_type):
     rng = np.random.default_rng(5)
     parameters = random_parameters(rng, 4, 3, covariance_type)
@@ -129,7 +130,7 @@ def test_a_path_whose_probability_underflows_for_a_while_is_not_lost():
     assert predictive.sum() == pytest.approx(joint.max(), rel=1e-12)
     np.testing.assert_allclose(np.exp(log_probs[-1]), [0, 1], atol=1e-12)
     np.testing.assert_allclose(smooth_rows(values, offsets, parameters)[:, 1], 1, atol=1e-12)
-    np.testing.assert_allclose(estep(values, offsets, parameters).transitions, [[0, 0], [0, 3]], atol=1e-12)
+    np.testing.assert_allclose(estep(Chunk.of(values, offsets), parameters).transitions, [[0, 0], [0, 3]], atol=1e-12)
     np.testing.assert_array_equal(decode_rows(values, offsets, parameters)[0], paths[joint.argmax()])
 
 
@@ -144,12 +145,22 @@ def test_the_filter_does_not_see_the_future():
         np.testing.assert_array_equal(part[1], whole[1][:cut])
 
 
-@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_log_density_is_the_normal_density(covariance_type):
     rng = np.random.default_rng(2)
     parameters = random_parameters(rng, 2, 3, covariance_type)
     values = rng.normal(size=(5000, 3))  # more rows than a block
+    missing = rng.random(values.shape) < 0.2
+    missing[:2] = [[True, True, True], [False, False, False]]
+    with_gaps = np.where(missing, np.nan, values)
     for k in range(2):
-        matrix = np.diag(parameters.covars[k]) if covariance_type == "diag" else parameters.covars[k]
-        expected = stats.multivariate_normal(parameters.means[k], matrix).logpdf(values)
+        mean, matrix = parameters.means[k], parameters.matrices()[k]
+        expected = stats.multivariate_normal(mean, matrix).logpdf(values)
         np.testing.assert_allclose(log_density(values, parameters)[:, k], expected, rtol=EXACT)
+        marginal = log_density(with_gaps, parameters)[:, k]
+        assert marginal[0] == pytest.approx(0.0, abs=EXACT)
+        for row in range(1, 200):
+            there = ~missing[row]
+            if there.any():
+                density = stats.multivariate_normal(mean[there], matrix[np.ix_(there, there)])
+                assert marginal[row] == pytest.approx(density.logpdf(values[row, there]), rel=EXACT)

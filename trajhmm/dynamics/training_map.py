@@ -156,7 +156,7 @@ def _state(
     parameters = model.hmm.parameters
     rows = np.flatnonzero(path == k)
     visiting, first = np.unique(owner[rows], return_index=True)
-    variances = parameters.covars[k] if parameters.covariance_type == "diag" else np.diagonal(parameters.covars[k])
+    variances = parameters.variances()[k]
     return MapState(
         state=k,
         means=parameters.means[k],

@@ -1,6 +1,7 @@
 """The Gaussian hidden Markov model: estimator, choice of the number of states, inference, model file."""
 
-from trajhmm.hmm.estimator import FitStatus, GaussianHMM
+from trajhmm.hmm.estimator import GaussianHMM
+from trajhmm.hmm.fitting import FitStatus
 from trajhmm.hmm.inference import Filtered, Smoothed
 from trajhmm.hmm.model import Model, fit
 from trajhmm.hmm.modelfile import load_model

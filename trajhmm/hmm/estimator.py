@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,32 +10,14 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.em import Engine, NativeEngine, Outcome, Restart, run_em
+from trajhmm.hmm.fitting import Data, EngineName, Fit, Job, Settings, run_jobs
 from trajhmm.hmm.inference import decode_rows, filter_rows, smooth_rows
-from trajhmm.hmm.order import entry_order
-from trajhmm.hmm.parameters import COVARIANCE_TYPES, CovarianceType, Parameters, count_parameters
-from trajhmm.hmm.starts import start_parameters
+from trajhmm.hmm.parameters import CovarianceType, Parameters, count_parameters
+from trajhmm.hmm.source import InMemory
 from trajhmm.logs.runset import offsets_of
 
-EngineName = Literal["native", "hmmlearn"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitStatus:
-    """How a fit ended.
-
-    Attributes
-    ----------
-    outcome : ``converged``, ``max_iterations`` or ``degenerate``, of the restart that was chosen.
-    chosen : index of that restart.
-    outcomes : of every restart.
-    log_likelihoods : of every restart and iteration, in nats.
-    """
-
-    outcome: Outcome
-    chosen: int
-    outcomes: tuple[Outcome, ...]
-    log_likelihoods: tuple[tuple[float, ...], ...]
+# Squares of larger values overflow.
+_LARGEST = 1e150
 
 
 class GaussianHMM(BaseEstimator):  # type: ignore[misc]
@@ -47,11 +28,15 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     n_components : number of states, K.
-    covariance_type : ``diag`` or ``full``.
-    n_restarts : number of starts; the best that is not degenerate is kept.
+    covariance_type : ``diag``, ``full``, ``tied`` or ``spherical``.
+    n_restarts : number of starts; the best that is not degenerate is kept. The first cuts runs into consecutive shares,
+        the next cluster rows, one in four is a shaken copy of the best of these.
     n_iter : most iterations of each.
     tol : a restart has converged when the log-likelihood rises by no more than ``tol`` nats a row.
     floor : least variance of a state in each metric, as a share of the metric's own variance; holds in every iteration.
+    shrinkage : how many rows with the variances of the whole data, and no covariances, each state is given beside its
+        own (an inverse Wishart prior).
+    start : parameters to start from; then the first restart begins there, and the others at shaken copies.
     engine : ``native``, or ``hmmlearn`` to run its iterations from the same starts.
     random_state : seed of the starts.
 
@@ -60,7 +45,7 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     startprob_ : (K,)
     transmat_ : (K, K)
     means_ : (K, D)
-    covars_ : (K, D) variances if diagonal, (K, D, D) if full.
+    covars_ : (K, D) variances if ``diag``, (K, D, D) if ``full``, (D, D) if ``tied``, (K,) if ``spherical``.
     status_ : `FitStatus`.
     """
 
@@ -73,6 +58,8 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         n_iter: int = 200,
         tol: float = 1e-6,
         floor: float = 1e-3,
+        shrinkage: float = 0.0,
+        start: Parameters | None = None,
         engine: EngineName = "native",
         random_state: int = 0,
     ) -> None:
@@ -82,63 +69,51 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         self.n_iter = n_iter
         self.tol = tol
         self.floor = floor
+        self.shrinkage = shrinkage
+        self.start = start
         self.engine = engine
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> GaussianHMM:  # noqa: N803 (scikit-learn's name)
-        """Fit to (N, D) finite rows of runs with (R,) lengths; one run if None.
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803 (scikit-learn's name)
+        lengths: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> GaussianHMM:
+        """Fit to (N, D) rows of runs with (R,) lengths; one run if None.
+
+        Parameters
+        ----------
+        X : (N, D), finite; NaN where a metric is missing, which is marginalised.
+        lengths : (R,) rows of each run.
+        sample_weight : (R,) weights of the runs, not negative; 1 if None.
 
         Raises
         ------
         FitError
-            Values that are not finite, fewer rows than states, or every restart degenerate.
+            Infinite values, a metric that is missing everywhere, fewer rows than states, or every restart degenerate.
         """
-        values, offsets = _checked(X, lengths)
-        restarts = [self.run_restart(values, offsets, restart) for restart in range(self.n_restarts)]
-        return self.choose(values, offsets, restarts)
+        values, offsets, kept = _checked(X, lengths)
+        weights = _weights(sample_weight, kept)
+        job = Job(settings=self.settings, data=Data(source=InMemory.of(values, offsets), weights=weights))
+        return self.take(job.choose(run_jobs([job])[0]))
 
-    def run_restart(self, values: NDArray[np.float64], offsets: NDArray[np.int64], restart: int) -> Restart:
-        """Run EM from one start on (N, D) values with (R + 1,) offsets; what `fit` does for each of its restarts."""
-        if self.covariance_type not in COVARIANCE_TYPES:
-            raise FitError(f"covariance_type {self.covariance_type!r}: expected one of {', '.join(COVARIANCE_TYPES)}")
-        if len(values) < self.n_components:
-            raise FitError(f"{self.n_components} states need at least {self.n_components} rows, found {len(values)}")
-        start = start_parameters(
-            values,
-            offsets,
-            n_states=self.n_components,
-            covariance_type=self.covariance_type,
-            restart=restart,
-            seed=np.random.SeedSequence([self.random_state, self.n_components, restart]),
-        )
-        variance = values.var(axis=0)
-        floor = self.floor * np.where(variance > 0, variance, 1.0)
-        return run_em(_engine(self.engine), values, offsets, start, floor=floor, n_iter=self.n_iter, tol=self.tol)
-
-    def choose(self, values: NDArray[np.float64], offsets: NDArray[np.int64], restarts: list[Restart]) -> GaussianHMM:
-        """Keep the best of finished restarts and put its states in order.
+    @property
+    def settings(self) -> Settings:
+        """How this estimator fits.
 
         Raises
         ------
         FitError
-            Every restart is degenerate.
+            A setting makes no sense.
         """
-        usable = [index for index, restart in enumerate(restarts) if restart.outcome != "degenerate"]
-        if not usable:
-            raise FitError(
-                f"{self.n_components} states: all {len(restarts)} restarts degenerated (an empty state or a singular "
-                "covariance); ask for fewer states or more restarts"
-            )
-        chosen = max(usable, key=lambda index: restarts[index].log_likelihood)
-        parameters = restarts[chosen].parameters
-        path, _ = decode_rows(values, offsets, parameters)
-        self._set(parameters.permuted(entry_order(path, offsets, self.n_components)))
-        self.status_ = FitStatus(
-            outcome=restarts[chosen].outcome,
-            chosen=chosen,
-            outcomes=tuple(restart.outcome for restart in restarts),
-            log_likelihoods=tuple(restart.log_likelihoods for restart in restarts),
-        )
+        return Settings(**self.get_params())
+
+    def take(self, fit: Fit) -> GaussianHMM:
+        """Become what a finished fit found."""
+        self._set(fit.parameters)
+        self.status_ = fit.status
         return self
 
     @classmethod
@@ -150,10 +125,15 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def from_hmmlearn(cls, model: Any, **settings: Any) -> GaussianHMM:
-        """A fitted estimator with the parameters of an `hmmlearn.hmm.GaussianHMM`."""
+        """A fitted estimator with the parameters of an `hmmlearn.hmm.GaussianHMM`; its `fit` goes on from there.
+
+        It starts once and has no covariance floor, as hmmlearn, unless ``settings`` say otherwise: ``n_iter``, ``tol``
+        (here in nats a row), ``floor``, … as for the class.
+        """
         from trajhmm.hmm.hmmlearn_engine import from_hmmlearn
 
-        return cls.from_parameters(from_hmmlearn(model), **settings)
+        parameters = from_hmmlearn(model)
+        return cls.from_parameters(parameters, **{"start": parameters, "n_restarts": 1, "floor": 0.0, **settings})
 
     def to_hmmlearn(self) -> Any:
         """An `hmmlearn.hmm.GaussianHMM` with these parameters."""
@@ -187,12 +167,12 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Log-likelihood of the runs, in nats, summed."""
-        values, offsets = _checked(X, lengths)
+        values, offsets, _ = _checked(X, lengths)
         return float(filter_rows(values, offsets, self.parameters)[1].sum())
 
     def bic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Bayesian information criterion on the total log-likelihood: lower is better."""
-        values, _ = _checked(X, lengths)
+        values, _, _ = _checked(X, lengths)
         return float(self.n_parameters * np.log(len(values)) - 2 * self.score(X, lengths))
 
     def aic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
@@ -201,17 +181,17 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.int64]:  # noqa: N803
         """(N,) likeliest paths (Viterbi)."""
-        values, offsets = _checked(X, lengths)
+        values, offsets, _ = _checked(X, lengths)
         return decode_rows(values, offsets, self.parameters)[0]
 
     def predict_proba(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:  # noqa: N803
         """(N, K) smoothed probabilities of the states."""
-        values, offsets = _checked(X, lengths)
+        values, offsets, _ = _checked(X, lengths)
         return smooth_rows(values, offsets, self.parameters)
 
     def filter(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:  # noqa: N803
         """(N, K) filtered probabilities of the states: row t from rows up to t of its run."""
-        values, offsets = _checked(X, lengths)
+        values, offsets, _ = _checked(X, lengths)
         return np.exp(filter_rows(values, offsets, self.parameters)[0])
 
     def _set(self, parameters: Parameters) -> None:
@@ -222,24 +202,31 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = parameters.n_metrics
 
 
-def _engine(name: str) -> Engine:
-    if name == "native":
-        return NativeEngine()
-    if name == "hmmlearn":
-        from trajhmm.hmm.hmmlearn_engine import HmmlearnEngine
-
-        return HmmlearnEngine()
-    raise FitError(f"engine {name!r}: expected native or hmmlearn")
-
-
-def _checked(rows: ArrayLike, lengths: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _checked(
+    rows: ArrayLike, lengths: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Values, offsets of the runs that have rows, and (R,) which of the runs given these are."""
     values = np.ascontiguousarray(rows, dtype=np.float64)
     if values.ndim != 2:
         raise FitError(f"expected rows of shape (N, D), found shape {values.shape}")
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
-        raise FitError(f"row {row}, column {column} is {values[row, column]}; expected finite values")
+    # Not `isinf`, which would make a temporary: maxima pass over NaN only if told to.
+    largest = np.fmax.reduce(np.abs(values), axis=0, initial=0.0)
+    if (largest > _LARGEST).any():
+        row, column = np.argwhere(np.abs(values) > _LARGEST)[0]
+        raise FitError(f"row {row}, column {column} is {values[row, column]}; expected values within ±{_LARGEST:g}")
     sizes = np.array([len(values)]) if lengths is None else np.asarray(lengths, dtype=np.int64)
     if sizes.sum() != len(values) or (sizes < 0).any():
         raise FitError(f"lengths add up to {sizes.sum()}, but there are {len(values)} rows")
-    return values, offsets_of(sizes[sizes > 0])
+    return values, offsets_of(sizes[sizes > 0]), sizes > 0
+
+
+def _weights(sample_weight: ArrayLike | None, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(R,) weights of the runs that have rows."""
+    if sample_weight is None:
+        return np.ones(int(kept.sum()))
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != kept.shape:
+        raise FitError(f"sample_weight has shape {weights.shape}; expected one number for each of {len(kept)} runs")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise FitError("sample_weight: expected finite numbers, none negative, not all 0")
+    return weights[kept]

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from hmmlearn.hmm import GaussianHMM as HmmlearnHMM
-from numpy.typing import NDArray
 
-from trajhmm.hmm.em import Step
+from trajhmm.errors import FitError
+from trajhmm.hmm.em import Start, Step
 from trajhmm.hmm.parameters import CovarianceType, Parameters
+from trajhmm.hmm.source import InMemory
+from trajhmm.hmm.statistics import estep
 
 
 class HmmlearnEngine:
     """hmmlearn's E-step and M-step, without its priors, one iteration at a time."""
 
-    def step(self, values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters) -> Step:
-        """One iteration, before the covariance floor."""
-        model = to_hmmlearn(parameters, n_iter=1)
+    def __init__(self, source: InMemory) -> None:
+        self._chunk = source.chunk
+
+    def steps(self, starts: Sequence[Start]) -> list[Step]:
+        """One iteration from each of several parameters.
+
+        Raises
+        ------
+        FitError
+            Missing values, weights between 0 and 1, or shrinkage, which hmmlearn does not know.
+        """
+        return [self._step(start) for start in starts]
+
+    def _step(self, start: Start) -> Step:
+        if not self._chunk.complete or start.prior.rows or not np.isin(start.weights, (0.0, 1.0)).all():
+            raise FitError("engine hmmlearn knows no missing values, weights or shrinkage; use the native engine")
+        used = np.repeat(start.weights > 0, np.diff(self._chunk.offsets))
+        lengths = np.diff(self._chunk.offsets)[start.weights > 0]
+        model = to_hmmlearn(start.parameters, n_iter=1)
         # An empty state makes hmmlearn divide by zero; the caller sees the NaN and marks the restart degenerate.
         with np.errstate(divide="ignore", invalid="ignore"):
-            model.fit(values, np.diff(offsets))
+            model.fit(self._chunk.values[used], lengths)
         return Step(
-            log_likelihood=float(model.monitor_.history[-1]), mass=None, parameters=from_hmmlearn(model, parameters)
+            log_likelihood=float(model.monitor_.history[-1]),
+            mass=estep(self._chunk, start.parameters, start.weights).mass,
+            n_rows=float(lengths.sum()),
+            parameters=from_hmmlearn(model, start.parameters),
         )
 
 
@@ -35,7 +57,7 @@ def to_hmmlearn(parameters: Parameters, *, n_iter: int = 10) -> Any:
         n_iter=n_iter,
         min_covar=0.0,
         covars_prior=0.0,
-        covars_weight=1.0 if parameters.covariance_type == "diag" else 0.0,
+        covars_weight=1.0 if parameters.is_diagonal else 0.0,
     )
     model.n_features = parameters.n_metrics
     model.startprob_ = parameters.startprob.copy()
@@ -46,11 +68,21 @@ def to_hmmlearn(parameters: Parameters, *, n_iter: int = 10) -> Any:
 
 
 def from_hmmlearn(model: Any, previous: Parameters | None = None) -> Parameters:
-    """The parameters of an `hmmlearn.hmm.GaussianHMM`; transitions that it left at 0 stay as in ``previous``."""
+    """The parameters of an `hmmlearn.hmm.GaussianHMM`; transitions that it left at 0 stay as in ``previous``.
+
+    Raises
+    ------
+    FitError
+        It has no parameters yet.
+    """
+    if not all(hasattr(model, name) for name in ("startprob_", "transmat_", "means_", "_covars_")):
+        raise FitError(
+            "this hmmlearn model has no parameters; set startprob_, transmat_, means_ and covars_, or fit it"
+        )
     covariance_type: CovarianceType = model.covariance_type
-    covars = np.array(model.covars_)
-    if covariance_type == "diag":
-        covars = np.stack([np.diag(matrix) for matrix in covars])
+    covars = np.array(model._covars_)  # covars_ fills in matrices, and needs n_features for that
+    if covariance_type == "spherical" and covars.ndim > 1:
+        covars = covars[:, 0]  # after a fit hmmlearn keeps one for each metric
     transmat = np.array(model.transmat_)
     if previous is not None:
         unseen = transmat.sum(axis=1) == 0

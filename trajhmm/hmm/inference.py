@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
-from trajhmm.hmm import kernels
+from trajhmm.hmm.emissions import log_density
+from trajhmm.hmm.kernels import exact
+from trajhmm.hmm.kernels.viterbi import viterbi
 from trajhmm.hmm.parameters import Parameters
-
-# Rows taken at a time where a temporary is needed, so that it stays in cache.
-BLOCK = 2048
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,23 +58,6 @@ class Smoothed:
     path: NDArray[np.int64]
 
 
-def log_density(values: NDArray[np.float64], parameters: Parameters) -> NDArray[np.float64]:
-    """(N, K) log-density of each of (N, D) rows in each state, in nats."""
-    result = np.empty((len(values), parameters.n_states))
-    if parameters.covariance_type == "diag":
-        kernels.diagonal_log_density(values, parameters.means, parameters.covars, result)
-        return result
-    roots = np.linalg.cholesky(parameters.covars)
-    whitening = np.stack([solve_triangular(root, np.eye(len(root)), lower=True) for root in roots])
-    constants = parameters.n_metrics * np.log(2 * np.pi) + 2 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-    for start in range(0, len(values), BLOCK):
-        rows = slice(start, start + BLOCK)
-        for k in range(parameters.n_states):
-            white = (values[rows] - parameters.means[k]) @ whitening[k].T
-            result[rows, k] = -0.5 * (constants[k] + np.einsum("nd,nd->n", white, white))
-    return result
-
-
 def filter_rows(
     values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -92,21 +73,20 @@ def filter_rows(
     log_probs : (N, K), log p(s_t = k | z_1…t).
     predictive_logpdf : (N,), log p(z_t | z_1…t-1).
     """
-    density = log_density(values, parameters)
-    log_alpha = np.empty_like(density)
-    predictive = np.empty(len(values))
-    kernels.forward(density, offsets, parameters.startprob, parameters.transmat, log_alpha, predictive)
+    density, fresh, k = log_density(values, parameters), _fresh(offsets), parameters.n_states
+    log_alpha, predictive = np.empty_like(density), np.empty(len(values))
+    exact.forward(density, fresh, parameters.startprob, parameters.transmat, np.zeros(k), log_alpha, predictive)
     return log_alpha, predictive
 
 
 def smooth_rows(values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters) -> NDArray[np.float64]:
     """(N, K): p(s_t = k | all rows of the run)."""
-    density = log_density(values, parameters)
-    log_alpha = np.empty_like(density)
-    kernels.forward(density, offsets, parameters.startprob, parameters.transmat, log_alpha, np.empty(len(values)))
-    smoothed = np.empty_like(density)
-    k = parameters.n_states
-    kernels.backward(density, offsets, parameters.transmat, log_alpha, smoothed, np.zeros(k), np.zeros((k, k)))
+    density, fresh, k = log_density(values, parameters), _fresh(offsets), parameters.n_states
+    log_alpha, smoothed = np.empty_like(density), np.empty_like(density)
+    predictive, none = np.empty(len(values)), np.zeros(k)
+    exact.forward(density, fresh, parameters.startprob, parameters.transmat, none, log_alpha, predictive)
+    ones, beta, started, pairs = np.ones(len(values)), np.zeros(k), np.zeros(k), np.zeros((k, k))
+    exact.backward(density, fresh, ones, parameters.transmat, none, log_alpha, beta, smoothed, started, pairs)
     return smoothed
 
 
@@ -116,4 +96,11 @@ def decode_rows(
     """(N,) likeliest paths (Viterbi) and the sum over runs of their log-probabilities with the values."""
     path = np.empty(len(values), dtype=np.int64)
     density = log_density(values, parameters)
-    return path, float(kernels.viterbi(density, offsets, parameters.startprob, parameters.transmat, path))
+    return path, float(viterbi(density, offsets, parameters.startprob, parameters.transmat, path))
+
+
+def _fresh(offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,) True where a run begins."""
+    marks = np.zeros(int(offsets[-1]) + 1, dtype=bool)
+    marks[offsets] = True
+    return marks[:-1]

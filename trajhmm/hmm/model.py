@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, ModelFileError
 from trajhmm.features import Scaler, Sequences, map_sequences
-from trajhmm.hmm.estimator import EngineName, FitStatus, GaussianHMM
+from trajhmm.hmm.estimator import GaussianHMM
+from trajhmm.hmm.fitting import EngineName, FitStatus
 from trajhmm.hmm.inference import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.parallel import Progress
 from trajhmm.hmm.parameters import CovarianceType
 from trajhmm.hmm.selection import CRITERIA, Criterion, SelectionPoint, select_states
+from trajhmm.hmm.source import InMemory
 from trajhmm.logs import RunSet
 
 DEFAULT_STATES = range(1, 9)
@@ -153,22 +155,22 @@ def fit(
     estimator = GaussianHMM(
         covariance_type=covariance, n_restarts=restarts, n_iter=iterations, engine=engine, random_state=seed
     )
-    hmm, curve = select_states(
-        sequences.values,
-        sequences.lengths,
-        estimator,
+    chosen, curve = select_states(
+        InMemory.of(sequences.values, sequences.offsets),
+        estimator.settings,
         states=tried,
         criterion=criterion,
         n_jobs=jobs,
         progress=progress,
     )
+    hmm = estimator.set_params(n_components=chosen.parameters.n_states).take(chosen)
     return Model(
         metrics=sequences.metrics,
         scaler=sequences.scaler,
         hmm=hmm,
         criterion=criterion,
         curve=curve,
-        status=hmm.status_,
+        status=chosen.status,
         purpose="map",
         seed=seed,
         n_runs=sequences.n_runs,

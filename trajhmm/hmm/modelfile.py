@@ -15,13 +15,16 @@ import numpy as np
 from trajhmm.errors import ModelFileError
 from trajhmm.features import scaler_from_dict
 from trajhmm.files import write_text
-from trajhmm.hmm.estimator import FitStatus, GaussianHMM
+from trajhmm.hmm.estimator import GaussianHMM
+from trajhmm.hmm.fitting import FitStatus
 from trajhmm.hmm.model import Model
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.selection import SelectionPoint
 
 SCHEMA = "trajhmm.model"
 SCHEMA_VERSION = 1
+
+_SETTINGS = ("n_restarts", "n_iter", "tol", "floor", "shrinkage", "engine", "random_state")
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -93,9 +96,7 @@ def _content(model: Model) -> dict[str, Any]:
         "scaler": model.scaler.to_dict(),
         "n_states": model.n_states,
         "covariance_type": hmm.covariance_type,
-        "settings": {
-            name: getattr(hmm, name) for name in ("n_restarts", "n_iter", "tol", "floor", "engine", "random_state")
-        },
+        "settings": {name: getattr(hmm, name) for name in _SETTINGS},
         "startprob": hmm.startprob_.tolist(),
         "transmat": hmm.transmat_.tolist(),
         "means": hmm.means_.tolist(),
@@ -121,6 +122,7 @@ def _model(content: dict[str, Any]) -> Model:
         chosen=status["chosen"],
         outcomes=tuple(status["outcomes"]),
         log_likelihoods=tuple(tuple(trace) for trace in status["log_likelihoods"]),
+        agreement=tuple(status["agreement"]),
     )
     return Model(
         metrics=tuple(content["metrics"]),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-CovarianceType = Literal["diag", "full"]
-COVARIANCE_TYPES: tuple[CovarianceType, ...] = ("diag", "full")
+CovarianceType = Literal["diag", "full", "tied", "spherical"]
+COVARIANCE_TYPES: tuple[CovarianceType, ...] = get_args(CovarianceType)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,7 +21,8 @@ class Parameters:
     startprob : (K,) probabilities of the first state.
     transmat : (K, K) transition probabilities, rows sum to 1.
     means : (K, D).
-    covars : (K, D) variances if ``covariance_type`` is ``diag``, (K, D, D) if ``full``.
+    covars : by ``covariance_type``: ``diag`` (K, D) variances; ``full`` (K, D, D) matrices; ``tied`` (D, D), one matrix
+        for all states; ``spherical`` (K,), one variance for all metrics of a state.
     """
 
     startprob: NDArray[np.float64]
@@ -44,6 +45,33 @@ class Parameters:
         """Number of metrics, D."""
         return int(self.means.shape[1])
 
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether metrics are independent within a state (``diag`` and ``spherical``)."""
+        return self.covariance_type in ("diag", "spherical")
+
+    def variances(self) -> NDArray[np.float64]:
+        """(K, D) variances of each metric in each state."""
+        if self.covariance_type == "diag":
+            return self.covars
+        if self.covariance_type == "spherical":
+            return np.repeat(self.covars[:, np.newaxis], self.n_metrics, axis=1)
+        return np.ascontiguousarray(np.diagonal(self.matrices(), axis1=1, axis2=2))
+
+    def matrices(self) -> NDArray[np.float64]:
+        """(K, D, D) covariance matrices."""
+        if self.covariance_type == "full":
+            return self.covars
+        if self.covariance_type == "tied":
+            return np.repeat(self.covars[np.newaxis], self.n_states, axis=0)
+        return np.stack([np.diag(variances) for variances in self.variances()])
+
+    def precisions(self) -> NDArray[np.float64]:
+        """(K, D, D) inverse covariance matrices."""
+        if self.is_diagonal:
+            return np.stack([np.diag(1.0 / variances) for variances in self.variances()])
+        return np.asarray(np.linalg.inv(self.matrices()), dtype=np.float64)
+
     def permuted(self, order: NDArray[np.int64]) -> Parameters:
         """The same model with state ``order[k]`` called k."""
         return replace(
@@ -51,17 +79,23 @@ class Parameters:
             startprob=self.startprob[order],
             transmat=self.transmat[np.ix_(order, order)],
             means=self.means[order],
-            covars=self.covars[order],
+            covars=self.covars if self.covariance_type == "tied" else self.covars[order],
         )
 
-    def precisions(self) -> NDArray[np.float64]:
-        """(K, D, D) inverse covariance matrices."""
-        if self.covariance_type == "diag":
-            return np.stack([np.diag(1.0 / variances) for variances in self.covars])
-        return np.asarray(np.linalg.inv(self.covars), dtype=np.float64)
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is finite."""
+        arrays = (self.startprob, self.transmat, self.means, self.covars)
+        return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def count_parameters(n_states: int, n_metrics: int, covariance_type: CovarianceType) -> int:
     """Number of free parameters: start, transitions, means and covariances."""
-    covariance = n_metrics if covariance_type == "diag" else n_metrics * (n_metrics + 1) // 2
-    return (n_states - 1) + n_states * (n_states - 1) + n_states * (n_metrics + covariance)
+    matrix = n_metrics * (n_metrics + 1) // 2
+    covariances = {
+        "diag": n_states * n_metrics,
+        "full": n_states * matrix,
+        "tied": matrix,
+        "spherical": n_states,
+    }[covariance_type]
+    return (n_states - 1) + n_states * (n_states - 1) + n_states * n_metrics + covariances

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from trajhmm.errors import FitError
+from trajhmm.hmm.chunk import Chunk
 from trajhmm.hmm.em import Outcome, Restart
-from trajhmm.hmm.estimator import GaussianHMM
-from trajhmm.hmm.parallel import Progress, in_threads
-from trajhmm.logs.runset import offsets_of
+from trajhmm.hmm.fitting import Data, Fit, Job, Settings, run_jobs
+from trajhmm.hmm.inference import filter_rows
+from trajhmm.hmm.parallel import Progress
+from trajhmm.hmm.parameters import Parameters, count_parameters
+from trajhmm.hmm.source import Source
 
-Criterion = Literal["bic", "aic", "heldout"]
-CRITERIA: tuple[Criterion, ...] = ("bic", "aic", "heldout")
+Criterion = Literal["bic", "aic", "icl", "heldout"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 
 _FOLDS = 5
 
@@ -33,9 +36,13 @@ class SelectionPoint:
     log_likelihood : total over training runs, in nats.
     n_parameters : free parameters.
     bic, aic : on the total log-likelihood; lower is better.
+    icl : integrated completed likelihood: BIC with the likeliest paths as if they had been seen (Biernacki, Celeux and
+        Govaert 2000); it pays for states that cannot be told apart; lower is better.
     heldout : log-likelihood per row of runs left out of the fit, averaged over runs, in nats; None if not asked for.
     heldout_se : its standard error over runs.
-    restart_log_likelihoods : of every usable restart, best first.
+    restart_log_likelihoods : of every usable restart, best first: the spread of the optima.
+    reached_best : how many restarts reached the best optimum.
+    agreement : mean adjusted Rand index of the states of the other restarts with the best one's; None if it is alone.
     """
 
     states: int
@@ -44,86 +51,84 @@ class SelectionPoint:
     n_parameters: int | None
     bic: float | None
     aic: float | None
+    icl: float | None
     heldout: float | None
     heldout_se: float | None
     restart_log_likelihoods: tuple[float, ...]
+    reached_best: int
+    agreement: float | None
 
 
 def select_states(
-    values: NDArray[np.float64],
-    lengths: NDArray[np.int64],
-    estimator: GaussianHMM,
+    source: Source,
+    settings: Settings,
     *,
     states: Sequence[int],
     criterion: Criterion,
     n_jobs: int = 1,
     progress: Progress | None = None,
-) -> tuple[GaussianHMM, tuple[SelectionPoint, ...]]:
+) -> tuple[Fit, tuple[SelectionPoint, ...]]:
     """Fit every number of states and choose one.
 
     Parameters
     ----------
-    values, lengths : (N, D) rows, (R,) run lengths.
-    estimator : settings of every fit.
+    source : the rows.
+    settings : of every fit, save the number of states.
     states : numbers of states to try.
-    criterion : ``bic``, ``aic``, or ``heldout``: log-likelihood of runs that were left out, in five folds.
+    criterion : ``bic``, ``aic``, ``icl``, or ``heldout``: log-likelihood of runs that were left out, in five folds.
     n_jobs : threads; the result does not depend on it.
-    progress : called with (fits done, fits in all).
+    progress : called with (restarts done, restarts in all).
 
     Raises
     ------
     FitError
         No number of states can be fitted.
     """
-    offsets = offsets_of(lengths)
-    tasks: list[tuple[int, int, int]] = [(k, -1, restart) for k in states for restart in range(estimator.n_restarts)]
-    folds = _folds(len(lengths), estimator.random_state) if criterion == "heldout" else []
-    tasks += [(k, f, restart) for k in states for f in range(len(folds)) for restart in range(estimator.n_restarts)]
-
-    def run(task: tuple[int, int, int]) -> Restart:
-        k, fold, restart = task
-        model: GaussianHMM = clone(estimator).set_params(n_components=k)
-        if fold < 0:
-            return model.run_restart(values, offsets, restart)
-        rows, sizes = _rows_of(np.flatnonzero(folds[fold] == 0), offsets)
-        return model.run_restart(values[rows], offsets_of(sizes), restart)
-
-    done = dict(zip(tasks, in_threads(run, tasks, n_jobs=n_jobs, progress=progress), strict=True))
-    models: dict[int, GaussianHMM] = {}
+    n_runs = len(source.lengths)
+    whole = Data(source=source, weights=np.ones(n_runs))
+    folds = _folds(n_runs, settings.random_state) if criterion == "heldout" else []
+    trained = [Data(source=source, weights=(fold == 0).astype(np.float64)) for fold in folds]
+    jobs = [Job(settings=replace(settings, n_components=k), data=data) for data in (whole, *trained) for k in states]
+    restarts = run_jobs(jobs, n_jobs=n_jobs, progress=progress)
+    heldout = _heldout(source, folds, restarts[len(states) :], len(states))
+    fits: dict[int, Fit] = {}
     points = []
-    for k in states:
-        restarts = [done[k, -1, restart] for restart in range(estimator.n_restarts)]
-        heldout = _heldout(k, done, folds, values, offsets, estimator) if folds else None
-        model: GaussianHMM = clone(estimator).set_params(n_components=k)
+    for k, job, done, scores in zip(states, jobs, restarts, heldout, strict=False):
         try:
-            models[k] = model.choose(values, offsets, restarts)
+            fits[k] = job.choose(done)
         except FitError:
             points.append(_no_point(k))
             continue
-        points.append(_point(k, models[k], restarts, len(values), heldout))
-    if not models:
+        points.append(_point(k, fits[k], done, whole.n_rows, scores))
+    if not fits:
         raise FitError(
             f"every restart at every number of states ({', '.join(map(str, states))}) degenerated; "
             "give more rows, fewer states or fewer metrics"
         )
-    return models[_best(points, criterion)], tuple(points)
+    return fits[_best(points, criterion)], tuple(points)
 
 
 def _point(
-    k: int, model: GaussianHMM, restarts: list[Restart], n_rows: int, heldout: NDArray[np.float64] | None
+    k: int, fit: Fit, restarts: list[Restart], n_rows: int, heldout: NDArray[np.float64] | None
 ) -> SelectionPoint:
-    likelihood = restarts[model.status_.chosen].log_likelihood
+    p = fit.parameters
+    n_parameters = count_parameters(p.n_states, p.n_metrics, p.covariance_type)
     usable = [restart.log_likelihood for restart in restarts if restart.outcome != "degenerate"]
+    others = [a for index, a in enumerate(fit.status.agreement) if a is not None and index != fit.status.chosen]
+    penalty = n_parameters * float(np.log(n_rows))
     return SelectionPoint(
         states=k,
-        outcome=model.status_.outcome,
-        log_likelihood=likelihood,
-        n_parameters=model.n_parameters,
-        bic=float(model.n_parameters * np.log(n_rows) - 2 * likelihood),
-        aic=2 * model.n_parameters - 2 * likelihood,
+        outcome=fit.status.outcome,
+        log_likelihood=fit.log_likelihood,
+        n_parameters=n_parameters,
+        bic=penalty - 2 * fit.log_likelihood,
+        aic=2 * n_parameters - 2 * fit.log_likelihood,
+        icl=penalty - 2 * fit.joint,
         heldout=None if heldout is None else float(heldout.mean()),
         heldout_se=None if heldout is None else float(heldout.std(ddof=1) / np.sqrt(len(heldout))),
         restart_log_likelihoods=tuple(sorted(usable, reverse=True)),
+        reached_best=fit.status.reached_best,
+        agreement=float(np.mean(others)) if others else None,
     )
 
 
@@ -135,16 +140,19 @@ def _no_point(k: int) -> SelectionPoint:
         n_parameters=None,
         bic=None,
         aic=None,
+        icl=None,
         heldout=None,
         heldout_se=None,
         restart_log_likelihoods=(),
+        reached_best=0,
+        agreement=None,
     )
 
 
 def _best(points: Iterable[SelectionPoint], criterion: Criterion) -> int:
     scores = []
     for point in points:
-        score = {"bic": point.bic, "aic": point.aic, "heldout": point.heldout}[criterion]
+        score: float | None = getattr(point, criterion)
         if score is not None:
             scores.append((-score if criterion == "heldout" else score, point.states))
     if not scores:
@@ -162,28 +170,37 @@ def _folds(n_runs: int, seed: int) -> list[NDArray[np.int64]]:
 
 
 def _heldout(
-    k: int,
-    done: dict[tuple[int, int, int], Restart],
-    folds: list[NDArray[np.int64]],
-    values: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    estimator: GaussianHMM,
-) -> NDArray[np.float64] | None:
-    """(R,) log-likelihood per row of each run under the fit that left it out; None if a fold could not be fitted."""
-    per_run = np.full(len(offsets) - 1, np.nan)
-    for f, fold in enumerate(folds):
-        restarts = [done[k, f, restart] for restart in range(estimator.n_restarts)]
-        usable = [restart for restart in restarts if restart.outcome != "degenerate"]
-        if not usable:
-            return None
-        best = max(usable, key=lambda restart: restart.log_likelihood)
-        model = GaussianHMM.from_parameters(best.parameters)
-        for r in np.flatnonzero(fold):
-            run = values[offsets[r] : offsets[r + 1]]
-            per_run[r] = model.score(run) / len(run)
-    return per_run
+    source: Source, folds: Sequence[NDArray[np.int64]], restarts: Sequence[list[Restart]], n_states: int
+) -> list[NDArray[np.float64] | None]:
+    """For each number of states (R,) log-likelihood per row of each run under the fit that left it out.
+
+    None where a fold could not be fitted. ``restarts`` are those of fold 0 for every number of states, then fold 1, …
+    """
+    if not folds:
+        return [None] * n_states
+    best = [_best_of(done) for done in restarts]
+    fold_of = np.argmax(folds, axis=0)
+    result: list[NDArray[np.float64] | None] = []
+    for index in range(n_states):
+        fits = best[index::n_states]
+        usable = [fit for fit in fits if fit is not None]
+        if len(usable) < len(fits):
+            result.append(None)
+            continue
+        result.append(np.concatenate(list(source.map(partial(_scores, fits=usable, fold_of=fold_of)))))
+    return result
 
 
-def _rows_of(runs: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    rows = np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in runs])
-    return rows, np.diff(offsets)[runs]
+def _best_of(restarts: Iterable[Restart]) -> Parameters | None:
+    usable = [restart for restart in restarts if restart.outcome != "degenerate"]
+    return max(usable, key=lambda restart: restart.objective).parameters if usable else None
+
+
+def _scores(chunk: Chunk, fits: Sequence[Parameters], fold_of: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R,) log-likelihood per row of the chunk's runs, each under the fit of its fold."""
+    scores = np.empty(chunk.n_runs)
+    for r in range(chunk.n_runs):
+        run = chunk.runs(r, r + 1)
+        _, predictive = filter_rows(run.values, run.offsets, fits[fold_of[run.first_run]])
+        scores[r] = predictive.mean()
+    return scores

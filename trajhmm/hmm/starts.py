@@ -1,38 +1,59 @@
-"""Where restarts begin: states as consecutive shares of each run, or clusters of rows."""
+"""Where restarts begin: states as consecutive shares of each run, clusters of rows, or a shaken copy of the best."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.hmm.chunk import Chunk
 from trajhmm.hmm.parameters import CovarianceType, Parameters
+from trajhmm.hmm.source import Source, joined, sample_of
 
 # A little of every transition and every start is possible at first: what EM starts at 0 stays at 0.
 _PSEUDOCOUNT = 1.0
+# Rows that starts are made from; more would cost more than the EM that follows.
+_SAMPLE = 8192
+_LLOYD_ITERATIONS = 20
+# How far a copy is shaken: means by this many standard deviations of their state, transitions by this share.
+_SHAKE = 0.5
+
+
+def sample_rows(source: Source, weights: NDArray[np.float64]) -> Chunk:
+    """At most about 8,000 rows, evenly spaced over runs whose weight is not 0; (R,) ``weights``.
+
+    Which rows depends on the runs alone, not on their order, nor on how a source cuts them into chunks.
+    """
+    used = int(source.lengths[weights > 0].sum())
+    every = max(1, -(-used // _SAMPLE))
+    sampled = source.map(partial(sample_of, weights=weights, every=every))
+    return joined([chunk for chunk in sampled if chunk.n_rows])
 
 
 def start_parameters(
-    values: NDArray[np.float64],
-    offsets: NDArray[np.int64],
+    sample: Chunk,
     *,
     n_states: int,
     covariance_type: CovarianceType,
+    variance: NDArray[np.float64],
     restart: int,
     seed: np.random.SeedSequence,
 ) -> Parameters:
-    """Parameters to start a restart from: restart 0 cuts each run into consecutive shares, later ones cluster rows.
+    """Parameters to start a restart from: restart 0 cuts each run into consecutive shares, others cluster rows.
 
     Parameters
     ----------
-    values, offsets : (N, D) rows and (R + 1,) run offsets.
+    sample : rows to start from.
+    variance : (D,) of the data.
     seed : of this restart; restart 0 does not use it.
     """
-    labels = (
-        consecutive_shares(offsets, n_states)
-        if restart == 0
-        else clusters(values, n_states, np.random.default_rng(seed))
-    )
-    return parameters_from_labels(values, offsets, labels, n_states=n_states, covariance_type=covariance_type)
+    if restart == 0:
+        labels = consecutive_shares(sample.offsets, n_states)
+    else:
+        labels = clusters(sample.values / np.sqrt(variance), n_states, np.random.default_rng(seed))
+    return parameters_from_labels(sample, labels, n_states=n_states, covariance_type=covariance_type, variance=variance)
 
 
 def consecutive_shares(offsets: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:
@@ -44,47 +65,93 @@ def consecutive_shares(offsets: NDArray[np.int64], n_states: int) -> NDArray[np.
 
 
 def clusters(values: NDArray[np.float64], n_states: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(N,) labels by k-means (k-means++ seeding) on metrics brought to unit variance."""
+    """(N,) labels of (N, D) rows by k-means (k-means++ seeding); a missing value counts as the metric's mean."""
     from sklearn.cluster import KMeans
 
-    spread = values.std(axis=0)
-    scaled = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    if len(np.unique(scaled, axis=0)) < n_states:
-        return rng.integers(n_states, size=len(values))
-    kmeans = KMeans(n_states, n_init=1, max_iter=50, random_state=int(rng.integers(2**31)))
-    labels: NDArray[np.int64] = kmeans.fit_predict(scaled).astype(np.int64)
+    centred = values - _mean(values)
+    centred = np.where(np.isnan(centred), 0.0, centred)
+    order = np.lexsort(centred.T)  # so that the order of runs does not matter
+    labels = np.empty(len(values), dtype=np.int64)
+    if len(np.unique(centred, axis=0)) < n_states:
+        labels[order] = rng.integers(n_states, size=len(values))
+        return labels
+    kmeans = KMeans(n_states, n_init=1, max_iter=_LLOYD_ITERATIONS, random_state=int(rng.integers(2**31)))
+    labels[order] = kmeans.fit_predict(centred[order])
     return labels
 
 
 def parameters_from_labels(
-    values: NDArray[np.float64],
-    offsets: NDArray[np.int64],
+    sample: Chunk,
     labels: NDArray[np.int64],
     *,
     n_states: int,
     covariance_type: CovarianceType,
+    variance: NDArray[np.float64],
 ) -> Parameters:
-    """The moments and counts of labelled rows; a label without rows gets those of all rows."""
-    n_metrics = values.shape[1]
-    means = np.tile(values.mean(axis=0), (n_states, 1))
-    covars = np.empty((n_states, n_metrics) if covariance_type == "diag" else (n_states, n_metrics, n_metrics))
-    for state in range(n_states):
-        rows = values[labels == state]
-        if not len(rows):
-            rows = values
-        means[state] = rows.mean(axis=0)
-        away = rows - means[state]
-        covars[state] = (away**2).mean(axis=0) if covariance_type == "diag" else away.T @ away / len(away)
-    start = np.bincount(labels[offsets[:-1]], minlength=n_states) + _PSEUDOCOUNT
+    """The moments and counts of labelled rows; a label without rows gets those of all rows.
+
+    Parameters
+    ----------
+    labels : (N,) of the rows of ``sample``.
+    variance : (D,) of the data, for metrics that no row of a label has, and for the spread of all.
+    """
+    groups = [_moments(sample.values[labels == k], sample.values, variance) for k in range(n_states)]
+    means = np.array([mean for mean, _ in groups])
+    matrices = np.array([matrix for _, matrix in groups])
+    counts = np.maximum(np.bincount(labels, minlength=n_states), 1)
+    start = np.bincount(labels[sample.offsets[:-1]], minlength=n_states) + _PSEUDOCOUNT
     transitions = np.full((n_states, n_states), _PSEUDOCOUNT)
     inside = np.ones(len(labels), dtype=bool)
-    inside[offsets[1:] - 1] = False
+    inside[sample.offsets[1:] - 1] = False
     here = np.flatnonzero(inside)
     np.add.at(transitions, (labels[here], labels[here + 1]), 1.0)
+    variances = np.diagonal(matrices, axis1=1, axis2=2)
+    covars = {
+        "diag": variances,
+        "full": matrices,
+        "tied": np.einsum("k,kij->ij", counts / counts.sum(), matrices),
+        "spherical": variances.mean(axis=1),
+    }[covariance_type]
     return Parameters(
         startprob=start / start.sum(),
         transmat=transitions / transitions.sum(axis=1, keepdims=True),
         means=means,
-        covars=covars,
+        covars=np.ascontiguousarray(covars),
         covariance_type=covariance_type,
+    )
+
+
+def _moments(
+    rows: NDArray[np.float64], all_rows: NDArray[np.float64], variance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(D,) mean and (D, D) covariance of rows; where values are missing, the mean stands for them."""
+    rows = rows if len(rows) else all_rows
+    unseen = np.isnan(rows).all(axis=0)
+    mean = np.where(unseen, _mean(all_rows), _mean(rows))
+    away = rows - mean
+    missing = np.isnan(away)
+    away = np.where(missing, 0.0, away)
+    matrix = away.T @ away / len(rows)
+    # The variance that imputing the mean takes away is given back.
+    np.fill_diagonal(matrix, np.diag(matrix) + missing.mean(axis=0) * variance)
+    return mean, matrix
+
+
+def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(D,) mean over rows of what is there, 0 where nothing is."""
+    there = ~np.isnan(rows)
+    counts = np.maximum(there.sum(axis=0), 1)
+    mean: NDArray[np.float64] = (np.where(there, rows, 0.0) / counts).sum(axis=0)
+    return mean
+
+
+def shaken(parameters: Parameters, rng: np.random.Generator) -> Parameters:
+    """A copy whose means and transitions are off by chance, to find out whether EM comes back or finds better."""
+    k = parameters.n_states
+    noise = rng.normal(size=parameters.means.shape) * np.sqrt(parameters.variances())
+    return replace(
+        parameters,
+        startprob=(1 - _SHAKE) * parameters.startprob + _SHAKE * rng.dirichlet(np.ones(k)),
+        transmat=(1 - _SHAKE) * parameters.transmat + _SHAKE * rng.dirichlet(np.ones(k), size=k),
+        means=parameters.means + _SHAKE * noise,
     )

@@ -2,88 +2,154 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm import kernels
-from trajhmm.hmm.inference import BLOCK, log_density
+from trajhmm.hmm.chunk import Chunk
+from trajhmm.hmm.emissions import Emissions
 from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.recursions import Exact, Recursion, Scaled
+
+# Rows whose densities and probabilities are held at a time. A longer run is filtered piece by piece, and each piece
+# once more on the way back.
+STRETCH = 8192
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Statistics:
-    """Sufficient statistics of some runs under given parameters.
+    """Sufficient statistics of some runs under given parameters, each run times its weight.
 
-    Moments are taken about the means of those parameters, so that they lose no digits to large offsets.
+    Moments are taken about the means of those parameters.
 
     Attributes
     ----------
     start : (K,) expected number of runs that start in each state.
     transitions : (K, K) expected number of transitions.
     mass : (K,) expected number of rows in each state.
-    first : (K, D) Σ_t γ_t(k) (z_t − μ_k).
-    second : (K, D) Σ_t γ_t(k) (z_t − μ_k)² if diagonal; (K, D, D) Σ_t γ_t(k) (z_t − μ_k)(z_t − μ_k)ᵀ if full.
+    absent : (K, D) expected number of rows in each state that miss the metric; 0 if covariances are full or tied, where
+        missing values count with their expectation.
+    first : (K, D) Σ_t γ_t(k) (z_t - μ_k).
+    second : (K, D) Σ_t γ_t(k) (z_t - μ_k)² if metrics are independent (``diag``, ``spherical``); (K, D, D)
+        Σ_t γ_t(k) (z_t - μ_k)(z_t - μ_k)ᵀ if not (``full``, ``tied``).
     log_likelihood : in nats.
-    n_rows : number of rows.
+    n_rows : number of rows, each times the weight of its run.
     """
 
     start: NDArray[np.float64]
     transitions: NDArray[np.float64]
     mass: NDArray[np.float64]
+    absent: NDArray[np.float64]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
     log_likelihood: float
-    n_rows: int
+    n_rows: float
 
     def __add__(self, other: Statistics) -> Statistics:
-        return Statistics(
-            start=self.start + other.start,
-            transitions=self.transitions + other.transitions,
-            mass=self.mass + other.mass,
-            first=self.first + other.first,
-            second=self.second + other.second,
-            log_likelihood=self.log_likelihood + other.log_likelihood,
-            n_rows=self.n_rows + other.n_rows,
-        )
+        return Statistics(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
-def estep(values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters) -> Statistics:
-    """Expected statistics of whole runs (Baum–Welch, Rabiner 1989).
+def estep(chunk: Chunk, parameters: Parameters, weights: NDArray[np.float64] | None = None) -> Statistics:
+    """Expected statistics of whole runs (Baum–Welch; Rabiner 1989).
 
     Parameters
     ----------
-    values : (N, D) finite.
-    offsets : (R + 1,) row offsets of the runs.
+    chunk : the runs.
     parameters : of the current iteration.
+    weights : (R,) of the runs, not negative; 1 if None.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        A covariance matrix is not positive definite.
     """
-    k = parameters.n_states
-    density = log_density(values, parameters)
-    log_alpha = np.empty_like(density)
-    predictive = np.empty(len(values))
-    kernels.forward(density, offsets, parameters.startprob, parameters.transmat, log_alpha, predictive)
-    smoothed = np.empty_like(density)
-    start, transitions = np.zeros(k), np.zeros((k, k))
-    kernels.backward(density, offsets, parameters.transmat, log_alpha, smoothed, start, transitions)
-    first = np.zeros_like(parameters.means)
-    second = np.zeros_like(parameters.covars)
-    if parameters.covariance_type == "diag":
-        kernels.diagonal_moments(values, smoothed, parameters.means, first, second)
-    else:
-        for begin in range(0, len(values), BLOCK):
-            rows = slice(begin, begin + BLOCK)
-            for state in range(k):
-                away = values[rows] - parameters.means[state]
-                weighted = smoothed[rows, state, np.newaxis] * away
-                first[state] += weighted.sum(axis=0)
-                second[state] += weighted.T @ away
+    weights = np.ones(chunk.n_runs) if weights is None else weights
+    emissions = Emissions.of(parameters)
+    total = _nothing(parameters)
+    for stretch in chunk.stretches(weights, rows=STRETCH):
+        begin = stretch.first_run - chunk.first_run
+        total = total + _over_stretch(stretch, weights[begin : begin + stretch.n_runs], emissions)
+    return _about_means(total, emissions)
+
+
+def _over_stretch(stretch: Chunk, weights: NDArray[np.float64], emissions: Emissions) -> Statistics:
+    """Scaled where that can be trusted, else in halves, down to the run that needs logarithms; about the centre."""
+    statistics = _sweep(stretch, weights, emissions, Scaled(emissions))
+    if statistics is not None:
+        return statistics
+    if stretch.n_runs > 1:
+        half = stretch.n_runs // 2
+        return _over_stretch(stretch.runs(0, half), weights[:half], emissions) + _over_stretch(
+            stretch.runs(half, stretch.n_runs), weights[half:], emissions
+        )
+    statistics = _sweep(stretch, weights, emissions, Exact(emissions))
+    return statistics if statistics is not None else replace(_nothing(emissions.parameters), log_likelihood=-np.inf)
+
+
+def _sweep(
+    stretch: Chunk, weights: NDArray[np.float64], emissions: Emissions, recursion: Recursion
+) -> Statistics | None:
+    """Forward and backward over a stretch, piece by piece; None where the recursion cannot be trusted."""
+    per_row, fresh = np.repeat(weights, np.diff(stretch.offsets)), stretch.fresh()
+    pieces = [slice(begin, begin + STRETCH) for begin in range(0, stretch.n_rows, STRETCH)]
+    entries = []
+    before = recursion.before()
+    log_likelihood = 0.0
+    filtering = None
+    for piece in pieces:
+        entries.append(before.copy())
+        filtering = recursion.forward(stretch.values[piece], fresh[piece], before, complete=stretch.complete)
+        if filtering is None:
+            return None
+        log_likelihood += float(per_row[piece] @ filtering.predictive)
+    total = replace(_nothing(emissions.parameters), log_likelihood=log_likelihood, n_rows=float(per_row.sum()))
+    beta = recursion.after()
+    while pieces:
+        piece, before, rows = pieces.pop(), entries.pop(), stretch.values
+        if filtering is None:
+            filtering = recursion.forward(rows[piece], fresh[piece], before.copy(), complete=stretch.complete)
+        if filtering is None:
+            return None
+        smoothing = recursion.backward(filtering, fresh[piece], per_row[piece], before, beta)
+        if smoothing is None:
+            return None
+        moments = emissions.moments(rows[piece], smoothing.probs, complete=stretch.complete)
+        total = total + Statistics(
+            start=smoothing.started,
+            transitions=smoothing.transitions,
+            mass=moments.mass,
+            absent=moments.absent,
+            first=moments.first,
+            second=moments.second,
+            log_likelihood=0.0,
+            n_rows=0.0,
+        )
+        filtering = None
+    return total
+
+
+def _nothing(parameters: Parameters) -> Statistics:
+    k, d = parameters.means.shape
     return Statistics(
-        start=start,
-        transitions=transitions,
-        mass=smoothed.sum(axis=0),
-        first=first,
-        second=second,
-        log_likelihood=float(predictive.sum()),
-        n_rows=len(values),
+        start=np.zeros(k),
+        transitions=np.zeros((k, k)),
+        mass=np.zeros(k),
+        absent=np.zeros((k, d)),
+        first=np.zeros((k, d)),
+        second=np.zeros((k, d) if parameters.is_diagonal else (k, d, d)),
+        log_likelihood=0.0,
+        n_rows=0.0,
     )
+
+
+def _about_means(statistics: Statistics, emissions: Emissions) -> Statistics:
+    """Move moments from the centre of the states to the mean of each."""
+    shift = emissions.parameters.means - emissions.centre
+    there = statistics.mass[:, np.newaxis] - statistics.absent
+    first = statistics.first - there * shift
+    if emissions.parameters.is_diagonal:
+        return replace(statistics, first=first, second=statistics.second - shift * (statistics.first + first))
+    cross = statistics.first[:, :, np.newaxis] * shift[:, np.newaxis, :]
+    outer = statistics.mass[:, np.newaxis, np.newaxis] * shift[:, :, np.newaxis] * shift[:, np.newaxis, :]
+    return replace(statistics, first=first, second=statistics.second - cross - cross.transpose(0, 2, 1) + outer)

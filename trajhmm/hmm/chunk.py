@@ -1,0 +1,82 @@
+"""`Chunk`: rows of whole runs, as the E-step takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Rows of R whole runs, N in all, D metrics.
+
+    Attributes
+    ----------
+    values : (N, D) float64, C-contiguous; NaN where a metric is missing.
+    offsets : (R + 1,) int64, run r holds the rows ``offsets[r]:offsets[r + 1]``.
+    first_run : number of its first run among all runs of the data.
+    complete : True if no value is missing.
+    """
+
+    values: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    first_run: int = 0
+    complete: bool = True
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], offsets: NDArray[np.int64], *, first_run: int = 0) -> Chunk:
+        """Make a chunk, and find out whether values are missing."""
+        # A sum is NaN if a term is; it needs no temporary as large as the data.
+        return cls(values=values, offsets=offsets, first_run=first_run, complete=not np.isnan(values.sum()))
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs, R."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, N."""
+        return int(self.offsets[-1] - self.offsets[0])
+
+    def own(self, per_run: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of numbers for all runs of the data, those for the runs of this chunk."""
+        return per_run[self.first_run : self.first_run + self.n_runs]
+
+    def runs(self, first: int, last: int) -> Chunk:
+        """The runs ``first:last`` of this chunk as a chunk that shares their rows."""
+        rows = slice(self.offsets[first], self.offsets[last])
+        return replace(
+            self,
+            values=self.values[rows],
+            offsets=self.offsets[first : last + 1] - self.offsets[first],
+            first_run=self.first_run + first,
+        )
+
+    def stretches(self, weights: NDArray[np.float64], *, rows: int) -> Iterator[Chunk]:
+        """Cut into chunks of at most ``rows`` rows, or one run each; runs of weight 0 are passed over.
+
+        Parameters
+        ----------
+        weights : (R,) of the runs of this chunk.
+        """
+        ignored = np.flatnonzero(weights == 0)
+        begin = 0
+        while begin < self.n_runs:
+            if weights[begin] == 0:
+                begin += 1
+                continue
+            stop = int(ignored[np.searchsorted(ignored, begin)]) if begin < ignored.max(initial=-1) else self.n_runs
+            fitting = int(np.searchsorted(self.offsets, self.offsets[begin] + rows, side="right")) - 1
+            end = min(max(fitting, begin + 1), stop)
+            yield self.runs(begin, end)
+            begin = end
+
+    def fresh(self) -> NDArray[np.bool_]:
+        """(N,) True where a run begins."""
+        marks = np.zeros(self.n_rows + 1, dtype=bool)
+        marks[self.offsets] = True
+        return marks[:-1]

@@ -1,0 +1,176 @@
+"""Densities of rows in each state, and their moments: what a state emits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from trajhmm.hmm.kernels.densities import LOG_TWO_PI, diagonal_densities, full_densities
+from trajhmm.hmm.kernels.moments import diagonal_moments, full_moments
+from trajhmm.hmm.parameters import Parameters
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Emissions:
+    """The normal distributions of K states over D metrics, ready for many rows.
+
+    Attributes
+    ----------
+    parameters : the parameters.
+    centre : (D,) a point amid the means, about which moments are taken so that offsets cost no digits.
+    shape : (K, D) precisions if metrics are independent; (K, D, D) inverse Cholesky factors if not.
+    """
+
+    parameters: Parameters
+    centre: NDArray[np.float64]
+    shape: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> Emissions:
+        """Prepare.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            A covariance matrix is not positive definite.
+        """
+        # The median: one state far off must not move it away from where the rows are.
+        centre = np.median(parameters.means, axis=0)
+        if parameters.is_diagonal:
+            return cls(parameters=parameters, centre=centre, shape=1.0 / parameters.variances())
+        roots = np.linalg.cholesky(parameters.matrices())
+        whitening = np.array([solve_triangular(root, np.eye(len(root)), lower=True) for root in roots], order="C")
+        return cls(parameters=parameters, centre=centre, shape=whitening)
+
+    def densities(
+        self, values: NDArray[np.float64], *, complete: bool, scaled: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Densities of (N, D) rows, NaN where missing.
+
+        Returns
+        -------
+        densities : (N, K) log-densities in nats; if ``scaled`` densities over the largest of their row.
+        largest : (N,) logarithm of that largest density; 0 if not ``scaled``.
+        """
+        densities, largest = np.empty((len(values), self.parameters.n_states)), np.empty(len(values))
+        means = self.parameters.means
+        if self.parameters.is_diagonal:
+            log_norms = 0.5 * (np.log(self.shape) - LOG_TWO_PI)
+            diagonal_densities(values, complete, means, self.shape, log_norms, scaled, densities, largest)
+        else:
+            partial, place = self._partial_densities(values, complete=complete)
+            full_densities(values, partial, place, means, self.shape, self.centre, scaled, densities, largest)
+        return densities, largest
+
+    def moments(self, values: NDArray[np.float64], weights: NDArray[np.float64], *, complete: bool) -> Moments:
+        """Moments of (N, D) rows, NaN where missing, with (N, K) weights, about ``centre``."""
+        k, d = self.parameters.means.shape
+        if self.parameters.is_diagonal:
+            sums, absent = np.zeros((2 * d + 1, k)), np.zeros((d, k))
+            diagonal_moments(values, complete, weights, self.centre, sums, absent)
+            return Moments(mass=sums[-1], absent=absent.T, first=sums[:d].T, second=sums[d : 2 * d].T)
+        mass, first, second = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+        skip: NDArray[np.bool_] = np.zeros(len(values), dtype=bool)
+        if not complete:
+            skip[:] = np.isnan(values).any(axis=1)
+        full_moments(values, weights, skip, self.centre, mass, first, second)
+        for gap in () if complete else self._gaps(values):
+            self._add_expected(gap, values[gap.rows], weights[gap.rows], first, second)
+        return Moments(mass=mass, absent=np.zeros((k, d)), first=first, second=second)
+
+    def _gaps(self, values: NDArray[np.float64]) -> Iterator[_Gap]:
+        """The rows with missing values, those that miss the same metrics together."""
+        missing = np.isnan(values)
+        rows = np.flatnonzero(missing.any(axis=1))
+        patterns, which = np.unique(missing[rows], axis=0, return_inverse=True)
+        covars = self.parameters.matrices()
+        for number, pattern in enumerate(patterns):
+            there, gone = np.flatnonzero(~pattern), np.flatnonzero(pattern)
+            observed = covars[:, there[:, np.newaxis], there]
+            inverse: NDArray[np.float64] = np.linalg.inv(observed).astype(np.float64)
+            across = covars[:, gone[:, np.newaxis], there]
+            regression = across @ inverse
+            yield _Gap(
+                rows=rows[which.ravel() == number],
+                there=there,
+                gone=gone,
+                inverse=inverse,
+                log_norms=-0.5 * (np.linalg.slogdet(observed)[1] + len(there) * LOG_TWO_PI),
+                regression=regression,
+                residual=covars[:, gone[:, np.newaxis], gone] - regression @ across.transpose(0, 2, 1),
+            )
+
+    def _partial_densities(
+        self, values: NDArray[np.float64], *, complete: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """(M, K) log-densities of the rows with missing values, and (N,) which row has which; see `full_densities`."""
+        if complete:
+            return np.empty((0, self.parameters.n_states)), np.empty(0, dtype=np.int64)
+        partial, place = np.empty((len(values), self.parameters.n_states)), np.full(len(values), -1)
+        for gap in self._gaps(values):
+            place[gap.rows] = gap.rows
+            away = values[gap.rows][:, np.newaxis, gap.there] - self.parameters.means[:, gap.there]
+            partial[gap.rows] = gap.log_norms - 0.5 * np.einsum("nki,kij,nkj->nk", away, gap.inverse, away)
+        return partial, place
+
+    def _add_expected(
+        self,
+        gap: _Gap,
+        values: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        first: NDArray[np.float64],
+        second: NDArray[np.float64],
+    ) -> None:
+        """Add rows with missing values as each state expects them, and what remains unknown of them."""
+        means = self.parameters.means
+        for k in range(self.parameters.n_states):
+            expected = values - self.centre
+            away = values[:, gap.there] - means[k, gap.there]
+            expected[:, gap.gone] = means[k, gap.gone] - self.centre[gap.gone] + away @ gap.regression[k].T
+            weighted = weights[:, k, np.newaxis] * expected
+            first[k] += weighted.sum(axis=0)
+            second[k] += weighted.T @ expected
+            second[k][np.ix_(gap.gone, gap.gone)] += weights[:, k].sum() * gap.residual[k]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moments:
+    """Moments of rows about the centre of the states; see `trajhmm.hmm.statistics.Statistics`."""
+
+    mass: NDArray[np.float64]
+    absent: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Gap:
+    """Rows that miss the same metrics, and the normal distribution of these given the others, in each state.
+
+    Attributes
+    ----------
+    rows : which.
+    there, gone : metrics that are there, and that are missing.
+    inverse : (K, O, O) Σ_OO⁻¹.
+    log_norms : (K,) -½ log det 2πΣ_OO.
+    regression : (K, M, O) Σ_MO Σ_OO⁻¹.
+    residual : (K, M, M) Σ_MM - Σ_MO Σ_OO⁻¹ Σ_OM.
+    """
+
+    rows: NDArray[np.int64]
+    there: NDArray[np.int64]
+    gone: NDArray[np.int64]
+    inverse: NDArray[np.float64]
+    log_norms: NDArray[np.float64]
+    regression: NDArray[np.float64]
+    residual: NDArray[np.float64]
+
+
+def log_density(values: NDArray[np.float64], parameters: Parameters) -> NDArray[np.float64]:
+    """(N, K) log-density of each of (N, D) rows in each state, in nats; a missing value (NaN) takes no part."""
+    complete = not np.isnan(values.sum())
+    return Emissions.of(parameters).densities(np.ascontiguousarray(values), complete=complete, scaled=False)[0]

@@ -1,0 +1,286 @@
+"""Fits of one or many numbers of states to the same rows: starts, restarts, and which one is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial, reduce
+from operator import add
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import FitError
+from trajhmm.hmm.chunk import Chunk
+from trajhmm.hmm.em import Engine, NativeEngine, Outcome, Prior, Restart, Start, climb
+from trajhmm.hmm.parallel import Progress, in_threads
+from trajhmm.hmm.parameters import COVARIANCE_TYPES, CovarianceType, Parameters
+from trajhmm.hmm.paths import paths_of
+from trajhmm.hmm.source import InMemory, Source, spread_of
+from trajhmm.hmm.starts import sample_rows, shaken, start_parameters
+
+EngineName = Literal["native", "hmmlearn"]
+
+# Of the restarts, one in so many is a shaken copy of the best of the others.
+_ONE_SHAKEN_IN = 4
+# Restarts whose log-likelihoods differ by less than this, in nats, have reached the same optimum.
+_SAME_OPTIMUM = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to fit one number of states; see `trajhmm.hmm.estimator.GaussianHMM`."""
+
+    n_components: int
+    covariance_type: CovarianceType
+    n_restarts: int
+    n_iter: int
+    tol: float
+    floor: float
+    shrinkage: float
+    start: Parameters | None
+    engine: EngineName
+    random_state: int
+
+    def __post_init__(self) -> None:
+        if self.covariance_type not in COVARIANCE_TYPES:
+            raise FitError(f"covariance_type {self.covariance_type!r}: expected one of {', '.join(COVARIANCE_TYPES)}")
+        for name, least in (("n_components", 1), ("n_restarts", 1), ("n_iter", 1), ("floor", 0), ("shrinkage", 0)):
+            if not getattr(self, name) >= least:
+                raise FitError(f"{name} {getattr(self, name)}: expected at least {least}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitStatus:
+    """How a fit ended, and how far restarts agree.
+
+    Attributes
+    ----------
+    outcome : ``converged``, ``max_iterations`` or ``degenerate``, of the restart that was chosen.
+    chosen : index of that restart.
+    outcomes : of every restart.
+    log_likelihoods : of every restart and iteration, in nats; with shrinkage, the log-density of the prior is in it.
+    agreement : adjusted Rand index of the states that each restart decodes with those of the chosen one: 1 if they are
+        the same, about 0 if not more alike than by chance; None for a degenerate restart.
+    """
+
+    outcome: Outcome
+    chosen: int
+    outcomes: tuple[Outcome, ...]
+    log_likelihoods: tuple[tuple[float, ...], ...]
+    agreement: tuple[float | None, ...]
+
+    @property
+    def reached_best(self) -> int:
+        """How many restarts reached the best optimum: its log-likelihood, to a tenth of a nat."""
+        best = self.log_likelihoods[self.chosen][-1]
+        ended = zip(self.log_likelihoods, self.outcomes, strict=True)
+        return sum(outcome != "degenerate" and best - trace[-1] < _SAME_OPTIMUM for trace, outcome in ended)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fit:
+    """The best of the restarts.
+
+    Attributes
+    ----------
+    parameters : states in the order in which runs first enter them.
+    log_likelihood : in nats, each run times its weight.
+    joint : log-probability of the likeliest paths and the values together, in nats.
+    status : how it ended.
+    """
+
+    parameters: Parameters
+    log_likelihood: float
+    joint: float
+    status: FitStatus
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """The rows of a fit, and what its starts are made from.
+
+    Attributes
+    ----------
+    source : the rows.
+    weights : (R,) of the runs; 0 leaves a run out.
+    """
+
+    source: Source
+    weights: NDArray[np.float64]
+
+    @cached_property
+    def variance(self) -> NDArray[np.float64]:
+        """(D,) variance of each metric; 1 if it does not vary."""
+        return reduce(add, self.source.map(partial(spread_of, weights=self.weights))).variance
+
+    @cached_property
+    def sample(self) -> Chunk:
+        """Some rows."""
+        return sample_rows(self.source, self.weights)
+
+    def prepare(self) -> None:
+        """Look at the rows now rather than when first asked."""
+        _ = self.variance, self.sample
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the runs that are not left out."""
+        return int(self.source.lengths[self.weights > 0].sum())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One number of states to be fitted to some data.
+
+    Raises
+    ------
+    FitError
+        Fewer rows than states.
+    """
+
+    settings: Settings
+    data: Data
+
+    def __post_init__(self) -> None:
+        states = self.settings.n_components
+        if self.data.n_rows < states:
+            raise FitError(f"{states} states need at least {states} rows, found {self.data.n_rows}")
+
+    @property
+    def n_shaken(self) -> int:
+        """How many of the restarts, the last ones, begin at shaken copies of the best of the others."""
+        n = self.settings.n_restarts
+        return n - 1 if self.settings.start is not None else n // _ONE_SHAKEN_IN
+
+    def start(self, restart: int, best: Parameters | None = None) -> Start:
+        """Where a restart begins; ``best`` of the earlier ones for those that are shaken copies."""
+        s, seed = (
+            self.settings,
+            np.random.SeedSequence([self.settings.random_state, self.settings.n_components, restart]),
+        )
+        if best is not None:
+            parameters = shaken(best, np.random.default_rng(seed))
+        elif s.start is not None:
+            parameters = s.start
+        else:
+            parameters = start_parameters(
+                self.data.sample,
+                n_states=s.n_components,
+                covariance_type=s.covariance_type,
+                variance=self.data.variance,
+                restart=restart,
+                seed=seed,
+            )
+        variance = self.data.variance
+        prior = Prior(floor=s.floor * variance, target=variance, rows=s.shrinkage)
+        return Start(parameters=parameters, weights=self.data.weights, prior=prior)
+
+    def choose(self, restarts: Sequence[Restart]) -> Fit:
+        """Keep the best of finished restarts and put its states in order.
+
+        Raises
+        ------
+        FitError
+            Every restart is degenerate.
+        """
+        usable = [index for index, restart in enumerate(restarts) if restart.outcome != "degenerate"]
+        if not usable:
+            raise FitError(
+                f"{self.settings.n_components} states: all {len(restarts)} restarts degenerated (an empty state or a "
+                "singular covariance); ask for fewer states or more restarts"
+            )
+        chosen = max(usable, key=lambda index: restarts[index].objective)
+        compared = [chosen, *(index for index in usable if index != chosen)]
+        fits = [restarts[index].parameters for index in compared]
+        paths = reduce(add, self.data.source.map(partial(paths_of, fits=fits, weights=self.data.weights)))
+        agreement = dict(zip(compared, paths.agreement(), strict=True))
+        return Fit(
+            parameters=restarts[chosen].parameters.permuted(paths.entry_order()),
+            log_likelihood=restarts[chosen].log_likelihood,
+            joint=paths.joint,
+            status=FitStatus(
+                outcome=restarts[chosen].outcome,
+                chosen=chosen,
+                outcomes=tuple(restart.outcome for restart in restarts),
+                log_likelihoods=tuple(restart.log_likelihoods for restart in restarts),
+                agreement=tuple(agreement.get(index) for index in range(len(restarts))),
+            ),
+        )
+
+
+def run_jobs(jobs: Sequence[Job], *, n_jobs: int = 1, progress: Progress | None = None) -> list[list[Restart]]:
+    """Run all restarts of jobs over one source: side by side in threads, or sharing passes where these are dear.
+
+    Parameters
+    ----------
+    jobs : over one source, with the same engine and the same limits of iterations.
+    n_jobs : threads; the result does not depend on it.
+    progress : called with (restarts done, restarts in all).
+
+    Returns
+    -------
+    The restarts of each job; fewer than asked for where nothing was left to shake.
+    """
+    data = {id(job.data): job.data for job in jobs}
+    for one in data.values():  # made here, so that threads need not wait for each other
+        one.prepare()
+    engine = _engine(jobs[0].settings.engine, jobs[0].data.source)
+    restarts: list[list[Restart]] = [[] for _ in jobs]
+    total = sum(job.settings.n_restarts for job in jobs)
+    for shake in (False, True):
+        tasks = [task for index, job in enumerate(jobs) for task in _tasks(index, job, restarts[index], shake=shake)]
+        done = sum(map(len, restarts))
+        step = None if progress is None else partial(_report, progress, done, total)
+        for (index, _), restart in zip(tasks, _climbed(tasks, jobs, engine, n_jobs, step), strict=True):
+            restarts[index].append(restart)
+    return restarts
+
+
+def _tasks(index: int, job: Job, done: Sequence[Restart], *, shake: bool) -> list[tuple[int, Callable[[], Start]]]:
+    """The job's number, and what makes a start, for each of its restarts in this round."""
+    first_shaken = job.settings.n_restarts - job.n_shaken
+    if not shake:
+        return [(index, partial(job.start, number)) for number in range(first_shaken)]
+    usable = [restart for restart in done if restart.outcome != "degenerate"]
+    if not usable:
+        return []
+    best = max(usable, key=lambda restart: restart.objective).parameters
+    return [(index, partial(job.start, number, best)) for number in range(first_shaken, job.settings.n_restarts)]
+
+
+def _climbed(
+    tasks: Sequence[tuple[int, Callable[[], Start]]],
+    jobs: Sequence[Job],
+    engine: Engine,
+    n_jobs: int,
+    progress: Progress | None,
+) -> list[Restart]:
+    settings = jobs[0].settings
+
+    def alone(task: tuple[int, Callable[[], Start]]) -> Restart:
+        return climb(engine, [task[1]()], n_iter=settings.n_iter, tol=settings.tol)[0]
+
+    if not tasks:
+        return []
+    if not jobs[0].data.source.one_pass:
+        return in_threads(alone, tasks, n_jobs=n_jobs, progress=progress)
+    starts = [start() for _, start in tasks]
+    return climb(engine, starts, n_iter=settings.n_iter, tol=settings.tol, progress=progress)
+
+
+def _report(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
+
+
+def _engine(name: str, source: Source) -> Engine:
+    if name == "native":
+        return NativeEngine(source)
+    if name != "hmmlearn":
+        raise FitError(f"engine {name!r}: expected native or hmmlearn")
+    if not isinstance(source, InMemory):
+        raise FitError("engine hmmlearn needs all rows in memory; use the native engine")
+    from trajhmm.hmm.hmmlearn_engine import HmmlearnEngine
+
+    return HmmlearnEngine(source)

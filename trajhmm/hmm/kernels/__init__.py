@@ -1,0 +1,5 @@
+"""Compiled loops: densities of rows, recursions over time, moments. Arrays in, arrays out; nothing knows a run's name.
+
+N rows of runs on top of each other, K states, D metrics. A *stretch* is any number of consecutive rows; ``fresh`` marks
+the rows at which a run begins, so that one call goes over many runs, or over a part of one.
+"""
