@@ -74,9 +74,3 @@ class Chunk:
             end = min(max(fitting, begin + 1), stop)
             yield self.runs(begin, end)
             begin = end
-
-    def fresh(self) -> NDArray[np.bool_]:
-        """(N,) True where a run begins."""
-        marks = np.zeros(self.n_rows + 1, dtype=bool)
-        marks[self.offsets] = True
-        return marks[:-1]

@@ -47,37 +47,38 @@ class Emissions:
         return cls(parameters=parameters, centre=centre, shape=whitening)
 
     def densities(
-        self, values: NDArray[np.float64], *, complete: bool, scaled: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Densities of (N, D) rows, NaN where missing.
+        self, values: NDArray[np.float64], densities: NDArray[np.float64], *, complete: bool, scaled: bool
+    ) -> NDArray[np.float64]:
+        """Fill (N, K) ``densities`` for (N, D) rows, NaN where missing.
+
+        Log-densities in nats; if ``scaled`` densities over the largest of their row.
 
         Returns
         -------
-        densities : (N, K) log-densities in nats; if ``scaled`` densities over the largest of their row.
-        largest : (N,) logarithm of that largest density; 0 if not ``scaled``.
+        (N,) logarithm of that largest density; 0 if not ``scaled``.
         """
-        densities, largest = np.empty((len(values), self.parameters.n_states)), np.empty(len(values))
-        means = self.parameters.means
+        largest, means = np.empty(len(values)), self.parameters.means
         if self.parameters.is_diagonal:
             log_norms = 0.5 * (np.log(self.shape) - LOG_TWO_PI)
             diagonal_densities(values, complete, means, self.shape, log_norms, scaled, densities, largest)
         else:
             partial, place = self._partial_densities(values, complete=complete)
             full_densities(values, partial, place, means, self.shape, self.centre, scaled, densities, largest)
-        return densities, largest
+        return largest
 
     def moments(self, values: NDArray[np.float64], weights: NDArray[np.float64], *, complete: bool) -> Moments:
         """Moments of (N, D) rows, NaN where missing, with (N, K) weights, about ``centre``."""
         k, d = self.parameters.means.shape
+        mass = np.ones(len(values)) @ weights
         if self.parameters.is_diagonal:
-            sums, absent = np.zeros((2 * d + 1, k)), np.zeros((d, k))
+            sums, absent = np.zeros((k, 2 * d)), np.zeros((k, d))
             diagonal_moments(values, complete, weights, self.centre, sums, absent)
-            return Moments(mass=sums[-1], absent=absent.T, first=sums[:d].T, second=sums[d : 2 * d].T)
-        mass, first, second = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+            return Moments(mass=mass, absent=absent, first=sums[:, :d], second=sums[:, d:])
+        first, second = np.zeros((k, d)), np.zeros((k, d, d))
         skip: NDArray[np.bool_] = np.zeros(len(values), dtype=bool)
         if not complete:
             skip[:] = np.isnan(values).any(axis=1)
-        full_moments(values, weights, skip, self.centre, mass, first, second)
+        full_moments(values, weights, skip, self.centre, first, second)
         for gap in () if complete else self._gaps(values):
             self._add_expected(gap, values[gap.rows], weights[gap.rows], first, second)
         return Moments(mass=mass, absent=np.zeros((k, d)), first=first, second=second)
@@ -173,4 +174,6 @@ class _Gap:
 def log_density(values: NDArray[np.float64], parameters: Parameters) -> NDArray[np.float64]:
     """(N, K) log-density of each of (N, D) rows in each state, in nats; a missing value (NaN) takes no part."""
     complete = not np.isnan(values.sum())
-    return Emissions.of(parameters).densities(np.ascontiguousarray(values), complete=complete, scaled=False)[0]
+    densities = np.empty((len(values), parameters.n_states))
+    Emissions.of(parameters).densities(np.ascontiguousarray(values), densities, complete=complete, scaled=False)
+    return densities

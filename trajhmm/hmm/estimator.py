@@ -209,9 +209,8 @@ def _checked(
     values = np.ascontiguousarray(rows, dtype=np.float64)
     if values.ndim != 2:
         raise FitError(f"expected rows of shape (N, D), found shape {values.shape}")
-    # Not `isinf`, which would make a temporary: maxima pass over NaN only if told to.
-    largest = np.fmax.reduce(np.abs(values), axis=0, initial=0.0)
-    if (largest > _LARGEST).any():
+    # Maxima rather than a mask, which would be another large array; NaN is passed over.
+    if len(values) and max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None)) > _LARGEST:
         row, column = np.argwhere(np.abs(values) > _LARGEST)[0]
         raise FitError(f"row {row}, column {column} is {values[row, column]}; expected values within ±{_LARGEST:g}")
     sizes = np.array([len(values)]) if lengths is None else np.asarray(lengths, dtype=np.int64)

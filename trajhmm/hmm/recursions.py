@@ -1,4 +1,4 @@
-"""Forward and backward over stretches of rows, scaled or in logarithms, behind one face."""
+"""Forward and backward over rows of runs, scaled or in logarithms, behind one face."""
 
 from __future__ import annotations
 
@@ -12,20 +12,52 @@ from trajhmm.hmm.emissions import Emissions
 from trajhmm.hmm.kernels import exact, scaled
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """n rows to go over at once: whole runs, or a part of one.
+
+    Attributes
+    ----------
+    values : (n, D), NaN where missing.
+    complete : True if no value is missing.
+    offsets : (R + 1,) run r holds the rows ``offsets[r]:offsets[r + 1]``.
+    weights : (R,) of the runs.
+    continued : True if the rows are part of one run that began earlier.
+    """
+
+    values: Floats
+    complete: bool
+    offsets: Ints
+    weights: Floats
+    continued: bool
+
+    def per_row(self) -> Floats:
+        """(n,) weights of the rows."""
+        return np.repeat(self.weights, np.diff(self.offsets))
+
+    def fresh(self) -> NDArray[np.bool_]:
+        """(n,) True where a run begins."""
+        marks = np.zeros(len(self.values) + 1, dtype=bool)
+        marks[self.offsets[int(self.continued) :]] = True
+        return marks[:-1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Filtering:
-    """The forward pass over n rows.
+    """The forward pass over a piece.
 
     Attributes
     ----------
+    before : (K,) what `Recursion.forward` was given.
     densities, alpha : (n, K), as the recursion keeps them.
     sums : (n,) what the scaled recursion divided by.
     predictive : (n,) log p(z_t | z_1…t-1) in nats.
     """
 
+    before: Floats
     densities: Floats
     alpha: Floats
     sums: Floats
@@ -34,13 +66,13 @@ class Filtering:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Smoothing:
-    """The backward pass over n rows, each times its weight.
+    """The backward pass over a piece, each run times its weight.
 
     Attributes
     ----------
     probs : (n, K) p(s_t = k | all of the run).
     started : (K,) expected number of runs that start in k.
-    transitions : (K, K) expected number of transitions into rows of the stretch.
+    transitions : (K, K) expected number of transitions into rows of the piece.
     """
 
     probs: Floats
@@ -49,30 +81,38 @@ class Smoothing:
 
 
 class Recursion(ABC):
-    """Forward and backward; a run may reach over several stretches, which are then taken in order and back."""
+    """Forward and backward; of a run in several pieces the pieces are taken in order, then back.
+
+    What either gives stands in work space that the next call uses again.
+    """
 
     def __init__(self, emissions: Emissions) -> None:
         self._emissions = emissions
         self._startprob = emissions.parameters.startprob
         self._transmat = emissions.parameters.transmat
+        self._space: dict[str, Floats] = {}
 
     def before(self) -> Floats:
-        """(K,) what `forward` carries from stretch to stretch, before the first."""
+        """(K,) what `forward` carries from piece to piece, before the first."""
         return np.zeros(len(self._startprob))
 
     @abstractmethod
     def after(self) -> Floats:
-        """(K,) what `backward` carries from stretch to stretch, after the last."""
+        """(K,) what `backward` carries from piece to piece, after the last."""
 
     @abstractmethod
-    def forward(self, values: Floats, fresh: Bools, before: Floats, *, complete: bool) -> Filtering | None:
-        """Filter (n, D) rows, runs beginning where ``fresh``; ``before`` is moved on. None where nothing is left."""
+    def forward(self, piece: Piece, before: Floats) -> Filtering | None:
+        """Filter; ``before`` is moved on. None where nothing is left."""
 
     @abstractmethod
-    def backward(
-        self, filtering: Filtering, fresh: Bools, weights: Floats, before: Floats, beta: Floats
-    ) -> Smoothing | None:
-        """Smooth what `forward` gave for the same ``before``; ``beta`` is moved back. None if it may be wrong."""
+    def backward(self, piece: Piece, filtering: Filtering, beta: Floats) -> Smoothing | None:
+        """Smooth what `forward` gave; ``beta`` is moved back. None if it may be wrong."""
+
+    def _rows(self, name: str, n: int) -> Floats:
+        """(n, K) work space."""
+        if len(self._space.get(name, ())) < n:
+            self._space[name] = np.empty((n, len(self._startprob)))
+        return self._space[name][:n]
 
 
 class Scaled(Recursion):
@@ -87,24 +127,26 @@ class Scaled(Recursion):
         """(K,) ones."""
         return np.ones(len(self._startprob))
 
-    def forward(self, values: Floats, fresh: Bools, before: Floats, *, complete: bool) -> Filtering | None:
+    def forward(self, piece: Piece, before: Floats) -> Filtering | None:
         """Filter; None where a row has no probability left."""
-        densities, largest = self._emissions.densities(values, complete=complete, scaled=True)
-        alpha, sums = np.empty_like(densities), np.empty(len(values))
-        if not self._forward(densities, fresh, self._startprob, self._transmat, before, alpha, sums):
+        n, came = len(piece.values), before.copy()
+        densities, alpha, sums = self._rows("densities", n), self._rows("alpha", n), np.empty(n)
+        largest = self._emissions.densities(piece.values, densities, complete=piece.complete, scaled=True)
+        startprob, transmat = self._startprob, self._transmat
+        if not self._forward(densities, piece.offsets, piece.continued, startprob, transmat, before, alpha, sums):
             return None
-        return Filtering(densities=densities, alpha=alpha, sums=sums, predictive=np.log(sums) + largest)
+        return Filtering(before=came, densities=densities, alpha=alpha, sums=sums, predictive=np.log(sums) + largest)
 
-    def backward(
-        self, filtering: Filtering, fresh: Bools, weights: Floats, before: Floats, beta: Floats
-    ) -> Smoothing | None:
-        """Smooth, in the place of ``filtering.densities``; None where what vanished on the way forward may matter."""
-        f, k = filtering, len(beta)
-        started, pairs = np.zeros(k), np.zeros((k, k))
+    def backward(self, piece: Piece, filtering: Filtering, beta: Floats) -> Smoothing | None:
+        """Smooth, in the place of ``filtering.densities``; None where what vanished on the way may matter."""
+        f = filtering
+        ahead = self._rows("ahead", len(piece.values))
         if not self._backward(
-            f.densities, fresh, weights, self._transposed, before, f.alpha, f.sums, beta, started, pairs
+            f.densities, piece.offsets, piece.continued, piece.weights, self._transposed, f.alpha, f.sums, beta, ahead
         ):
             return None
+        pairs = f.alpha[:-1].T @ ahead[1:] + np.outer(f.before, ahead[0])
+        started = np.zeros(len(beta)) if piece.continued else f.densities[piece.offsets[:-1]].sum(axis=0)
         return Smoothing(probs=f.densities, started=started, transitions=pairs * self._transmat)
 
 
@@ -115,18 +157,30 @@ class Exact(Recursion):
         """(K,) logarithms of one."""
         return np.zeros(len(self._startprob))
 
-    def forward(self, values: Floats, fresh: Bools, before: Floats, *, complete: bool) -> Filtering | None:
+    def forward(self, piece: Piece, before: Floats) -> Filtering | None:
         """Filter; None only if a row is impossible in every state."""
-        densities, sums = self._emissions.densities(values, complete=complete, scaled=False)
-        alpha, predictive = np.empty_like(densities), np.empty(len(values))
-        exact.forward(densities, fresh, self._startprob, self._transmat, before, alpha, predictive)
+        n, came = len(piece.values), before.copy()
+        densities, alpha, predictive = self._rows("densities", n), self._rows("alpha", n), np.empty(n)
+        sums = self._emissions.densities(piece.values, densities, complete=piece.complete, scaled=False)
+        exact.forward(densities, piece.fresh(), self._startprob, self._transmat, before, alpha, predictive)
         if not np.isfinite(predictive).all():
             return None
-        return Filtering(densities=densities, alpha=alpha, sums=sums, predictive=predictive)
+        return Filtering(before=came, densities=densities, alpha=alpha, sums=sums, predictive=predictive)
 
-    def backward(self, filtering: Filtering, fresh: Bools, weights: Floats, before: Floats, beta: Floats) -> Smoothing:
+    def backward(self, piece: Piece, filtering: Filtering, beta: Floats) -> Smoothing:
         """Smooth."""
         f, k = filtering, len(beta)
-        probs, started, transitions = np.empty_like(f.alpha), np.zeros(k), np.zeros((k, k))
-        exact.backward(f.densities, fresh, weights, self._transmat, before, f.alpha, beta, probs, started, transitions)
+        probs, started, transitions = self._rows("probs", len(piece.values)), np.zeros(k), np.zeros((k, k))
+        exact.backward(
+            f.densities,
+            piece.fresh(),
+            piece.per_row(),
+            self._transmat,
+            f.before,
+            f.alpha,
+            beta,
+            probs,
+            started,
+            transitions,
+        )
         return Smoothing(probs=probs, started=started, transitions=transitions)

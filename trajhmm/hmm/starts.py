@@ -18,7 +18,7 @@ _PSEUDOCOUNT = 1.0
 _SAMPLE = 8192
 _LLOYD_ITERATIONS = 20
 # How far a copy is shaken: means by this many standard deviations of their state, transitions by this share.
-_SHAKE = 0.5
+_SHAKE = 0.25
 
 
 def sample_rows(source: Source, weights: NDArray[np.float64]) -> Chunk:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trajhmm.hmm.chunk import Chunk
 from trajhmm.hmm.emissions import Emissions
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.recursions import Exact, Recursion, Scaled
+from trajhmm.hmm.recursions import Exact, Piece, Recursion, Scaled
 
 # Rows whose densities and probabilities are held at a time. A longer run is filtered piece by piece, and each piece
 # once more on the way back.
@@ -66,22 +66,23 @@ def estep(chunk: Chunk, parameters: Parameters, weights: NDArray[np.float64] | N
     """
     weights = np.ones(chunk.n_runs) if weights is None else weights
     emissions = Emissions.of(parameters)
+    recursion = Scaled(emissions)
     total = _nothing(parameters)
     for stretch in chunk.stretches(weights, rows=STRETCH):
         begin = stretch.first_run - chunk.first_run
-        total = total + _over_stretch(stretch, weights[begin : begin + stretch.n_runs], emissions)
+        total = total + _over_stretch(stretch, weights[begin : begin + stretch.n_runs], emissions, recursion)
     return _about_means(total, emissions)
 
 
-def _over_stretch(stretch: Chunk, weights: NDArray[np.float64], emissions: Emissions) -> Statistics:
+def _over_stretch(stretch: Chunk, weights: NDArray[np.float64], emissions: Emissions, scaled: Scaled) -> Statistics:
     """Scaled where that can be trusted, else in halves, down to the run that needs logarithms; about the centre."""
-    statistics = _sweep(stretch, weights, emissions, Scaled(emissions))
+    statistics = _sweep(stretch, weights, emissions, scaled)
     if statistics is not None:
         return statistics
     if stretch.n_runs > 1:
         half = stretch.n_runs // 2
-        return _over_stretch(stretch.runs(0, half), weights[:half], emissions) + _over_stretch(
-            stretch.runs(half, stretch.n_runs), weights[half:], emissions
+        return _over_stretch(stretch.runs(0, half), weights[:half], emissions, scaled) + _over_stretch(
+            stretch.runs(half, stretch.n_runs), weights[half:], emissions, scaled
         )
     statistics = _sweep(stretch, weights, emissions, Exact(emissions))
     return statistics if statistics is not None else replace(_nothing(emissions.parameters), log_likelihood=-np.inf)
@@ -91,30 +92,27 @@ def _sweep(
     stretch: Chunk, weights: NDArray[np.float64], emissions: Emissions, recursion: Recursion
 ) -> Statistics | None:
     """Forward and backward over a stretch, piece by piece; None where the recursion cannot be trusted."""
-    per_row, fresh = np.repeat(weights, np.diff(stretch.offsets)), stretch.fresh()
-    pieces = [slice(begin, begin + STRETCH) for begin in range(0, stretch.n_rows, STRETCH)]
-    entries = []
+    pieces = _pieces(stretch, weights)
+    befores = []
     before = recursion.before()
-    log_likelihood = 0.0
     filtering = None
+    total = _nothing(emissions.parameters)
     for piece in pieces:
-        entries.append(before.copy())
-        filtering = recursion.forward(stretch.values[piece], fresh[piece], before, complete=stretch.complete)
+        befores.append(before.copy())
+        filtering = recursion.forward(piece, before)
         if filtering is None:
             return None
-        log_likelihood += float(per_row[piece] @ filtering.predictive)
-    total = replace(_nothing(emissions.parameters), log_likelihood=log_likelihood, n_rows=float(per_row.sum()))
+        per_row = piece.per_row()
+        log_likelihood, n_rows = float(per_row @ filtering.predictive), float(per_row.sum())
+        total = total + replace(_nothing(emissions.parameters), log_likelihood=log_likelihood, n_rows=n_rows)
     beta = recursion.after()
-    while pieces:
-        piece, before, rows = pieces.pop(), entries.pop(), stretch.values
-        if filtering is None:
-            filtering = recursion.forward(rows[piece], fresh[piece], before.copy(), complete=stretch.complete)
-        if filtering is None:
-            return None
-        smoothing = recursion.backward(filtering, fresh[piece], per_row[piece], before, beta)
+    for piece, before in zip(reversed(pieces), reversed(befores), strict=True):
+        if piece is not pieces[-1]:
+            filtering = recursion.forward(piece, before)
+        smoothing = None if filtering is None else recursion.backward(piece, filtering, beta)
         if smoothing is None:
             return None
-        moments = emissions.moments(rows[piece], smoothing.probs, complete=stretch.complete)
+        moments = emissions.moments(piece.values, smoothing.probs, complete=piece.complete)
         total = total + Statistics(
             start=smoothing.started,
             transitions=smoothing.transitions,
@@ -125,8 +123,27 @@ def _sweep(
             log_likelihood=0.0,
             n_rows=0.0,
         )
-        filtering = None
     return total
+
+
+def _pieces(stretch: Chunk, weights: NDArray[np.float64]) -> list[Piece]:
+    """The stretch as one piece, or a long run in several."""
+    if stretch.n_rows <= STRETCH:
+        bounds = [(0, stretch.n_rows, stretch.offsets)]
+    else:
+        begins = range(0, stretch.n_rows, STRETCH)
+        ends = [min(begin + STRETCH, stretch.n_rows) for begin in begins]
+        bounds = [(begin, end, np.array([0, end - begin])) for begin, end in zip(begins, ends, strict=True)]
+    return [
+        Piece(
+            values=stretch.values[begin:end],
+            complete=stretch.complete,
+            offsets=offsets,
+            weights=weights,
+            continued=begin > 0,
+        )
+        for begin, end, offsets in bounds
+    ]
 
 
 def _nothing(parameters: Parameters) -> Statistics:

@@ -3,3 +3,13 @@
 N rows of runs on top of each other, K states, D metrics. A *stretch* is any number of consecutive rows; ``fresh`` marks
 the rows at which a run begins, so that one call goes over many runs, or over a part of one.
 """
+
+from trajhmm.errors import TrajHMMError
+
+try:
+    import numba  # noqa: F401
+except ImportError as error:
+    raise TrajHMMError(
+        f"trajhmm compiles its loops with numba, which cannot be imported here ({error}); numba has wheels for CPython on "
+        "Linux, macOS and Windows on x86-64 and ARM: pip install numba"
+    ) from error

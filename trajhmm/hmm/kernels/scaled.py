@@ -3,8 +3,11 @@
 `trajhmm.hmm.kernels.densities` takes the largest density out of each row, the forward recursion divides by the sum, so
 no row can underflow as a whole. What can vanish is one state's share, below 1e-308 of the others'. That loss is
 bounded: its share of the posterior is the vanished share times the backward variable, so while no backward variable
-exceeds `LARGEST_BACKWARD` the loss is below 1e-50. Where one does, or where a row has no probability left, the stretch
-says so and is computed again with logarithms (`trajhmm.hmm.kernels.exact`).
+exceeds `LARGEST_BACKWARD` the loss is below 1e-50. Where one does, or where a row has no probability left, the kernel
+says so and the rows are computed again with logarithms (`trajhmm.hmm.kernels.exact`).
+
+A step waits for the one before it. So several runs are taken side by side: the processor works on one while another
+waits.
 """
 
 from __future__ import annotations
@@ -17,16 +20,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from trajhmm.hmm.kernels.densities import BLOCK
+from trajhmm.hmm.kernels.vectors import row_times
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 SMALLEST_SUM = 1e-250
 LARGEST_BACKWARD = 1e250
 
 # Up to this many states loops over states are compiled for that very number, and unrolled.
 _UNROLLED = 12
+# Runs taken side by side.
+_LANES = 4
 
 
 def recursions(n_states: int) -> tuple[Callable[..., bool], Callable[..., bool]]:
@@ -35,25 +40,27 @@ def recursions(n_states: int) -> tuple[Callable[..., bool], Callable[..., bool]]
 
 
 @cache
-def _recursions(known: int | None) -> tuple[Any, Any]:  # noqa: C901 (two kernels, compiled for one number of states)
+def _recursions(known: int | None) -> tuple[Any, Any]:  # noqa: C901, PLR0915 (two kernels, for one number of states)
     @njit(cache=True, nogil=True)
     def forward(
         densities: Floats,
-        fresh: Bools,
+        offsets: Ints,
+        continued: bool,  # noqa: FBT001 (numba takes arguments by position)
         startprob: Floats,
         transmat: Floats,
         before: Floats,
         alpha: Floats,
         sums: Floats,
     ) -> bool:
-        """Filter a stretch of rows.
+        """Filter runs.
 
         Parameters
         ----------
         densities : (n, K), over the largest of each row.
-        fresh : (n,) True where a run begins.
+        offsets : (R + 1,) run r holds the rows ``offsets[r]:offsets[r + 1]``.
+        continued : True if the rows are part of one run that began earlier.
         startprob, transmat : (K,), (K, K).
-        before : (K,) filtered probabilities of the row before the stretch; left as those of its last row.
+        before : (K,) filtered probabilities of the row before, if ``continued``; left as those of the last row.
         alpha : (n, K), filled with the filtered probabilities.
         sums : (n,), filled with the probability of each row given those before, over the largest density.
 
@@ -62,93 +69,113 @@ def _recursions(known: int | None) -> tuple[Any, Any]:  # noqa: C901 (two kernel
         False if a row has no probability left.
         """
         n_states = known if known is not None else len(startprob)
-        joint = np.empty(n_states)
-        for t in range(len(densities)):
-            if fresh[t]:
-                for j in range(n_states):
-                    joint[j] = startprob[j]
-            else:
-                for j in range(n_states):
-                    joint[j] = 0.0
-                for i in range(n_states):
-                    share = before[i]
+        n_runs = len(offsets) - 1
+        joint = np.empty((_LANES, n_states))
+        last = np.empty((_LANES, n_states))
+        last[0] = before
+        for first in range(0, n_runs, _LANES):
+            lanes = min(_LANES, n_runs - first)
+            longest = 0
+            for lane in range(lanes):
+                longest = max(longest, offsets[first + lane + 1] - offsets[first + lane])
+            for step in range(longest):
+                for lane in range(lanes):
+                    t = offsets[first + lane] + step
+                    if t >= offsets[first + lane + 1]:
+                        continue
+                    here, past = joint[lane], last[lane]
+                    if step == 0 and not continued:
+                        for j in range(n_states):
+                            here[j] = startprob[j]
+                    elif known is not None:
+                        row_times(past, transmat, here, known)
+                    else:
+                        for j in range(n_states):
+                            here[j] = 0.0
+                        for i in range(n_states):
+                            share = past[i]
+                            for j in range(n_states):
+                                here[j] += share * transmat[i, j]
+                    total = 0.0
                     for j in range(n_states):
-                        joint[j] += share * transmat[i, j]
-            total = 0.0
-            for j in range(n_states):
-                joint[j] *= densities[t, j]
-                total += joint[j]
-            if not total > SMALLEST_SUM:
-                return False
-            sums[t] = total
-            inverse = 1.0 / total
-            for j in range(n_states):
-                before[j] = joint[j] * inverse
-                alpha[t, j] = before[j]
+                        here[j] *= densities[t, j]
+                        total += here[j]
+                    if not total > SMALLEST_SUM:
+                        return False
+                    sums[t] = total
+                    inverse = 1.0 / total
+                    for j in range(n_states):
+                        past[j] = here[j] * inverse
+                        alpha[t, j] = past[j]
+        before[:] = alpha[len(alpha) - 1]
         return True
 
     @njit(cache=True, nogil=True)
     def backward(
         densities: Floats,
-        fresh: Bools,
+        offsets: Ints,
+        continued: bool,  # noqa: FBT001
         weights: Floats,
         transposed: Floats,
-        before: Floats,
         alpha: Floats,
         sums: Floats,
         beta: Floats,
-        started: Floats,
-        pairs: Floats,
+        ahead: Floats,
     ) -> bool:
-        """Smooth a stretch of rows after `forward`, and count.
+        """Smooth runs after `forward`.
 
         Parameters
         ----------
-        densities, fresh, alpha, sums : as `forward` left them; ``densities`` is overwritten with the smoothed
-            probabilities times the row's weight.
-        weights : (n,) of the rows.
+        densities, offsets, continued, alpha, sums : as for `forward`, filled; ``densities`` is overwritten with the
+            smoothed probabilities times the run's weight.
+        weights : (R,) of the runs.
         transposed : (K, K) ``transmat`` transposed.
-        before : (K,) filtered probabilities of the row before the stretch.
-        beta : (K,) backward variable of the stretch's last row; left as that of the row before the stretch.
-        started : (K,), added to: weight of runs that start in each state.
-        pairs : (K, K), added to: expected number of transitions i → j over ``transmat[i, j]``.
+        beta : (K,) backward variable of the last row: ones, unless the run goes on; left as that of the row before
+            the first, if ``continued``.
+        ahead : (n, K), filled with what row t says of the step into each state, times the weight: the expected number
+            of transitions i → j into the rows is Σ_t alpha[t - 1, i] transmat[i, j] ahead[t, j]; 0 where a run begins.
 
         Returns
         -------
         False if what vanished in `forward` may matter.
         """
-        n_rows = len(densities)
         n_states = known if known is not None else len(beta)
-        ahead = np.empty((BLOCK, n_states))
+        n_runs = len(offsets) - 1
+        betas = np.empty((_LANES, n_states))
         bounded = True
-        for end in range(n_rows, 0, -BLOCK):
-            begin = max(end - BLOCK, 0)
-            for t in range(end - 1, begin - 1, -1):
-                weight = weights[t]
-                inverse = 1.0 / sums[t]
-                row = ahead[t - begin]
-                for k in range(n_states):
-                    bounded &= beta[k] <= LARGEST_BACKWARD  # so that NaN is not
-                    row[k] = densities[t, k] * beta[k] * inverse
-                    densities[t, k] = alpha[t, k] * beta[k] * weight
-                if fresh[t]:
+        for first in range(0, n_runs, _LANES):
+            lanes = min(_LANES, n_runs - first)
+            longest = 0
+            for lane in range(lanes):
+                longest = max(longest, offsets[first + lane + 1] - offsets[first + lane])
+                betas[lane] = beta
+            for step in range(longest):
+                for lane in range(lanes):
+                    t = offsets[first + lane + 1] - 1 - step
+                    if t < offsets[first + lane]:
+                        continue
+                    weight = weights[first + lane]
+                    inverse = 1.0 / sums[t]
+                    later, row = betas[lane], ahead[t]
                     for k in range(n_states):
-                        started[k] += densities[t, k]
-                        beta[k] = 1.0
-                        row[k] = 0.0
-                    continue
-                for i in range(n_states):
-                    beta[i] = 0.0
-                for j in range(n_states):
-                    for i in range(n_states):
-                        beta[i] += transposed[j, i] * row[j]
-                for j in range(n_states):
-                    row[j] *= weight
-            if begin > 0:
-                pairs += np.dot(alpha[begin - 1 : end - 1].T, ahead[: end - begin])
-            else:
-                pairs += np.outer(before, ahead[0])
-                pairs += np.dot(alpha[: end - 1].T, ahead[1:end])
+                        bounded &= later[k] <= LARGEST_BACKWARD  # so that NaN is not
+                        row[k] = densities[t, k] * later[k] * inverse
+                        densities[t, k] = alpha[t, k] * later[k] * weight
+                    if t == offsets[first + lane] and not continued:
+                        for k in range(n_states):
+                            row[k] = 0.0
+                        continue
+                    if known is not None:
+                        row_times(row, transposed, later, known)
+                    else:
+                        for i in range(n_states):
+                            later[i] = 0.0
+                        for j in range(n_states):
+                            for i in range(n_states):
+                                later[i] += row[j] * transposed[j, i]
+                    for j in range(n_states):
+                        row[j] *= weight
+        beta[:] = betas[0]
         return bounded
 
     return forward, backward

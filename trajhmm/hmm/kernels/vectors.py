@@ -1,0 +1,44 @@
+"""A product that LLVM does not vectorise by itself: a short row vector times a square matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic(prefer_literal=True)
+def _row_times(typing_context: Any, row: Any, matrix: Any, out: Any, size: Any) -> Any:  # noqa: ARG001 (numba's signature)
+    """``out[:] = row @ matrix`` for contiguous float64 arrays (size,), (size, size), (size,); size known to the compiler.
+
+    The loops one would write instead are unrolled before they could be vectorised, and then kept in memory for fear
+    that the arrays overlap: half the speed at 8 states. Each product is added in order, as in these loops.
+    """
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+    n = size.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start, first, end = (
+            context.make_array(kind)(context, builder, argument).data
+            for kind, argument in zip(signature.args[:3], arguments[:3], strict=True)
+        )
+        lanes = ir.VectorType(ir.DoubleType(), n)
+        unset, everywhere = ir.Constant(lanes, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), n), [0] * n)
+        total = ir.Constant(lanes, [0.0] * n)
+        for i in range(n):
+            share = builder.load(builder.gep(start, [ir.Constant(ir.IntType(64), i)]))
+            single = builder.insert_element(unset, share, ir.Constant(ir.IntType(32), 0))
+            spread = builder.shuffle_vector(single, unset, everywhere)
+            line = builder.bitcast(builder.gep(first, [ir.Constant(ir.IntType(64), i * n)]), lanes.as_pointer())
+            total = builder.fadd(total, builder.fmul(spread, builder.load(line, align=8)))
+        builder.store(total, builder.bitcast(end, lanes.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(row, matrix, out, size), generate
+
+
+# What the compiler sees and what Python sees have other signatures.
+row_times: Any = _row_times
