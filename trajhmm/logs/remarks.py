@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from trajhmm.logs.runset import Note, RunSet
 
 
-def value_notes(runs: RunSet) -> list[Note]:
-    """Non-finite events, metrics logged less often, and gaps in the steps."""
+def run_notes(runs: RunSet) -> list[Note]:
+    """Non-finite events and gaps in the steps, run by run."""
     notes: list[Note] = []
     event = runs.logged & ~np.isfinite(runs.values)
     for run, rows in runs.slices():
@@ -25,11 +25,17 @@ def value_notes(runs: RunSet) -> list[Note]:
         gap = _gap(runs.steps[rows])
         if gap is not None:
             notes.append(Note(kind="gap", run=run, text=gap))
-    blank = ~runs.logged
-    for column in np.flatnonzero(blank.any(axis=0)):
-        share = 1 - blank[:, column].mean()
-        notes.append(Note(kind="blank", text=f"{runs.metrics[column]} is logged at {share:.1%} of the rows"))
     return notes
+
+
+def blank_notes(runs: RunSet) -> list[Note]:
+    """Metrics that are logged less often."""
+    shares = runs.logged.mean(axis=0)
+    return [
+        Note(kind="blank", text=f"{metric} is logged at {share:.1%} of the rows")
+        for metric, share in zip(runs.metrics, shares, strict=True)
+        if share < 1
+    ]
 
 
 def _gap(steps: NDArray[np.int64]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,7 @@ def standing_stack(
         return stack, steps, lengths
     troubled = np.unique(np.searchsorted(offsets, falls, side="right") - 1)
     keep: list[NDArray[np.int64]] = []
-    values, present = stack.values.copy(), stack.present.copy()
-    texts = {name: Text(codes=text.codes.copy(), words=text.words) for name, text in stack.texts.items()}
+    stack = _own_blanks(stack)
     new_lengths = lengths.copy()
     for r in range(len(runs)):
         rows = np.arange(offsets[r], offsets[r + 1])
@@ -56,22 +56,38 @@ def standing_stack(
             rows = rows[_without_copies(runs[r], steps[rows], rows, stack, tables, notes)]
             _check_one_run(runs[r], steps[rows], rows, stack, tables, run_by)
             evidence = _evidence(stack, rows)
-            standing = standing_rows(runs[r], steps[rows], values[rows][:, evidence], present[rows][:, evidence])
-            for row, earlier in standing.merge:
-                for before in reversed(earlier):
-                    fill = ~present[rows[row]] & present[rows[before]]
-                    values[rows[row], fill] = values[rows[before], fill]
-                    present[rows[row], fill] = True
-                    for text in texts.values():
-                        if text.codes[rows[row]] < 0:
-                            text.codes[rows[row]] = text.codes[rows[before]]
+            values, logged = stack.values(rows, evidence), stack.logged(rows, evidence)
+            standing = standing_rows(runs[r], steps[rows], values, logged)
+            _complete(stack, [(rows[row], rows[earlier]) for row, earlier in standing.merge])
             notes.extend(standing.notes)
             rows = rows[standing.keep]
             new_lengths[r] = len(rows)
         keep.append(rows)
     kept = np.concatenate(keep)
-    whole = Stack(numbers=stack.numbers, values=values, present=present, texts=texts, source=stack.source)
-    return whole.at(kept), steps[kept], new_lengths
+    return stack.at(kept), steps[kept], new_lengths
+
+
+def _own_blanks(stack: Stack) -> Stack:
+    """The same stack with copies of the columns that have blank cells."""
+    return replace(
+        stack,
+        numbers=stack.numbers | {name: stack.numbers[name].copy() for name in stack.present},
+        present={name: present.copy() for name, present in stack.present.items()},
+        texts={name: Text(codes=text.codes.copy(), words=text.words) for name, text in stack.texts.items()},
+    )
+
+
+def _complete(stack: Stack, merge: list[tuple[np.int64, NDArray[np.int64]]]) -> None:
+    """Fill, in place, the blank cells of rows from the latest of some earlier rows that holds them."""
+    for back in range(max((len(earlier) for _, earlier in merge), default=0)):
+        rows, before = np.array([(row, earlier[-1 - back]) for row, earlier in merge if len(earlier) > back]).T
+        for name, present in stack.present.items():
+            fill = ~present[rows] & present[before]
+            stack.numbers[name][rows[fill]] = stack.numbers[name][before[fill]]
+            present[rows[fill]] = True
+        for text in stack.texts.values():
+            blank = text.codes[rows] < 0
+            text.codes[rows[blank]] = text.codes[before[blank]]
 
 
 def _without_copies(
@@ -101,17 +117,15 @@ def _without_copies(
             if not len(shared):
                 continue
             one, two = rows[first[i]], rows[second[j]]
-            if _same(stack.values[one], stack.values[two]) and np.array_equal(stack.present[one], stack.present[two]):
+            if _same(stack, one, two):
                 keep[second[j]] = False
                 paths = f"{tables[earlier].path} and {tables[later].path}"
                 notes.append(
                     Note(kind="duplicate", run=run, text=f"{len(shared)} identical rows in {paths}, taken once")
                 )
                 continue
-            both = (stack.present[one] & stack.present[two])[:, evidence]
-            clash = both & (stack.values[one] != stack.values[two])[:, evidence]
             resumed = steps[second].min() > steps[first].min() and steps[second].max() >= steps[first].max()
-            if clash.any() and not resumed:
+            if _contradict(stack, one, two, evidence).any() and not resumed:
                 raise LogError(
                     f"run {run!r} is in {tables[earlier].path} and in {tables[later].path} with the same steps "
                     f"{shared[0]}…{shared[-1]} but other values; rename one, or name the columns that tell them apart "
@@ -125,17 +139,32 @@ def _without_copies(
     return np.array(sorted(positions.tolist(), key=lambda p: (firsts[int(source[p])], p)), dtype=np.int64)
 
 
-def _evidence(stack: Stack, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(D,) metrics that change over the rows and are no clocks: what tells one row of a step from another."""
-    block, present = stack.values[rows], stack.present[rows]
-    low = np.where(present, block, np.inf).min(axis=0)
-    high = np.where(present, block, -np.inf).max(axis=0)
-    changes: NDArray[np.bool_] = (low != high) & present.any(axis=0) & ~np.array([is_clock(n) for n in stack.numbers])
-    return changes
+def _evidence(stack: Stack, rows: NDArray[np.int64]) -> list[str]:
+    """Metrics that change over the rows and are no clocks: what tells one row of a step from another."""
+    evidence = []
+    for name, column in stack.numbers.items():
+        cells = column[rows]
+        if name in stack.present:
+            cells = cells[stack.present[name][rows]]
+        if len(cells) and cells.min() != cells.max() and not is_clock(name):
+            evidence.append(name)
+    return evidence
 
 
-def _same(one: NDArray[np.float64], two: NDArray[np.float64]) -> bool:
-    return bool(np.array_equal(one, two, equal_nan=True))
+def _same(stack: Stack, one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
+    """Whether the numbers of two (n,) sets of rows are the same, row by row."""
+    return all(np.array_equal(column[one], column[two], equal_nan=True) for column in stack.numbers.values()) and all(
+        np.array_equal(present[one], present[two]) for present in stack.present.values()
+    )
+
+
+def _contradict(
+    stack: Stack, one: NDArray[np.int64], two: NDArray[np.int64], evidence: Sequence[str]
+) -> NDArray[np.bool_]:
+    """(n,) bool: whether two rows differ in a cell that both hold, for two (n,) sets of rows."""
+    both = stack.logged(one, evidence) & stack.logged(two, evidence)
+    differ: NDArray[np.bool_] = (both & (stack.values(one, evidence) != stack.values(two, evidence))).any(axis=1)
+    return differ
 
 
 def _check_one_run(
@@ -173,10 +202,8 @@ def _check_one_run(
 def _contradictory(step_code: NDArray[np.int64], rows: NDArray[np.int64], stack: Stack) -> bool:
     """Whether two neighbours among the rows of one step differ in a cell that both hold."""
     order = np.argsort(step_code, kind="stable")
-    one, two = rows[order[:-1]], rows[order[1:]]
-    both = (stack.present[one] & stack.present[two])[:, _evidence(stack, rows)]
-    differ = (stack.values[one] != stack.values[two])[:, _evidence(stack, rows)]
-    return bool(((both & differ).any(axis=1) & (np.diff(step_code[order]) == 0)).any())
+    differ = _contradict(stack, rows[order[:-1]], rows[order[1:]], _evidence(stack, rows))
+    return bool((differ & (np.diff(step_code[order]) == 0)).any())
 
 
 def _codes(stack: Stack, name: str, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

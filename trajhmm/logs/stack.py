@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.errors import LogError
-from trajhmm.logs.table import RUN_NAME, Table, Text, means_blank
+from trajhmm.logs.columns import Kinds
+from trajhmm.logs.table import Table, Text
+
+_ROWS_IN_CACHE = 8192
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,23 +21,20 @@ class Stack:
 
     Attributes
     ----------
-    numbers : names of the D numeric columns.
-    values, present : (N, D) their cells, and whether a cell is not blank.
+    numbers : name to (N,) float64; a blank cell is NaN.
+    present : name to (N,) bool, False where blank; only for columns of ``numbers`` that have blank cells.
     texts : text columns by name.
     source : (N,) number of the table that each row came from.
     """
 
-    numbers: tuple[str, ...]
-    values: NDArray[np.float64]
-    present: NDArray[np.bool_]
+    numbers: dict[str, NDArray[np.float64]]
+    present: dict[str, NDArray[np.bool_]]
     texts: dict[str, Text]
     source: NDArray[np.int64]
 
     def column(self, name: str) -> NDArray[Any]:
         """(N,) one column: numbers, or an object array of str or None."""
-        if name in self.numbers:
-            return self.values[:, self.numbers.index(name)]
-        return self.texts[name].cells()
+        return self.numbers[name] if name in self.numbers else self.texts[name].cells()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -45,100 +44,76 @@ class Stack:
     def at(self, rows: NDArray[Any]) -> Stack:
         """The rows at ``rows``, in that order."""
         return Stack(
-            numbers=self.numbers,
-            values=self.values[rows],
-            present=self.present[rows],
+            numbers={name: column[rows] for name, column in self.numbers.items()},
+            present={name: stands for name, column in self.present.items() if not (stands := column[rows]).all()},
             texts={name: column.at(rows) for name, column in self.texts.items()},
             source=self.source[rows],
         )
 
+    def values(self, rows: NDArray[Any] | slice, names: Sequence[str]) -> NDArray[np.float64]:
+        """(n, d) float64: cells of some rows and columns of numbers."""
+        columns = [self.numbers[name][rows] for name in names]
+        block = np.empty((len(self.source[rows]), len(columns)))
+        # Row by row or column by column, half of the accesses would miss the cache.
+        for start in range(0, len(block), _ROWS_IN_CACHE):
+            part = slice(start, start + _ROWS_IN_CACHE)
+            for d, column in enumerate(columns):
+                block[part, d] = column[part]
+        return block
 
-def stack_tables(tables: Sequence[Table]) -> Stack:
-    """Stack tables; a column that one of them lacks is blank there.
+    def logged(self, rows: NDArray[Any] | slice, names: Sequence[str]) -> NDArray[np.bool_]:
+        """(n, d) bool: which of those cells are not blank; without memory of its own where all are."""
+        shape = (len(self.source[rows]), len(names))
+        if not any(name in self.present for name in names):
+            return np.broadcast_to(np.True_, shape)
+        block = np.ones(shape, dtype=bool)
+        for d, name in enumerate(names):
+            if name in self.present:
+                block[:, d] = self.present[name][rows]
+        return block
 
-    Raises
-    ------
-    LogError
-        A metric is numbers in one file and text in another.
-    """
-    numeric, textual = _kinds(tables)
-    sizes = [table.n for table in tables]
-    values = np.full((sum(sizes), len(numeric)), np.nan)
-    present = np.zeros(values.shape, dtype=bool)
-    start = 0
-    for table in tables:
-        rows = slice(start, start + table.n)
-        for index, name in enumerate(numeric):
-            if name in table.numbers:
-                values[rows, index] = table.numbers[name]
-                present[rows, index] = table.present.get(name, True)
-            elif not isinstance(setting := table.attributes.get(name, ""), str) and np.isfinite(setting):
-                # A setting that is infinite, such as no limit, is no event.
-                values[rows, index] = setting
-                present[rows, index] = True
-        start += table.n
+
+def stack_tables(tables: Sequence[Table], kinds: Kinds) -> Stack:
+    """Stack tables; a column that one of them lacks, or holds as another kind, is blank there."""
+    numbers: dict[str, NDArray[np.float64]] = {}
+    present: dict[str, NDArray[np.bool_]] = {}
+    for name in kinds.numbers:
+        columns = [_numbers(table, name) for table in tables]
+        numbers[name] = columns[0] if len(columns) == 1 else np.concatenate(columns)
+        if any(name in table.present or name not in table.numbers for table in tables):
+            stands = np.concatenate([_stands(table, name) for table in tables])
+            if not stands.all():
+                present[name] = stands
     return Stack(
-        numbers=tuple(numeric),
-        values=values,
+        numbers=numbers,
         present=present,
-        texts={name: Text.joined([_as_text(table, name) for table in tables]) for name in textual},
-        source=np.repeat(np.arange(len(tables), dtype=np.int64), sizes),
+        texts={name: Text.joined([_text(table, name) for table in tables]) for name in kinds.texts},
+        source=np.repeat(np.arange(len(tables), dtype=np.int64), [table.n for table in tables]),
     )
 
 
-def _kinds(tables: Sequence[Table]) -> tuple[list[str], list[str]]:
-    """Names of numeric and of text columns over all tables, in order of appearance.
-
-    Attributes may be numbers here and text there, then all are text; a metric may not.
-    """
-    numeric: dict[str, None] = {}
-    textual: dict[str, Table] = {}
-    blank: dict[str, None] = {}
-    for table in tables:
-        for name in table.numbers:
-            if name in table.present and not table.present[name].any():
-                blank[name] = None
-            else:
-                numeric[name] = None
-        for name in table.texts:
-            textual.setdefault(name, table)
-        for name, value in table.attributes.items():
-            if name not in table.numbers and name not in table.texts:
-                if isinstance(value, str):
-                    textual.setdefault(name, table)
-                else:
-                    numeric[name] = None
-    for name in [name for name in textual if name in numeric and _is_blank(name, tables)]:
-        del textual[name]
-    for name in [name for name in textual if name in numeric]:
-        numeric.pop(name)
-        one, other = next((table for table in tables if _changes(name, table)), None), textual[name]
-        if one is not None and name != RUN_NAME:
-            word = other.texts[name].words[0] if name in other.texts else other.attributes[name]
-            raise LogError(
-                f"{other.path}: column {name!r} is text ({word!r}) but holds numbers in {one.path}; "
-                "make them alike or leave one file out"
-            )
-    return [*numeric, *(name for name in blank if name not in numeric and name not in textual)], list(textual)
+def _numbers(table: Table, name: str) -> NDArray[np.float64]:
+    return table.numbers[name] if name in table.numbers else np.full(table.n, _setting(table, name))
 
 
-def _is_blank(name: str, tables: Sequence[Table]) -> bool:
-    """Whether a column of text holds nothing but words for a blank, in every table in which it is text."""
-    words = [word for table in tables if name in table.texts for word in table.texts[name].words]
-    settings = [setting for table in tables if isinstance(setting := table.attributes.get(name), str)]
-    return all(means_blank(cell) for cell in (*words, *settings))
+def _stands(table: Table, name: str) -> NDArray[np.bool_]:
+    if name in table.numbers:
+        return table.present[name] if name in table.present else np.ones(table.n, dtype=bool)
+    return np.full(table.n, np.isfinite(_setting(table, name)))
 
 
-def _changes(name: str, table: Table) -> bool:
-    return name in table.numbers and len(np.unique(table.numbers[name][np.isfinite(table.numbers[name])])) > 1
+def _setting(table: Table, name: str) -> float:
+    """A number that holds for all rows; NaN if there is none. One that is infinite, such as no limit, is no event."""
+    setting = table.settings.get(name, np.nan)
+    return setting if not isinstance(setting, str) and np.isfinite(setting) else np.nan
 
 
-def _as_text(table: Table, name: str) -> Text:
+def _text(table: Table, name: str) -> Text:
     if name in table.texts:
         return table.texts[name]
     if name in table.numbers:
         return number_text(table.numbers[name])
-    word = _label(table.attributes[name]) if name in table.attributes else ""
+    word = _label(table.settings[name]) if name in table.settings else ""
     return Text(codes=np.full(table.n, 0 if word else -1, dtype=np.int64), words=(word,) if word else ())
 
 

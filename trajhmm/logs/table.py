@@ -86,9 +86,27 @@ class Table:
     @property
     def columns(self) -> tuple[str, ...]:
         """All names, numbers first."""
-        return (*self.numbers, *self.texts, *(name for name in self.attributes if name not in self.texts))
+        return (*self.numbers, *self.texts, *self.settings)
 
-    def renamed(self, names: dict[str, str]) -> Table:
+    @property
+    def settings(self) -> dict[str, Attribute]:
+        """The attributes that no column of the table itself tells otherwise."""
+        own = self.numbers.keys() | self.texts.keys()
+        return {name: value for name, value in self.attributes.items() if name not in own}
+
+    def heading(self) -> Table:
+        """The same table without its rows."""
+        return replace(
+            self,
+            n=0,
+            numbers=dict.fromkeys(self.numbers, np.empty(0)),
+            present={},
+            texts={
+                name: Text(codes=np.empty(0, dtype=np.int64), words=text.words[:1]) for name, text in self.texts.items()
+            },
+        )
+
+    def renamed(self, names: Mapping[str, str]) -> Table:
         """The same table with columns renamed; names that do not occur are ignored."""
         return replace(
             self,
@@ -121,7 +139,7 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
         kind = column.type
         if column_name in _INDEX_NAMES:
             left_out.append(f"{column_name or 'column without a name'} (an index)")
-        elif column.null_count == arrow.num_rows:
+        elif column.null_count == arrow.num_rows > 0 or pa.types.is_null(kind):
             numbers[column_name] = np.full(arrow.num_rows, np.nan)
             present[column_name] = np.zeros(arrow.num_rows, dtype=bool)
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or _castable(kind):

@@ -1,0 +1,141 @@
+"""What tells metrics from attributes: which columns change within a run, over the rows of any number of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.logs.rows import Rows
+from trajhmm.logs.table import Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnEvidence:
+    """What is true of one column over a set of whole runs.
+
+    Attributes
+    ----------
+    stands : some cell is not blank.
+    finite : some cell holds a finite number, or text.
+    events : some cell is not blank and not finite.
+    changes : within some run there is more than one finite number, or more than one text.
+    whole : the runs begin with whole numbers, all of them.
+    """
+
+    stands: bool = False
+    finite: bool = False
+    events: bool = False
+    changes: bool = False
+    whole: bool = False
+
+    @property
+    def constant(self) -> bool:
+        """Whether each run has but one value, if any, and some run has one."""
+        return self.finite and not self.events and not self.changes
+
+    @classmethod
+    def joined(cls, several: Iterable[ColumnEvidence]) -> ColumnEvidence:
+        """What is true over several sets of runs."""
+        several = list(several)
+        return cls(
+            stands=any(one.stands for one in several),
+            finite=any(one.finite for one in several),
+            events=any(one.events for one in several),
+            changes=any(one.changes for one in several),
+            whole=all(one.whole for one in several),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Evidence on each column of ``numbers`` and ``texts``; ``several``: some run has more than one row."""
+
+    numbers: dict[str, ColumnEvidence]
+    texts: dict[str, ColumnEvidence]
+    several: bool
+
+    @classmethod
+    def of(cls, rows: Rows) -> Evidence:
+        """Look at all columns."""
+        return cls(
+            numbers={name: _of_numbers(rows, name) for name in rows.stack.numbers},
+            texts={name: _of_text(text, rows.offsets) for name, text in rows.stack.texts.items()},
+            several=bool((rows.lengths > 1).any()),
+        )
+
+    @classmethod
+    def joined(cls, several: Iterable[Evidence]) -> Evidence:
+        """The evidence of several sets of runs; numbers in one may be text in another."""
+        several = list(several)
+        blank = ColumnEvidence()
+
+        def over_all(name: str, kinds: Iterable[str]) -> ColumnEvidence:
+            return ColumnEvidence.joined(getattr(one, kind).get(name, blank) for one in several for kind in kinds)
+
+        return cls(
+            numbers={name: over_all(name, ["numbers"]) for one in several for name in one.numbers},
+            texts={
+                name: over_all(name, ["numbers", "texts"]) for one in several for name in (*one.numbers, *one.texts)
+            },
+            several=any(one.several for one in several),
+        )
+
+
+def changing_runs(column: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(R,) bool: whether an (N,) column takes more than one finite value within each run."""
+    first, last = column[offsets[:-1]], column[offsets[1:] - 1]
+    changing: NDArray[np.bool_] = np.isfinite(first) & np.isfinite(last) & (first != last)
+    # Metrics seldom end where they began: the few runs that do are looked at row by row.
+    if not changing.all():
+        rest = np.flatnonzero(~changing)
+        lengths = np.diff(offsets)
+        cells = column if len(rest) == len(changing) else column[np.repeat(~changing, lengths)]
+        starts = np.concatenate(([0], np.cumsum(lengths[rest])))[:-1]
+        finite = np.isfinite(cells)
+        low = np.minimum.reduceat(np.where(finite, cells, np.inf), starts)
+        high = np.maximum.reduceat(np.where(finite, cells, -np.inf), starts)
+        changing[rest] = low < high
+    return changing
+
+
+def value_of_runs(column: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R,) the value that an (N,) column has within each run, which must not change there; NaN where it is blank."""
+    values: NDArray[np.float64] = np.fmin.reduceat(column, offsets[:-1])
+    return values
+
+
+def codes_of_runs(text: Text, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(R,) the code that a text column has within each run, -1 where it is blank."""
+    codes: NDArray[np.int64] = np.maximum.reduceat(text.codes, offsets[:-1])
+    return codes
+
+
+def are_whole(values: NDArray[np.float64]) -> bool:
+    """Whether all values are whole numbers that a float holds exactly."""
+    return bool(np.isfinite(values).all() and (values == np.floor(values)).all() and (np.abs(values) < 2**53).all())
+
+
+def _of_numbers(rows: Rows, name: str) -> ColumnEvidence:
+    column, offsets = rows.stack.numbers[name], rows.offsets
+    logged = column[rows.stack.present[name]] if name in rows.stack.present else column
+    # Adding them up is the fastest way to see that all are finite; a sum may still overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        events = not np.isfinite(logged.sum()) and not np.isfinite(logged).all()
+    changes = bool(changing_runs(column, offsets).any())
+    return ColumnEvidence(
+        stands=len(logged) > 0,
+        finite=len(logged) > 0 and (not events or bool(np.isfinite(logged).any())),
+        events=bool(events),
+        changes=changes,
+        whole=not changes and are_whole(value_of_runs(column, offsets)),
+    )
+
+
+def _of_text(text: Text, offsets: NDArray[np.int64]) -> ColumnEvidence:
+    high = codes_of_runs(text, offsets)
+    low = np.minimum.reduceat(np.where(text.codes < 0, len(text.words), text.codes), offsets[:-1])
+    stands = bool((high >= 0).any())
+    return ColumnEvidence(stands=stands, finite=stands, changes=bool((low < high).any()))

@@ -1,0 +1,119 @@
+"""`Layout`: which column is what, decided over all rows; and the `RunSet` of any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import LogError
+from trajhmm.logs.blanks import Due, logged_cells
+from trajhmm.logs.columns import Kinds
+from trajhmm.logs.evidence import Evidence, codes_of_runs, value_of_runs
+from trajhmm.logs.rows import STEP_NAMES, Rows
+from trajhmm.logs.runset import Note, RunSet
+from trajhmm.logs.table import RUN_NAME, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What each column is.
+
+    Attributes
+    ----------
+    kinds : which columns are numbers and which are text.
+    step : the column that counts steps.
+    metrics : names of the D metrics.
+    numbers, texts : names of the attributes; ``whole`` are those of ``numbers`` that are integers in every run.
+    due : at which rows metrics are due, where that was decided over more rows than are read at once.
+    notes : what was decided.
+    """
+
+    kinds: Kinds
+    step: str
+    metrics: tuple[str, ...]
+    numbers: tuple[str, ...]
+    whole: frozenset[str]
+    texts: tuple[str, ...]
+    due: Due | None = None
+    notes: tuple[Note, ...] = ()
+
+
+def layout_of(kinds: Kinds, evidence: Evidence, *, step: str, run_by: Sequence[str]) -> Layout:
+    """Tell attributes, constant within each run, from metrics.
+
+    Raises
+    ------
+    LogError
+        There is no metric.
+    """
+    notes: list[Note] = []
+    metrics: list[str] = []
+    numbers: list[str] = []
+    texts: list[str] = []
+    taken = {step, STEP_NAMES[0]} | ({RUN_NAME} - set(run_by))
+    if step != STEP_NAMES[0] and STEP_NAMES[0] in (*kinds.numbers, *kinds.texts):
+        notes.append(Note(kind="left-out", text=f"column {STEP_NAMES[0]} is left out: {step} counts the steps"))
+    for name in kinds.numbers:
+        if name in taken:
+            continue
+        if name in run_by or (evidence.several and evidence.numbers[name].constant):
+            numbers.append(name)
+        elif evidence.numbers[name].stands:
+            metrics.append(name)
+        else:
+            notes.append(Note(kind="left-out", text=f"column {name} is blank everywhere, left out"))
+    for name in kinds.texts:
+        if name in taken:
+            continue
+        if evidence.texts[name].constant:
+            texts.append(name)
+        else:
+            notes.append(Note(kind="left-out", text=f"text column {name} changes within a run, left out"))
+    if not metrics:
+        held = f" (constant within each run: {', '.join(numbers[:6])})" if numbers else ""
+        raise LogError(f"no numeric metric besides {step!r}{held}; expected at least one column that changes")
+    if numbers:
+        text = f"constant within each run, taken as attributes: {', '.join(numbers)}"
+        notes.append(Note(kind="constant", text=text))
+    return Layout(
+        kinds=kinds,
+        step=step,
+        metrics=tuple(metrics),
+        numbers=tuple(numbers),
+        whole=frozenset(name for name in numbers if evidence.numbers[name].whole),
+        texts=tuple(texts),
+        notes=tuple(notes),
+    )
+
+
+def run_set(rows: Rows, layout: Layout, tables: Sequence[Table]) -> RunSet:
+    """Lay out ``rows`` as a `RunSet` without notes; ``tables`` are those they came from, without rows if need be."""
+    import pandas as pd
+
+    stack, offsets = rows.stack, rows.offsets
+    logged = stack.logged(slice(None), layout.metrics)
+    told = np.array([table.blanks_are_blank for table in tables])[stack.source]
+    if not told.all() and not logged.all():
+        logged = np.where(told[:, np.newaxis], logged, logged_cells(logged, offsets, due=layout.due))
+    attributes: dict[str, NDArray[Any] | list[str | None]] = {}
+    for name in layout.numbers:
+        # Whole numbers as integers, so that seed 3 does not read 3.0.
+        attributes[name] = value_of_runs(stack.numbers[name], offsets).astype(
+            np.int64 if name in layout.whole else np.float64
+        )
+    for name in layout.texts:
+        words = (*stack.texts[name].words, None)
+        attributes[name] = [words[code] for code in codes_of_runs(stack.texts[name], offsets)]
+    return RunSet(
+        runs=rows.runs,
+        lengths=rows.lengths,
+        steps=rows.steps,
+        values=stack.values(slice(None), layout.metrics),
+        logged=logged,
+        metrics=layout.metrics,
+        attributes=pd.DataFrame(attributes, index=pd.Index(rows.runs, name="run")),
+    )

@@ -1,0 +1,196 @@
+"""`Rows`: the rows of all tables sorted into runs and steps, before their columns are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import LogError
+from trajhmm.logs.conditions import parse_condition
+from trajhmm.logs.repeats import standing_stack
+from trajhmm.logs.runset import Note, offsets_of
+from trajhmm.logs.stack import Stack, number_text
+from trajhmm.logs.table import RUN_NAME, Table, Text
+from trajhmm.naming import natural_key
+
+STEP_NAMES = ("step", "global_step", "epoch")
+# Steps are kept in float64 columns until they are known to be whole.
+_LARGEST_STEP = 2**53
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """The N rows that stand, sorted by run, then by step.
+
+    Attributes
+    ----------
+    stack : their cells; ``steps`` (N,) int64.
+    runs, lengths : R names in natural order, and (R,) int64 rows of each.
+    notes : what was repaired or left out.
+    """
+
+    stack: Stack
+    steps: NDArray[np.int64]
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    notes: tuple[Note, ...]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(R + 1,) int64: run r holds the rows ``offsets[r]:offsets[r + 1]``."""
+        return offsets_of(self.lengths)
+
+
+def step_column(tables: Sequence[Table], step: str | None) -> str:
+    """Choose the column that counts steps in all ``tables``, of which only the names of columns are asked.
+
+    Raises
+    ------
+    LogError
+        There is none, or it holds text.
+    """
+    if step is not None:
+        check_columns(tables, [step], "--step")
+        if any(step in table.texts for table in tables):
+            raise LogError(f"column {step!r} is text; the step must be a whole number")
+        return step
+    for name in STEP_NAMES:
+        if all(name in table.numbers for table in tables):
+            return name
+    name = next((name for name in STEP_NAMES if any(name in table.numbers for table in tables)), STEP_NAMES[0])
+    table = next(table for table in tables if name not in table.numbers)
+    if name in table.texts:
+        found = f" ({table.texts[name].words[0]!r})" if table.texts[name].words else ""
+        raise LogError(f"{table.path}: column {name!r} is text{found}; expected whole numbers")
+    found = ", ".join(table.columns[:8]) or "none"
+    raise LogError(f"{table.path}: no column {name!r} (found: {found}); name the step's column with --step COLUMN")
+
+
+def check_columns(tables: Sequence[Table], wanted: Iterable[str], option: str) -> None:
+    """Refuse an option that names a column which one of ``tables`` lacks."""
+    for name in wanted:
+        for table in tables:
+            if name not in table.columns:
+                found = ", ".join(table.columns[:12])
+                raise LogError(f"{table.path}: no column {name!r} for {option} (found: {found})")
+
+
+def rows_that_meet(stack: Stack, where: str, tables: Sequence[Table], run_by: Sequence[str]) -> Stack:
+    """Keep the rows that meet a condition.
+
+    Raises
+    ------
+    LogError
+        The condition names an unknown column.
+    """
+    condition = parse_condition(where)
+    columns: dict[str, NDArray[Any]] = {}
+    for name in condition.columns:
+        if name in stack.columns:
+            columns[name] = stack.column(name)
+        elif name == RUN_NAME:
+            columns[name] = run_names(stack, tables, run_by).cells()
+        else:
+            raise unknown_in_condition(name, where, stack.columns)
+    return stack.at(np.flatnonzero(condition.evaluate(columns)))
+
+
+def unknown_in_condition(name: str, where: str, columns: Sequence[str]) -> LogError:
+    """The error of a condition that names a column which there is not."""
+    return LogError(f"--where {where!r}: no column {name!r} (found: {', '.join(columns[:12])})")
+
+
+def sorted_rows(stack: Stack, step: str, tables: Sequence[Table], run_by: Sequence[str]) -> Rows:
+    """Sort the rows of ``stack`` into runs and steps, and settle which stand where steps repeat or go back.
+
+    Parameters
+    ----------
+    stack : all rows in reading order, without those that a condition leaves out.
+    step : column that counts steps.
+    tables : where the rows came from, for their names; without rows if need be.
+    run_by : columns that name runs.
+
+    Raises
+    ------
+    LogError
+        Steps are no whole numbers, names of runs are blank, several runs in one, or two runs of one name.
+    """
+    notes: list[Note] = []
+    stack, steps = _with_steps(stack, step, tables, notes)
+    names = run_names(stack, tables, run_by)
+    runs = sorted(names.words, key=natural_key)
+    rank = {run: position for position, run in enumerate(runs)}
+    code = np.array([rank[word] for word in names.words], dtype=np.int64)[names.codes]
+    if (code[1:] < code[:-1]).any():
+        order = np.argsort(code, kind="stable")
+        stack, steps, code = stack.at(order), steps[order], code[order]
+    lengths = np.bincount(code, minlength=len(runs)).astype(np.int64)
+    stack, steps, lengths = standing_stack(stack, steps, lengths, runs, tables, notes, run_by)
+    return Rows(stack=stack, steps=steps, runs=tuple(runs), lengths=lengths, notes=tuple(notes))
+
+
+def run_names(stack: Stack, tables: Sequence[Table], run_by: Sequence[str]) -> Text:
+    """Name the run of each row: by ``run_by``, else by the column ``run``, else by the table.
+
+    Raises
+    ------
+    LogError
+        A cell of ``run_by`` is blank.
+    """
+    fallback = Text(codes=stack.source, words=tuple(table.name for table in tables))
+    keys = list(run_by) or ([RUN_NAME] if RUN_NAME in stack.columns else [])
+    if not keys:
+        return _only_used(Text.joined([fallback]))
+    labels = []
+    for key in keys:
+        text = stack.texts[key] if key in stack.texts else number_text(stack.column(key))
+        blank = np.flatnonzero(text.codes < 0)
+        if len(blank) and run_by:
+            path = tables[stack.source[blank[0]]].path
+            raise LogError(f"{path}: column {key!r} is blank in {len(blank)} rows; it names the run (--run-by)")
+        if len(blank):
+            codes = np.where(text.codes < 0, len(text.words) + stack.source, text.codes)
+            text = Text.joined([Text(codes=codes, words=(*text.words, *fallback.words))])
+        labels.append(text)
+    names = labels[0]
+    for text in labels[1:]:
+        pairs = names.codes * len(text.words) + text.codes
+        unique, codes = np.unique(pairs, return_inverse=True)
+        words = tuple(f"{names.words[p // len(text.words)]}/{text.words[p % len(text.words)]}" for p in unique)
+        names = Text(codes=codes, words=words)
+    return _only_used(names)
+
+
+def _with_steps(stack: Stack, step: str, tables: Sequence[Table], notes: list[Note]) -> tuple[Stack, NDArray[np.int64]]:
+    """Leave out rows without a step, and return the steps of the others."""
+    steps = stack.column(step)
+    finite = np.isfinite(steps)
+    if not finite.all():
+        path = tables[stack.source[np.argmin(finite)]].path
+        notes.append(Note(kind="left-out", text=f"{path}: {np.sum(~finite)} rows without a {step}, left out"))
+        stack, steps = stack.at(np.flatnonzero(finite)), steps[finite]
+    broken = np.flatnonzero(steps != np.floor(steps))
+    if len(broken):
+        path = tables[stack.source[broken[0]]].path
+        raise LogError(
+            f"{path}: column {step!r} must hold whole numbers, found {steps[broken[0]]:g}; "
+            "name another with --step COLUMN"
+        )
+    large = np.flatnonzero(np.abs(steps) >= _LARGEST_STEP)
+    if len(large):
+        path = tables[stack.source[large[0]]].path
+        raise LogError(f"{path}: column {step!r} holds {steps[large[0]]:g}; expected steps below 2^53")
+    return stack, steps.astype(np.int64)
+
+
+def _only_used(text: Text) -> Text:
+    """The same cells, none of them blank, with no more words than they use."""
+    used = np.bincount(text.codes, minlength=len(text.words)) > 0
+    if used.all():
+        return text
+    new = np.cumsum(used) - 1
+    return Text(codes=new[text.codes], words=tuple(word for word, use in zip(text.words, used, strict=True) if use))
