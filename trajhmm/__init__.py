@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trajhmm.errors import TrajHMMError, TrajHMMWarning
     from trajhmm.figures import plot_metric_curves, plot_state_raster, plot_training_map, save_figure
     from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
-    from trajhmm.logs import RunSet, read_logs, write_logs
+    from trajhmm.logs import RunSet, Scan, read_logs, scan_logs, write_logs
     from trajhmm.metrics import ModelLogger, RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ _HOMES = {
     "errors": ("TrajHMMError", "TrajHMMWarning"),
     "figures": ("plot_metric_curves", "plot_state_raster", "plot_training_map", "save_figure"),
     "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
-    "logs": ("RunSet", "read_logs", "write_logs"),
+    "logs": ("RunSet", "Scan", "read_logs", "scan_logs", "write_logs"),
     "metrics": ("ModelLogger", "RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -42,6 +42,7 @@ __all__ = [
     "ModelLogger",
     "RunLogger",
     "RunSet",
+    "Scan",
     "Smoothed",
     "TrajHMMError",
     "TrajHMMWarning",
@@ -54,6 +55,7 @@ __all__ = [
     "plot_training_map",
     "read_logs",
     "save_figure",
+    "scan_logs",
     "snapshot",
     "update_metrics",
     "weight_metrics",

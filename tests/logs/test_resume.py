@@ -212,6 +212,14 @@ def test_pieces_of_one_step_may_have_been_logged_at_different_times(tmp_path):
     np.testing.assert_array_equal(runs.column("_timestamp"), [1.2, 2.2, 3.2])
 
 
+def test_what_the_last_piece_of_a_step_lacks_is_taken_from_the_latest_that_has_it(tmp_path):
+    rows = [
+        (s, *cells) for s in range(4) for cells in ((s / 7, "", "", 1.0 + s), ("", s / 3, "", 1.2 + s), ("", "", s, ""))
+    ]
+    runs = read(tmp_path, a=table(*rows, columns="step,loss,acc,norm,_timestamp"))
+    np.testing.assert_array_equal(runs.column("_timestamp"), 1.2 + np.arange(4))
+
+
 def test_pieces_that_say_what_they_are_are_one_row_all_the_same(tmp_path):
     rows = [(0, 0.5, "", "train"), (0, "", 3, "eval"), (1, 0.4, "", "train"), (1, "", 2, "eval")]
     runs = read(tmp_path, a=table(*rows, columns="step,loss,acc,split"))

@@ -3,6 +3,17 @@
 from trajhmm.logs.conditions import Condition, parse_condition
 from trajhmm.logs.read import read_logs
 from trajhmm.logs.runset import Note, RunSet
+from trajhmm.logs.scan import Piece, Scan, scan_logs
 from trajhmm.logs.write import write_logs
 
-__all__ = ["Condition", "Note", "RunSet", "parse_condition", "read_logs", "write_logs"]
+__all__ = [
+    "Condition",
+    "Note",
+    "Piece",
+    "RunSet",
+    "Scan",
+    "parse_condition",
+    "read_logs",
+    "scan_logs",
+    "write_logs",
+]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.logs.blanks import Cadence
+from trajhmm.logs.columns import ColumnsSeen
 from trajhmm.logs.rows import Rows
 from trajhmm.logs.table import Text
 
@@ -49,39 +51,68 @@ class ColumnEvidence:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """Evidence on each column of ``numbers`` and ``texts``; ``several``: some run has more than one row."""
+    """What tells the columns of some tables apart; what several sets of whole runs give can be joined.
 
-    numbers: dict[str, ColumnEvidence]
-    texts: dict[str, ColumnEvidence]
-    several: bool
+    Attributes
+    ----------
+    seen : what the tables hold.
+    n_runs : how many runs were looked at; ``several``: some of them has more than one row.
+    numbers, texts : what is true of each column.
+    cadence : how often metrics stand together; None where nobody asked.
+    """
+
+    seen: ColumnsSeen
+    n_runs: int = 0
+    several: bool = False
+    numbers: dict[str, ColumnEvidence] = field(default_factory=dict)
+    texts: dict[str, ColumnEvidence] = field(default_factory=dict)
+    cadence: Cadence | None = None
 
     @classmethod
-    def of(cls, rows: Rows) -> Evidence:
-        """Look at all columns."""
+    def of(cls, rows: Rows, seen: ColumnsSeen, *, with_cadence: bool = False) -> Evidence:
+        """Look at all columns of ``rows``."""
+        names = tuple(rows.stack.numbers)
+        logged = rows.stack.logged(slice(None), names)
         return cls(
-            numbers={name: _of_numbers(rows, name) for name in rows.stack.numbers},
-            texts={name: _of_text(text, rows.offsets) for name, text in rows.stack.texts.items()},
+            seen=seen,
+            n_runs=len(rows.runs),
             several=bool((rows.lengths > 1).any()),
+            numbers={name: _of_numbers(rows, name) for name in names},
+            texts={name: _of_text(text, rows.offsets) for name, text in rows.stack.texts.items()},
+            cadence=Cadence.of(names, logged, rows.offsets) if with_cadence else None,
         )
 
     @classmethod
-    def joined(cls, several: Iterable[Evidence]) -> Evidence:
+    def joined(cls, several: Sequence[Evidence]) -> Evidence:
         """The evidence of several sets of runs; numbers in one may be text in another."""
-        several = list(several)
         blank = ColumnEvidence()
-
-        def over_all(name: str, kinds: Iterable[str]) -> ColumnEvidence:
-            return ColumnEvidence.joined(getattr(one, kind).get(name, blank) for one in several for kind in kinds)
-
+        looked = [one for one in several if one.n_runs]
+        numbers = dict.fromkeys(name for one in looked for name in one.numbers)
+        texts = dict.fromkeys(name for one in looked for name in (*one.texts, *one.numbers))
+        cadence = [one.cadence for one in looked if one.cadence is not None]
         return cls(
-            numbers={name: over_all(name, ["numbers"]) for one in several for name in one.numbers},
+            seen=ColumnsSeen.joined(one.seen for one in several),
+            n_runs=sum(one.n_runs for one in looked),
+            several=any(one.several for one in looked),
+            numbers={name: ColumnEvidence.joined(one.numbers.get(name, blank) for one in looked) for name in numbers},
             texts={
-                name: over_all(name, ["numbers", "texts"]) for one in several for name in (*one.numbers, *one.texts)
+                name: ColumnEvidence.joined(
+                    held.get(name, blank) for one in looked for held in (one.numbers, one.texts)
+                )
+                for name in texts
             },
-            several=any(one.several for one in several),
+            cadence=Cadence.joined(cadence, tuple(numbers)) if cadence else None,
         )
+
+    def of_numbers(self, name: str) -> ColumnEvidence:
+        """What is true of a column of numbers."""
+        return self.numbers.get(name, ColumnEvidence())
+
+    def of_text(self, name: str) -> ColumnEvidence:
+        """What is true of a column of text, which may hold numbers in some tables."""
+        return self.texts.get(name, ColumnEvidence())
 
 
 def changing_runs(column: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:

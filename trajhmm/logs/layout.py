@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.blanks import Due, logged_cells
+from trajhmm.logs.blanks import Cadence, Due, logged_cells
 from trajhmm.logs.columns import Kinds
 from trajhmm.logs.evidence import Evidence, codes_of_runs, value_of_runs
 from trajhmm.logs.rows import STEP_NAMES, Rows
@@ -42,14 +42,15 @@ class Layout:
     notes: tuple[Note, ...] = ()
 
 
-def layout_of(kinds: Kinds, evidence: Evidence, *, step: str, run_by: Sequence[str]) -> Layout:
-    """Tell attributes, constant within each run, from metrics.
+def layout_of(evidence: Evidence, step: str, run_by: Sequence[str]) -> Layout:
+    """Tell attributes, constant within each run, from metrics; and, where cadence was looked at, when these are due.
 
     Raises
     ------
     LogError
         There is no metric.
     """
+    kinds = evidence.seen.kinds()
     notes: list[Note] = []
     metrics: list[str] = []
     numbers: list[str] = []
@@ -60,16 +61,16 @@ def layout_of(kinds: Kinds, evidence: Evidence, *, step: str, run_by: Sequence[s
     for name in kinds.numbers:
         if name in taken:
             continue
-        if name in run_by or (evidence.several and evidence.numbers[name].constant):
+        if name in run_by or (evidence.several and evidence.of_numbers(name).constant):
             numbers.append(name)
-        elif evidence.numbers[name].stands:
+        elif evidence.of_numbers(name).stands:
             metrics.append(name)
         else:
             notes.append(Note(kind="left-out", text=f"column {name} is blank everywhere, left out"))
     for name in kinds.texts:
         if name in taken:
             continue
-        if evidence.texts[name].constant:
+        if evidence.of_text(name).constant:
             texts.append(name)
         else:
             notes.append(Note(kind="left-out", text=f"text column {name} changes within a run, left out"))
@@ -84,8 +85,9 @@ def layout_of(kinds: Kinds, evidence: Evidence, *, step: str, run_by: Sequence[s
         step=step,
         metrics=tuple(metrics),
         numbers=tuple(numbers),
-        whole=frozenset(name for name in numbers if evidence.numbers[name].whole),
+        whole=frozenset(name for name in numbers if evidence.of_numbers(name).whole),
         texts=tuple(texts),
+        due=Due.by(Cadence.joined([evidence.cadence], metrics)) if evidence.cadence else None,
         notes=tuple(notes),
     )
 

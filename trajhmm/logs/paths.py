@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats import SUFFIXES, format_of, stem_and_suffix
+from trajhmm.logs.formats import READERS, SUFFIXES, format_of, stem_and_suffix
 from trajhmm.naming import Attribute, natural_key, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
@@ -32,14 +32,18 @@ class LogFile:
     searched: bool
 
 
-def find_log_files(paths: Iterable[str | Path], *, format: str | None = None) -> list[LogFile]:
+def find_log_files(paths: str | Path | Iterable[str | Path], *, format: str | None = None) -> list[LogFile]:
     """List the log files under ``paths`` in natural order; folders are searched, hidden names are passed over.
 
     Raises
     ------
     LogError
-        A path is missing, a folder holds no log, or a suffix is unknown.
+        A path is missing, a folder holds no log, or a suffix or the format is unknown.
     """
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
+    if format is not None and format not in READERS:
+        raise LogError(f"no reader called {format!r}; known are {', '.join(READERS)}")
     searched: dict[Path, bool] = {}
     bases = []
     for root in map(Path, paths):

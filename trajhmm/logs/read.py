@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assemble import assemble
 from trajhmm.logs.formats import READERS
 from trajhmm.logs.paths import find_log_files
-from trajhmm.logs.products import product_of
 from trajhmm.logs.runset import Note, RunSet
+from trajhmm.logs.settings import Settings
+from trajhmm.logs.sources import check_rename, no_logs, partitioned, why_left_out
 from trajhmm.logs.table import Table, table_from_arrow
 
 if TYPE_CHECKING:
@@ -52,28 +52,20 @@ def read_logs(
     ConditionError
         ``where`` does not parse.
     """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    if format is not None and format not in READERS:
-        raise LogError(f"no reader called {format!r}; known are {', '.join(READERS)}")
+    settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
     tables: list[Table] = []
     notes: list[Note] = []
     for file in find_log_files(paths, format=format):
         table = READERS[file.format](file.path, file.name)
-        if file.searched and (product := product_of(table.columns)):
-            notes.append(Note(kind="left-out", text=f"{file.path}: {product} that trajhmm wrote, no log, left out"))
-            continue
-        if not table.n:
-            notes.append(Note(kind="left-out", text=f"{file.path}: holds no rows, left out"))
-            continue
-        tables.append(replace(table, attributes={**table.attributes, **file.partition}))
+        if note := why_left_out(file, table, table.n):
+            notes.append(note)
+        else:
+            tables.append(partitioned(table, file))
     if not tables:
-        raise LogError(notes[0].text.removesuffix(", left out"))
+        raise no_logs(notes)
+    check_rename(tables, settings.rename)
     tables[0] = replace(tables[0], notes=(*notes, *tables[0].notes))
-    if rename:
-        _check_rename(tables, rename)
-        tables = [table.renamed(dict(rename)) for table in tables]
-    return assemble(tables, run_by=_listed(run_by), step=step, where=where)
+    return assemble([table.renamed(settings.rename) for table in tables], settings)
 
 
 def runset_from_frame(
@@ -87,20 +79,4 @@ def runset_from_frame(
     except (pa.ArrowException, ValueError) as error:
         raise LogError(f"DataFrame: not a table of numbers and text ({error})") from error
     table = table_from_arrow(arrow, path=Path("DataFrame"), name="run")
-    return assemble([table], run_by=_listed(run_by), step=step, where=where)
-
-
-def _listed(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
-
-
-def _check_rename(tables: Sequence[Table], rename: Mapping[str, str]) -> None:
-    for old, new in rename.items():
-        if not any(old in table.columns for table in tables):
-            found = ", ".join(tables[0].columns[:12])
-            raise LogError(f"--rename {old}={new}: no column {old!r} (found: {found})")
-    for table in tables:
-        names = Counter(rename.get(column, column) for column in dict.fromkeys(table.columns))
-        for name, count in names.items():
-            if count > 1:
-                raise LogError(f"{table.path}: --rename gives {count} columns the name {name!r}; rename the other too")
+    return assemble([table], Settings.of(run_by=run_by, rename=None, step=step, where=where))

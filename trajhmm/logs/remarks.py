@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,12 +30,11 @@ def run_notes(runs: RunSet) -> list[Note]:
     return notes
 
 
-def blank_notes(runs: RunSet) -> list[Note]:
-    """Metrics that are logged less often."""
-    shares = runs.logged.mean(axis=0)
+def blank_notes(metrics: Sequence[str], shares: NDArray[np.float64]) -> list[Note]:
+    """Metrics that are logged less often, by the share of rows at which each of them is."""
     return [
         Note(kind="blank", text=f"{metric} is logged at {share:.1%} of the rows")
-        for metric, share in zip(runs.metrics, shares, strict=True)
+        for metric, share in zip(metrics, shares, strict=True)
         if share < 1
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,15 @@ class Table:
         """The attributes that no column of the table itself tells otherwise."""
         own = self.numbers.keys() | self.texts.keys()
         return {name: value for name, value in self.attributes.items() if name not in own}
+
+    def only(self, names: Container[str]) -> Table:
+        """The same table with no columns but ``names``."""
+        return replace(
+            self,
+            numbers={name: column for name, column in self.numbers.items() if name in names},
+            present={name: column for name, column in self.present.items() if name in names},
+            texts={name: text for name, text in self.texts.items() if name in names},
+        )
 
     def heading(self) -> Table:
         """The same table without its rows."""

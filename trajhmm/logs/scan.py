@@ -1,0 +1,260 @@
+"""`scan_logs`: logs that do not fit in memory, as pieces of whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import LogError
+from trajhmm.logs.assemble import NoRowsError, assembled_rows, no_row_meets
+from trajhmm.logs.columns import ColumnsSeen
+from trajhmm.logs.conditions import parse_condition
+from trajhmm.logs.counts import Counts
+from trajhmm.logs.evidence import Evidence
+from trajhmm.logs.layout import Layout, layout_of, run_set
+from trajhmm.logs.outline import Outline, cut, outline_file
+from trajhmm.logs.paths import LogFile, find_log_files
+from trajhmm.logs.remarks import blank_notes, run_notes
+from trajhmm.logs.rows import step_column, unknown_in_condition
+from trajhmm.logs.runset import Note, RunSet
+from trajhmm.logs.settings import Settings
+from trajhmm.logs.sources import Source, check_rename, no_logs
+from trajhmm.logs.table import RUN_NAME, Table
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """Some whole runs of a larger set of logs, not read yet; small, and fit to be sent to another process.
+
+    Attributes
+    ----------
+    runs : names, in natural order.
+    n_rows : how many rows they have together.
+    sources, settings, layout : where the rows are, and how they are read.
+    """
+
+    runs: tuple[str, ...]
+    n_rows: int
+    sources: tuple[Source, ...]
+    settings: Settings
+    layout: Layout
+
+    def __repr__(self) -> str:
+        return f"Piece({len(self.runs)} runs, {self.n_rows} rows)"
+
+    def read(self) -> RunSet:
+        """Read the runs; metrics, attributes and what a blank means are those of the whole set.
+
+        Raises
+        ------
+        LogError
+            The files are not what they were when they were scanned.
+        """
+        tables = [source.read(self.settings.rename) for source in self.sources]
+        rows = assembled_rows(tables, self.layout.kinds, self.layout.step, self.settings)
+        if rows.runs != self.runs or len(rows.steps) != self.n_rows:
+            paths = ", ".join(str(source.file.path) for source in self.sources[:3])
+            raise LogError(f"{paths}: other runs or rows than when the logs were scanned; scan them again")
+        runs = run_set(rows, self.layout, tables)
+        said = (note for table in tables for note in table.notes)
+        return replace(runs, notes=(*said, *rows.notes, *run_notes(runs)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scan:
+    """What is in a set of logs, and the pieces to read it in. R runs, D metrics.
+
+    Attributes
+    ----------
+    pieces : to be read one by one: ``for piece in scan.pieces: piece.read()``.
+    runs : R names, in the order in which the pieces hold them.
+    lengths : (R,) int64, rows of each run.
+    metrics : D names; every piece has them all, in this order.
+    logged_counts : (R, D) int64, how many rows of each run have the metric logged, non-finite values included.
+    changes : (R, D) bool, whether the metric takes more than one finite value within the run.
+    notes : what the reader saw and did. Non-finite values and gaps in the steps are noted by each piece that is read.
+    """
+
+    pieces: tuple[Piece, ...]
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    metrics: tuple[str, ...]
+    logged_counts: NDArray[np.int64]
+    changes: NDArray[np.bool_]
+    notes: tuple[Note, ...] = ()
+
+    def __post_init__(self) -> None:
+        for array in (self.lengths, self.logged_counts, self.changes):
+            array.setflags(write=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"Scan({len(self.pieces)} pieces, {len(self.runs)} runs, {self.lengths.sum()} rows, "
+            f"{len(self.metrics)} metrics: {', '.join(self.metrics)})"
+        )
+
+
+def scan_logs(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    run_by: str | Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+    where: str | None = None,
+    step: str | None = None,
+    format: str | None = None,
+    max_rows: int = 262_144,
+) -> Scan:
+    """Look through logs that may not fit in memory, and cut them into pieces that do.
+
+    What the pieces give when they are read is, together, what `read_logs` gives for the whole: the same runs, metrics,
+    attributes, steps, values and blanks. One pass reads each piece once and keeps counts, no rows, so that it needs no
+    more memory than the largest piece. Before it, the columns that name runs are read from Parquet, and text files
+    (CSV, TSV, JSON lines) whole, to learn which runs they hold.
+
+    A run is never cut, and all files that hold rows of it are read with it. A Parquet file in which the rows of each
+    run stand together is cut between runs; one in which they do not, and any text file, is read whole. Pieces come in
+    the natural order of their runs, those of a file of several runs in the order of its rows.
+
+    Parameters
+    ----------
+    paths, run_by, rename, where, step, format : as for `read_logs`.
+    max_rows : rows that a piece holds at most, where runs and files allow it; rows that ``where`` leaves out count.
+
+    Raises
+    ------
+    LogError
+        As `read_logs`; or runs that cannot be read apart have more than ``max_rows`` rows.
+    ConditionError
+        ``where`` does not parse.
+    """
+    if max_rows < 1:
+        raise LogError(f"max_rows = {max_rows}: expected at least 1 row a piece")
+    settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
+    headings, outlines, notes = _outlined(find_log_files(paths, format=format), settings)
+    step = step_column(headings, step)
+    look = _Look(
+        settings=settings,
+        step=step,
+        conditioned=_columns_of_condition(where, headings),
+        some_blanks_are_doubtful=not all(heading.blanks_are_blank for heading in headings),
+    )
+    evidence: list[Evidence] = []
+    counted: list[tuple[tuple[Source, ...], Counts]] = []
+    for sources in cut(outlines, max_rows):
+        found, counts, said = look.at(sources)
+        # Joined at once, so that what is kept does not grow with the number of pieces.
+        evidence = [Evidence.joined([*evidence, found])]
+        notes.extend(said)
+        if counts is not None:
+            counted.append((sources, counts))
+    if not counted:
+        n_rows = sum(outline.n_rows for outline in outlines)
+        path = outlines[0].source.file.path
+        raise LogError(f"{path}: no rows with a {step}") if where is None else no_row_meets(where, n_rows)
+    _check_apart(counted)
+    return _scan_of(counted, layout_of(evidence[0], step, settings.run_by), settings, notes)
+
+
+def _outlined(files: Sequence[LogFile], settings: Settings) -> tuple[list[Table], list[Outline], list[Note]]:
+    """The different headings that files have, renamed; the runs of each file; and which files were left out."""
+    headings: dict[Hashable, Table] = {}
+    outlines: list[Outline] = []
+    notes: list[Note] = []
+    for place, file in enumerate(files):
+        found = outline_file(file, place, settings)
+        if isinstance(found, Note):
+            notes.append(found)
+            continue
+        heading, outline = found
+        outlines.append(outline)
+        headings.setdefault((heading.columns, tuple(heading.numbers), heading.blanks_are_blank), heading)
+    if not outlines:
+        raise no_logs(notes)
+    check_rename([*headings.values()], settings.rename)
+    return [heading.renamed(settings.rename) for heading in headings.values()], outlines, notes
+
+
+def _columns_of_condition(where: str | None, headings: Sequence[Table]) -> tuple[str, ...]:
+    """Names of the columns that a condition looks at, which single pieces may lack."""
+    if where is None:
+        return ()
+    columns = tuple(dict.fromkeys(name for heading in headings for name in heading.columns))
+    named = parse_condition(where).columns
+    for name in named:
+        if name not in columns and name != RUN_NAME:
+            raise unknown_in_condition(name, where, columns)
+    return tuple(name for name in named if name in columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """How pieces are looked at.
+
+    ``conditioned`` are columns of the condition, which single pieces may lack; ``some_blanks_are_doubtful`` if some
+    file of the set does not tell blanks from non-finite values.
+    """
+
+    settings: Settings
+    step: str
+    conditioned: tuple[str, ...]
+    some_blanks_are_doubtful: bool
+
+    def at(self, sources: Sequence[Source]) -> tuple[Evidence, Counts | None, list[Note]]:
+        """Read a piece, count in it, and let it go; no counts where no row meets the condition."""
+        tables = [source.read(self.settings.rename) for source in sources]
+        seen = ColumnsSeen.in_tables(tables, [source.place for source in sources])
+        kinds = seen.kinds()
+        lacking = tuple(name for name in self.conditioned if name not in (*kinds.numbers, *kinds.texts))
+        kinds = replace(kinds, numbers=(*kinds.numbers, *lacking))
+        notes = [note for table in tables for note in table.notes]
+        try:
+            rows = assembled_rows(tables, kinds, self.step, self.settings)
+        except NoRowsError:
+            return Evidence(seen=seen), None, notes
+        evidence = Evidence.of(rows, seen, with_cadence=self.some_blanks_are_doubtful)
+        return evidence, Counts.of(rows, tables), [*notes, *rows.notes]
+
+
+def _check_apart(counted: Sequence[tuple[tuple[Source, ...], Counts]]) -> None:
+    """Refuse a run that turns up in two pieces."""
+    held: dict[str, tuple[Source, ...]] = {}
+    for sources, counts in counted:
+        for run in counts.runs:
+            if run in held:
+                one, two = (", ".join(str(source.file.path) for source in some[:3]) for some in (held[run], sources))
+                raise LogError(
+                    f"run {run!r} turns up in {one} and again in {two}, which are read apart: the files changed while "
+                    "they were scanned; scan them again"
+                )
+            held[run] = sources
+
+
+def _scan_of(
+    counted: Sequence[tuple[tuple[Source, ...], Counts]], layout: Layout, settings: Settings, notes: Sequence[Note]
+) -> Scan:
+    metrics = layout.metrics
+    lengths = np.concatenate([counts.lengths for _, counts in counted])
+    logged = np.concatenate([counts.logged(metrics, layout.due) for _, counts in counted])
+    return Scan(
+        pieces=tuple(
+            Piece(
+                runs=counts.runs,
+                n_rows=int(counts.lengths.sum()),
+                sources=sources,
+                settings=settings,
+                layout=replace(layout, notes=()),
+            )
+            for sources, counts in counted
+        ),
+        runs=tuple(run for _, counts in counted for run in counts.runs),
+        lengths=lengths,
+        metrics=metrics,
+        logged_counts=logged,
+        changes=np.concatenate([counts.changing(metrics) for _, counts in counted]),
+        # A file that is read in pieces says the same each time.
+        notes=tuple(dict.fromkeys((*notes, *layout.notes, *blank_notes(metrics, logged.sum(axis=0) / lengths.sum())))),
+    )

@@ -1,0 +1,74 @@
+"""From log files, or some of their rows, to tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from trajhmm.errors import LogError
+from trajhmm.logs.formats import READERS
+from trajhmm.logs.parquet import Range, read_parquet_rows
+from trajhmm.logs.paths import LogFile
+from trajhmm.logs.products import product_of
+from trajhmm.logs.runset import Note
+from trajhmm.logs.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A log file, or some of its rows.
+
+    ``place`` is its number in reading order; ``rows`` are ranges (first, behind the last), None for all.
+    """
+
+    file: LogFile
+    place: int
+    rows: tuple[Range, ...] | None = None
+
+    def read(self, rename: Mapping[str, str]) -> Table:
+        """Read the table, with columns renamed."""
+        file = self.file
+        if self.rows is None:
+            table = READERS[file.format](file.path, file.name)
+        else:
+            table = read_parquet_rows(file.path, file.name, self.rows)
+        return partitioned(table, file).renamed(rename)
+
+
+def partitioned(table: Table, file: LogFile) -> Table:
+    """The table, knowing what the folders of its file say."""
+    return replace(table, attributes={**table.attributes, **file.partition})
+
+
+def why_left_out(file: LogFile, table: Table, n_rows: int) -> Note | None:
+    """Say why a file is no log; None if it is one. ``table`` is as read, without rows if need be."""
+    if file.searched and (product := product_of(table.columns)):
+        return Note(kind="left-out", text=f"{file.path}: {product} that trajhmm wrote, no log, left out")
+    if not n_rows:
+        return Note(kind="left-out", text=f"{file.path}: holds no rows, left out")
+    return None
+
+
+def no_logs(notes: Sequence[Note]) -> LogError:
+    """The error of files which were all left out."""
+    return LogError(notes[0].text.removesuffix(", left out"))
+
+
+def check_rename(tables: Sequence[Table], rename: Mapping[str, str]) -> None:
+    """Refuse to rename a column that no table has, or two columns to one name.
+
+    Raises
+    ------
+    LogError
+        Saying which.
+    """
+    for old, new in rename.items():
+        if not any(old in table.columns for table in tables):
+            found = ", ".join(tables[0].columns[:12])
+            raise LogError(f"--rename {old}={new}: no column {old!r} (found: {found})")
+    for table in tables:
+        names = Counter(rename.get(column, column) for column in dict.fromkeys(table.columns))
+        for name, count in names.items():
+            if count > 1:
+                raise LogError(f"{table.path}: --rename gives {count} columns the name {name!r}; rename the other too")
