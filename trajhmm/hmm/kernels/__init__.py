@@ -10,6 +10,6 @@ try:
     import numba  # noqa: F401
 except ImportError as error:
     raise TrajHMMError(
-        f"trajhmm compiles its loops with numba, which cannot be imported here ({error}); numba has wheels for CPython on "
-        "Linux, macOS and Windows on x86-64 and ARM: pip install numba"
+        f"trajhmm compiles its loops with numba, which cannot be imported here ({error}); numba has wheels for CPython "
+        "on Linux, macOS and Windows: pip install numba"
     ) from error

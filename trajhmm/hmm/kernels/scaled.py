@@ -40,7 +40,7 @@ def recursions(n_states: int) -> tuple[Callable[..., bool], Callable[..., bool]]
 
 
 @cache
-def _recursions(known: int | None) -> tuple[Any, Any]:  # noqa: C901, PLR0915 (two kernels, for one number of states)
+def _recursions(known: int | None) -> tuple[Any, Any]:
     @njit(cache=True, nogil=True)
     def forward(
         densities: Floats,

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 
 @intrinsic(prefer_literal=True)
-def _row_times(typing_context: Any, row: Any, matrix: Any, out: Any, size: Any) -> Any:  # noqa: ARG001 (numba's signature)
+def _row_times(typing_context: Any, row: Any, matrix: Any, out: Any, size: Any) -> Any:  # noqa: ARG001 (as numba calls)
     """``out[:] = row @ matrix`` for contiguous float64 arrays (size,), (size, size), (size,); size known to the compiler.
 
     The loops one would write instead are unrolled before they could be vectorised, and then kept in memory for fear
