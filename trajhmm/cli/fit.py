@@ -28,6 +28,8 @@ class Covariance(StrEnum):
 
     DIAG = "diag"
     FULL = "full"
+    TIED = "tied"
+    SPHERICAL = "spherical"
 
 
 class Criterion(StrEnum):
@@ -35,6 +37,7 @@ class Criterion(StrEnum):
 
     BIC = "bic"
     AIC = "aic"
+    ICL = "icl"
     HELDOUT = "heldout"
 
 
@@ -62,6 +65,15 @@ def fit(
     seed: Seed = 0,
     jobs: Jobs = ALL_CORES,
     engine: Annotated[Engine, typer.Option("--engine", help="What runs EM.")] = Engine.NATIVE,
+    shrinkage: Annotated[
+        float, typer.Option("--shrinkage", min=0, help="Rows of the whole data's variances given to each state.")
+    ] = 0.0,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read the rows from disk in each iteration: for logs larger than memory.")
+    ] = False,
+    dask: Annotated[
+        str | None, typer.Option("--dask", metavar="ADDRESS", help="Fit on the Dask cluster of this scheduler.")
+    ] = None,
     run_by: RunBy = None,
     rename: Rename = None,
     where: Where = None,
@@ -79,11 +91,11 @@ def fit(
     if output.is_dir():
         raise TrajHMMError(f"{output}: is a folder; expected the name of a model file to write")
 
-    from trajhmm.features import map_sequences
     from trajhmm.hmm import fit as fit_model
 
-    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
-    say_notes((*runs.notes, *map_sequences(runs, wanted).notes))
+    reading = Reading(run_by=run_by, rename=rename, where=where, step=step)
+    runs = reading.scan(logs) if stream or dask is not None else reading.read(logs)
+    say_notes(runs.notes)
     with progress_bar("fitting") as progress:
         model = fit_model(
             runs,
@@ -94,10 +106,13 @@ def fit(
             restarts=restarts,
             iterations=iterations,
             seed=seed,
+            shrinkage=shrinkage,
             jobs=jobs,
             engine=engine.value,
+            dask=dask,
             progress=progress,
         )
+    say_notes((note for note in model.notes if note not in runs.notes), of="fit")
     model.save(output)
     report(model)
     say(f"{output}: written")
@@ -115,6 +130,12 @@ def report(model: Model) -> None:
     degenerate = sum(outcome == "degenerate" for outcome in outcomes)
     ending = f"{model.status.outcome}; {len(outcomes)} restarts" + (f", {degenerate} degenerate" if degenerate else "")
     say(f"EM: {ending}, log-likelihood {model.status.log_likelihoods[model.status.chosen][-1]:.6g}")
+    others = [a for restart, a in enumerate(model.status.agreement) if a is not None and restart != model.status.chosen]
+    if others:
+        say(
+            f"{model.status.reached_best} of {len(outcomes)} restarts reached this optimum; the states of the others "
+            f"agree with it to {min(others):.2f}…{max(others):.2f} (adjusted Rand index)"
+        )
     skipped = [str(point.states) for point in model.curve if point.outcome == "degenerate"]
     if skipped:
         say(f"warning: every restart degenerated at {', '.join(skipped)} states")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from trajhmm.errors import ConditionError
-from trajhmm.logs import RunSet
+from trajhmm.logs import RunSet, Scan
 
 Logs = Annotated[
     list[Path], typer.Argument(metavar="LOGS", help="Log files or folders: Parquet, CSV, TSV, JSON lines.")
@@ -47,14 +47,22 @@ class Reading:
         from trajhmm.logs import read_logs
 
         with usage_errors():
-            return read_logs(
-                logs,
-                run_by=split(self.run_by),
-                rename=_pairs(self.rename or []),
-                where=self.where,
-                step=self.step,
-                format=format,
-            )
+            return read_logs(logs, format=format, **self._settings())
+
+    def scan(self, logs: list[Path]) -> Scan:
+        """Look through logs that may not fit in memory."""
+        from trajhmm.logs import scan_logs
+
+        with usage_errors():
+            return scan_logs(logs, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "run_by": split(self.run_by),
+            "rename": _pairs(self.rename or []),
+            "where": self.where,
+            "step": self.step,
+        }
 
 
 def split(names: list[str] | None) -> list[str]:

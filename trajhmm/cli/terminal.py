@@ -17,12 +17,13 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def say_notes(notes: Iterable[Note]) -> None:
-    """Count what was repaired or left out, by kind."""
+def say_notes(notes: Iterable[Note], *, of: str = "logs") -> None:
+    """Count what was repaired or left out, by kind; ``of`` what."""
     counts = Counter(note.kind for note in notes)
     if counts:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        say(f"notes on the logs: {listed} ('trajhmm inspect' lists those of the files)")
+        more = " ('trajhmm inspect' lists them)" if of == "logs" else ""
+        say(f"notes on the {of}: {listed}{more}")
 
 
 @contextmanager

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
-from trajhmm.logs import Note, RunSet
+from trajhmm.logs import Note, RunSet, Scan
 from trajhmm.logs.clocks import is_clock
 
 _OUTCOME = re.compile(r"(^|[/_.])(acc|accuracy|top1|top5|f1|bleu|episode_return|return|reward|score|performance)s?$")
@@ -14,7 +12,7 @@ _SCHEDULE = re.compile(r"(^|[/_.])(lr|learning_rate|momentum|batch_size|weight_d
 _DENSE = 0.9
 
 
-def default_metrics(runs: RunSet) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+def default_metrics(runs: RunSet | Scan) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     """Choose the metrics to fit: those logged at nearly every row, and no outcomes, schedules or clocks.
 
     The state of training is to be read from its dynamics; accuracies and returns are what the states are then compared
@@ -25,7 +23,7 @@ def default_metrics(runs: RunSet) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     metrics : names, in the order of the log.
     notes : what was left out and why.
     """
-    counts = np.array([runs.logged[rows].sum(axis=0) for _, rows in runs.slices()])
+    counts = runs.logged_counts
     most = counts.max(axis=1, keepdims=True)
     dense = (counts >= _DENSE * most).all(axis=0)
     reasons = {

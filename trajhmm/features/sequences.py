@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import LogError
 from trajhmm.features.choose import default_metrics
 from trajhmm.features.scalers import PerRunScaler, Scaler
-from trajhmm.logs import Note, RunSet
+from trajhmm.logs import Note, RunSet, Scan
 from trajhmm.logs.runset import offsets_of
 
 
@@ -69,8 +69,17 @@ class Sequences:
             yield run, slice(start, stop)
 
 
+class NothingLeftError(LogError):
+    """No run has a row in which all metrics are finite."""
+
+
 def map_sequences(
-    runs: RunSet, metrics: Sequence[str] | None = None, *, scaler: Scaler | None = None, keep_constant: bool = False
+    runs: RunSet,
+    metrics: Sequence[str] | None = None,
+    *,
+    scaler: Scaler | None = None,
+    leading: str | None = None,
+    keep_constant: bool = False,
 ) -> Sequences:
     """Align, cut and scale runs for a training map.
 
@@ -82,6 +91,7 @@ def map_sequences(
     runs : what was read.
     metrics : names; by default those that `default_metrics` chooses.
     scaler : by default a z-score within each run.
+    leading : metric whose rows are kept; by default the one that is logged least often.
     keep_constant : keep metrics that never change, as a fitted model needs them all.
 
     Raises
@@ -89,14 +99,11 @@ def map_sequences(
     LogError
         Unknown metrics, or nothing left to fit.
     """
-    notes: list[Note] = []
-    if metrics is None:
-        metrics, chosen_notes = default_metrics(runs)
-        notes.extend(chosen_notes)
-    else:
-        metrics = _checked(runs, metrics, notes, keep_constant=keep_constant)
+    metrics, said = chosen_metrics(runs, metrics, keep_constant=keep_constant)
+    notes = [*said]
     columns = [runs.metrics.index(metric) for metric in metrics]
-    rows, values, diverged = _aligned(runs, columns, notes)
+    lead = metrics.index(leading if leading is not None else leading_metric(runs, metrics))
+    rows, values, diverged = _aligned(runs, columns, lead, notes)
     owner = np.searchsorted(runs.offsets, rows, side="right") - 1
     lengths = np.bincount(owner, minlength=runs.n_runs).astype(np.int64)
     kept = lengths > 0
@@ -106,18 +113,20 @@ def map_sequences(
         if not keep
     )
     if not kept.any():
-        raise LogError(f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics")
+        raise NothingLeftError(
+            f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics"
+        )
     lengths = lengths[kept]
     scaler = scaler if scaler is not None else PerRunScaler()
     scaled = scaler.transform(values, lengths)
     if not keep_constant:
-        scaled, metrics = _changing(scaled, tuple(metrics), notes)
+        scaled, metrics = _changing(scaled, metrics, notes)
     return Sequences(
         runs=tuple(run for run, keep in zip(runs.runs, kept, strict=True) if keep),
         lengths=lengths,
         steps=runs.steps[rows],
         values=np.ascontiguousarray(scaled),
-        metrics=tuple(metrics),
+        metrics=metrics,
         scaler=scaler,
         rows=rows,
         diverged=diverged,
@@ -141,9 +150,21 @@ def carried_forward(values: NDArray[np.float64], logged: NDArray[np.bool_]) -> N
     return np.where(last >= 0, carried, np.nan)
 
 
-def _checked(runs: RunSet, metrics: Sequence[str], notes: list[Note], *, keep_constant: bool) -> tuple[str, ...]:
-    attributes = set(runs.attributes.columns)
+def chosen_metrics(
+    runs: RunSet | Scan, metrics: Sequence[str] | None, *, keep_constant: bool = False
+) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+    """Metrics to fit: those asked for, or by default those of `default_metrics`; and what was left out.
+
+    Raises
+    ------
+    LogError
+        Unknown metrics, or none that changes.
+    """
+    if metrics is None:
+        return default_metrics(runs)
+    attributes = set(runs.attribute_names)
     kept: list[str] = []
+    notes: list[Note] = []
     for metric in dict.fromkeys(metrics):
         if metric in runs.metrics:
             kept.append(metric)
@@ -156,17 +177,22 @@ def _checked(runs: RunSet, metrics: Sequence[str], notes: list[Note], *, keep_co
             raise LogError(f"no {kind} {metric!r} in these logs{hint}")
     if not kept:
         raise LogError(f"none of {', '.join(metrics)} changes within a run; nothing is left to fit")
-    return tuple(kept)
+    return tuple(kept), tuple(notes)
+
+
+def leading_metric(runs: RunSet | Scan, metrics: Sequence[str]) -> str:
+    """Name the metric that is logged least often: at its rows all are wanted."""
+    counts = runs.logged_counts[:, [runs.metrics.index(metric) for metric in metrics]].sum(axis=0)
+    return metrics[int(np.argmin(counts))]
 
 
 def _aligned(
-    runs: RunSet, columns: list[int], notes: list[Note]
+    runs: RunSet, columns: list[int], leading: int, notes: list[Note]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[str, int]]:
-    """Rows to keep (N',), their values (N', d), and where runs diverged."""
+    """Rows to keep (N',), where column ``leading`` stands, their values (N', d), and where runs diverged."""
     logged = runs.logged[:, columns]
     values = runs.values[:, columns]
     event = logged & ~np.isfinite(values)
-    leading = int(np.argmin(logged.sum(axis=0)))
     keep = logged[:, leading].copy()
     diverged: dict[str, int] = {}
     whole = bool(logged.all())
@@ -198,10 +224,14 @@ def _changing(
     scaled: NDArray[np.float64], metrics: tuple[str, ...], notes: list[Note]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     changes: NDArray[np.bool_] = np.any(scaled != 0, axis=0)
-    constant = [metric for metric, change in zip(metrics, changes, strict=True) if not change]
     if not changes.any():
         raise LogError(f"none of {', '.join(metrics[:6])} changes within a run; nothing is left to fit")
-    if constant:
-        text = f"constant within each run, left out of the fit: {', '.join(constant)}"
-        notes.append(Note(kind="constant", text=text))
+    if not changes.all():
+        notes.append(constant_note(metrics, changes))
     return scaled[:, changes], tuple(metric for metric, change in zip(metrics, changes, strict=True) if change)
+
+
+def constant_note(metrics: Sequence[str], changes: NDArray[np.bool_]) -> Note:
+    """Say which of ``metrics`` are left out because they do not change, (D,) ``changes``."""
+    constant = [metric for metric, change in zip(metrics, changes, strict=True) if not change]
+    return Note(kind="constant", text=f"constant within each run, left out of the fit: {', '.join(constant)}")

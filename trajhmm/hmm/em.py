@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.hmm.chunk import Chunk
+from trajhmm.hmm.parallel import in_threads
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.source import Source
 from trajhmm.hmm.statistics import Statistics, estep
@@ -98,25 +99,31 @@ class Engine(Protocol):
 
 
 class NativeEngine:
-    """The E-step and the M-step of this package; all of ``starts`` share one pass over the rows."""
+    """The E-step and the M-step of this package; starts share one pass over the rows, in ``n_jobs`` threads."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, n_jobs: int = 1) -> None:
         self._source = source
+        self._n_jobs = n_jobs
 
     def steps(self, starts: Sequence[Start]) -> list[Step]:
         """One iteration from each of several parameters."""
         pairs = [(start.parameters, start.weights) for start in starts]
-        sums = reduce(_add_each, self._source.map(partial(_esteps, pairs=pairs)))
+        sums = reduce(_add_each, self._source.map(partial(_esteps, pairs=pairs, n_jobs=self._n_jobs)))
         return [_step(statistics, start) for statistics, start in zip(sums, starts, strict=True)]
 
 
-def _esteps(chunk: Chunk, pairs: Sequence[tuple[Parameters, NDArray[np.float64]]]) -> list[Statistics | None]:
-    return [_estep(chunk, parameters, chunk.own(weights)) for parameters, weights in pairs]
+def _esteps(
+    chunk: Chunk, pairs: Sequence[tuple[Parameters, NDArray[np.float64]]], n_jobs: int
+) -> list[Statistics | None]:
+    if len(pairs) == 1 or n_jobs == 1:
+        return [_estep(chunk, pair) for pair in pairs]
+    return in_threads(partial(_estep, chunk), pairs, n_jobs=n_jobs)
 
 
-def _estep(chunk: Chunk, parameters: Parameters, weights: NDArray[np.float64]) -> Statistics | None:
+def _estep(chunk: Chunk, pair: tuple[Parameters, NDArray[np.float64]]) -> Statistics | None:
+    parameters, weights = pair
     try:
-        return estep(chunk, parameters, weights)
+        return estep(chunk, parameters, chunk.own(weights))
     except np.linalg.LinAlgError:  # a covariance matrix is singular
         return None
 

@@ -226,7 +226,7 @@ def run_jobs(jobs: Sequence[Job], *, n_jobs: int = 1, progress: Progress | None 
     data = {id(job.data): job.data for job in jobs}
     for one in data.values():  # made here, so that threads need not wait for each other
         one.prepare()
-    engine = _engine(jobs[0].settings.engine, jobs[0].data.source)
+    engine = _engine(jobs[0].settings.engine, jobs[0].data.source, n_jobs)
     restarts: list[list[Restart]] = [[] for _ in jobs]
     total = sum(job.settings.n_restarts for job in jobs)
     for shake in (False, True):
@@ -274,9 +274,9 @@ def _report(progress: Progress, before: int, total: int, done: int, _: int) -> N
     progress(before + done, total)
 
 
-def _engine(name: str, source: Source) -> Engine:
+def _engine(name: str, source: Source, n_jobs: int) -> Engine:
     if name == "native":
-        return NativeEngine(source)
+        return NativeEngine(source, n_jobs=n_jobs if source.one_pass else 1)
     if name != "hmmlearn":
         raise FitError(f"engine {name!r}: expected native or hmmlearn")
     if not isinstance(source, InMemory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, ModelFileError
-from trajhmm.features import Scaler, Sequences, map_sequences
+from trajhmm.features import PerRunScaler, Scaler, Sequences, map_sequences
 from trajhmm.hmm.estimator import GaussianHMM
 from trajhmm.hmm.fitting import EngineName, FitStatus
 from trajhmm.hmm.inference import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
+from trajhmm.hmm.outofcore import Rows, rows_on_cluster, rows_on_disk
 from trajhmm.hmm.parallel import Progress
 from trajhmm.hmm.parameters import CovarianceType
 from trajhmm.hmm.selection import CRITERIA, Criterion, SelectionPoint, select_states
-from trajhmm.hmm.source import InMemory
-from trajhmm.logs import RunSet
+from trajhmm.hmm.source import InMemory, Source
+from trajhmm.hmm.versions import software_versions
+from trajhmm.logs import Note, RunSet, Scan
 
 DEFAULT_STATES = range(1, 9)
 
@@ -39,6 +42,7 @@ class Model:
     seed : of the starts.
     n_runs, n_rows : what it was fitted to.
     versions : of the software that fitted it.
+    notes : what was left out, aligned or cut for the fit; not kept in the model file.
     """
 
     metrics: tuple[str, ...]
@@ -52,6 +56,7 @@ class Model:
     n_runs: int
     n_rows: int
     versions: dict[str, str]
+    notes: tuple[Note, ...] = ()
 
     @property
     def n_states(self) -> int:
@@ -109,7 +114,7 @@ class Model:
 
 
 def fit(
-    runs: RunSet,
+    runs: RunSet | Scan,
     *,
     metrics: Sequence[str] | None = None,
     states: int | Iterable[int] | None = None,
@@ -117,24 +122,28 @@ def fit(
     criterion: Criterion = "bic",
     restarts: int = 5,
     iterations: int = 200,
+    shrinkage: float = 0.0,
     seed: int = 0,
     jobs: int = 1,
     engine: EngineName = "native",
+    dask: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Fit a training map: a Gaussian HMM over the metrics of many runs, each scaled by itself.
 
     Parameters
     ----------
-    runs : the logs.
+    runs : the logs; a `Scan` of logs that do not fit in memory is read piece by piece in each iteration.
     metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
     states : a number of states, or several to choose from; by default 1 to 8, and no more than there are runs.
-    covariance : ``diag`` or ``full``.
-    criterion : ``bic``, ``aic`` or ``heldout``.
+    covariance : ``diag``, ``full``, ``tied`` or ``spherical``.
+    criterion : ``bic``, ``aic``, ``icl`` or ``heldout``.
     restarts, iterations : of EM for each number of states.
+    shrinkage : how many rows with the variances of the whole data each state is given beside its own.
     seed : of the starts; the same seed gives the same model.
     jobs : threads; the model does not depend on it.
     engine : ``native`` or ``hmmlearn``.
+    dask : address of the scheduler of a Dask cluster, whose workers read the pieces of a `Scan` and hold their rows.
     progress : called with (fits done, fits in all).
 
     Raises
@@ -142,53 +151,65 @@ def fit(
     LogError
         Unknown metrics, or none that changes.
     FitError
-        Fewer runs or rows than states, or every restart degenerate.
+        Fewer runs or rows than states, or every restart degenerate; with ``dask``, no scheduler, or logs in memory.
     """
-    from trajhmm.hmm.modelfile import software_versions
-
-    sequences = map_sequences(runs, metrics)
-    tried = _states(states, sequences)
     if criterion not in CRITERIA:
         raise FitError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
     if restarts < 1 or iterations < 1:
         raise FitError("restarts and iterations must be at least 1")
-    estimator = GaussianHMM(
-        covariance_type=covariance, n_restarts=restarts, n_iter=iterations, engine=engine, random_state=seed
-    )
-    chosen, curve = select_states(
-        InMemory.of(sequences.values, sequences.offsets),
-        estimator.settings,
-        states=tried,
-        criterion=criterion,
-        n_jobs=jobs,
-        progress=progress,
-    )
-    hmm = estimator.set_params(n_components=chosen.parameters.n_states).take(chosen)
-    return Model(
-        metrics=sequences.metrics,
-        scaler=sequences.scaler,
-        hmm=hmm,
-        criterion=criterion,
-        curve=curve,
-        status=chosen.status,
-        purpose="map",
-        seed=seed,
-        n_runs=sequences.n_runs,
-        n_rows=sequences.n_rows,
-        versions=software_versions(),
-    )
+    with _rows(runs, metrics, dask) as rows:
+        estimator = GaussianHMM(
+            covariance_type=covariance,
+            n_restarts=restarts,
+            n_iter=iterations,
+            shrinkage=shrinkage,
+            engine=engine,
+            random_state=seed,
+        )
+        chosen, curve = select_states(
+            rows.source,
+            estimator.settings,
+            states=_states(states, rows.source),
+            criterion=criterion,
+            n_jobs=jobs,
+            progress=progress,
+        )
+        return Model(
+            metrics=rows.metrics,
+            scaler=PerRunScaler(),
+            hmm=estimator.set_params(n_components=chosen.parameters.n_states).take(chosen),
+            criterion=criterion,
+            curve=curve,
+            status=chosen.status,
+            purpose="map",
+            seed=seed,
+            n_runs=len(rows.source.lengths),
+            n_rows=int(rows.source.lengths.sum()),
+            versions=software_versions(),
+            notes=rows.notes,
+        )
 
 
-def _states(states: int | Iterable[int] | None, sequences: Sequences) -> list[int]:
-    available = min(sequences.n_runs, sequences.n_rows)
+def _rows(runs: RunSet | Scan, metrics: Sequence[str] | None, dask: str | None) -> AbstractContextManager[Rows]:
+    if isinstance(runs, Scan):
+        return rows_on_disk(runs, metrics) if dask is None else rows_on_cluster(runs, metrics, dask)
+    if dask is not None:
+        raise FitError("a cluster reads the files itself: give fit what scan_logs says of them, not logs in memory")
+    sequences = map_sequences(runs, metrics)
+    source = InMemory.of(sequences.values, sequences.offsets)
+    return nullcontext(Rows(source=source, metrics=sequences.metrics, notes=sequences.notes))
+
+
+def _states(states: int | Iterable[int] | None, source: Source) -> list[int]:
+    n_runs, n_rows = len(source.lengths), int(source.lengths.sum())
+    available = min(n_runs, n_rows)
     if states is None:
         return [k for k in DEFAULT_STATES if k <= available]
     tried = [states] if isinstance(states, int) else sorted(set(states))
     if not tried or tried[0] < 1:
         raise FitError(f"states {tried}: expected whole numbers from 1 on")
     if tried[-1] > available:
-        what = "runs" if tried[-1] > sequences.n_runs else "rows"
-        found = sequences.n_runs if what == "runs" else sequences.n_rows
+        what, found = ("runs", n_runs) if tried[-1] > n_runs else ("rows", n_rows)
         raise FitError(
             f"{tried[-1]} states need at least {tried[-1]} {what}, found {found}; "
             f"ask for at most {available} with --states"

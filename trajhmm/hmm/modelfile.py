@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +67,6 @@ def load_model(path: str | Path) -> Model:
         raise ModelFileError(
             f"{path}: a part is missing or of the wrong shape ({error}); fit the model again"
         ) from error
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of Python, this package and what it computes with."""
-    found = {"python": platform.python_version()}
-    for name in ("trajhmm", "numpy", "scipy", "scikit-learn", "hmmlearn", "numba"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
 
 
 def _content(model: Model) -> dict[str, Any]:

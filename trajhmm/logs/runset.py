@@ -77,6 +77,16 @@ class RunSet:
         """(R + 1,) int64: run r holds the rows ``offsets[r]:offsets[r + 1]``."""
         return offsets_of(self.lengths)
 
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Names of the attributes."""
+        return tuple(map(str, self.attributes.columns))
+
+    @property
+    def logged_counts(self) -> NDArray[np.int64]:
+        """(R, D) int64: rows of each run at which each metric is logged, non-finite values included."""
+        return np.array([self.logged[rows].sum(axis=0) for _, rows in self.slices()], dtype=np.int64)
+
     def slices(self) -> Iterator[tuple[str, slice]]:
         """Yield each run's name with the slice of its rows."""
         offsets = self.offsets.tolist()

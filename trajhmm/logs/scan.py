@@ -91,6 +91,12 @@ class Scan:
         for array in (self.lengths, self.logged_counts, self.changes):
             array.setflags(write=False)
 
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Names of the attributes: columns of numbers or text that are constant within each run."""
+        layout = self.pieces[0].layout
+        return (*layout.numbers, *layout.texts)
+
     def __repr__(self) -> str:
         return (
             f"Scan({len(self.pieces)} pieces, {len(self.runs)} runs, {self.lengths.sum()} rows, "

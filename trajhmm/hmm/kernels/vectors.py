@@ -10,8 +10,8 @@ from numba.extending import intrinsic
 
 
 @intrinsic(prefer_literal=True)
-def _row_times(typing_context: Any, row: Any, matrix: Any, out: Any, size: Any) -> Any:  # noqa: ARG001 (as numba calls)
-    """``out[:] = row @ matrix`` for contiguous float64 arrays (size,), (size, size), (size,); size known to the compiler.
+def _row_times(_: Any, row: Any, matrix: Any, out: Any, size: Any) -> Any:
+    """``out[:] = row @ matrix`` for contiguous float64 arrays (size,), (size, size), (size,), size a literal.
 
     The loops one would write instead are unrolled before they could be vectorised, and then kept in memory for fear
     that the arrays overlap: half the speed at 8 states. Each product is added in order, as in these loops.

@@ -1,0 +1,159 @@
+"""Fits of logs that are read piece by piece, from disk or on a cluster: the same model as from memory."""
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import trajhmm as th
+from trajhmm.errors import FitError, LogError
+from trajhmm.simulate import planted
+
+# Sums of the same terms in another order, through as many iterations as it takes.
+SAME = 1e-9
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Run logs with a metric logged less often, a constant one, a run that diverges and one that never starts."""
+    path = tmp_path_factory.mktemp("logs") / "runs.parquet"
+    frame = planted(n_runs=12, seed=1).logs.frame()
+    frame = frame.assign(constant=3.0, rare=frame["weight_l2"].where(frame["step"] % 3 == 0))
+    names = frame["run"].unique()
+    frame.loc[(frame["run"] == names[2]) & (frame["step"] >= frame["step"].median()), "weight_l2"] = np.inf
+    frame.loc[frame["run"] == names[5], "weight_l2"] = np.nan
+    frame.to_parquet(path, row_group_size=200)
+    return path
+
+
+METRICS = ("weight_l2", "weight_mean", "rare", "constant")
+
+
+def fitted(runs, **settings):
+    return th.fit(runs, metrics=METRICS, states=range(1, 5), restarts=3, iterations=30, seed=3, **settings)
+
+
+def assert_same_model(found, expected):
+    assert found.metrics == expected.metrics
+    assert (found.n_runs, found.n_rows) == (expected.n_runs, expected.n_rows)
+    for name in ("startprob_", "transmat_", "means_", "covars_"):
+        np.testing.assert_allclose(getattr(found.hmm, name), getattr(expected.hmm, name), rtol=SAME, atol=SAME)
+    for one, other in zip(found.curve, expected.curve, strict=True):
+        assert one.log_likelihood == pytest.approx(other.log_likelihood, rel=SAME)
+        assert one.bic == pytest.approx(other.bic, rel=SAME)
+        assert one.heldout == (None if other.heldout is None else pytest.approx(other.heldout, rel=SAME))
+    assert sorted(map(str, found.notes)) == sorted(map(str, expected.notes))
+
+
+@pytest.mark.parametrize("criterion", ["bic", "heldout"])
+def test_a_fit_from_disk_is_the_fit_from_memory(logs, criterion):
+    scan = th.scan_logs(logs, max_rows=300)
+    assert len(scan.pieces) > 3
+    runs = th.read_logs(logs)
+    expected = fitted(runs, criterion=criterion)
+    found = fitted(scan, criterion=criterion, jobs=2)
+    # What the file says is noted by the scan's pieces, and there by the set.
+    ours = replace(found, notes=tuple(note for note in found.notes if note not in runs.notes))
+    assert_same_model(ours, expected)
+
+
+def test_default_metrics_of_a_scan_are_those_of_the_set(logs):
+    scan = th.scan_logs(logs, max_rows=300)
+    assert th.fit(scan, states=2, restarts=1).metrics == th.fit(th.read_logs(logs), states=2, restarts=1).metrics
+
+
+def test_logs_with_nothing_to_fit_say_so(logs, tmp_path):
+    frame = th.read_logs(logs).frame()
+    frame["weight_l2"] = np.inf
+    frame.to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(LogError, match="no run has a row with finite values of weight_l2"):
+        th.fit(th.scan_logs(tmp_path / "runs.parquet", max_rows=300), metrics=["weight_l2", "weight_mean"])
+    with pytest.raises(LogError, match="did you mean 'weight_l2'"):
+        th.fit(th.scan_logs(logs), metrics=["weight_l22"])
+    with pytest.raises(FitError, match="hmmlearn needs all rows in memory"):
+        fitted(th.scan_logs(logs), engine="hmmlearn")
+
+
+def test_a_cluster_that_is_not_there_is_named(logs):
+    pytest.importorskip("distributed", reason="Dask is not installed: pip install 'trajhmm[dask]'")
+    with pytest.raises(FitError, match="give fit what scan_logs says"):
+        th.fit(th.read_logs(logs), dask="tcp://127.0.0.1:1")
+    with pytest.raises(FitError, match="no Dask scheduler answers at nowhere"):
+        th.fit(th.scan_logs(logs), dask="nowhere")
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'trajhmm[dask]'")
+    with (
+        warnings.catch_warnings(),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as running,
+    ):
+        warnings.simplefilter("ignore")  # of ports and of workers that are killed
+        yield running
+
+
+def test_a_fit_on_a_cluster_is_the_fit_from_memory_though_a_worker_is_killed(logs, cluster):
+    expected = fitted(th.read_logs(logs))
+    scan = th.scan_logs(logs, max_rows=300)
+    killed = []
+
+    def kill(done, total):
+        if done and not killed:
+            os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+            killed.append((done, total))
+
+    found = fitted(scan, dask=cluster.scheduler_address, progress=kill)
+    assert killed[0][0] < killed[0][1]
+    runs = th.read_logs(logs)
+    assert_same_model(replace(found, notes=tuple(n for n in found.notes if n not in runs.notes)), expected)
+
+
+STREAMED = """
+import re
+import sys
+from pathlib import Path
+
+import trajhmm as th
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+def fit(path):
+    scan = th.scan_logs(path, max_rows=20_000)
+    return th.fit(scan, states=3, restarts=2, iterations=3)
+
+fit(sys.argv[1])  # imports, and compiles
+before = peak()
+model = fit(sys.argv[2])
+print(peak() - before, 8 * model.n_rows * len(model.metrics))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+def test_memory_stays_flat_while_logs_grow_to_ten_times_the_cap(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    sizes = {"small": 10, "large": 2000}
+    for name, runs in sizes.items():
+        path = tmp_path / f"{name}.parquet"
+        columns = {f"m{d}": pa.float64() for d in range(14)}
+        schema = pa.schema([("run", pa.string()), ("step", pa.int64()), *columns.items()])
+        with pq.ParquetWriter(path, schema) as writer:
+            for run in range(runs):
+                values = rng.normal(size=(2000, 14)) + np.sort(rng.integers(3, size=2000))[:, np.newaxis]
+                rows = {"run": [f"r{run}"] * 2000, "step": np.arange(2000), **dict(zip(columns, values.T, strict=True))}
+                writer.write_table(pa.table(rows, schema=schema))
+    command = [sys.executable, "-c", STREAMED, str(tmp_path / "small.parquet"), str(tmp_path / "large.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    grown, data = map(int, done.stdout.split())
+    assert data > 400e6
+    assert grown < data / 10
