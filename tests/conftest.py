@@ -29,6 +29,12 @@ def public_data():
 
 
 @pytest.fixture
+def data_folder():
+    """The folder of the logs that this project trained."""
+    return ROOT / "data"
+
+
+@pytest.fixture
 def assert_same_logs():
     """Compare two run sets: rows and blanks bit for bit, attributes cell by cell, whatever the order of columns."""
 

@@ -1,11 +1,13 @@
 """EM: it never falls, agrees with hmmlearn, keeps its floor, and tells how it ended."""
 
+import re
 from dataclasses import fields
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from trajhmm.errors import FitError
 from trajhmm.hmm import GaussianHMM
@@ -178,6 +180,54 @@ def test_no_nan_and_same_states_whatever_the_units(scale, shift, covariance_type
     assert np.isfinite(shifted.means_).all()
     assert np.isfinite(shifted.covars_).all()
     np.testing.assert_allclose(shifted.predict_proba(values + shift, lengths).sum(axis=1), 1, rtol=1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), covariance_type=st.sampled_from(COVARIANCE_TYPES), data=st.data())
+def test_the_order_of_runs_does_not_matter(seed, covariance_type, data):
+    rng = np.random.default_rng(seed)
+    values, _, _ = blobs(seed, runs=5, rows=30)
+    runs = [values[30 * r : 30 * r + rng.integers(1, 31)] for r in range(5)]
+    order = data.draw(st.permutations(range(5)))
+    model = GaussianHMM(3, covariance_type=covariance_type, n_iter=20)
+    one, other = (
+        model.__class__(**model.get_params()).fit(np.concatenate(some), [len(run) for run in some])
+        for some in (runs, [runs[r] for r in order])
+    )
+    assert one.status_.outcomes == other.status_.outcomes
+    for mine, yours in zip(one.status_.log_likelihoods, other.status_.log_likelihoods, strict=True):
+        shared = min(len(mine), len(yours))
+        np.testing.assert_allclose(mine[:shared], yours[:shared], rtol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 12), st.integers(1, 3)),
+        elements=st.floats(-1e12, 1e12) | st.sampled_from([0.0, 1e-12, 1e12, 5e-324, np.nan]),
+    ),
+    k=st.integers(1, 5),
+    covariance_type=st.sampled_from(COVARIANCE_TYPES),
+    shrinkage=st.sampled_from([0.0, 1.0]),
+)
+def test_whatever_the_values_there_is_a_finite_fit_or_a_reason(values, k, covariance_type, shrinkage):
+    model = GaussianHMM(k, covariance_type=covariance_type, n_restarts=3, n_iter=10, shrinkage=shrinkage)
+    try:
+        model.fit(values)
+    except FitError as error:
+        reason = str(error)
+    else:
+        reason = None
+    if reason is not None:
+        assert re.search("need at least|degenerated|missing in every row", reason)
+        return
+    assert model.parameters.is_finite
+    np.testing.assert_allclose(model.transmat_.sum(axis=1), 1, rtol=1e-12)
+    assert model.startprob_.sum() == pytest.approx(1)
+    np.testing.assert_allclose(model.predict_proba(values).sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(model.filter(values).sum(axis=1), 1, rtol=1e-12)
+    assert np.isfinite(model.score(values))
 
 
 def test_rows_of_constant_duplicate_or_single_values_give_no_nan():

@@ -112,7 +112,7 @@ def fit(
             dask=dask,
             progress=progress,
         )
-    say_notes((note for note in model.notes if note not in runs.notes), of="fit")
+    say_notes((note for note in model.notes if note not in runs.notes), more="for the fit")
     model.save(output)
     report(model)
     say(f"{output}: written")

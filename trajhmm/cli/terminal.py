@@ -17,13 +17,12 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def say_notes(notes: Iterable[Note], *, of: str = "logs") -> None:
-    """Count what was repaired or left out, by kind; ``of`` what."""
+def say_notes(notes: Iterable[Note], *, more: str = "('trajhmm inspect' lists those of the files)") -> None:
+    """Count what was repaired or left out, by kind; ``more`` ends the line."""
     counts = Counter(note.kind for note in notes)
     if counts:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        more = " ('trajhmm inspect' lists them)" if of == "logs" else ""
-        say(f"notes on the {of}: {listed}{more}")
+        say(f"notes on the logs: {listed} {more}")
 
 
 @contextmanager

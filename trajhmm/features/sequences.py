@@ -15,6 +15,9 @@ from trajhmm.features.scalers import PerRunScaler, Scaler
 from trajhmm.logs import Note, RunSet, Scan
 from trajhmm.logs.runset import offsets_of
 
+# Rows that are aligned and scaled at a time.
+_BLOCK = 65536
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sequences:
@@ -103,8 +106,27 @@ def map_sequences(
     notes = [*said]
     columns = [runs.metrics.index(metric) for metric in metrics]
     lead = metrics.index(leading if leading is not None else leading_metric(runs, metrics))
-    rows, values, diverged = _aligned(runs, columns, lead, notes)
-    owner = np.searchsorted(runs.offsets, rows, side="right") - 1
+    scaler = scaler if scaler is not None else PerRunScaler()
+    # Block by block into one array, so that nothing else grows as large as the logs.
+    values = np.empty((int(runs.logged[:, columns[lead]].sum()), len(columns)))
+    rows: list[NDArray[np.int64]] = []
+    diverged: dict[str, int] = {}
+    carried = False
+    filled = 0
+    for first, last in _blocks(runs.offsets):
+        block = _aligned(runs, slice(first, last), columns, lead)
+        if len(block.rows):
+            values[filled : filled + len(block.rows)] = scaler.transform(block.values, block.lengths[block.lengths > 0])
+        filled += len(block.rows)
+        rows.append(block.rows)
+        diverged |= block.diverged
+        carried |= block.carried
+        notes.extend(block.notes)
+    kept_rows, values = np.concatenate(rows), values[:filled]
+    if carried:
+        text = f"aligned to the {filled} rows of {metrics[lead]}; others carry their last value"
+        notes.append(Note(kind="aligned", text=text))
+    owner = np.searchsorted(runs.offsets, kept_rows, side="right") - 1
     lengths = np.bincount(owner, minlength=runs.n_runs).astype(np.int64)
     kept = lengths > 0
     notes.extend(
@@ -116,19 +138,16 @@ def map_sequences(
         raise NothingLeftError(
             f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics"
         )
-    lengths = lengths[kept]
-    scaler = scaler if scaler is not None else PerRunScaler()
-    scaled = scaler.transform(values, lengths)
     if not keep_constant:
-        scaled, metrics = _changing(scaled, metrics, notes)
+        values, metrics = _changing(values, metrics, notes)
     return Sequences(
         runs=tuple(run for run, keep in zip(runs.runs, kept, strict=True) if keep),
-        lengths=lengths,
-        steps=runs.steps[rows],
-        values=np.ascontiguousarray(scaled),
+        lengths=lengths[kept],
+        steps=runs.steps[kept_rows],
+        values=values,
         metrics=metrics,
         scaler=scaler,
-        rows=rows,
+        rows=kept_rows,
         diverged=diverged,
         notes=tuple(notes),
     )
@@ -186,49 +205,82 @@ def leading_metric(runs: RunSet | Scan, metrics: Sequence[str]) -> str:
     return metrics[int(np.argmin(counts))]
 
 
-def _aligned(
-    runs: RunSet, columns: list[int], leading: int, notes: list[Note]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[str, int]]:
-    """Rows to keep (N',), where column ``leading`` stands, their values (N', d), and where runs diverged."""
-    logged = runs.logged[:, columns]
-    values = runs.values[:, columns]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Block:
+    """Some runs, aligned.
+
+    Attributes
+    ----------
+    rows : (n,) rows of the `RunSet` that are kept.
+    values : (n, d) their values.
+    lengths : rows that are kept of each run.
+    diverged : run to the step of its first non-finite value.
+    carried : whether a value was carried forward to a row that is kept.
+    """
+
+    rows: NDArray[np.int64]
+    values: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    diverged: dict[str, int]
+    carried: bool
+    notes: tuple[Note, ...]
+
+
+def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """First and last (exclusive) run of blocks of at most `_BLOCK` rows, or of one run."""
+    first, n_runs = 0, len(offsets) - 1
+    while first < n_runs:
+        fitting = int(np.searchsorted(offsets, offsets[first] + _BLOCK, side="right")) - 1
+        last = min(max(fitting, first + 1), n_runs)
+        yield first, last
+        first = last
+
+
+def _aligned(runs: RunSet, block: slice, columns: list[int], leading: int) -> _Block:
+    """Keep the rows of some runs at which column ``leading`` stands, up to where a run diverges."""
+    offsets = runs.offsets[block.start : block.stop + 1]
+    begin, end = offsets[0], offsets[-1]
+    logged, values = runs.logged[begin:end, columns], runs.values[begin:end, columns]
     event = logged & ~np.isfinite(values)
     keep = logged[:, leading].copy()
-    diverged: dict[str, int] = {}
+    diverged, notes = {}, []
     whole = bool(logged.all())
-    filled = values if whole else values.copy()
-    for run, rows in runs.slices():
+    for run, start, stop in zip(runs.runs[block], offsets[:-1] - begin, offsets[1:] - begin, strict=True):
+        rows = slice(start, stop)
         if not whole:
-            filled[rows] = carried_forward(values[rows], logged[rows])
+            values[rows] = carried_forward(values[rows], logged[rows])
         events = event[rows].any(axis=1)
         if events.any():
             first = int(np.argmax(events))
-            step = int(runs.steps[rows][first])
+            step = int(runs.steps[begin:end][rows][first])
             diverged[run] = step
             culprits = [runs.metrics[columns[c]] for c in np.flatnonzero(event[rows][first])]
-            cut = keep[rows]
-            cut[first:] = False
-            notes.append(
-                Note(kind="cut", run=run, text=f"diverged: {', '.join(culprits)} not finite at step {step}, cut there")
-            )
-    keep &= np.isfinite(filled).all(axis=1)
-    if not whole and not logged[keep].all():
-        name = runs.metrics[columns[leading]]
-        notes.append(
-            Note(kind="aligned", text=f"aligned to the {int(keep.sum())} rows of {name}; others carry their last value")
-        )
-    return np.flatnonzero(keep), filled[keep], diverged
+            keep[start + first : stop] = False
+            text = f"diverged: {', '.join(culprits)} not finite at step {step}, cut there"
+            notes.append(Note(kind="cut", run=run, text=text))
+    keep &= np.isfinite(values).all(axis=1)
+    kept = np.flatnonzero(keep)
+    return _Block(
+        rows=begin + kept,
+        values=values if len(kept) == len(keep) else values[kept],
+        lengths=np.diff(np.searchsorted(begin + kept, offsets)),
+        diverged=diverged,
+        carried=not whole and not logged[kept].all(),
+        notes=tuple(notes),
+    )
 
 
 def _changing(
     scaled: NDArray[np.float64], metrics: tuple[str, ...], notes: list[Note]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    changes: NDArray[np.bool_] = np.any(scaled != 0, axis=0)
+    changes = np.array([column.any() for column in scaled.T])
+    if changes.all():
+        return scaled, metrics
     if not changes.any():
         raise LogError(f"none of {', '.join(metrics[:6])} changes within a run; nothing is left to fit")
-    if not changes.all():
-        notes.append(constant_note(metrics, changes))
-    return scaled[:, changes], tuple(metric for metric, change in zip(metrics, changes, strict=True) if change)
+    notes.append(constant_note(metrics, changes))
+    kept = tuple(metric for metric, change in zip(metrics, changes, strict=True) if change)
+    return np.ascontiguousarray(scaled[:, changes]), kept
 
 
 def constant_note(metrics: Sequence[str], changes: NDArray[np.bool_]) -> Note:

@@ -169,6 +169,18 @@ class Restart:
         return self.log_likelihoods[-1] if self.log_likelihoods else -np.inf
 
 
+def best_of(restarts: Sequence[Restart]) -> int | None:
+    """Index of the best restart that is not degenerate; None if all are.
+
+    Of restarts that reached the same optimum it is the first: which of them is ahead in the last digits is chance.
+    """
+    usable = [index for index, restart in enumerate(restarts) if restart.outcome != "degenerate"]
+    if not usable:
+        return None
+    best = max(restarts[index].objective for index in usable)
+    return next(index for index in usable if best - restarts[index].objective <= _ROUNDING * abs(best))
+
+
 def mstep(statistics: Statistics, parameters: Parameters, prior: Prior | None = None) -> Parameters:
     """Maximise the expected log-likelihood (with a prior, the posterior); what has no evidence stays as it is.
 

@@ -213,6 +213,9 @@ def _checked(
     if len(values) and max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None)) > _LARGEST:
         row, column = np.argwhere(np.abs(values) > _LARGEST)[0]
         raise FitError(f"row {row}, column {column} is {values[row, column]}; expected values within ±{_LARGEST:g}")
+    unseen = [column for column in range(values.shape[1]) if np.isnan(values[:, column]).all()]
+    if len(values) and unseen:
+        raise FitError(f"column {unseen[0]} is missing in every row; leave it out")
     sizes = np.array([len(values)]) if lengths is None else np.asarray(lengths, dtype=np.int64)
     if sizes.sum() != len(values) or (sizes < 0).any():
         raise FitError(f"lengths add up to {sizes.sum()}, but there are {len(values)} rows")

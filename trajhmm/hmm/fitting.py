@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.em import Engine, NativeEngine, Outcome, Prior, Restart, Start, climb
+from trajhmm.hmm.em import Engine, NativeEngine, Outcome, Prior, Restart, Start, best_of, climb
 from trajhmm.hmm.parallel import Progress, in_threads
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, CovarianceType, Parameters
 from trajhmm.hmm.paths import paths_of
@@ -185,13 +185,13 @@ class Job:
         FitError
             Every restart is degenerate.
         """
-        usable = [index for index, restart in enumerate(restarts) if restart.outcome != "degenerate"]
-        if not usable:
+        chosen = best_of(restarts)
+        if chosen is None:
             raise FitError(
                 f"{self.settings.n_components} states: all {len(restarts)} restarts degenerated (an empty state or a "
                 "singular covariance); ask for fewer states or more restarts"
             )
-        chosen = max(usable, key=lambda index: restarts[index].objective)
+        usable = [index for index, restart in enumerate(restarts) if restart.outcome != "degenerate"]
         compared = [chosen, *(index for index in usable if index != chosen)]
         fits = [restarts[index].parameters for index in compared]
         paths = reduce(add, self.data.source.map(partial(paths_of, fits=fits, weights=self.data.weights)))
@@ -243,11 +243,13 @@ def _tasks(index: int, job: Job, done: Sequence[Restart], *, shake: bool) -> lis
     first_shaken = job.settings.n_restarts - job.n_shaken
     if not shake:
         return [(index, partial(job.start, number)) for number in range(first_shaken)]
-    usable = [restart for restart in done if restart.outcome != "degenerate"]
-    if not usable:
+    best = best_of(done)
+    if best is None:
         return []
-    best = max(usable, key=lambda restart: restart.objective).parameters
-    return [(index, partial(job.start, number, best)) for number in range(first_shaken, job.settings.n_restarts)]
+    return [
+        (index, partial(job.start, number, done[best].parameters))
+        for number in range(first_shaken, job.settings.n_restarts)
+    ]
 
 
 def _climbed(

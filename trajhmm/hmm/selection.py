@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.em import Outcome, Restart
+from trajhmm.hmm.em import Outcome, Restart, best_of
 from trajhmm.hmm.fitting import Data, Fit, Job, Settings, run_jobs
 from trajhmm.hmm.inference import filter_rows
 from trajhmm.hmm.parallel import Progress
@@ -178,7 +178,7 @@ def _heldout(
     """
     if not folds:
         return [None] * n_states
-    best = [_best_of(done) for done in restarts]
+    best = [None if (index := best_of(done)) is None else done[index].parameters for done in restarts]
     fold_of = np.argmax(folds, axis=0)
     result: list[NDArray[np.float64] | None] = []
     for index in range(n_states):
@@ -189,11 +189,6 @@ def _heldout(
             continue
         result.append(np.concatenate(list(source.map(partial(_scores, fits=usable, fold_of=fold_of)))))
     return result
-
-
-def _best_of(restarts: Iterable[Restart]) -> Parameters | None:
-    usable = [restart for restart in restarts if restart.outcome != "degenerate"]
-    return max(usable, key=lambda restart: restart.objective).parameters if usable else None
 
 
 def _scores(chunk: Chunk, fits: Sequence[Parameters], fold_of: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -66,17 +66,25 @@ def consecutive_shares(offsets: NDArray[np.int64], n_states: int) -> NDArray[np.
 
 def clusters(values: NDArray[np.float64], n_states: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """(N,) labels of (N, D) rows by k-means (k-means++ seeding); a missing value counts as the metric's mean."""
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import kmeans_plusplus
+    from sklearn.metrics import pairwise_distances_argmin
 
     centred = values - _mean(values)
     centred = np.where(np.isnan(centred), 0.0, centred)
     order = np.lexsort(centred.T)  # so that the order of runs does not matter
+    rows = centred[order]
     labels = np.empty(len(values), dtype=np.int64)
-    if len(np.unique(centred, axis=0)) < n_states:
+    if len(np.unique(rows, axis=0)) < n_states:
         labels[order] = rng.integers(n_states, size=len(values))
         return labels
-    kmeans = KMeans(n_states, n_init=1, max_iter=_LLOYD_ITERATIONS, random_state=int(rng.integers(2**31)))
-    labels[order] = kmeans.fit_predict(centred[order])
+    centres, _ = kmeans_plusplus(rows, n_states, random_state=int(rng.integers(2**31)))
+    for _ in range(_LLOYD_ITERATIONS):
+        found = pairwise_distances_argmin(rows, centres)
+        moved = np.array([rows[found == k].mean(axis=0) if (found == k).any() else centres[k] for k in range(n_states)])
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+    labels[order] = found
     return labels
 
 
