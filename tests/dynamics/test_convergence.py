@@ -30,6 +30,7 @@ def runs():
         ("eval > 0.5", [20, 30], [True, False]),
         ("eval > 0.5 and loss < 2.5", [30, 30], [True, False]),
         ("step >= 20", [20, 20], [True, True]),
+        ("drop(loss) > 2.5", [30, 30], [True, False]),
         ('optimizer == "adam" or loss <= 1', [40, 0], [True, True]),
         ('run == "b"', [40, 0], [False, True]),
     ],

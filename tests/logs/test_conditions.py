@@ -236,6 +236,59 @@ def test_what_does_not_parse_is_an_error_that_says_where(text, complaint):
     assert len(str(error.value).splitlines()) == 1
 
 
+LOOKING_BACK = {
+    "x": np.array([0.2, 0.8, 0.5, NAN, 0.7, 0.9, 0.3]),
+    "y": np.array([-2.0, -1.0, 0.0, 4.0, 2.0, math.inf, 3.0]),
+    "drop": np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+    "t": np.array(["a"] * 7, dtype=object),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("drop(x) > 0.25", [2, 6]),
+        ("drop(x) < 0.05", [0, 1, 5]),
+        ("ratio(x) < 0.6", [6]),
+        ("ratio( `x` ) < 0.65", [2, 6]),
+        ("0.1 < ratio(x) < 0.9", [2, 4, 6]),
+        ("ratio(y) <= 1", [3, 4, 6]),
+        ("drop(y) == 1", [6]),
+        ("drop(y) == 0", [0, 1, 2, 3]),
+        ("drop(x) > 0.25 and not ratio(x) < 0.6", [2]),
+        ("drop(x) > drop", [2, 4, 6]),
+        ("drop > 0 or x in (0.9)", [0, 5]),
+    ],
+)
+def test_drop_and_ratio_look_back_on_the_best_so_far(text, rows):
+    assert rows_of(text, LOOKING_BACK) == rows
+
+
+def test_a_condition_says_whether_it_looks_back():
+    assert parse_condition("x > 1 or ratio(y) < 0.5").ordered
+    assert not parse_condition("drop > 1").ordered
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("drop(0.5) > 1", "expected the column that drop looks back on, found '0.5'"),
+        ("ratio(x > 1", r"expected '\)', found '>'"),
+        ("ratio() > 1", "expected the column that ratio looks back on, found '\\)'"),
+        ("mean(x) > 1", r"found '\('"),
+        ("drop(drop(x)) > 1", r"expected '\)', found '\('"),
+    ],
+)
+def test_only_a_column_is_looked_back_on(text, complaint):
+    with pytest.raises(ConditionError, match=complaint):
+        parse_condition(text)
+
+
+def test_text_has_no_best():
+    with pytest.raises(ConditionError, match="drop needs numbers, found text"):
+        rows_of("drop(t) > 1", LOOKING_BACK)
+
+
 def test_columns_are_named_in_order_of_appearance():
     assert parse_condition("z > 1 and (a < `b c` or z in (q, 1))").columns == ("z", "a", "b c", "q")
 

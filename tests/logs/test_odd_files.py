@@ -293,6 +293,7 @@ def test_where_keeps_the_rows_that_meet_it(where, steps, tmp_path):
     ("settings", "complaint"),
     [
         ({"where": "foo > 1"}, r"--where 'foo > 1': no column 'foo' \(found: step, loss, acc\)"),
+        ({"where": "drop(acc) > 0.1"}, r"--where 'drop\(acc\) > 0.1': drop and ratio look back along a run"),
         ({"where": "step > 9"}, r"--where 'step > 9': none of 3 rows meets the condition"),
         ({"run_by": "seed"}, r"a\.csv: no column 'seed' for --run-by \(found: step, loss, acc\)"),
         ({"step": "it"}, r"a\.csv: no column 'it' for --step"),

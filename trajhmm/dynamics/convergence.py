@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.errors import AnalysisError
-from trajhmm.features import carried_forward
+from trajhmm.features import columns_by_run
 from trajhmm.logs import RunSet, parse_condition
 
 
@@ -51,17 +50,12 @@ def convergence_of(runs: RunSet, condition: str, *, only: Iterable[str] | None =
         It does not parse.
     """
     parsed = parse_condition(condition)
-    known = {*runs.metrics, *runs.attributes.columns, "step", "run"}
-    for name in parsed.columns:
-        if name not in known:
-            found = ", ".join([*runs.metrics, *runs.attributes.columns][:14])
-            raise AnalysisError(f"condition {condition!r}: no column {name!r} in these logs (found: {found})")
     wanted = set(runs.runs if only is None else only)
     names, steps, converged = [], [], []
-    for index, (run, rows) in enumerate(runs.slices()):
+    for run, rows, columns in columns_by_run(runs, parsed):
         if run not in wanted:
             continue
-        met = np.flatnonzero(parsed.evaluate({name: _column(runs, name, index, rows) for name in parsed.columns}))
+        met = np.flatnonzero(parsed.evaluate(columns))
         names.append(run)
         steps.append(runs.steps[rows][met[0] if len(met) else -1])
         converged.append(bool(len(met)))
@@ -71,17 +65,3 @@ def convergence_of(runs: RunSet, condition: str, *, only: Iterable[str] | None =
         steps=np.array(steps, dtype=np.int64),
         converged=np.array(converged, dtype=bool),
     )
-
-
-def _column(runs: RunSet, name: str, index: int, rows: slice) -> NDArray[np.float64] | NDArray[np.object_]:
-    if name in runs.metrics:
-        column = runs.metrics.index(name)
-        block = slice(column, column + 1)
-        return carried_forward(runs.values[rows, block], runs.logged[rows, block])[:, 0]
-    if name == "step":
-        return runs.steps[rows].astype(np.float64)
-    value = runs.runs[index] if name == "run" else runs.attributes[name].iloc[index]
-    size = rows.stop - rows.start
-    if value is None or isinstance(value, str):
-        return np.full(size, value, dtype=object)
-    return np.full(size, value, dtype=np.float64)

@@ -1,6 +1,15 @@
 """From the metrics in the logs to the sequences that the HMM sees."""
 
+from trajhmm.features.columns import columns_by_run
 from trajhmm.features.scalers import PerRunScaler, Scaler, scaler_from_dict
 from trajhmm.features.sequences import Sequences, carried_forward, map_sequences
 
-__all__ = ["PerRunScaler", "Scaler", "Sequences", "carried_forward", "map_sequences", "scaler_from_dict"]
+__all__ = [
+    "PerRunScaler",
+    "Scaler",
+    "Sequences",
+    "carried_forward",
+    "columns_by_run",
+    "map_sequences",
+    "scaler_from_dict",
+]

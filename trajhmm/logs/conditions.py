@@ -6,7 +6,11 @@ Grammar::
     both       = unit ("and" unit)*
     unit       = "not" unit | "(" either ")" | comparison
     comparison = operand (("==" | "!=" | "<" | "<=" | ">" | ">=") operand)+ | operand "in" "(" literal, … ")"
-    operand    = number | "text" | column
+    operand    = number | "text" | column | ("drop" | "ratio") "(" column ")"
+
+``drop(x)`` is how far x lies below its best so far, ``ratio(x)`` the share of its best so far that it has. Higher is
+better, and rows count in their order, so both have a meaning only for the rows of one run. ``ratio`` is blank until the
+best is above 0, as a share of less means nothing.
 
 A column may hold letters, digits and ``_ . / : @ % -``; any other name goes in backquotes. There is no arithmetic, so
 ``L1/L2`` and ``train-loss`` are names.
@@ -50,12 +54,41 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 _FLIPPED = {"=": "==", "&&": "and", "||": "or", "&": "and", "|": "or"}
 
 
+def drop(values: Column) -> Column:
+    """(N,) how far each value lies below the largest so far; what is not finite is passed over."""
+    below: Column = _best_so_far(values) - values
+    return below
+
+
+def ratio(values: Column) -> Column:
+    """(N,) each value as a share of the largest so far; NaN until that is above 0."""
+    best = _best_so_far(values)
+    share: Column = np.divide(values, best, out=np.full(len(values), np.nan), where=best > 0)
+    return share
+
+
+def _best_so_far(values: Column) -> Column:
+    best: Column = np.fmax.accumulate(np.where(np.isfinite(values), values, np.nan))
+    return best
+
+
+_SO_FAR: dict[str, Callable[[Column], Column]] = {"drop": drop, "ratio": ratio}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Condition:
-    """A parsed condition: the ``text`` it came from and the ``columns`` it names, in order of appearance."""
+    """A parsed condition.
+
+    Attributes
+    ----------
+    text : what it came from.
+    columns : the columns it names, in order of appearance.
+    ordered : whether it looks back (``drop``, ``ratio``), so that it must be evaluated on the rows of one run.
+    """
 
     text: str
     columns: tuple[str, ...]
+    ordered: bool
     _evaluate: Evaluate
 
     def evaluate(self, columns: Mapping[str, Column]) -> NDArray[np.bool_]:
@@ -87,7 +120,7 @@ def parse_condition(text: str) -> Condition:
     parser.expect_end()
     if not parser.columns:
         raise ConditionError(f"condition {text!r}: names no column; expected for example 'eval_accuracy > 0.9'")
-    return Condition(text=text, columns=tuple(parser.columns), _evaluate=evaluate)
+    return Condition(text=text, columns=tuple(parser.columns), ordered=parser.ordered, _evaluate=evaluate)
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
@@ -112,6 +145,7 @@ class _Parser:
         self.tokens = _tokens(text)
         self.position = 0
         self.columns: list[str] = []
+        self.ordered = False
 
     def either(self) -> Evaluate:
         left = self.both()
@@ -174,13 +208,33 @@ class _Parser:
             return lambda _: number
         if kind == "text":
             return lambda _: value[1:-1]
-        if kind in ("word", "quoted") and value not in ("and", "or", "not", "in"):
-            name = value.strip("`")
-            if name not in self.columns:
-                self.columns.append(name)
-            return lambda columns: columns[name]
+        if kind == "word" and value in _SO_FAR and self.take("operator", "("):
+            return self.so_far(value)
         self.position -= 1
-        return self.fail("expected a column, a number or a text in quotes")
+        return self.column("expected a column, a number or a text in quotes")
+
+    def so_far(self, function: str) -> Evaluate:
+        column = self.column(f"expected the column that {function} looks back on")
+        self.expect("operator", ")")
+        self.ordered = True
+
+        def evaluate(columns: Mapping[str, Column]) -> Column:
+            values = column(columns)
+            if _is_text(values):
+                raise ConditionError(f"condition {self.text!r}: {function} needs numbers, found text")
+            return _SO_FAR[function](values)
+
+        return evaluate
+
+    def column(self, expected: str) -> Evaluate:
+        kind, value = self.peek()
+        if kind not in ("word", "quoted") or value in ("and", "or", "not", "in"):
+            self.fail(expected)
+        self.position += 1
+        name = value.strip("`")
+        if name not in self.columns:
+            self.columns.append(name)
+        return lambda columns: columns[name]
 
     def compare(self, sign: str, left: Any, right: Any) -> Any:
         stands = np.logical_not(_blank(left) | _blank(right))

@@ -88,6 +88,8 @@ def rows_that_meet(stack: Stack, where: str, tables: Sequence[Table], run_by: Se
         The condition names an unknown column.
     """
     condition = parse_condition(where)
+    if condition.ordered:
+        raise LogError(f"--where {where!r}: drop and ratio look back along a run; rows are chosen one by one")
     columns: dict[str, NDArray[Any]] = {}
     for name in condition.columns:
         if name in stack.columns:
