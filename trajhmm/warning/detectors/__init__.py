@@ -1,0 +1,87 @@
+"""Baseline detectors behind one interface, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trajhmm.errors import FitError
+from trajhmm.warning.detectors.chance import NonFiniteCheck, RandomAlarm, StepHazard
+from trajhmm.warning.detectors.changepoints import BayesianChangePoints
+from trajhmm.warning.detectors.densities import (
+    FeatureDetector,
+    GaussianMixture,
+    IsolationForest,
+    MahalanobisDistance,
+    VectorAutoregression,
+)
+from trajhmm.warning.detectors.drift import Adwin, PageHinkley
+from trajhmm.warning.detectors.envelope import Envelope
+from trajhmm.warning.detectors.interface import Detector, Reference, SeriesDetector
+from trajhmm.warning.detectors.slowing import SlowingDown
+from trajhmm.warning.detectors.spikes import (
+    LossSpikeKiller,
+    MedianZScore,
+    Olmo2SpikeRule,
+    OlmoCoreMonitor,
+    WandbZScore,
+    ZClip,
+)
+from trajhmm.warning.detectors.standardise import Features, StandardisedMetrics
+from trajhmm.warning.detectors.supervised import LogisticWindows
+
+# In the order of tables: what looks at nothing, what needs no reference, what does.
+DETECTORS: dict[str, type[Detector]] = {
+    kind.name: kind
+    for kind in (
+        RandomAlarm,
+        StepHazard,
+        NonFiniteCheck,
+        OlmoCoreMonitor,
+        Olmo2SpikeRule,
+        ZClip,
+        LossSpikeKiller,
+        WandbZScore,
+        MedianZScore,
+        PageHinkley,
+        Adwin,
+        BayesianChangePoints,
+        SlowingDown,
+        Envelope,
+        MahalanobisDistance,
+        VectorAutoregression,
+        GaussianMixture,
+        IsolationForest,
+        LogisticWindows,
+    )
+}
+
+
+def make_detector(name: str, **settings: Any) -> Detector:
+    """A detector by its name, not fitted.
+
+    Raises
+    ------
+    FitError
+        No detector of that name.
+    """
+    if name not in DETECTORS:
+        raise FitError(f"no detector {name!r}; expected one of {', '.join(DETECTORS)}")
+    return DETECTORS[name](**settings)
+
+
+def baselines() -> dict[str, Detector]:
+    """All detectors with their default settings, by name."""
+    return {name: kind() for name, kind in DETECTORS.items()}
+
+
+__all__ = [
+    "DETECTORS",
+    "Detector",
+    "FeatureDetector",
+    "Features",
+    "Reference",
+    "SeriesDetector",
+    "StandardisedMetrics",
+    "baselines",
+    "make_detector",
+]

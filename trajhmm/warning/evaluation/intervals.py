@@ -1,0 +1,71 @@
+"""Numbers with their 95% intervals: Clopper–Pearson for shares, bootstrap over runs for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and its 95% interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "–"
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+    def to_dict(self) -> dict[str, float | None]:
+        """For JSON: None in place of NaN."""
+        named = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: None if np.isnan(number) else float(number) for name, number in named.items()}
+
+
+UNDEFINED = Estimate(value=np.nan, low=np.nan, high=np.nan)
+
+
+def share(hits: int, trials: int) -> Estimate:
+    """``hits`` of ``trials``, with the exact interval of Clopper and Pearson (1934)."""
+    if trials == 0:
+        return UNDEFINED
+    interval = binomtest(hits, trials).proportion_ci(method="exact")
+    return Estimate(value=hits / trials, low=float(interval.low), high=float(interval.high))
+
+
+def percentile_interval(value: float, resampled: NDArray[np.float64]) -> Estimate:
+    """``value`` with the percentile interval of its (B,) resampled values; those that are NaN are left out."""
+    known = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or not len(known):
+        return Estimate(value=value, low=np.nan, high=np.nan)
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Estimate(value=value, low=float(low), high=float(high))
+
+
+def group_counts(groups: Sequence[object], resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw groups with replacement, as many as there are; all that belongs to a group comes with it.
+
+    Parameters
+    ----------
+    groups : n labels, one for each thing drawn.
+    resamples : number of draws, B.
+
+    Returns
+    -------
+    (B, n) how often each thing was drawn.
+    """
+    labels = list(dict.fromkeys(groups))
+    if not labels:
+        return np.zeros((resamples, 0), dtype=np.int64)
+    block = np.array([labels.index(group) for group in groups])
+    counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
+    return counts[:, block].astype(np.int64)
