@@ -33,8 +33,8 @@ class Reference:
 class Detector(ABC):
     """A score for each row of a run; the higher, the more alarming.
 
-    Settings are fields with defaults; fields that end in ``_`` are what ``fit`` has learnt. Scores are finite, save that
-    a row with a non-finite event scores infinity, and 0 while there is nothing to say yet.
+    Settings are fields with defaults; fields that end in ``_`` are what ``fit`` has learnt. Scores are finite, save
+    that a row with a non-finite event scores infinity, and 0 while there is nothing to say yet.
 
     Attributes
     ----------

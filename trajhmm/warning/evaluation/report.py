@@ -13,6 +13,16 @@ from trajhmm.warning.evaluation.intervals import RESAMPLES, Estimate, percentile
 from trajhmm.warning.evaluation.protocol import Outcome, RunOutcome
 from trajhmm.warning.runs import Kind
 
+_RESAMPLED = (
+    "while_healthy",
+    "healthy_rows",
+    "healthy_steps",
+    "lead_steps",
+    "lead_share",
+    "rows_before",
+    "rows_in_time",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -86,31 +96,25 @@ def report_on(outcomes: Sequence[RunOutcome], *, rng: np.random.Generator, resam
         precision_apart=share(true, true + false - healed),
         healthy_alarmed=share(sum(outcome.while_healthy for outcome in healthy), len(healthy)),
         survived_alarmed=share(healed, len(survived)),
-        **_resampled(collapsed, [*healthy, *survived], rng, resamples),
+        **_resampled(of_kind, rng, resamples),
     )
 
 
-def _resampled(
-    collapsed: list[RunOutcome], others: list[RunOutcome], rng: np.random.Generator, resamples: int
-) -> dict[str, Estimate]:
+def _resampled(of_kind: dict[Kind, list[RunOutcome]], rng: np.random.Generator, resamples: int) -> dict[str, Estimate]:
     """What is not a share of runs, with its bootstrap interval; runs are drawn within their kind."""
-    kinds = [outcome.kind for outcome in others]
-    strata = [[outcome for outcome in others if outcome.kind is kind] for kind in dict.fromkeys(kinds)]
-    draws = [_draws(len(stratum), rng, resamples) for stratum in [collapsed, *strata]]
-    of_collapsed = _columns(collapsed, draws[0])
-    of_others = [_columns(stratum, drawn) for stratum, drawn in zip(strata, draws[1:], strict=True)]
+    columns = {kind: _columns(runs, _draws(len(runs), rng, resamples)) for kind, runs in of_kind.items()}
+    collapsed = columns[Kind.COLLAPSED]
 
     def total(name: str) -> NDArray[np.float64]:
-        parts = [columns[name].sum(axis=1) for columns in [of_collapsed, *of_others]]
-        return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+        return np.asarray(np.sum([drawn[name].sum(axis=1) for drawn in columns.values()], axis=0), dtype=np.float64)
 
     alarms = total("while_healthy")
     rate = _divided(alarms, total("healthy_rows"))
-    chances = chance_of_true_alarm(rate[:, np.newaxis], of_collapsed["rows_before"], of_collapsed["rows_in_time"])
+    chances = chance_of_true_alarm(rate[:, np.newaxis], collapsed["rows_before"], collapsed["rows_in_time"])
     found = {
         "false_per_1000_steps": 1000 * _divided(alarms, total("healthy_steps")),
-        "lead_steps": _over_runs(np.median, of_collapsed["lead_steps"]),
-        "lead_share": _over_runs(np.median, of_collapsed["lead_share"]),
+        "lead_steps": _over_runs(np.median, collapsed["lead_steps"]),
+        "lead_share": _over_runs(np.median, collapsed["lead_share"]),
         "chance_recall": _over_runs(np.mean, chances),
     }
     return {name: percentile_interval(float(values[0]), values[1:]) for name, values in found.items()}
@@ -124,24 +128,19 @@ def _draws(n: int, rng: np.random.Generator, resamples: int) -> NDArray[np.int64
 
 def _columns(outcomes: list[RunOutcome], drawn: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """What runs are resampled on, each (B + 1, n)."""
-    names = (
-        "while_healthy",
-        "healthy_rows",
-        "healthy_steps",
-        "lead_steps",
-        "lead_share",
-        "rows_before",
-        "rows_in_time",
-    )
-    return {name: np.array([getattr(outcome, name) for outcome in outcomes], dtype=np.float64)[drawn] for name in names}
+    return {name: np.array([getattr(outcome, name) for outcome in outcomes], dtype=float)[drawn] for name in _RESAMPLED}
 
 
 def _divided(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
+    quotient: NDArray[np.float64] = np.full(len(numerator), np.nan)
+    return np.divide(numerator, denominator, out=quotient, where=denominator > 0)
 
 
 def _over_runs(average: Callable[..., Any], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(average(values, axis=1), dtype=np.float64) if values.shape[1] else np.full(len(values), np.nan)
+    if not values.shape[1]:
+        return np.full(len(values), np.nan)
+    averaged: NDArray[np.float64] = average(values, axis=1)
+    return averaged
 
 
 def chance_of_true_alarm(

@@ -118,7 +118,7 @@ def find_collapse(
     Parameters
     ----------
     holds : (n,) whether the condition holds.
-    broken : (n,) whether a value is not finite.
+    broken : (n,) whether a value is not finite; such a row is part of no stretch.
     sustained : rows in a row for which it has to hold, at least 1.
     from_start : whether row 0 is the run's first, so that a stretch from there that ends is learning.
 
@@ -127,7 +127,7 @@ def find_collapse(
     row : of the collapse; None if there is none.
     spikes : stretches before it that recovered.
     """
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], holds, [False])).astype(np.int8)))
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], holds & ~broken, [False])).astype(np.int8)))
     starts, stops = edges[::2], edges[1::2]
     if from_start and len(starts) and starts[0] == 0 and stops[0] < len(holds):
         starts, stops = starts[1:], stops[1:]
