@@ -69,8 +69,8 @@ def run_length_filter(
     values : (n,)
     hazard, kappa, alpha, beta : of the model.
     recent : values looked back on.
-    longest : lengths of regimes that are told apart. A regime that outgrows it is merged into the longest, whose
-        statistics stand for both.
+    longest : lengths of regimes that are told apart, at least 2. Those that outgrow it are merged, and the statistics
+        of the likelier stand for both.
 
     Returns
     -------
@@ -90,6 +90,8 @@ def run_length_filter(
             _learn(x, stats[i], stats[i])
         top = known
         if known == longest:
+            if logs[-2] > logs[-1]:
+                stats[-1] = stats[-2]
             logs[-1] = np.logaddexp(logs[-1], logs[-2])
             top = longest - 2
         for i in range(top, 0, -1):
