@@ -83,6 +83,16 @@ def test_groups_are_calibrated_on_whole():
         assert len(cell.calibration) == 6
 
 
+def test_some_group_is_always_left_to_fit_on():
+    trials = [
+        Trial(run=made_run(np.zeros(3), run=f"{copy} {i}"), truth=RunTruth(), condition="x", group=str(i))
+        for copy in range(10)
+        for i in range(4)
+    ]
+    for cell in cells_of(trials, folds=2, calibration=19):
+        assert (len(cell.reference), len(cell.calibration)) == (10, 10)
+
+
 def test_too_few_healthy_runs_are_an_error():
     with pytest.raises(FitError, match="5 groups of healthy runs cannot be split into 5 folds"):
         cells_of(made_trials(n_healthy=5, n_seeds=1, rows=20))

@@ -154,6 +154,13 @@ def test_loss_spike_killer_scores_the_multiple_that_was_kept_up():
     assert scores("loss_spike_killer", losses)[-1] == pytest.approx(min(losses[100:] / means), rel=1e-12)
 
 
+def test_loss_spike_killer_below_zero():
+    """A mean of -2: losses at and above -4 meet the rule, and score by how far above, in units of the mean's size."""
+    for loss, score in ((-4.0, 2.0), (-5.0, 1.5), (2.0, 5.0)):
+        found = scores("loss_spike_killer", np.concatenate([np.full(100, -2.0), [loss]]), in_a_row=1)
+        assert found[-1] == pytest.approx(score, rel=1e-12)
+
+
 def test_zclip(values):
     values = np.abs(values) + 0.1
     expected = np.zeros(len(values))

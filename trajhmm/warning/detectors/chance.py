@@ -58,7 +58,7 @@ class StepHazard(Detector):
     horizon_: float | None = None
 
     def _fit(self, reference: Reference) -> Self:
-        watched = [(run.steps[-1], False) for run in reference.healthy if run.n_rows]
+        watched = [(run.steps[-1], False) for run in reference.healthy]
         for trial in reference.labelled:
             collapse = trial.truth.collapse_step
             watched.append((trial.run.steps[-1] if collapse is None else collapse, collapse is not None))
@@ -67,12 +67,12 @@ class StepHazard(Detector):
         steps, deaths = np.unique(ends[collapsed], return_counts=True)
         at_risk = (ends[np.newaxis, :] >= steps[:, np.newaxis]).sum(axis=1)
         cumulative = np.concatenate(([0.0], np.cumsum(deaths / np.maximum(at_risk, 1))))
-        first = min(int(run.steps[0]) for run in reference.healthy if run.n_rows)
+        first = min(int(run.steps[0]) for run in reference.healthy)
         horizon = max(self.ahead * (ends.max(initial=first) - first), 1.0)
         return replace(self, steps_=steps, cumulative_=cumulative, horizon_=float(horizon))
 
     def hazard(self, steps: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(T,) expected collapses of a run within the horizon after each step; at least a hundredth of the mean."""
+        """(T,) expected collapses of a run within the horizon after each step; at least a hundredth of all."""
         collapses, cumulative = self._learnt(self.steps_), self._learnt(self.cumulative_)
         if not len(collapses):
             return np.ones(len(steps))

@@ -97,7 +97,7 @@ def run_length_filter(
         for i in range(top, 0, -1):
             logs[i] = logs[i - 1]
             stats[i] = stats[i - 1]
-        logs[0] = _log_predictive(x, prior) + (log_change if t else 0.0)
+        logs[0] = _log_predictive(x, prior) + log_change
         _learn(x, prior, stats[0])
         alive = min(t + 1, longest)
         largest = logs[:alive].max()

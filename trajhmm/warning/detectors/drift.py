@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.warning.detectors.interface import Reference, SeriesDetector
+from trajhmm.warning.detectors.standardise import FARTHEST, floored_spread
 from trajhmm.warning.detectors.windows import Floats
 
 
@@ -39,7 +40,7 @@ class PageHinkley(SeriesDetector):
 def _page_hinkley(values: Floats, least: int, delta: float, forgetting: float) -> Floats:
     scores = np.zeros(len(values))
     mean = up = down = 0.0
-    lowest, highest = np.inf, -1.0  # where river starts them
+    lowest, highest = np.inf, -np.inf
     for t in range(len(values)):
         mean += (values[t] - mean) / (t + 1)
         departure = values[t] - mean
@@ -82,7 +83,8 @@ class Adwin(SeriesDetector):
     def scaled(self, values: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
         """(n,) values in units of the range of healthy runs."""
         low, high = self._learnt(self.ranges_)[metric]
-        return (values - low) / (high - low if high > low else 1.0)
+        unit = floored_spread(np.array(high - low), np.array([low, high]))
+        return np.asarray(np.clip((values - low) / unit, -FARTHEST, FARTHEST))
 
     def series_scores(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) −log₁₀ of the smallest δ that detects a change."""

@@ -15,8 +15,9 @@ from trajhmm.warning.runs import CausalRun
 
 # Departures beyond this many standard deviations are all the same; with them, everything downstream stays finite.
 FARTHEST = 1e6
-# Spread of a metric below which it stands still up to rounding, as a share of its largest value.
+# Spread of a metric below which it stands still up to rounding, as a share of its largest value, and at all.
 _STILL = 1e-6
+_ZERO = 1e-100
 
 
 class Features(Protocol):
@@ -81,9 +82,9 @@ class StandardisedMetrics:
 
 
 def floored_spread(spread: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(D,) spreads, raised to a millionth of the largest of (N, D) values; 1 for a metric that is always 0."""
+    """(D,) spreads, raised to a millionth of the largest of (N, D) values; 1 for a metric that is as good as 0."""
     largest = np.abs(rows).max(axis=0)
-    return np.maximum(spread, np.where(largest > 0, _STILL * largest, 1.0))
+    return np.maximum(spread, np.where(largest > _ZERO, _STILL * largest, 1.0))
 
 
 def _columns(run: CausalRun, metrics: tuple[str, ...]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,11 +84,21 @@ def _cell(
     healthy = [trial for trial in others if trial.truth.kind is Kind.HEALTHY]
     elsewhere = [trial for trial in healthy if trial.condition != condition]
     healthy = sorted(elsewhere or healthy, key=lambda trial: turn[trial.group])
-    wanted = min(calibration, len(healthy) - -(-len(healthy) // 3))
-    calibrated = {trial.group for trial in healthy[:wanted]}
+    calibrated = _calibrated(healthy, min(calibration, 2 * len(healthy) // 3))
     return Cell(
         test=tuple(trial for trial in inside if trial.condition == condition),
         reference=tuple(trial for trial in healthy if trial.group not in calibrated),
         calibration=tuple(trial for trial in healthy if trial.group in calibrated),
         labelled=tuple(labelled),
     )
+
+
+def _calibrated(healthy: Sequence[Trial], wanted: int) -> set[str]:
+    """The first groups that hold ``wanted`` runs or more; the last group is always left to fit on."""
+    sizes = Counter(trial.group for trial in healthy)
+    chosen: set[str] = set()
+    for group in list(sizes)[:-1]:
+        if sum(sizes[one] for one in chosen) >= wanted:
+            break
+        chosen.add(group)
+    return chosen
