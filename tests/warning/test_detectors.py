@@ -14,6 +14,11 @@ from .made import healthy_runs, made_run, made_trials, reference_of, training
 NAN = np.nan
 
 
+def needs_river(name):
+    if name == "adwin":
+        pytest.importorskip("river", reason="ADWIN is run by river: pip install 'trajhmm[baselines]'")
+
+
 def widened(run):
     """The run with each metric twice more: a library's matrix products round differently with more rows from some
     eight columns on.
@@ -34,8 +39,7 @@ def reference():
 
 @pytest.fixture(scope="module", params=list(DETECTORS))
 def fitted(request, reference):
-    if request.param == "adwin":
-        pytest.importorskip("river", reason="ADWIN is run by river: pip install 'trajhmm[baselines]'")
+    needs_river(request.param)
     return make_detector(request.param).fit(reference)
 
 
@@ -117,8 +121,7 @@ def test_scores_are_finite_for_any_finite_input(fitted, values):
 )
 @pytest.mark.parametrize("name", ["envelope", "adwin", "bayes_changepoint", "isolation_forest", "logistic", "mixture"])
 def test_a_dull_or_wild_reference_is_no_trouble(name, values, reference):
-    if name == "adwin":
-        pytest.importorskip("river")
+    needs_river(name)
     healthy = tuple(widened(made_run(values + 1e-3 * seed * values, run=str(seed))) for seed in range(4))
     fitted = make_detector(name).fit(Reference(healthy=healthy, labelled=reference.labelled))
     assert np.isfinite(fitted.scores(widened(made_run(training(np.random.default_rng(0)))))).all()
@@ -128,27 +131,27 @@ def test_no_rows_have_no_scores(fitted):
     assert fitted.scores(patchy_run().first_rows(0)).shape == (0,)
 
 
-def test_a_fit_leaves_the_detector_as_it_was(reference):
-    for name, detector in baselines().items():
-        if name == "adwin":
-            pytest.importorskip("river")
-        before = {key: value for key, value in vars(detector).items() if key.endswith("_")}
-        fitted = detector.fit(reference)
-        assert {key: value for key, value in vars(detector).items() if key.endswith("_")} == before
-        again = make_detector(name).fit(reference)
-        run = patchy_run()
-        assert fitted.scores(run).tobytes() == fitted.scores(run).tobytes() == again.scores(run).tobytes()
+@pytest.mark.parametrize("name", list(DETECTORS))
+def test_a_fit_leaves_the_detector_as_it_was(name, reference):
+    needs_river(name)
+    detector = make_detector(name)
+    before = {key: value for key, value in vars(detector).items() if key.endswith("_")}
+    fitted = detector.fit(reference)
+    assert {key: value for key, value in vars(detector).items() if key.endswith("_")} == before
+    again = make_detector(name).fit(reference)
+    run = patchy_run()
+    assert fitted.scores(run).tobytes() == fitted.scores(run).tobytes() == again.scores(run).tobytes()
 
 
-def test_what_learns_says_that_it_has_not(reference):
-    for name, detector in baselines().items():
-        if name == "adwin":
-            pytest.importorskip("river")
-        if detector.fit(reference) is detector:
+@pytest.mark.parametrize("name", list(DETECTORS))
+def test_what_learns_says_that_it_has_not(name, reference):
+    needs_river(name)
+    detector = make_detector(name)
+    if detector.fit(reference) is detector:
+        detector.scores(patchy_run())
+    else:
+        with pytest.raises(FitError, match=rf"{name}: not fitted; call fit\(reference\)"):
             detector.scores(patchy_run())
-        else:
-            with pytest.raises(FitError, match=rf"{detector.name}: not fitted; call fit\(reference\)"):
-                detector.scores(patchy_run())
 
 
 @pytest.mark.parametrize("name", list(DETECTORS))
