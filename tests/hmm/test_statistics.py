@@ -58,7 +58,7 @@ def in_logarithms(chunk, parameters, monkeypatch):
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("left_to_right", [False, True])
-@pytest.mark.parametrize("k", [1, 2, 5, 13])
+@pytest.mark.parametrize("k", [1, 2, 5, 9, 16, 33])
 def test_scaled_agrees_with_logarithms_on_ragged_runs(k, covariance_type, left_to_right, monkeypatch):
     rng = np.random.default_rng([k, left_to_right])
     parameters = parameters_of(rng, k, 3, covariance_type, left_to_right=left_to_right)

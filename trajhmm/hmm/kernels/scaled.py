@@ -29,7 +29,7 @@ SMALLEST_SUM = 1e-250
 LARGEST_BACKWARD = 1e250
 
 # Up to this many states loops over states are compiled for that very number, and unrolled.
-_UNROLLED = 12
+_UNROLLED = 32
 # Runs taken side by side.
 _LANES = 4
 
