@@ -132,8 +132,11 @@ def test_status_says_when_iterations_ran_out_and_when_a_restart_degenerated():
     model = GaussianHMM(3, n_restarts=2, n_iter=2, tol=1e-12).fit(values, lengths)
     assert model.status_.outcome == "max_iterations"
     assert [len(trace) for trace in model.status_.log_likelihoods] == [3, 3]
-    patient = GaussianHMM(3, n_restarts=2, n_iter=500).fit(values, lengths)
+    patient = GaussianHMM(3, n_restarts=2, n_iter=500, tol=1e-6).fit(values, lengths)
     assert patient.status_.outcome == "converged"
+    for trace in patient.status_.log_likelihoods:
+        rises = np.diff(trace)
+        assert rises[-1] <= 1e-6 * len(values) < rises[:-1].min()
     with pytest.raises(FitError, match="all 3 restarts degenerated"):
         GaussianHMM(4, n_restarts=3).fit(np.repeat([[0.0], [1.0]], 2, axis=0), [4])
 

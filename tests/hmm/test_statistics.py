@@ -9,7 +9,7 @@ from trajhmm.hmm import GaussianHMM, statistics
 from trajhmm.hmm.chunk import Chunk
 from trajhmm.hmm.em import mstep
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
-from trajhmm.hmm.recursions import Exact
+from trajhmm.hmm.recursions import Exact, Scaled
 from trajhmm.hmm.statistics import Statistics, estep
 
 # Sums of thousands of terms, each exact to rounding, added in another order.
@@ -102,7 +102,9 @@ def test_a_path_that_only_logarithms_keep_alive_is_counted_and_no_other_run_pays
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-def test_a_weight_counts_a_run_so_many_times(covariance_type):
+@pytest.mark.parametrize("recursion", [Scaled, Exact])
+def test_a_weight_counts_a_run_so_many_times(covariance_type, recursion, monkeypatch):
+    monkeypatch.setattr(statistics, "Scaled", recursion)
     rng = np.random.default_rng(2)
     parameters = parameters_of(rng, 3, 2, covariance_type)
     chunk = runs_of(rng, [20, 30, 10], 2)

@@ -25,7 +25,7 @@ LOG_TWO_PI = math.log(2 * math.pi)
 _LOG2_E = 1.0 / math.log(2.0)
 _LOG_2_HIGH = 6.93147180369123816490e-01
 _LOG_2_LOW = 1.90821492927058770002e-10
-_LOWEST = -708.0
+_LOWEST = -708.0  # what is less counts as e^-708: for `trajhmm.hmm.kernels.scaled` that is nothing
 _EXPONENT_BIAS = 1023
 _MANTISSA_BITS = 52
 
@@ -173,10 +173,9 @@ def _hand_over(
     for k in range(n_states):
         log = logs[k]
         for t in range(size):
-            x = log[t] - top[t]
-            held = max(_LOWEST, x)
-            power = math.floor(held * _LOG2_E + 0.5)
-            r = (held - power * _LOG_2_HIGH) - power * _LOG_2_LOW
+            x = max(_LOWEST, log[t] - top[t])
+            power = math.floor(x * _LOG2_E + 0.5)
+            r = (x - power * _LOG_2_HIGH) - power * _LOG_2_LOW
             series = 1 / 6227020800
             series = series * r + 1 / 479001600
             series = series * r + 1 / 39916800
@@ -191,7 +190,7 @@ def _hand_over(
             series = series * r + 0.5
             series = series * r + 1.0
             series = series * r + 1.0
-            column[t] = series if x > _LOWEST else 0.0
+            column[t] = series
             powers[t] = (np.int64(power) + _EXPONENT_BIAS) << _MANTISSA_BITS
         for t in range(size):
             densities[begin + t, k] = column[t] * scale[t]

@@ -8,7 +8,6 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-
 # Doubles that the widest registers hold.
 _LANES = 8
 
