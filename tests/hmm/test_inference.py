@@ -134,10 +134,11 @@ def test_a_path_whose_probability_underflows_for_a_while_is_not_lost():
     np.testing.assert_array_equal(decode_rows(values, offsets, parameters)[0], paths[joint.argmax()])
 
 
-def test_the_filter_does_not_see_the_future():
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_the_filter_does_not_see_the_future(covariance_type):
     rng = np.random.default_rng(1)
-    parameters = random_parameters(rng, 3, 2, "full")
-    values = rng.normal(size=(60, 2))
+    parameters = random_parameters(rng, 3, 12, covariance_type)
+    values = rng.normal(size=(60, 12))
     whole = filter_rows(values, np.array([0, 60]), parameters)
     for cut in rng.integers(1, 60, size=10):
         part = filter_rows(values[:cut], np.array([0, cut]), parameters)

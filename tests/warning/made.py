@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trajhmm.warning import CausalRun, RunTruth, Trial
+from trajhmm.features import CausalRun
+from trajhmm.warning import RunTruth, Trial
 from trajhmm.warning.detectors import Reference
 
 METRICS = ("train_loss", "grad_norm", "weight_l2")

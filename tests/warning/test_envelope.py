@@ -81,6 +81,5 @@ def test_seeds_may_log_at_different_steps():
     one = made_run(np.array([1.0, 2.0, 3.0]), steps=[0, 20, 40])
     other = made_run(np.array([1.0, 4.0, 3.0]), steps=[0, 10, 40])
     fitted = fit(one, other)
-    np.testing.assert_array_equal(fitted.steps_, [0, 10, 20, 40])
-    centre = fitted.median_[:, 0] * fitted.scaling_.spread + fitted.scaling_.centre
-    np.testing.assert_allclose(centre, [1.0, 2.5, 3.0, 3.0])
+    np.testing.assert_array_equal(fitted.same_step_.steps, [0, 10, 20, 40])
+    np.testing.assert_allclose(fitted.same_step_.median[:, 0], [1.0, 2.5, 3.0, 3.0])

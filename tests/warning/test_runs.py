@@ -6,8 +6,9 @@ import pytest
 
 import trajhmm as th
 from trajhmm.errors import LogError
-from trajhmm.warning import Kind, RunTruth, causal_runs, trials_of
-from trajhmm.warning.runs import LARGEST
+from trajhmm.features import causal_runs
+from trajhmm.features.causal import LARGEST
+from trajhmm.warning import Kind, RunTruth, trials_of
 
 NAN, INF = np.nan, np.inf
 

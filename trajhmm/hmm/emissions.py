@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from trajhmm.hmm.kernels.densities import LOG_TWO_PI, diagonal_densities, full_densities
+from trajhmm.hmm.kernels.densities import LOG_TWO_PI, diagonal_densities, full_densities, full_densities_by_row
 from trajhmm.hmm.kernels.moments import diagonal_moments, full_moments
 from trajhmm.hmm.parameters import Parameters
 
@@ -65,6 +65,18 @@ class Emissions:
             partial, place = self._partial_densities(values, complete=complete)
             full_densities(values, partial, place, means, self.shape, self.centre, scaled, densities, largest)
         return largest
+
+    def log_densities_by_row(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, K) log-densities of (N, D) rows, the same to the last bit whatever rows come after."""
+        log_densities = np.empty((len(values), self.parameters.n_states))
+        complete = not np.isnan(values.sum())
+        if self.parameters.is_diagonal or not complete:
+            self.densities(values, log_densities, complete=complete, scaled=False)
+            return log_densities
+        roots = np.diagonal(self.shape, axis1=1, axis2=2)
+        constants = np.log(roots).sum(axis=1) - 0.5 * values.shape[1] * LOG_TWO_PI
+        full_densities_by_row(values, self.parameters.means, self.shape, constants, log_densities)
+        return log_densities
 
     def moments(self, values: NDArray[np.float64], weights: NDArray[np.float64], *, complete: bool) -> Moments:
         """Moments of (N, D) rows, NaN where missing, with (N, K) weights, about ``centre``."""

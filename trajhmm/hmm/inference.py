@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.emissions import log_density
+from trajhmm.hmm.emissions import Emissions, log_density
 from trajhmm.hmm.kernels import exact
 from trajhmm.hmm.kernels.viterbi import viterbi
 from trajhmm.hmm.parameters import Parameters
@@ -73,9 +73,10 @@ def filter_rows(
     log_probs : (N, K), log p(s_t = k | z_1…t).
     predictive_logpdf : (N,), log p(z_t | z_1…t-1).
     """
-    density, fresh, k = log_density(values, parameters), _fresh(offsets), parameters.n_states
+    density = Emissions.of(parameters).log_densities_by_row(np.ascontiguousarray(values))
     log_alpha, predictive = np.empty_like(density), np.empty(len(values))
-    exact.forward(density, fresh, parameters.startprob, parameters.transmat, np.zeros(k), log_alpha, predictive)
+    before = np.zeros(parameters.n_states)
+    exact.forward(density, _fresh(offsets), parameters.startprob, parameters.transmat, before, log_alpha, predictive)
     return log_alpha, predictive
 
 

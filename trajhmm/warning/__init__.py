@@ -1,5 +1,5 @@
 """Early warning: causal scores of running jobs, the protocol that judges them, and the baselines to beat."""
 
-from trajhmm.warning.runs import CausalRun, Kind, RunTruth, Trial, causal_runs, trials_of
+from trajhmm.warning.runs import Kind, RunTruth, Trial, trials_of
 
-__all__ = ["CausalRun", "Kind", "RunTruth", "Trial", "causal_runs", "trials_of"]
+__all__ = ["Kind", "RunTruth", "Trial", "trials_of"]

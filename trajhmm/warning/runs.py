@@ -1,69 +1,14 @@
-"""What a detector is handed: one run's metrics as they were known at each row, and what became of the run."""
+"""What became of runs, and which belong together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trajhmm.errors import LogError
-from trajhmm.features import carried_forward
+from trajhmm.features import CausalRun, causal_runs
 from trajhmm.logs import RunSet
-
-# Squares of larger values, and sums of them, would overflow.
-LARGEST = 1e100
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CausalRun:
-    """One run of T rows and D metrics; what stands in a row was known at that row.
-
-    Attributes
-    ----------
-    run : name.
-    metrics : D names.
-    steps : (T,) int64, rising.
-    values : (T, D) float64, the last finite value logged; NaN before the first. At most 1e100 in size.
-    logged : (T, D) bool, whether a finite value was logged at this very row; elsewhere ``values`` repeats an older one.
-    events : (T,) bool, whether a non-finite value of any of the metrics was logged at this row.
-    """
-
-    run: str
-    metrics: tuple[str, ...]
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]
-    logged: NDArray[np.bool_]
-    events: NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        for array in (self.steps, self.values, self.logged, self.events):
-            array.setflags(write=False)
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows, T."""
-        return len(self.steps)
-
-    def first_rows(self, n: int) -> CausalRun:
-        """The run as it stood after ``n`` rows."""
-        return replace(
-            self, steps=self.steps[:n], values=self.values[:n], logged=self.logged[:n], events=self.events[:n]
-        )
-
-    def index_of(self, metric: str) -> int:
-        """The column of a metric.
-
-        Raises
-        ------
-        LogError
-            The run has no such metric.
-        """
-        if metric not in self.metrics:
-            raise LogError(f"run {self.run}: no metric {metric!r} (found: {', '.join(self.metrics[:12])})")
-        return self.metrics.index(metric)
 
 
 class Kind(StrEnum):
@@ -112,41 +57,6 @@ class Trial:
     truth: RunTruth
     condition: str
     group: str
-
-
-def causal_runs(runs: RunSet, metrics: Sequence[str] | None = None) -> tuple[CausalRun, ...]:
-    """Split logs into runs, each metric carried forward.
-
-    Parameters
-    ----------
-    runs : the logs.
-    metrics : names of those that detectors shall see; by default all.
-
-    Raises
-    ------
-    LogError
-        A metric that the logs do not have.
-    """
-    metrics = runs.metrics if metrics is None else tuple(metrics)
-    unknown = [metric for metric in metrics if metric not in runs.metrics]
-    if unknown:
-        raise LogError(f"no metric {unknown[0]!r} in these logs (found: {', '.join(runs.metrics[:12])})")
-    columns = [runs.metrics.index(metric) for metric in metrics]
-    return tuple(_causal_run(runs, run, rows, columns) for run, rows in runs.slices())
-
-
-def _causal_run(runs: RunSet, run: str, rows: slice, columns: list[int]) -> CausalRun:
-    values, written = runs.values[rows][:, columns], runs.logged[rows][:, columns]
-    finite = np.isfinite(values)
-    logged = written & finite
-    return CausalRun(
-        run=run,
-        metrics=tuple(runs.metrics[column] for column in columns),
-        steps=runs.steps[rows],
-        values=np.clip(carried_forward(values, logged), -LARGEST, LARGEST),
-        logged=logged,
-        events=np.any(written & ~finite, axis=1),
-    )
 
 
 def trials_of(

@@ -194,3 +194,33 @@ def _hand_over(
             powers[t] = (np.int64(power) + _EXPONENT_BIAS) << _MANTISSA_BITS
         for t in range(size):
             densities[begin + t, k] = column[t] * scale[t]
+
+
+@njit(cache=True, nogil=True)
+def full_densities_by_row(
+    values: Floats, means: Floats, whitening: Floats, constants: Floats, log_densities: Floats
+) -> None:
+    """Log-densities under full covariances, each row by itself.
+
+    A library's matrix product may round a row differently with other rows beside it; what is known at a row must not
+    depend on what comes after it, in the last bit either.
+
+    Parameters
+    ----------
+    values : (N, D) finite.
+    means, whitening : (K, D), (K, D, D) lower triangular.
+    constants : (K,) -½ log det 2πΣ.
+    log_densities : (N, K), filled.
+    """
+    n_metrics = values.shape[1]
+    away = np.empty(n_metrics)
+    for t in range(len(values)):
+        for k in range(len(means)):
+            distance = 0.0
+            for d in range(n_metrics):
+                away[d] = values[t, d] - means[k, d]
+                white = 0.0
+                for e in range(d + 1):
+                    white += whitening[k, d, e] * away[e]
+                distance += white * white
+            log_densities[t, k] = constants[k] - 0.5 * distance

@@ -1,4 +1,4 @@
-"""Baseline detectors behind one interface, by name."""
+"""Detectors behind one interface, by name: what trajhmm warns with, and the baselines to beat."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from trajhmm.warning.detectors.densities import (
 )
 from trajhmm.warning.detectors.drift import Adwin, PageHinkley
 from trajhmm.warning.detectors.envelope import Envelope
+from trajhmm.warning.detectors.hmm import HMMSurprise
 from trajhmm.warning.detectors.interface import Detector, Reference, SeriesDetector
 from trajhmm.warning.detectors.slowing import SlowingDown
 from trajhmm.warning.detectors.spikes import (
@@ -52,6 +53,7 @@ DETECTORS: dict[str, type[Detector]] = {
         GaussianMixture,
         IsolationForest,
         LogisticWindows,
+        HMMSurprise,
     )
 }
 
@@ -70,8 +72,8 @@ def make_detector(name: str, **settings: Any) -> Detector:
 
 
 def baselines() -> dict[str, Detector]:
-    """All detectors with their default settings, by name."""
-    return {name: kind() for name, kind in DETECTORS.items()}
+    """All detectors to beat, with their default settings, by name."""
+    return {name: kind() for name, kind in DETECTORS.items() if kind is not HMMSurprise}
 
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "Detector",
     "FeatureDetector",
     "Features",
+    "HMMSurprise",
     "Reference",
     "SeriesDetector",
     "StandardisedMetrics",

@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.features import CausalRun
 from trajhmm.warning.detectors.interface import Detector, Reference
-from trajhmm.warning.runs import CausalRun
 
 # What is drawn from an exponential distribution may be 0, and is divided by.
 _SHORTEST = 1e-100

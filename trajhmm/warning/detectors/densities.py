@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
+from trajhmm.features import CausalRun
 from trajhmm.warning.detectors.interface import Detector, Reference
 from trajhmm.warning.detectors.standardise import Features, StandardisedMetrics, row_products
-from trajhmm.warning.runs import CausalRun
 
 # Share of the largest variance that each direction has at least.
 _SINGULAR = 1e-9

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, LogError
-from trajhmm.warning.runs import CausalRun, Trial
+from trajhmm.features import CausalRun
+from trajhmm.warning.runs import Trial
 
 Learnt = TypeVar("Learnt")
 

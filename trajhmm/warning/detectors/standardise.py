@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.warning.runs import CausalRun
+from trajhmm.features import CausalRun
 
 # Departures beyond this many standard deviations are all the same; with them, everything downstream stays finite.
 FARTHEST = 1e6

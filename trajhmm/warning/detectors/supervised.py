@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
+from trajhmm.features import CausalRun
 from trajhmm.warning.detectors.interface import Detector, Reference
 from trajhmm.warning.detectors.standardise import StandardisedMetrics, row_products
-from trajhmm.warning.runs import CausalRun, Trial
+from trajhmm.warning.runs import Trial
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,178 @@
+"""Where healthy runs are at each step, and how far they spread there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import FitError, LogError
+from trajhmm.features.causal import CausalRun
+
+# Departures beyond this many spreads are all the same; with them, everything downstream stays finite.
+FARTHEST = 1e3
+# More steps than this are thinned, evenly by rank: a model file has to hold them.
+_MOST_STEPS = 4096
+# Spread of a metric in which all runs agree at all steps, in its standard deviation over all rows; and at all.
+_AGREED = 1e-3
+_STILL = 1e-9
+_ZERO = 1e-100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SameStep:
+    """Each metric less its median over healthy runs at the same step, in their spread there.
+
+    The spread is the root mean square distance of the runs from their median. With few runs it is small by chance at
+    some steps, and 0 where all of them agree; so it is raised to ``floor`` times the metric's median spread over the
+    steps at which it has any.
+
+    A step that the reference does not log is compared with the last before it that it does, and one ahead of all with
+    the first. Steps that fewer than half of the runs reach are left out: a run that goes on longer is compared with the
+    last that most of them reached. A metric that is not yet logged stands at its median.
+
+    Attributes
+    ----------
+    metrics : D names.
+    steps : (S,) int64, rising.
+    median, spread : (S, D)
+    """
+
+    metrics: tuple[str, ...]
+    steps: NDArray[np.int64]
+    median: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for array in (self.steps, self.median, self.spread):
+            array.setflags(write=False)
+
+    @property
+    def kind(self) -> str:
+        """Name in the model file."""
+        return "same-step"
+
+    @classmethod
+    def of(cls, runs: Sequence[CausalRun], *, floor: float = 0.25) -> Self:
+        """Learn from healthy runs, which must all have the metrics of the first.
+
+        Parameters
+        ----------
+        floor : least spread, as a share of the metric's usual one.
+
+        Raises
+        ------
+        FitError
+            No finite value in any of them.
+        LogError
+            A run lacks a metric.
+        """
+        metrics = runs[0].metrics
+        rows = [_columns(run, metrics) for run in runs]
+        usual_size = _deviations(rows)
+        if not np.isfinite(usual_size).any():
+            raise FitError(f"no finite value of {', '.join(metrics[:6])} in {len(runs)} healthy runs")
+        steps, seeds = _aligned(runs, rows)
+        known = ~np.isnan(seeds)
+        median = _median(seeds, known)
+        squares = np.where(known, seeds - median, 0.0) ** 2
+        spread = np.sqrt(squares.sum(axis=0) / np.maximum(known.sum(axis=0), 1))
+        usual = np.array([np.median(column[column > 0]) if (column > 0).any() else 0.0 for column in spread.T])
+        least = np.maximum(floor * usual, _AGREED * np.where(np.isfinite(usual_size), usual_size, np.inf))
+        largest = np.abs(median).max(axis=0, initial=0.0)
+        least = np.maximum(least, np.where(largest > _ZERO, _STILL * largest, 1.0))
+        return cls(metrics=metrics, steps=steps, median=median, spread=np.maximum(spread, least))
+
+    def transform(self, run: CausalRun) -> NDArray[np.float64]:
+        """(T, D) departures in spreads, at most 1,000 in size; row t from the rows up to it.
+
+        Raises
+        ------
+        LogError
+            The run lacks a metric.
+        """
+        return self.departures(run.steps, _columns(run, self.metrics))
+
+    def departures(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(T, D) departures of (T, D) values at (T,) steps; NaN where a metric is not yet logged."""
+        place = np.maximum(np.searchsorted(self.steps, steps, side="right") - 1, 0)
+        away = (values - self.median[place]) / self.spread[place]
+        return np.ascontiguousarray(np.clip(np.where(np.isnan(away), 0.0, away), -FARTHEST, FARTHEST))
+
+    def to_dict(self) -> dict[str, object]:
+        """What the model file holds."""
+        return {
+            "kind": self.kind,
+            "metrics": list(self.metrics),
+            "steps": self.steps.tolist(),
+            "median": self.median.tolist(),
+            "spread": self.spread.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """What `to_dict` gave."""
+        return cls(
+            metrics=tuple(stored["metrics"]),
+            steps=np.array(stored["steps"], dtype=np.int64),
+            median=np.array(stored["median"], dtype=np.float64),
+            spread=np.array(stored["spread"], dtype=np.float64),
+        )
+
+
+def _columns(run: CausalRun, metrics: tuple[str, ...]) -> NDArray[np.float64]:
+    """(T, D) values of the metrics named, NaN before the first that is logged."""
+    if run.metrics == metrics:
+        return run.values
+    missing = [metric for metric in metrics if metric not in run.metrics]
+    if missing:
+        raise LogError(f"run {run.run}: no metric {missing[0]!r} (found: {', '.join(run.metrics[:12])})")
+    return run.values[:, [run.metrics.index(metric) for metric in metrics]]
+
+
+def _deviations(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """(D,) standard deviation of each metric over all rows; infinite where it is never logged."""
+    whole = np.concatenate(rows)
+    known = ~np.isnan(whole)
+    n = np.maximum(known.sum(axis=0), 1)
+    centre = (np.where(known, whole, 0.0) / n).sum(axis=0)
+    deviation: NDArray[np.float64] = np.sqrt((np.where(known, whole - centre, 0.0) ** 2 / n).sum(axis=0))
+    return np.where(known.any(axis=0), deviation, np.inf)
+
+
+def _median(seeds: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(S, D) median over runs of what is known; 0 where nothing is."""
+    median = np.zeros(seeds.shape[1:])
+    some = known.any(axis=0)
+    median[some] = np.nanmedian(seeds[:, some], axis=0)
+    return median
+
+
+def _aligned(
+    runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Put runs on the steps that at least half of them reach.
+
+    Parameters
+    ----------
+    runs, rows : R runs and the (T, D) rows of each.
+
+    Returns
+    -------
+    steps : (S,) rising.
+    aligned : (R, S, D) the last row of each run up to each step; NaN ahead of its first step and after its last.
+    """
+    steps = np.unique(np.concatenate([run.steps for run in runs]))
+    reaching = sum(((steps >= run.steps[0]) & (steps <= run.steps[-1])).astype(np.int64) for run in runs if run.n_rows)
+    steps = steps[2 * np.asarray(reaching) >= len(runs)]
+    if len(steps) > _MOST_STEPS:
+        steps = steps[np.linspace(0, len(steps) - 1, _MOST_STEPS).round().astype(np.int64)]
+    aligned = np.full((len(runs), len(steps), rows[0].shape[1]), np.nan)
+    for run, values, place in zip(runs, rows, aligned, strict=True):
+        if run.n_rows:
+            reached = (steps >= run.steps[0]) & (steps <= run.steps[-1])
+            place[reached] = values[np.searchsorted(run.steps, steps[reached], side="right") - 1]
+    return steps, aligned
