@@ -38,8 +38,9 @@ def assemble(tables: Sequence[Table], settings: Settings) -> RunSet:
     layout = layout_of(Evidence.of(rows, seen), step, settings.run_by)
     runs = run_set(rows, layout, tables)
     said = (note for table in tables for note in table.notes)
-    blanks = blank_notes(runs.metrics, runs.logged.mean(axis=0))
-    return replace(runs, notes=(*said, *rows.notes, *layout.notes, *run_notes(runs), *blanks))
+    shares = {name: float(runs.logged[:, runs.metrics.index(name)].mean()) for name in layout.incomplete}
+    remarks = (*run_notes(runs, layout.incomplete), *blank_notes(shares))
+    return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks))
 
 
 def assembled_rows(tables: Sequence[Table], kinds: Kinds, step: str, settings: Settings) -> Rows:

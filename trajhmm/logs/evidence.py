@@ -22,6 +22,7 @@ class ColumnEvidence:
     ----------
     stands : some cell is not blank.
     finite : some cell holds a finite number, or text.
+    complete : every cell holds a finite number.
     events : some cell is not blank and not finite.
     changes : within some run there is more than one finite number, or more than one text.
     whole : the runs begin with whole numbers, all of them.
@@ -29,6 +30,7 @@ class ColumnEvidence:
 
     stands: bool = False
     finite: bool = False
+    complete: bool = False
     events: bool = False
     changes: bool = False
     whole: bool = False
@@ -45,6 +47,7 @@ class ColumnEvidence:
         return cls(
             stands=any(one.stands for one in several),
             finite=any(one.finite for one in several),
+            complete=all(one.complete for one in several),
             events=any(one.events for one in several),
             changes=any(one.changes for one in several),
             whole=all(one.whole for one in several),
@@ -134,7 +137,9 @@ def changing_runs(column: NDArray[np.float64], offsets: NDArray[np.int64]) -> ND
 
 def value_of_runs(column: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """(R,) the value that an (N,) column has within each run, which must not change there; NaN where it is blank."""
-    values: NDArray[np.float64] = np.fmin.reduceat(column, offsets[:-1])
+    values = column[offsets[:-1]]
+    if not np.isfinite(values).all():
+        values = np.fmin.reduceat(column, offsets[:-1])
     return values
 
 
@@ -152,14 +157,13 @@ def are_whole(values: NDArray[np.float64]) -> bool:
 def _of_numbers(rows: Rows, name: str) -> ColumnEvidence:
     column, offsets = rows.stack.numbers[name], rows.offsets
     logged = column[rows.stack.present[name]] if name in rows.stack.present else column
-    # Adding them up is the fastest way to see that all are finite; a sum may still overflow.
-    with np.errstate(over="ignore", invalid="ignore"):
-        events = not np.isfinite(logged.sum()) and not np.isfinite(logged).all()
+    finite = np.isfinite(logged)
     changes = bool(changing_runs(column, offsets).any())
     return ColumnEvidence(
         stands=len(logged) > 0,
-        finite=len(logged) > 0 and (not events or bool(np.isfinite(logged).any())),
-        events=bool(events),
+        finite=bool(finite.any()),
+        complete=len(logged) == len(column) and bool(finite.all()),
+        events=not finite.all(),
         changes=changes,
         whole=not changes and are_whole(value_of_runs(column, offsets)),
     )

@@ -26,7 +26,7 @@ class Layout:
     ----------
     kinds : which columns are numbers and which are text.
     step : the column that counts steps.
-    metrics : names of the D metrics.
+    metrics : names of the D metrics; ``incomplete`` are those of them with a blank or non-finite cell somewhere.
     numbers, texts : names of the attributes; ``whole`` are those of ``numbers`` that are integers in every run.
     due : at which rows metrics are due, where that was decided over more rows than are read at once.
     notes : what was decided.
@@ -35,6 +35,7 @@ class Layout:
     kinds: Kinds
     step: str
     metrics: tuple[str, ...]
+    incomplete: tuple[str, ...]
     numbers: tuple[str, ...]
     whole: frozenset[str]
     texts: tuple[str, ...]
@@ -84,6 +85,7 @@ def layout_of(evidence: Evidence, step: str, run_by: Sequence[str]) -> Layout:
         kinds=kinds,
         step=step,
         metrics=tuple(metrics),
+        incomplete=tuple(name for name in metrics if not evidence.of_numbers(name).complete),
         numbers=tuple(numbers),
         whole=frozenset(name for name in numbers if evidence.of_numbers(name).whole),
         texts=tuple(texts),
@@ -98,9 +100,9 @@ def run_set(rows: Rows, layout: Layout, tables: Sequence[Table]) -> RunSet:
 
     stack, offsets = rows.stack, rows.offsets
     logged = stack.logged(slice(None), layout.metrics)
-    told = np.array([table.blanks_are_blank for table in tables])[stack.source]
-    if not told.all() and not logged.all():
-        logged = np.where(told[:, np.newaxis], logged, logged_cells(logged, offsets, due=layout.due))
+    told = np.array([table.blanks_are_blank for table in tables])
+    if layout.incomplete and not told.all():
+        logged = np.where(told[stack.source, np.newaxis], logged, logged_cells(logged, offsets, due=layout.due))
     attributes: dict[str, NDArray[Any] | list[str | None]] = {}
     for name in layout.numbers:
         # Whole numbers as integers, so that seed 3 does not read 3.0.

@@ -19,6 +19,7 @@ Range = tuple[int, int]
 
 _BATCH_ROWS = 2**16
 _READ_AHEAD_BYTES = 2**16
+_MANY_ROWS = 2**16
 
 
 def read_parquet(path: Path, name: str) -> Table:
@@ -106,6 +107,13 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         # Pages are read as they are needed, so that a file is never in memory beside what was read from it.
         with pq.ParquetFile(path, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False) as file:
+            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+            if file.metadata.num_rows < _MANY_ROWS:
+                yield file
+                return
+        with pq.ParquetFile(
+            path, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, metadata=file.metadata, read_dictionary=texts
+        ) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")

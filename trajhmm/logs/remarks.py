@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,31 +10,50 @@ from numpy.typing import NDArray
 from trajhmm.logs.runset import Note, RunSet
 
 
-def run_notes(runs: RunSet) -> list[Note]:
-    """Non-finite events and gaps in the steps, run by run."""
+def run_notes(runs: RunSet, incomplete: Container[str]) -> list[Note]:
+    """Non-finite events and gaps in the steps, run by run; metrics but ``incomplete`` are known to have no event."""
+    columns = np.array([d for d, metric in enumerate(runs.metrics) if metric in incomplete], dtype=np.int64)
+    event = runs.logged[:, columns] & ~np.isfinite(runs.values[:, columns])
+    eventful = _runs_with(np.logical_or.reduce(event, axis=1), runs)
+    uneven = _runs_with(_unevenly_spaced(runs), runs)
     notes: list[Note] = []
-    event = runs.logged & ~np.isfinite(runs.values)
-    for run, rows in runs.slices():
-        for column in np.flatnonzero(event[rows].any(axis=0)):
-            first = int(np.argmax(event[rows, column]))
-            count = int(event[rows, column].sum())
-            cell = runs.values[rows, column][first]
-            text = (
-                f"{runs.metrics[column]} is not finite ({'NaN' if np.isnan(cell) else cell}) "
-                f"from step {runs.steps[rows][first]}, {count} rows"
-            )
-            notes.append(Note(kind="non-finite", run=run, text=text))
-        gap = _gap(runs.steps[rows])
-        if gap is not None:
+    for r, (run, rows) in enumerate(runs.slices()):
+        for column, here in zip(columns, event[rows].T if r in eventful else (), strict=False):
+            if here.any():
+                notes.append(_event_note(runs, run, rows, column, here))
+        if r in uneven and (gap := _gap(runs.steps[rows])):
             notes.append(Note(kind="gap", run=run, text=gap))
     return notes
 
 
-def blank_notes(metrics: Sequence[str], shares: NDArray[np.float64]) -> list[Note]:
-    """Metrics that are logged less often, by the share of rows at which each of them is."""
+def _event_note(runs: RunSet, run: str, rows: slice, column: int, event: NDArray[np.bool_]) -> Note:
+    first = int(np.argmax(event))
+    cell = runs.values[rows, column][first]
+    text = (
+        f"{runs.metrics[column]} is not finite ({'NaN' if np.isnan(cell) else cell}) "
+        f"from step {runs.steps[rows][first]}, {event.sum()} rows"
+    )
+    return Note(kind="non-finite", run=run, text=text)
+
+
+def _runs_with(mark: NDArray[np.bool_], runs: RunSet) -> set[int]:
+    """Positions of the runs that hold a row with the (N,) mark."""
+    return set((np.searchsorted(runs.offsets, np.flatnonzero(mark), side="right") - 1).tolist())
+
+
+def _unevenly_spaced(runs: RunSet) -> NDArray[np.bool_]:
+    """(N,) bool: whether the next row of the run is not as many steps on as its second row was."""
+    spacing = np.diff(runs.steps, append=0)
+    uneven: NDArray[np.bool_] = spacing != np.repeat(spacing[runs.offsets[:-1]], runs.lengths)
+    uneven[runs.offsets[1:] - 1] = False
+    return uneven
+
+
+def blank_notes(shares: Mapping[str, float]) -> list[Note]:
+    """Metrics that are logged less often, by the share of rows at which each of them is logged."""
     return [
         Note(kind="blank", text=f"{metric} is logged at {share:.1%} of the rows")
-        for metric, share in zip(metrics, shares, strict=True)
+        for metric, share in shares.items()
         if share < 1
     ]
 

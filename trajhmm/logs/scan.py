@@ -61,7 +61,7 @@ class Piece:
             raise LogError(f"{paths}: other runs or rows than when the logs were scanned; scan them again")
         runs = run_set(rows, self.layout, tables)
         said = (note for table in tables for note in table.notes)
-        return replace(runs, notes=(*said, *rows.notes, *run_notes(runs)))
+        return replace(runs, notes=(*said, *rows.notes, *run_notes(runs, self.layout.incomplete)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -245,6 +245,7 @@ def _scan_of(
     metrics = layout.metrics
     lengths = np.concatenate([counts.lengths for _, counts in counted])
     logged = np.concatenate([counts.logged(metrics, layout.due) for _, counts in counted])
+    shares = dict(zip(metrics, logged.sum(axis=0) / lengths.sum(), strict=True))
     return Scan(
         pieces=tuple(
             Piece(
@@ -262,5 +263,5 @@ def _scan_of(
         logged_counts=logged,
         changes=np.concatenate([counts.changing(metrics) for _, counts in counted]),
         # A file that is read in pieces says the same each time.
-        notes=tuple(dict.fromkeys((*notes, *layout.notes, *blank_notes(metrics, logged.sum(axis=0) / lengths.sum())))),
+        notes=tuple(dict.fromkeys((*notes, *layout.notes, *blank_notes(shares)))),
     )

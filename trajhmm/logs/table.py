@@ -40,6 +40,8 @@ class Text:
     @classmethod
     def joined(cls, texts: Sequence[Text]) -> Text:
         """One column from several, one after the other."""
+        if len(texts) == 1 and len(set(texts[0].words)) == len(texts[0].words):
+            return texts[0]
         number: dict[str, int] = {}
         codes = []
         for text in texts:
@@ -154,7 +156,8 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or _castable(kind):
             if column.null_count:
                 present[column_name] = column.is_valid().to_numpy()
-            numbers[column_name] = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+            floats = column if kind == pa.float64() else column.cast(pa.float64(), safe=False)
+            numbers[column_name] = np.asarray(floats.to_numpy(), dtype=np.float64)
         elif _is_text(kind) or pa.types.is_dictionary(kind):
             texts[column_name] = Text.from_arrow(column)
         elif pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind):
