@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from trajhmm.errors import LogError
-from trajhmm.logs.columns import ColumnsSeen, Kinds
+from trajhmm.logs.columns import ColumnsSeen
 from trajhmm.logs.evidence import Evidence
 from trajhmm.logs.layout import layout_of, run_set
 from trajhmm.logs.remarks import blank_notes, run_notes
 from trajhmm.logs.rows import Rows, check_columns, rows_that_meet, sorted_rows, step_column
 from trajhmm.logs.runset import RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.stack import stack_tables
-from trajhmm.logs.table import Table
+from trajhmm.logs.stack import Stack
 
 
 class NoRowsError(LogError):
     """No row is left of some tables."""
 
 
-def assemble(tables: Sequence[Table], settings: Settings) -> RunSet:
-    """Sort the rows of ``tables`` into runs and steps and check that they make sense.
+def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:
+    """Sort rows into runs and steps and check that they make sense.
 
-    Columns are renamed already; other ``settings`` are those of `trajhmm.read_logs`.
+    Parameters
+    ----------
+    stack, seen : all rows of some tables, and what their columns hold.
+    settings : those of `trajhmm.read_logs`; columns are renamed already.
 
     Raises
     ------
     LogError
         No step column, no numeric metric, unknown columns, or two runs of one name.
     """
-    step = step_column(tables, settings.step)
-    check_columns(tables, settings.run_by, "--run-by")
-    seen = ColumnsSeen.in_tables(tables, range(len(tables)))
-    rows = assembled_rows(tables, seen.kinds(), step, settings)
+    step = step_column(stack.tables, settings.step)
+    check_columns(stack.tables, settings.run_by, "--run-by")
+    rows = assembled_rows(stack, step, settings)
     layout = layout_of(Evidence.of(rows, seen), step, settings.run_by)
-    runs = run_set(rows, layout, tables)
-    said = (note for table in tables for note in table.notes)
+    runs = run_set(rows, layout)
+    said = (note for table in stack.tables for note in table.notes)
     shares = {name: float(runs.logged[:, runs.metrics.index(name)].mean()) for name in layout.incomplete}
     remarks = (*run_notes(runs, layout.incomplete), *blank_notes(shares))
     return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks))
 
 
-def assembled_rows(tables: Sequence[Table], kinds: Kinds, step: str, settings: Settings) -> Rows:
-    """Stack ``tables`` and sort the rows that meet the condition of ``settings`` into runs and steps.
+def assembled_rows(stack: Stack, step: str, settings: Settings) -> Rows:
+    """Sort the rows that meet the condition of ``settings`` into runs and steps.
 
     Raises
     ------
@@ -53,15 +53,14 @@ def assembled_rows(tables: Sequence[Table], kinds: Kinds, step: str, settings: S
     LogError
         As `assemble`.
     """
-    stack = stack_tables(tables, kinds)
     if settings.where is not None:
         n_rows = len(stack.source)
-        stack = rows_that_meet(stack, settings.where, tables, settings.run_by)
+        stack = rows_that_meet(stack, settings.where, settings.run_by)
         if not len(stack.source):
             raise no_row_meets(settings.where, n_rows)
-    rows = sorted_rows(stack, step, tables, settings.run_by)
+    rows = sorted_rows(stack, step, settings.run_by)
     if not rows.runs:
-        raise NoRowsError(f"{tables[0].path}: no rows with a {step}")
+        raise NoRowsError(f"{stack.tables[0].path}: no rows with a {step}")
     return rows
 
 

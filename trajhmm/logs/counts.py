@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from trajhmm.logs.blanks import Due, started_cells
 from trajhmm.logs.evidence import changing_runs
 from trajhmm.logs.rows import Rows
-from trajhmm.logs.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,8 +37,8 @@ class Counts:
     doubtful: dict[int, tuple[NDArray[np.bool_], NDArray[np.int64]]]
 
     @classmethod
-    def of(cls, rows: Rows, tables: Sequence[Table]) -> Counts:
-        """Count in ``rows`` of ``tables``."""
+    def of(cls, rows: Rows) -> Counts:
+        """Count in ``rows``."""
         stack, offsets = rows.stack, rows.offsets
         columns = tuple(stack.numbers)
         changes = [changing_runs(column, offsets) for column in stack.numbers.values()]
@@ -48,7 +47,7 @@ class Counts:
         if stack.present:
             present = stack.logged(slice(None), columns)
             started = started_cells(present, offsets)
-            told = np.array([table.blanks_are_blank for table in tables])[stack.source]
+            told = np.array([table.blanks_are_blank for table in stack.tables])[stack.source]
             for r, (start, stop) in enumerate(pairwise(offsets)):
                 sure = told[start:stop] | present[start:stop].all(axis=1)
                 stands[r] = present[start:stop][sure].sum(axis=0)

@@ -32,8 +32,7 @@ _COMPRESSIBLE = {".csv", ".tsv", ".jsonl", ".ndjson"}
 
 def stem_and_suffix(path: Path) -> tuple[str, str]:
     """Stem and suffix of a file's name, the suffix in lower case and without the ``.gz`` of compressed text."""
-    plain = path.with_suffix("")
-    if path.suffix == ".gz" and plain.suffix.lower() in _COMPRESSIBLE:
+    if path.suffix == ".gz" and (plain := path.with_suffix("")).suffix.lower() in _COMPRESSIBLE:
         return plain.stem, plain.suffix.lower()
     return path.stem, path.suffix.lower()
 

@@ -15,7 +15,7 @@ from trajhmm.logs.columns import Kinds
 from trajhmm.logs.evidence import Evidence, codes_of_runs, value_of_runs
 from trajhmm.logs.rows import STEP_NAMES, Rows
 from trajhmm.logs.runset import Note, RunSet
-from trajhmm.logs.table import RUN_NAME, Table
+from trajhmm.logs.table import RUN_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +94,13 @@ def layout_of(evidence: Evidence, step: str, run_by: Sequence[str]) -> Layout:
     )
 
 
-def run_set(rows: Rows, layout: Layout, tables: Sequence[Table]) -> RunSet:
-    """Lay out ``rows`` as a `RunSet` without notes; ``tables`` are those they came from, without rows if need be."""
+def run_set(rows: Rows, layout: Layout) -> RunSet:
+    """Lay out ``rows`` as a `RunSet` without notes."""
     import pandas as pd
 
     stack, offsets = rows.stack, rows.offsets
     logged = stack.logged(slice(None), layout.metrics)
-    told = np.array([table.blanks_are_blank for table in tables])
+    told = np.array([table.blanks_are_blank for table in stack.tables])
     if layout.incomplete and not told.all():
         logged = np.where(told[stack.source, np.newaxis], logged, logged_cells(logged, offsets, due=layout.due))
     attributes: dict[str, NDArray[Any] | list[str | None]] = {}

@@ -85,7 +85,7 @@ def _runs(tables: Iterable[Table], settings: Settings) -> tuple[dict[str, Range]
     start, last = 0, ""
     for table in tables:
         kinds = ColumnsSeen.in_tables([table], [0]).kinds()
-        names = run_names(stack_tables([table], kinds), [table], settings.run_by)
+        names = run_names(stack_tables([table], kinds), settings.run_by)
         # Where runs are mixed all rows are read together, so that it matters no more where each stands.
         cuts = [] if mixed else [0, *(np.flatnonzero(np.diff(names.codes)) + 1).tolist(), table.n]
         for first, behind in pairwise(cuts):

@@ -32,7 +32,8 @@ def read_parquet(path: Path, name: str) -> Table:
     """
     # One file at a time: partition folders are read from the path, so that a torn file is known by its name.
     with _opened(path) as file:
-        return _table(file.read(), path, name)
+        # Small files are read side by side, each by one thread.
+        return _table(file.read(use_threads=file.metadata.num_rows >= _MANY_ROWS), path, name)
 
 
 def read_parquet_rows(path: Path, name: str, ranges: Sequence[Range]) -> Table:
@@ -107,10 +108,10 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         # Pages are read as they are needed, so that a file is never in memory beside what was read from it.
         with pq.ParquetFile(path, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False) as file:
-            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
             if file.metadata.num_rows < _MANY_ROWS:
                 yield file
                 return
+            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
         with pq.ParquetFile(
             path, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, metadata=file.metadata, read_dictionary=texts
         ) as file:

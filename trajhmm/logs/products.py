@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 
 _PROBABILITY = re.compile(r"p_\d+")
 _EXACTLY = {
@@ -19,7 +19,8 @@ _AMONG_OTHERS = {
 }
 
 
-def product_of(columns: Iterable[str]) -> str | None:
+@lru_cache
+def product_of(columns: tuple[str, ...]) -> str | None:
     """Say what a file with these columns holds if this package wrote it; None if it may be a log."""
     names = frozenset(name for name in columns if not _PROBABILITY.fullmatch(name))
     for among, product in _AMONG_OTHERS.items():

@@ -7,13 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from trajhmm.errors import LogError
 from trajhmm.logs.assemble import assemble
+from trajhmm.logs.columns import ColumnsSeen
 from trajhmm.logs.formats import READERS
-from trajhmm.logs.paths import find_log_files
+from trajhmm.logs.paths import LogFile, find_log_files
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import check_rename, no_logs, partitioned, why_left_out
+from trajhmm.logs.sources import check_rename, no_logs, partitioned, read_side_by_side, why_left_out
+from trajhmm.logs.stack import Stack, stack_tables
 from trajhmm.logs.table import Table, table_from_arrow
 
 if TYPE_CHECKING:
@@ -53,10 +57,15 @@ def read_logs(
         ``where`` does not parse.
     """
     settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
+    return assemble(*_stacked(find_log_files(paths, format=format), settings), settings)
+
+
+def _stacked(files: Sequence[LogFile], settings: Settings) -> tuple[Stack, ColumnsSeen]:
+    """Read files and stack their rows; the tables are let go, so that no more than the stack is kept."""
     tables: list[Table] = []
     notes: list[Note] = []
-    for file in find_log_files(paths, format=format):
-        table = READERS[file.format](file.path, file.name)
+    read = read_side_by_side(lambda file: READERS[file.format](file.path, file.name), files)
+    for file, table in zip(files, read, strict=True):
         if note := why_left_out(file, table, table.n):
             notes.append(note)
         else:
@@ -65,18 +74,24 @@ def read_logs(
         raise no_logs(notes)
     check_rename(tables, settings.rename)
     tables[0] = replace(tables[0], notes=(*notes, *tables[0].notes))
-    return assemble([table.renamed(settings.rename) for table in tables], settings)
+    tables = [table.renamed(settings.rename) for table in tables]
+    seen = ColumnsSeen.in_tables(tables, range(len(tables)))
+    stack = stack_tables(tables, seen.kinds())
+    del read, tables
+    # What Arrow let go would otherwise still be held while the runs are laid out.
+    pa.default_memory_pool().release_unused()
+    return stack, seen
 
 
 def runset_from_frame(
     frame: pd.DataFrame, *, run_by: str | Sequence[str], step: str | None, where: str | None
 ) -> RunSet:
     """Build a `RunSet` from a DataFrame; see `RunSet.from_frame`."""
-    import pyarrow as pa
-
     try:
         arrow = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, ValueError) as error:
         raise LogError(f"DataFrame: not a table of numbers and text ({error})") from error
     table = table_from_arrow(arrow, path=Path("DataFrame"), name="run")
-    return assemble([table], Settings.of(run_by=run_by, rename=None, step=step, where=where))
+    seen = ColumnsSeen.in_tables([table], [0])
+    settings = Settings.of(run_by=run_by, rename=None, step=step, where=where)
+    return assemble(stack_tables([table], seen.kinds()), seen, settings)

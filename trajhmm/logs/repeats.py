@@ -14,7 +14,7 @@ from trajhmm.logs.clocks import is_clock
 from trajhmm.logs.resume import standing_rows
 from trajhmm.logs.runset import Note, offsets_of
 from trajhmm.logs.stack import Stack
-from trajhmm.logs.table import Table, Text
+from trajhmm.logs.table import Text
 
 
 def standing_stack(
@@ -22,7 +22,6 @@ def standing_stack(
     steps: NDArray[np.int64],
     lengths: NDArray[np.int64],
     runs: list[str],
-    tables: Sequence[Table],
     notes: list[Note],
     run_by: Sequence[str],
 ) -> tuple[Stack, NDArray[np.int64], NDArray[np.int64]]:
@@ -32,7 +31,6 @@ def standing_stack(
     ----------
     stack, steps : rows sorted by run, in reading order within each.
     lengths, runs : (R,) rows of each run, and R names.
-    tables : where the rows came from.
     notes : what was done is added.
     run_by : columns that name runs.
 
@@ -53,8 +51,8 @@ def standing_stack(
     for r in range(len(runs)):
         rows = np.arange(offsets[r], offsets[r + 1])
         if r in troubled:
-            rows = rows[_without_copies(runs[r], steps[rows], rows, stack, tables, notes)]
-            _check_one_run(runs[r], steps[rows], rows, stack, tables, run_by)
+            rows = rows[_without_copies(runs[r], steps[rows], rows, stack, notes)]
+            _check_one_run(runs[r], steps[rows], rows, stack, run_by)
             evidence = _evidence(stack, rows)
             values, logged = stack.values(rows, evidence), stack.logged(rows, evidence)
             standing = standing_rows(runs[r], steps[rows], values, logged)
@@ -95,7 +93,6 @@ def _without_copies(
     steps: NDArray[np.int64],
     rows: NDArray[np.int64],
     stack: Stack,
-    tables: Sequence[Table],
     notes: list[Note],
 ) -> NDArray[np.int64]:
     """Positions that remain when identical copies of the same rows in several files are taken once.
@@ -106,7 +103,7 @@ def _without_copies(
     """
     source = stack.source[rows]
     sources = list(dict.fromkeys(source.tolist()))
-    if len(sources) == 1 or all(tables[s].numbered for s in sources):
+    if len(sources) == 1 or all(stack.tables[s].numbered for s in sources):
         return np.arange(len(rows))
     keep = np.ones(len(rows), dtype=bool)
     evidence = _evidence(stack, rows)
@@ -119,7 +116,7 @@ def _without_copies(
             one, two = rows[first[i]], rows[second[j]]
             if _same(stack, one, two):
                 keep[second[j]] = False
-                paths = f"{tables[earlier].path} and {tables[later].path}"
+                paths = f"{stack.tables[earlier].path} and {stack.tables[later].path}"
                 notes.append(
                     Note(kind="duplicate", run=run, text=f"{len(shared)} identical rows in {paths}, taken once")
                 )
@@ -127,9 +124,9 @@ def _without_copies(
             resumed = steps[second].min() > steps[first].min() and steps[second].max() >= steps[first].max()
             if _contradict(stack, one, two, evidence).any() and not resumed:
                 raise LogError(
-                    f"run {run!r} is in {tables[earlier].path} and in {tables[later].path} with the same steps "
-                    f"{shared[0]}…{shared[-1]} but other values; rename one, or name the columns that tell them apart "
-                    "with --run-by"
+                    f"run {run!r} is in {stack.tables[earlier].path} and in {stack.tables[later].path} with the same "
+                    f"steps {shared[0]}…{shared[-1]} but other values; rename one, or name the columns that tell them "
+                    "apart with --run-by"
                 )
     positions = np.flatnonzero(keep)
     if any(len(np.intersect1d(steps[source == a], steps[source == b])) for a in sources for b in sources if a < b):
@@ -172,14 +169,13 @@ def _check_one_run(
     steps: NDArray[np.int64],
     rows: NDArray[np.int64],
     stack: Stack,
-    tables: Sequence[Table],
     run_by: Sequence[str],
 ) -> None:
     """Refuse several runs in one: steps go back, or repeat, just where a column such as ``seed`` changes."""
     back = np.flatnonzero(np.diff(steps) < 0) + 1
     _, step_code, times = np.unique(steps, return_inverse=True, return_counts=True)
     repeats = (times[step_code] > 1).mean() > 0.5 and _contradictory(step_code, rows, stack)
-    path = tables[stack.source[rows[0]]].path
+    path = stack.path_at(rows[0])
     for name in stack.columns:
         if name in run_by or is_clock(name):
             continue

@@ -79,7 +79,7 @@ def check_columns(tables: Sequence[Table], wanted: Iterable[str], option: str) -
                 raise LogError(f"{table.path}: no column {name!r} for {option} (found: {found})")
 
 
-def rows_that_meet(stack: Stack, where: str, tables: Sequence[Table], run_by: Sequence[str]) -> Stack:
+def rows_that_meet(stack: Stack, where: str, run_by: Sequence[str]) -> Stack:
     """Keep the rows that meet a condition.
 
     Raises
@@ -95,7 +95,7 @@ def rows_that_meet(stack: Stack, where: str, tables: Sequence[Table], run_by: Se
         if name in stack.columns:
             columns[name] = stack.column(name)
         elif name == RUN_NAME:
-            columns[name] = run_names(stack, tables, run_by).cells()
+            columns[name] = run_names(stack, run_by).cells()
         else:
             raise unknown_in_condition(name, where, stack.columns)
     return stack.at(np.flatnonzero(condition.evaluate(columns)))
@@ -106,14 +106,13 @@ def unknown_in_condition(name: str, where: str, columns: Sequence[str]) -> LogEr
     return LogError(f"--where {where!r}: no column {name!r} (found: {', '.join(columns[:12])})")
 
 
-def sorted_rows(stack: Stack, step: str, tables: Sequence[Table], run_by: Sequence[str]) -> Rows:
+def sorted_rows(stack: Stack, step: str, run_by: Sequence[str]) -> Rows:
     """Sort the rows of ``stack`` into runs and steps, and settle which stand where steps repeat or go back.
 
     Parameters
     ----------
     stack : all rows in reading order, without those that a condition leaves out.
     step : column that counts steps.
-    tables : where the rows came from, for their names; without rows if need be.
     run_by : columns that name runs.
 
     Raises
@@ -122,8 +121,8 @@ def sorted_rows(stack: Stack, step: str, tables: Sequence[Table], run_by: Sequen
         Steps are no whole numbers, names of runs are blank, several runs in one, or two runs of one name.
     """
     notes: list[Note] = []
-    stack, steps = _with_steps(stack, step, tables, notes)
-    names = run_names(stack, tables, run_by)
+    stack, steps = _with_steps(stack, step, notes)
+    names = run_names(stack, run_by)
     runs = sorted(names.words, key=natural_key)
     rank = {run: position for position, run in enumerate(runs)}
     code = np.array([rank[word] for word in names.words], dtype=np.int64)[names.codes]
@@ -131,11 +130,11 @@ def sorted_rows(stack: Stack, step: str, tables: Sequence[Table], run_by: Sequen
         order = np.argsort(code, kind="stable")
         stack, steps, code = stack.at(order), steps[order], code[order]
     lengths = np.bincount(code, minlength=len(runs)).astype(np.int64)
-    stack, steps, lengths = standing_stack(stack, steps, lengths, runs, tables, notes, run_by)
+    stack, steps, lengths = standing_stack(stack, steps, lengths, runs, notes, run_by)
     return Rows(stack=stack, steps=steps, runs=tuple(runs), lengths=lengths, notes=tuple(notes))
 
 
-def run_names(stack: Stack, tables: Sequence[Table], run_by: Sequence[str]) -> Text:
+def run_names(stack: Stack, run_by: Sequence[str]) -> Text:
     """Name the run of each row: by ``run_by``, else by the column ``run``, else by the table.
 
     Raises
@@ -143,7 +142,7 @@ def run_names(stack: Stack, tables: Sequence[Table], run_by: Sequence[str]) -> T
     LogError
         A cell of ``run_by`` is blank.
     """
-    fallback = Text(codes=stack.source, words=tuple(table.name for table in tables))
+    fallback = Text(codes=stack.source, words=tuple(table.name for table in stack.tables))
     keys = list(run_by) or ([RUN_NAME] if RUN_NAME in stack.columns else [])
     if not keys:
         return _only_used(Text.joined([fallback]))
@@ -152,7 +151,7 @@ def run_names(stack: Stack, tables: Sequence[Table], run_by: Sequence[str]) -> T
         text = stack.texts[key] if key in stack.texts else number_text(stack.column(key))
         blank = np.flatnonzero(text.codes < 0)
         if len(blank) and run_by:
-            path = tables[stack.source[blank[0]]].path
+            path = stack.path_at(blank[0])
             raise LogError(f"{path}: column {key!r} is blank in {len(blank)} rows; it names the run (--run-by)")
         if len(blank):
             codes = np.where(text.codes < 0, len(text.words) + stack.source, text.codes)
@@ -167,24 +166,24 @@ def run_names(stack: Stack, tables: Sequence[Table], run_by: Sequence[str]) -> T
     return _only_used(names)
 
 
-def _with_steps(stack: Stack, step: str, tables: Sequence[Table], notes: list[Note]) -> tuple[Stack, NDArray[np.int64]]:
+def _with_steps(stack: Stack, step: str, notes: list[Note]) -> tuple[Stack, NDArray[np.int64]]:
     """Leave out rows without a step, and return the steps of the others."""
     steps = stack.column(step)
     finite = np.isfinite(steps)
     if not finite.all():
-        path = tables[stack.source[np.argmin(finite)]].path
+        path = stack.path_at(np.argmin(finite))
         notes.append(Note(kind="left-out", text=f"{path}: {np.sum(~finite)} rows without a {step}, left out"))
         stack, steps = stack.at(np.flatnonzero(finite)), steps[finite]
     broken = np.flatnonzero(steps != np.floor(steps))
     if len(broken):
-        path = tables[stack.source[broken[0]]].path
+        path = stack.path_at(broken[0])
         raise LogError(
             f"{path}: column {step!r} must hold whole numbers, found {steps[broken[0]]:g}; "
             "name another with --step COLUMN"
         )
     large = np.flatnonzero(np.abs(steps) >= _LARGEST_STEP)
     if len(large):
-        path = tables[stack.source[large[0]]].path
+        path = stack.path_at(large[0])
         raise LogError(f"{path}: column {step!r} holds {steps[large[0]]:g}; expected steps below 2^53")
     return stack, steps.astype(np.int64)
 

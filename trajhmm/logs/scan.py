@@ -22,7 +22,8 @@ from trajhmm.logs.remarks import blank_notes, run_notes
 from trajhmm.logs.rows import step_column, unknown_in_condition
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import Source, check_rename, no_logs
+from trajhmm.logs.sources import Source, check_rename, no_logs, read_side_by_side
+from trajhmm.logs.stack import stack_tables
 from trajhmm.logs.table import RUN_NAME, Table
 
 
@@ -54,13 +55,15 @@ class Piece:
         LogError
             The files are not what they were when they were scanned.
         """
-        tables = [source.read(self.settings.rename) for source in self.sources]
-        rows = assembled_rows(tables, self.layout.kinds, self.layout.step, self.settings)
+        tables = read_side_by_side(lambda source: source.read(self.settings.rename), self.sources)
+        stack = stack_tables(tables, self.layout.kinds)
+        del tables
+        rows = assembled_rows(stack, self.layout.step, self.settings)
         if rows.runs != self.runs or len(rows.steps) != self.n_rows:
             paths = ", ".join(str(source.file.path) for source in self.sources[:3])
             raise LogError(f"{paths}: other runs or rows than when the logs were scanned; scan them again")
-        runs = run_set(rows, self.layout, tables)
-        said = (note for table in tables for note in table.notes)
+        runs = run_set(rows, self.layout)
+        said = (note for table in stack.tables for note in table.notes)
         return replace(runs, notes=(*said, *rows.notes, *run_notes(runs, self.layout.incomplete)))
 
 
@@ -211,18 +214,19 @@ class _Look:
 
     def at(self, sources: Sequence[Source]) -> tuple[Evidence, Counts | None, list[Note]]:
         """Read a piece, count in it, and let it go; no counts where no row meets the condition."""
-        tables = [source.read(self.settings.rename) for source in sources]
+        tables = read_side_by_side(lambda source: source.read(self.settings.rename), sources)
         seen = ColumnsSeen.in_tables(tables, [source.place for source in sources])
         kinds = seen.kinds()
         lacking = tuple(name for name in self.conditioned if name not in (*kinds.numbers, *kinds.texts))
-        kinds = replace(kinds, numbers=(*kinds.numbers, *lacking))
-        notes = [note for table in tables for note in table.notes]
+        stack = stack_tables(tables, replace(kinds, numbers=(*kinds.numbers, *lacking)))
+        del tables
+        notes = [note for table in stack.tables for note in table.notes]
         try:
-            rows = assembled_rows(tables, kinds, self.step, self.settings)
+            rows = assembled_rows(stack, self.step, self.settings)
         except NoRowsError:
             return Evidence(seen=seen), None, notes
         evidence = Evidence.of(rows, seen, with_cadence=self.some_blanks_are_doubtful)
-        return evidence, Counts.of(rows, tables), [*notes, *rows.notes]
+        return evidence, Counts.of(rows), [*notes, *rows.notes]
 
 
 def _check_apart(counted: Sequence[tuple[tuple[Source, ...], Counts]]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats import READERS
@@ -13,6 +15,9 @@ from trajhmm.logs.paths import LogFile
 from trajhmm.logs.products import product_of
 from trajhmm.logs.runset import Note
 from trajhmm.logs.table import Table
+
+_READ_AT_ONCE = 4
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,15 @@ class Source:
         else:
             table = read_parquet_rows(file.path, file.name, self.rows)
         return partitioned(table, file).renamed(rename)
+
+
+def read_side_by_side(read: Callable[[_Read], Table], them: Sequence[_Read]) -> list[Table]:
+    """Apply ``read`` to several files or parts of them, a few at a time; the first error is raised."""
+    workers = min(_READ_AT_ONCE, len(them))
+    if workers < 2:
+        return [read(one) for one in them]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(read, them))
 
 
 def partitioned(table: Table, file: LogFile) -> Table:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,14 @@ class Stack:
     numbers : name to (N,) float64; a blank cell is NaN.
     present : name to (N,) bool, False where blank; only for columns of ``numbers`` that have blank cells.
     texts : text columns by name.
+    tables : the tables, without their rows.
     source : (N,) number of the table that each row came from.
     """
 
     numbers: dict[str, NDArray[np.float64]]
     present: dict[str, NDArray[np.bool_]]
     texts: dict[str, Text]
+    tables: tuple[Table, ...]
     source: NDArray[np.int64]
 
     def column(self, name: str) -> NDArray[Any]:
@@ -41,9 +44,14 @@ class Stack:
         """All names, numbers first."""
         return (*self.numbers, *self.texts)
 
+    def path_at(self, row: int | np.integer[Any]) -> Path:
+        """The file that a row came from."""
+        return self.tables[int(self.source[row])].path
+
     def at(self, rows: NDArray[Any]) -> Stack:
         """The rows at ``rows``, in that order."""
-        return Stack(
+        return replace(
+            self,
             numbers={name: column[rows] for name, column in self.numbers.items()},
             present={name: stands for name, column in self.present.items() if not (stands := column[rows]).all()},
             texts={name: column.at(rows) for name, column in self.texts.items()},
@@ -88,6 +96,7 @@ def stack_tables(tables: Sequence[Table], kinds: Kinds) -> Stack:
         numbers=numbers,
         present=present,
         texts={name: Text.joined([_text(table, name) for table in tables]) for name in kinds.texts},
+        tables=tuple(table.heading() for table in tables),
         source=np.repeat(np.arange(len(tables), dtype=np.int64), [table.n for table in tables]),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -136,10 +137,10 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
     LogError
         Two columns have one name.
     """
-    names = [column for column in arrow.column_names if column not in _INDEX_NAMES]
-    duplicated = sorted({column for column in names if names.count(column) > 1})
-    if duplicated:
-        raise LogError(f"{path}: two columns are called {duplicated[0]!r}; rename one")
+    names = Counter(column for column in arrow.column_names if column not in _INDEX_NAMES)
+    if len(names) < names.total():
+        duplicated = min(column for column, times in names.items() if times > 1)
+        raise LogError(f"{path}: two columns are called {duplicated!r}; rename one")
     numbers: dict[str, NDArray[np.float64]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, Text] = {}
@@ -150,14 +151,14 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
         kind = column.type
         if column_name in _INDEX_NAMES:
             left_out.append(f"{column_name or 'column without a name'} (an index)")
+        elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or _castable(kind):
+            if column.null_count:
+                present[column_name] = column.is_valid().to_numpy()
+            floats = column if pa.types.is_float64(kind) else column.cast(pa.float64(), safe=False)
+            numbers[column_name] = np.asarray(floats.to_numpy(), dtype=np.float64)
         elif column.null_count == arrow.num_rows > 0 or pa.types.is_null(kind):
             numbers[column_name] = np.full(arrow.num_rows, np.nan)
             present[column_name] = np.zeros(arrow.num_rows, dtype=bool)
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or _castable(kind):
-            if column.null_count:
-                present[column_name] = column.is_valid().to_numpy()
-            floats = column if kind == pa.float64() else column.cast(pa.float64(), safe=False)
-            numbers[column_name] = np.asarray(floats.to_numpy(), dtype=np.float64)
         elif _is_text(kind) or pa.types.is_dictionary(kind):
             texts[column_name] = Text.from_arrow(column)
         elif pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind):
