@@ -2,7 +2,7 @@
 
 ``pytest tests/benchmarks/test_reading.py -s --override-ini addopts=``: speeds as shares of that of
 ``pyarrow.parquet.read_table``, measured in turns in one process; and the peak of memory, in a process of its own, as a
-multiple of the values read.
+multiple of the values read. "Pieces" are those of `scan_logs`, of 20,000 rows, read one by one.
 """
 
 import json
@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from trajhmm import RunLogger, RunSet, read_logs, write_logs
+from trajhmm import RunLogger, RunSet, read_logs, scan_logs, write_logs
 
 METRICS = 14
 REPEATS = 9
@@ -81,19 +81,24 @@ def seconds(call):
 
 def test_speed_beside_read_table(case):
     name, folder, _ = case
-    calls = {"read_table": lambda: pq.read_table(folder), "read_logs": lambda: read_logs(folder)}
+    pieces = scan_logs(folder).pieces
+    calls = {
+        "read_table": lambda: pq.read_table(folder),
+        "read_logs": lambda: read_logs(folder),
+        "scan_logs": lambda: scan_logs(folder),
+        f"its {len(pieces)} pieces": lambda: [piece.n_rows for piece in pieces if piece.read()],
+    }
     taken = {called: [] for called in calls}
     for call in calls.values():
         call()
     for _ in range(REPEATS):
         for called, call in calls.items():
             taken[called].append(seconds(call))
-    table, logs = (statistics.median(times) for times in taken.values())
-    shares = [one / other for one, other in zip(*taken.values(), strict=True)]
-    print(
-        f"\n{name}: {table / logs:.2f} of the speed of read_table "
-        f"(turn by turn {min(shares):.2f} to {max(shares):.2f}; {1e3 * table:.0f} and {1e3 * logs:.0f} ms)"
-    )
+    table = taken.pop("read_table")
+    print(f"\n{name}: as shares of the speed of read_table ({1e3 * statistics.median(table):.0f} ms)")
+    for called, times in taken.items():
+        shares = sorted(one / other for one, other in zip(table, times, strict=True))
+        print(f"    {called}: {statistics.median(shares):.2f}, from {shares[0]:.2f} to {shares[-1]:.2f} turn by turn")
 
 
 # The high-water mark of /proc is of this program alone; what getrusage tells starts from that of the parent.
@@ -101,10 +106,14 @@ PEAK = """
 import json, re, sys
 from pathlib import Path
 import numpy, pandas, pyarrow.parquet
-from trajhmm.logs import read_logs
-peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+from trajhmm.logs import read_logs, scan_logs
+def pieces(folder):
+    for piece in scan_logs(folder, max_rows=20_000).pieces:
+        piece.read()
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
-kept = {"read_logs": read_logs, "read_table": pyarrow.parquet.read_table}[sys.argv[1]](sys.argv[2])
+kept = {"read_table": pyarrow.parquet.read_table, "read_logs": read_logs, "pieces": pieces}[sys.argv[1]](sys.argv[2])
 print(json.dumps(peak() - before))
 """
 
@@ -112,7 +121,8 @@ print(json.dumps(peak() - before))
 def test_peak_of_memory_beside_the_values(case):
     name, folder, size = case
     peaks = {}
-    for reader in ("read_logs", "read_table"):
+    for reader in ("read_table", "read_logs", "pieces"):
         command = [sys.executable, "-c", PEAK, reader, str(folder)]
         peaks[reader] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    print(f"\n{name}: peak " + ", ".join(f"{reader} {peak / size:.1f} ×" for reader, peak in peaks.items()), "the data")
+    shares = (f"{reader} {peak / size:.1f} × ({peak / 1e6:.0f} MB)" for reader, peak in peaks.items())
+    print(f"\n{name}: peak beside {size / 1e6:.0f} MB of values: {', '.join(shares)}")

@@ -219,6 +219,25 @@ def test_text_columns_may_be_encoded_in_any_way(tmp_path):
     assert runs.attributes.to_dict("list") == {"large": ["y", "x"], "level": [6, 5]}
 
 
+@pytest.mark.parametrize("length", [50, 9_000])
+def test_text_is_read_alike_from_small_and_large_files(length, tmp_path):
+    """Large ones are read as codes, with words of their own in each row group."""
+    runs = [f"r{number}" for number in range(4)]
+    columns = {
+        "run": np.repeat(runs, length),
+        "step": np.tile(np.arange(length), 4),
+        "loss": np.random.default_rng(0).normal(size=4 * length),
+        "norm": np.repeat(np.array(["ln", None, "bn", "ln"], dtype=object), length),
+        "host": np.tile(np.arange(length).astype(str), 4),
+    }
+    pd.DataFrame(columns).to_parquet(tmp_path / "a.parquet", row_group_size=length + length // 3)
+    read = read_logs(tmp_path)
+    assert read.runs == tuple(runs)
+    np.testing.assert_array_equal(read.column("loss"), columns["loss"])
+    assert read.attributes["norm"].fillna("-").tolist() == ["ln", "-", "bn", "ln"]
+    assert read.attributes.columns.tolist() == ["norm"]
+
+
 def test_two_columns_of_one_name_in_parquet_are_an_error(tmp_path):
     table = pa.table([pa.array([0, 1]), pa.array([1.0, 2]), pa.array([1.0, 3])], names=["step", "loss", "loss"])
     pq.write_table(table, tmp_path / "a.parquet")

@@ -1,5 +1,7 @@
 """What `write_logs` writes, `read_logs` reads back: bit for bit, blanks as blanks, NaN as NaN."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -109,6 +111,19 @@ def test_logs_that_were_read_come_back(tmp_path, assert_same_logs):
     again = read_back(runs, tmp_path)
     assert_same_bits(again, runs)
     assert_same_logs(again, runs)
+
+
+@pytest.mark.parametrize("blanks", [False, True])
+def test_what_is_logged_is_an_array_like_any_other(blanks, tmp_path):
+    """Even where nothing is blank, and it needs no memory of its own."""
+    logged = np.ones((6, 2), dtype=bool)
+    logged[4, 1] = not blanks
+    runs = read_back(run_set(np.random.default_rng(0).normal(size=(6, 2)), logged, [4, 2]), tmp_path)
+    assert (runs.logged.dtype, runs.logged.shape) == (np.bool_, (6, 2))
+    assert not runs.logged.flags.writeable
+    for one in (pickle.loads(pickle.dumps(runs)), runs.select_runs(runs.runs)):  # noqa: S301 (written just now)
+        np.testing.assert_array_equal(one.logged, logged)
+    np.testing.assert_array_equal(runs.logged[:, 1], logged[:, 1])
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):

@@ -41,7 +41,7 @@ class Cadence:
         max_cells: int = 2**24,
     ) -> Cadence:
         """Count in (N, D) ``present`` cells of runs with (R + 1,) row ``offsets``; see `logged_cells`."""
-        counts = present.sum(axis=0, dtype=np.float64)
+        counts = np.array([np.count_nonzero(column) for column in present.T], dtype=np.float64)
         together, within = np.tile(counts, (len(counts), 1)), np.tile(counts, (len(counts), 1))
         windows = np.full(len(counts), float(len(present)))
         blank = np.flatnonzero(counts < len(present))
@@ -95,22 +95,10 @@ class Due:
         np.fill_diagonal(companion, val=False)
         return cls(companion=companion, dense=own / np.maximum(cadence.window, 1) >= _ALWAYS_TOGETHER)
 
-    def logged(self, present: NDArray[np.bool_], started: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(n, D) bool: ``present``, and the blanks that are events.
-
-        Parameters
-        ----------
-        present : (n, D) bool, cells that are not blank.
-        started : (n, D) bool, True from the first row of the run at which the metric stands.
-        """
-        logged = present.copy()
-        empty_row = ~present.any(axis=1)
-        for metric in np.flatnonzero(~present.all(axis=0)).tolist():
-            due = empty_row & self.dense[metric]
-            if self.companion[metric].any():
-                due = due | present[:, self.companion[metric]].any(axis=1)
-            logged[:, metric] |= due & started[:, metric]
-        return logged
+    def at(self, present: NDArray[np.bool_], metric: int) -> NDArray[np.bool_]:
+        """(n,) bool: the rows at which a metric is due once it has started, by the (n, D) cells that are not blank."""
+        due: NDArray[np.bool_] = np.logical_or.reduce(present[:, self.companion[metric]], axis=1)
+        return due | ~np.logical_or.reduce(present, axis=1) if self.dense[metric] else due
 
 
 def logged_cells(
@@ -138,7 +126,11 @@ def logged_cells(
     if due is None:
         names = [str(d) for d in range(present.shape[1])]
         due = Due.by(Cadence.of(names, present, offsets, max_cells=max_cells))
-    return due.logged(present, started_cells(present, offsets))
+    logged = present.copy()
+    blank = np.flatnonzero(~present.all(axis=0))
+    for metric, started in zip(blank.tolist(), started_cells(present[:, blank], offsets).T, strict=True):
+        logged[:, metric] |= due.at(present, metric) & started
+    return logged
 
 
 def started_cells(present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:

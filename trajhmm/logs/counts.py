@@ -68,7 +68,9 @@ class Counts:
         counts = self._at(self.stands, metrics)
         for r, (rows, times) in self.doubtful.items():
             present, started = (self._at(block, metrics) for block in np.hsplit(rows, 2))
-            counts[r] += times @ (present if due is None else due.logged(present, started))
+            for d in range(len(metrics)):
+                logged = present[:, d] if due is None else present[:, d] | (due.at(present, d) & started[:, d])
+                counts[r, d] += times @ logged
         return counts
 
     def changing(self, metrics: Sequence[str]) -> NDArray[np.bool_]:

@@ -77,14 +77,14 @@ class Evidence:
     def of(cls, rows: Rows, seen: ColumnsSeen, *, with_cadence: bool = False) -> Evidence:
         """Look at all columns of ``rows``."""
         names = tuple(rows.stack.numbers)
-        logged = rows.stack.logged(slice(None), names)
+        cadence = Cadence.of(names, rows.stack.logged(slice(None), names), rows.offsets) if with_cadence else None
         return cls(
             seen=seen,
             n_runs=len(rows.runs),
             several=bool((rows.lengths > 1).any()),
             numbers={name: _of_numbers(rows, name) for name in names},
             texts={name: _of_text(text, rows.offsets) for name, text in rows.stack.texts.items()},
-            cadence=Cadence.of(names, logged, rows.offsets) if with_cadence else None,
+            cadence=cadence,
         )
 
     @classmethod

@@ -102,7 +102,8 @@ def run_set(rows: Rows, layout: Layout) -> RunSet:
     logged = stack.logged(slice(None), layout.metrics)
     told = np.array([table.blanks_are_blank for table in stack.tables])
     if layout.incomplete and not told.all():
-        logged = np.where(told[stack.source, np.newaxis], logged, logged_cells(logged, offsets, due=layout.due))
+        with_events = logged_cells(logged, offsets, due=layout.due)
+        logged = np.where(told[stack.source, np.newaxis], logged, with_events) if told.any() else with_events
     attributes: dict[str, NDArray[Any] | list[str | None]] = {}
     for name in layout.numbers:
         # Whole numbers as integers, so that seed 3 does not read 3.0.

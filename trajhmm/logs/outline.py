@@ -43,7 +43,7 @@ class Outline:
     divisible: bool
 
 
-def outline_file(file: LogFile, place: int, settings: Settings) -> tuple[Table, Outline] | Note:
+def outline_file(place: int, file: LogFile, settings: Settings) -> tuple[Table, Outline] | Note:
     """Tell the columns of a file, as a table without rows that is not renamed, and its runs; or why it is no log.
 
     Of a Parquet file only the columns that name runs are read; text is read whole.
@@ -174,9 +174,9 @@ def _merged(ranges: Sequence[Range]) -> tuple[Range, ...]:
 
 def _refuse_mixed(group: _Group, outlines: Sequence[Outline], max_rows: int) -> None:
     """Raise where runs that cannot be read apart are too many rows; one run, or one text file, may be."""
-    holding = [outline for outline in outlines if any(run in outline.runs for run in group.runs)]
     if len(group.runs) == 1:
         return
+    holding = [outline for outline in outlines if any(run in outline.runs for run in group.runs)]
     remedy = "write them as one Parquet file sorted by run, or raise max_rows"
     if len(holding) > 1:
         run = next(run for run in group.runs if sum(run in outline.runs for outline in holding) > 1)

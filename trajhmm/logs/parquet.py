@@ -19,7 +19,8 @@ Range = tuple[int, int]
 
 _BATCH_ROWS = 2**16
 _READ_AHEAD_BYTES = 2**16
-_MANY_ROWS = 2**16
+# Of fewer rows it is not worth while to decode columns side by side, or to ask which of them are text.
+_MANY_ROWS = 2**13
 
 
 def read_parquet(path: Path, name: str) -> Table:
@@ -32,7 +33,6 @@ def read_parquet(path: Path, name: str) -> Table:
     """
     # One file at a time: partition folders are read from the path, so that a torn file is known by its name.
     with _opened(path) as file:
-        # Small files are read side by side, each by one thread.
         return _table(file.read(use_threads=file.metadata.num_rows >= _MANY_ROWS), path, name)
 
 

@@ -16,7 +16,7 @@ from trajhmm.logs.formats import READERS
 from trajhmm.logs.paths import LogFile, find_log_files
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import check_rename, no_logs, partitioned, read_side_by_side, why_left_out
+from trajhmm.logs.sources import check_rename, give_back_memory, no_logs, partitioned, side_by_side, why_left_out
 from trajhmm.logs.stack import Stack, stack_tables
 from trajhmm.logs.table import Table, table_from_arrow
 
@@ -64,7 +64,7 @@ def _stacked(files: Sequence[LogFile], settings: Settings) -> tuple[Stack, Colum
     """Read files and stack their rows; the tables are let go, so that no more than the stack is kept."""
     tables: list[Table] = []
     notes: list[Note] = []
-    read = read_side_by_side(lambda file: READERS[file.format](file.path, file.name), files)
+    read = side_by_side(lambda file: READERS[file.format](file.path, file.name), files)
     for file, table in zip(files, read, strict=True):
         if note := why_left_out(file, table, table.n):
             notes.append(note)
@@ -78,8 +78,7 @@ def _stacked(files: Sequence[LogFile], settings: Settings) -> tuple[Stack, Colum
     seen = ColumnsSeen.in_tables(tables, range(len(tables)))
     stack = stack_tables(tables, seen.kinds())
     del read, tables
-    # What Arrow let go would otherwise still be held while the runs are laid out.
-    pa.default_memory_pool().release_unused()
+    give_back_memory()
     return stack, seen
 
 

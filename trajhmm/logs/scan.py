@@ -22,7 +22,7 @@ from trajhmm.logs.remarks import blank_notes, run_notes
 from trajhmm.logs.rows import step_column, unknown_in_condition
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import Source, check_rename, no_logs, read_side_by_side
+from trajhmm.logs.sources import Source, check_rename, give_back_memory, no_logs, side_by_side
 from trajhmm.logs.stack import stack_tables
 from trajhmm.logs.table import RUN_NAME, Table
 
@@ -55,9 +55,10 @@ class Piece:
         LogError
             The files are not what they were when they were scanned.
         """
-        tables = read_side_by_side(lambda source: source.read(self.settings.rename), self.sources)
+        tables = side_by_side(lambda source: source.read(self.settings.rename), self.sources)
         stack = stack_tables(tables, self.layout.kinds)
         del tables
+        give_back_memory()
         rows = assembled_rows(stack, self.layout.step, self.settings)
         if rows.runs != self.runs or len(rows.steps) != self.n_rows:
             paths = ", ".join(str(source.file.path) for source in self.sources[:3])
@@ -126,7 +127,8 @@ def scan_logs(
 
     A run is never cut, and all files that hold rows of it are read with it. A Parquet file in which the rows of each
     run stand together is cut between runs; one in which they do not, and any text file, is read whole. Pieces come in
-    the natural order of their runs, those of a file of several runs in the order of its rows.
+    the natural order of their runs, those of a file of several runs in the order of its rows. To read a piece, its row
+    groups are read from their beginning: in a large file they should have no more than about ``max_rows`` rows each.
 
     Parameters
     ----------
@@ -173,8 +175,7 @@ def _outlined(files: Sequence[LogFile], settings: Settings) -> tuple[list[Table]
     headings: dict[Hashable, Table] = {}
     outlines: list[Outline] = []
     notes: list[Note] = []
-    for place, file in enumerate(files):
-        found = outline_file(file, place, settings)
+    for found in side_by_side(lambda task: outline_file(*task, settings), [*enumerate(files)]):
         if isinstance(found, Note):
             notes.append(found)
             continue
@@ -214,12 +215,13 @@ class _Look:
 
     def at(self, sources: Sequence[Source]) -> tuple[Evidence, Counts | None, list[Note]]:
         """Read a piece, count in it, and let it go; no counts where no row meets the condition."""
-        tables = read_side_by_side(lambda source: source.read(self.settings.rename), sources)
+        tables = side_by_side(lambda source: source.read(self.settings.rename), sources)
         seen = ColumnsSeen.in_tables(tables, [source.place for source in sources])
         kinds = seen.kinds()
         lacking = tuple(name for name in self.conditioned if name not in (*kinds.numbers, *kinds.texts))
         stack = stack_tables(tables, replace(kinds, numbers=(*kinds.numbers, *lacking)))
         del tables
+        give_back_memory()
         notes = [note for table in stack.tables for note in table.notes]
         try:
             rows = assembled_rows(stack, self.step, self.settings)

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import pyarrow as pa
+
 from trajhmm.errors import LogError
 from trajhmm.logs.formats import READERS
 from trajhmm.logs.parquet import Range, read_parquet_rows
@@ -17,7 +19,8 @@ from trajhmm.logs.runset import Note
 from trajhmm.logs.table import Table
 
 _READ_AT_ONCE = 4
-_Read = TypeVar("_Read")
+_Task = TypeVar("_Task")
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +44,22 @@ class Source:
         return partitioned(table, file).renamed(rename)
 
 
-def read_side_by_side(read: Callable[[_Read], Table], them: Sequence[_Read]) -> list[Table]:
-    """Apply ``read`` to several files or parts of them, a few at a time; the first error is raised."""
-    workers = min(_READ_AT_ONCE, len(them))
-    if workers < 2:
-        return [read(one) for one in them]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(read, them))
+def side_by_side(read: Callable[[_Task], _Done], tasks: Sequence[_Task]) -> list[_Done]:
+    """Read several files, a few at a time; of several errors the first is raised."""
+    if len(tasks) == 1:
+        return [read(tasks[0])]
+    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+        return list(pool.map(read, tasks))
+
+
+def give_back_memory() -> None:
+    """Give back what Arrow holds of tables that were let go, before as much is needed to lay out their rows."""
+    pa.default_memory_pool().release_unused()
 
 
 def partitioned(table: Table, file: LogFile) -> Table:
     """The table, knowing what the folders of its file say."""
-    return replace(table, attributes={**table.attributes, **file.partition})
+    return replace(table, attributes={**table.attributes, **file.partition}) if file.partition else table
 
 
 def why_left_out(file: LogFile, table: Table, n_rows: int) -> Note | None:

@@ -120,6 +120,8 @@ class Table:
 
     def renamed(self, names: Mapping[str, str]) -> Table:
         """The same table with columns renamed; names that do not occur are ignored."""
+        if not names:
+            return self
         return replace(
             self,
             numbers={names.get(key, key): value for key, value in self.numbers.items()},
