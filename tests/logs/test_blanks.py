@@ -2,12 +2,15 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajhmm import RunSet, read_logs
 from trajhmm.features import map_sequences
+from trajhmm.files import BLANKS_ARE_BLANK
 from trajhmm.logs.blanks import logged_cells
 
 N = 60
@@ -140,6 +143,19 @@ def test_an_evaluation_that_goes_blank_beside_one_that_goes_on_is_an_event():
     sequences = map_sequences(runs, ["loss", "eval_loss"])
     assert sequences.diverged == {"run": 40}
     assert sequences.steps.tolist() == list(range(0, 40, 5))
+
+
+def test_only_files_that_do_not_tell_blanks_are_judged(tmp_path):
+    """Of two runs that lose their loss half-way, one says that it was not logged."""
+    for run in ("a", "b"):
+        frame = metrics().assign(run=run)
+        frame.loc[40:, "loss"] = np.nan
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        pq.write_table(
+            table.replace_schema_metadata(BLANKS_ARE_BLANK if run == "b" else {}), tmp_path / f"{run}.parquet"
+        )
+    runs = read_logs(tmp_path)
+    assert runs.logged[:, 0].tolist() == [*[True] * N, *[True] * 40, *[False] * 20]
 
 
 def test_a_run_that_lacks_a_metric_of_the_others_has_no_events():

@@ -281,6 +281,11 @@ def test_a_long_csv_may_change_from_whole_numbers_to_fractions(tmp_path):
     assert runs.column("rare")[120_000] == 40_000
 
 
+def test_an_attribute_may_be_blank_at_first(tmp_path):
+    (tmp_path / "a.csv").write_text("step,loss,seed,norm\n0,3,,\n1,2,7,ln\n2,1,7,ln\n")
+    assert read_logs(tmp_path).attributes.loc["a"].tolist() == [7, "ln"]
+
+
 def test_one_row_and_one_run_can_be_read(tmp_path):
     (tmp_path / "a.csv").write_text("step,loss,acc\n7,1,nan\n")
     runs = read_logs(tmp_path)

@@ -97,6 +97,12 @@ def one_parquet_file_that_tells_blanks(frame, folder):
     pq.write_table(table, folder / "all.parquet", row_group_size=16)
 
 
+def parquet_files_some_of_which_tell_blanks(frame, folder):
+    for run, rows in frame.groupby("run"):
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        pq.write_table(table.replace_schema_metadata(BLANKS_ARE_BLANK if run < "b" else {}), folder / f"{run}.parquet")
+
+
 def two_parquet_files_by_step(frame, folder):
     """Rows of each run in both."""
     early = (frame["step"] < 40) | (frame["run"] == "d")
@@ -115,6 +121,7 @@ LAYOUTS = {
         hive_partitions,
         one_parquet_file,
         one_parquet_file_that_tells_blanks,
+        parquet_files_some_of_which_tell_blanks,
         two_parquet_files_by_step,
     )
 }
