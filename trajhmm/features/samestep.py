@@ -82,7 +82,7 @@ class SameStep:
         spread = np.sqrt(squares.sum(axis=0) / np.maximum(known.sum(axis=0), 1))
         usual = np.array([np.median(column[column > 0]) if (column > 0).any() else 0.0 for column in spread.T])
         least = np.maximum(floor * usual, _AGREED * np.where(np.isfinite(usual_size), usual_size, np.inf))
-        largest = np.abs(median).max(axis=0, initial=0.0)
+        largest = np.abs(np.where(known, seeds, 0.0)).max(axis=(0, 1), initial=0.0)
         least = np.maximum(least, np.where(largest > _ZERO, _STILL * largest, 1.0))
         return cls(metrics=metrics, steps=steps, median=median, spread=np.maximum(spread, least))
 
