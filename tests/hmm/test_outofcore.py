@@ -83,8 +83,9 @@ def test_a_cluster_that_is_not_there_is_named(logs):
     pytest.importorskip("distributed", reason="Dask is not installed: pip install 'trajhmm[dask]'")
     with pytest.raises(FitError, match="give fit what scan_logs says"):
         th.fit(th.read_logs(logs), dask="tcp://127.0.0.1:1")
-    with pytest.raises(FitError, match="no Dask scheduler answers at nowhere"):
-        th.fit(th.scan_logs(logs), dask="nowhere")
+    for nobody in ("nowhere", "tcp://127.0.0.1:1"):
+        with pytest.raises(FitError, match=f"no Dask scheduler answers at {nobody}"):
+            th.fit(th.scan_logs(logs), dask=nobody)
 
 
 @pytest.fixture

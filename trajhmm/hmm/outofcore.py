@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,14 +88,17 @@ def rows_on_cluster(scan: Scan, metrics: Sequence[str] | None, address: str) -> 
     """
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise FitError("a fit on a cluster needs Dask: pip install 'trajhmm[dask]'") from error
     plan = _Plan.of(scan, metrics)
     try:
-        client = Client(address, timeout=_SECONDS_TO_CONNECT)
+        # A client that cannot connect leaves threads behind, which may lock up later; so somebody must be there.
+        with socket.create_connection(get_address_host_port(address, strict=True), timeout=_SECONDS_TO_CONNECT):
+            pass
     except (OSError, ValueError) as error:
         raise FitError(f"no Dask scheduler answers at {address} ({error}); start one with 'dask scheduler'") from error
-    with client:
+    with Client(address, timeout=_SECONDS_TO_CONNECT) as client:
         prepared = client.map(plan.prepared, scan.pieces, retries=_RETRIES)
         told = client.gather(client.map(_outcome, prepared, retries=_RETRIES))
         kept, notes = plan.concluded(told)
