@@ -20,18 +20,29 @@ SAME = 1e-9
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Run logs with a metric logged less often, a constant one, a run that diverges and one that never starts."""
+    """Run logs with what pieces may see otherwise than the whole.
+
+    A metric that is logged less often, save in one run, where another is; one that changes only between its rows; a
+    constant one; a run that diverges and one that never starts.
+    """
     path = tmp_path_factory.mktemp("logs") / "runs.parquet"
     frame = planted(n_runs=12, seed=1).logs.frame()
-    frame = frame.assign(constant=3.0, rare=frame["weight_l2"].where(frame["step"] % 3 == 0))
     names = frame["run"].unique()
+    row = frame.groupby("run").cumcount()
+    third, first = row % 3 == 0, frame["run"] == names[0]
+    frame = frame.assign(
+        constant=3.0,
+        rare=frame["trace"].where(third | first),
+        other=frame["singular_mean"].where(row % np.where(first, 6, 2) == 0),
+        between=(~third & ~first).astype(float),
+    )
     frame.loc[(frame["run"] == names[2]) & (frame["step"] >= frame["step"].median()), "weight_l2"] = np.inf
     frame.loc[frame["run"] == names[5], "weight_l2"] = np.nan
     frame.to_parquet(path, row_group_size=200)
     return path
 
 
-METRICS = ("weight_l2", "weight_mean", "rare", "constant")
+METRICS = ("between", "weight_l2", "weight_mean", "other", "rare", "constant")
 
 
 def fitted(runs, **settings):

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, LogError
-from trajhmm.features.causal import CausalRun
+from trajhmm.features.causal import CausalRun, causal_runs
+from trajhmm.features.sequences import Sequences
+from trajhmm.logs import RunSet
 
 # Departures beyond this many spreads are all the same; with them, everything downstream stays finite.
 FARTHEST = 1e3
@@ -101,6 +103,26 @@ class SameStep:
         place = np.maximum(np.searchsorted(self.steps, steps, side="right") - 1, 0)
         away = (values - self.median[place]) / self.spread[place]
         return np.ascontiguousarray(np.clip(np.where(np.isnan(away), 0.0, away), -FARTHEST, FARTHEST))
+
+    def sequences(self, runs: RunSet) -> Sequences:
+        """All rows of ``runs`` as departures, ready for the HMM; after a non-finite value the last finite one stands.
+
+        Raises
+        ------
+        LogError
+            The runs lack a metric.
+        """
+        causal = causal_runs(runs, self.metrics)
+        return Sequences(
+            runs=runs.runs,
+            lengths=runs.lengths,
+            steps=runs.steps,
+            values=np.concatenate([self.transform(run) for run in causal]),
+            metrics=self.metrics,
+            scaler=self,
+            rows=np.arange(runs.n_rows, dtype=np.int64),
+            diverged={run.run: int(run.steps[run.events.argmax()]) for run in causal if run.events.any()},
+        )
 
     def to_dict(self) -> dict[str, object]:
         """What the model file holds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,9 +17,6 @@ class Scaler(Protocol):
     @property
     def kind(self) -> str:
         """Name in the model file."""
-
-    def transform(self, values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Scale (N, D) finite values of runs with (R,) lengths."""
 
     def to_dict(self) -> dict[str, object]:
         """What the model file holds."""
@@ -67,17 +63,3 @@ def per_run_moments(
     span = np.maximum.reduceat(scaled, starts, axis=0) - np.minimum.reduceat(scaled, starts, axis=0)
     spread[span <= _ROUNDING] = 0.0
     return centred, np.repeat(spread, lengths, axis=0)
-
-
-_SCALERS = {"per-run": PerRunScaler}
-
-
-def scaler_from_dict(stored: Mapping[str, object]) -> Scaler:
-    """Read a scaler back from a model file.
-
-    Raises
-    ------
-    KeyError
-        The kind is unknown.
-    """
-    return _SCALERS[str(stored["kind"])]()

@@ -80,7 +80,7 @@ def map_sequences(
     runs: RunSet,
     metrics: Sequence[str] | None = None,
     *,
-    scaler: Scaler | None = None,
+    scaler: PerRunScaler | None = None,
     leading: str | None = None,
     keep_constant: bool = False,
 ) -> Sequences:
@@ -124,8 +124,7 @@ def map_sequences(
         notes.extend(block.notes)
     kept_rows, values = np.concatenate(rows), values[:filled]
     if carried:
-        text = f"aligned to the {filled} rows of {metrics[lead]}; others carry their last value"
-        notes.append(Note(kind="aligned", text=text))
+        notes.append(aligned_note(metrics[lead], filled))
     owner = np.searchsorted(runs.offsets, kept_rows, side="right") - 1
     lengths = np.bincount(owner, minlength=runs.n_runs).astype(np.int64)
     kept = lengths > 0
@@ -281,6 +280,11 @@ def _changing(
     notes.append(constant_note(metrics, changes))
     kept = tuple(metric for metric, change in zip(metrics, changes, strict=True) if change)
     return np.ascontiguousarray(scaled[:, changes]), kept
+
+
+def aligned_note(metric: str, rows: int) -> Note:
+    """Say that only the rows at which ``metric`` stands were kept."""
+    return Note(kind="aligned", text=f"aligned to the {rows} rows of {metric}; others carry their last value")
 
 
 def constant_note(metrics: Sequence[str], changes: NDArray[np.bool_]) -> Note:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, ModelFileError
-from trajhmm.features import PerRunScaler, Scaler, Sequences, map_sequences
+from trajhmm.features import PerRunScaler, SameStep, Sequences, map_sequences
+from trajhmm.hmm.calibration import Calibration
 from trajhmm.hmm.estimator import GaussianHMM
 from trajhmm.hmm.fitting import EngineName, FitStatus
 from trajhmm.hmm.inference import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
@@ -38,15 +39,16 @@ class Model:
     criterion : what chose the number of states.
     curve : one point for each number of states tried.
     status : how the fit ended.
-    purpose : ``map``.
+    purpose : ``map`` or ``warning``.
     seed : of the starts.
     n_runs, n_rows : what it was fitted to.
     versions : of the software that fitted it.
     notes : what was left out, aligned or cut for the fit; not kept in the model file.
+    calibration : when to alarm; None for a map.
     """
 
     metrics: tuple[str, ...]
-    scaler: Scaler
+    scaler: PerRunScaler | SameStep
     hmm: GaussianHMM
     criterion: Criterion
     curve: tuple[SelectionPoint, ...]
@@ -57,6 +59,7 @@ class Model:
     n_rows: int
     versions: dict[str, str]
     notes: tuple[Note, ...] = ()
+    calibration: Calibration | None = None
 
     @property
     def n_states(self) -> int:
@@ -80,7 +83,10 @@ class Model:
                 f"the model was made for {', '.join(self.metrics)}; these logs lack {', '.join(missing)} "
                 "(map names with --rename OLD=NEW)"
             )
-        return map_sequences(_with_metrics(runs, self.metrics), self.metrics, scaler=self.scaler, keep_constant=True)
+        runs = _with_metrics(runs, self.metrics)
+        if isinstance(self.scaler, SameStep):
+            return self.scaler.sequences(runs)
+        return map_sequences(runs, self.metrics, scaler=self.scaler, keep_constant=True)
 
     def filter(self, runs: RunSet | Sequences) -> Filtered:
         """Filter runs: what each row and those before it say of the state."""

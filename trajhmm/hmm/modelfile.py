@@ -13,6 +13,7 @@ import numpy as np
 from trajhmm.errors import ModelFileError
 from trajhmm.features import scaler_from_dict
 from trajhmm.files import write_text
+from trajhmm.hmm.calibration import Calibration
 from trajhmm.hmm.estimator import GaussianHMM
 from trajhmm.hmm.fitting import FitStatus
 from trajhmm.hmm.model import Model
@@ -91,6 +92,7 @@ def _content(model: Model) -> dict[str, Any]:
         "criterion": model.criterion,
         "curve": [dataclasses.asdict(point) for point in model.curve],
         "status": dataclasses.asdict(model.status),
+        "calibration": None if model.calibration is None else dataclasses.asdict(model.calibration),
     }
 
 
@@ -126,7 +128,12 @@ def _model(content: dict[str, Any]) -> Model:
         n_runs=content["n_runs"],
         n_rows=content["n_rows"],
         versions=content["versions"],
+        calibration=_calibration(content["calibration"]),
     )
+
+
+def _calibration(stored: dict[str, Any] | None) -> Calibration | None:
+    return None if stored is None else Calibration(**{**stored, "maxima": tuple(stored["maxima"])})
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, LogError
-from trajhmm.features.sequences import NothingLeftError, chosen_metrics, constant_note, leading_metric, map_sequences
+from trajhmm.features.sequences import (
+    NothingLeftError,
+    aligned_note,
+    chosen_metrics,
+    constant_note,
+    leading_metric,
+    map_sequences,
+)
 from trajhmm.hmm.chunk import Chunk
 from trajhmm.hmm.source import Source
 from trajhmm.logs import Note, Scan
@@ -116,10 +123,14 @@ def rows_on_cluster(scan: Scan, metrics: Sequence[str] | None, address: str) -> 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Outcome:
-    """What is to be remembered of a piece: rows of each run that is left, metrics that change, and notes."""
+    """What is to be remembered of a piece.
+
+    Rows of each run that is left, metrics that change, whether others were aligned to the rows of one, and notes.
+    """
 
     lengths: NDArray[np.int64]
     changes: NDArray[np.bool_]
+    aligned: bool
     notes: tuple[Note, ...]
 
 
@@ -145,10 +156,12 @@ class _Plan:
             nothing = np.empty((0, len(self.metrics)))
             notes = (*runs.notes, Note(kind="left-out", text=str(error)))
             none = np.zeros(len(self.metrics), dtype=bool)
-            return nothing, _Outcome(lengths=np.empty(0, dtype=np.int64), changes=none, notes=notes)
+            return nothing, _Outcome(lengths=np.empty(0, dtype=np.int64), changes=none, aligned=False, notes=notes)
         changes: NDArray[np.bool_] = np.any(sequences.values != 0, axis=0)
-        notes = (*runs.notes, *sequences.notes)
-        return sequences.values, _Outcome(lengths=sequences.lengths, changes=changes, notes=notes)
+        notes = tuple(note for note in (*runs.notes, *sequences.notes) if note.kind != "aligned")
+        aligned = len(notes) < len(runs.notes) + len(sequences.notes)
+        outcome = _Outcome(lengths=sequences.lengths, changes=changes, aligned=aligned, notes=notes)
+        return sequences.values, outcome
 
     def concluded(self, told: Sequence[_Outcome]) -> tuple[NDArray[np.int64], tuple[Note, ...]]:
         """Columns that change somewhere, and all notes, each once."""
@@ -156,6 +169,8 @@ class _Plan:
             raise LogError(f"no run has a row with finite values of {', '.join(self.metrics[:6])}; choose others")
         changes: NDArray[np.bool_] = np.any([outcome.changes for outcome in told], axis=0)
         notes = [*self.notes, *(note for outcome in told for note in outcome.notes)]
+        if any(outcome.aligned for outcome in told):
+            notes.append(aligned_note(self.leading, sum(int(outcome.lengths.sum()) for outcome in told)))
         if not changes.all():
             notes.append(constant_note(self.metrics, changes))
         return np.flatnonzero(changes), tuple(dict.fromkeys(notes))

@@ -99,7 +99,7 @@ class Spread:
         """(D,) population variance; 1 where a metric does not vary, so that it can be divided by."""
         variance = np.divide(self.squares, self.mass, out=np.zeros_like(self.mass), where=self.mass > 0)
         # What rounding leaves of a constant is no variance.
-        return np.where(variance > (1e-14 * np.abs(self.mean)) ** 2, variance, 1.0)
+        return np.where(variance > (1e-12 * np.abs(self.mean)) ** 2, variance, 1.0)
 
 
 def spread_of(chunk: Chunk, weights: NDArray[np.float64]) -> Spread:

@@ -1,0 +1,188 @@
+"""The reference for warnings: an HMM of healthy runs, and a threshold calibrated on runs that it had not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import FitError
+from trajhmm.features import CausalRun, SameStep, causal_runs
+from trajhmm.features.sequences import chosen_metrics
+from trajhmm.hmm import Model, SelectionPoint
+from trajhmm.hmm.calibration import Calibration
+from trajhmm.hmm.parallel import Progress, in_threads
+from trajhmm.hmm.parameters import CovarianceType, count_parameters
+from trajhmm.hmm.versions import software_versions
+from trajhmm.logs import Note, RunSet
+from trajhmm.warning.detectors import HMMSurprise, Reference
+from trajhmm.warning.evaluation.thresholds import conformal_threshold
+
+DEFAULT_BUDGET = 0.05
+_FOLDS = 10
+_FEWEST = 3
+
+
+def fit_warning(
+    runs: RunSet,
+    *,
+    metrics: Sequence[str] | None = None,
+    states: int | Iterable[int] | None = None,
+    covariance: CovarianceType = "full",
+    restarts: int = 4,
+    iterations: int = 100,
+    shrinkage: float = 10.0,
+    seed: int = 0,
+    jobs: int = 1,
+    false_alarm: float = DEFAULT_BUDGET,
+    progress: Progress | None = None,
+) -> Model:
+    """Fit a reference for warnings to healthy runs.
+
+    Each run is scored by a model that was fitted to others (in up to ten folds); the threshold is the score that at
+    most the share ``false_alarm`` of them passes, by the conformal rule. The model that is kept is fitted to all.
+
+    Parameters
+    ----------
+    runs : logs of healthy runs; one with a non-finite value is none and is left out.
+    metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
+    states : number of states; of several the one that explains runs best which were left out. By default 4.
+    covariance, restarts, iterations, shrinkage, seed : of EM, see `trajhmm.GaussianHMM`.
+    jobs : threads; the model does not depend on it.
+    false_alarm : share of healthy runs that may ever alarm.
+    progress : called with (fits done, fits in all).
+
+    Raises
+    ------
+    LogError
+        Unknown metrics, or none that changes.
+    FitError
+        Fewer than three healthy runs, or a share that is none.
+    """
+    names, said = chosen_metrics(runs, metrics)
+    healthy, notes = _healthy(causal_runs(runs, names))
+    if len(healthy) < _FEWEST:
+        raise FitError(
+            f"a reference for warnings needs at least {_FEWEST} healthy runs, found {len(healthy)} "
+            "(19 for a false-alarm budget of 5%)"
+        )
+    tried = [4] if states is None else [states] if isinstance(states, int) else sorted(set(states))
+    if not tried or tried[0] < 1:
+        raise FitError(f"states {tried}: expected whole numbers from 1 on")
+    base = HMMSurprise(covariance=covariance, restarts=restarts, iterations=iterations, shrinkage=shrinkage, seed=seed)
+    folds = np.random.default_rng([seed, 0xCA11]).permutation(len(healthy)) % min(_FOLDS, len(healthy))
+    told = _counted(progress, len(tried) * (int(folds.max()) + 1) + 1)
+    crossed = {k: _cross_fitted(replace(base, states=k), healthy, folds, jobs, told) for k in tried}
+    best = max(tried, key=lambda k: crossed[k].explained.mean())
+    fitted = replace(base, states=best).fit(Reference(healthy=healthy))
+    told(1)
+    return _model(fitted, best, crossed, healthy, false_alarm, seed, (*said, *notes))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Crossed:
+    """Each run under a model fitted to others: its largest score, -mean score, and the median of all scores."""
+
+    maxima: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    typical: float
+
+
+def _cross_fitted(
+    detector: HMMSurprise,
+    healthy: Sequence[CausalRun],
+    folds: NDArray[np.int64],
+    jobs: int,
+    told: Callable[[int], None],
+) -> _Crossed:
+    def scores_of(fold: int) -> list[NDArray[np.float64]]:
+        reference = Reference(healthy=tuple(run for run, f in zip(healthy, folds, strict=True) if f != fold))
+        fitted = detector.fit(reference)
+        return [fitted.scores(run) for run, f in zip(healthy, folds, strict=True) if f == fold]
+
+    numbers = range(int(folds.max()) + 1)
+    held_out = [scores for found in in_threads(scores_of, numbers, n_jobs=jobs) for scores in found]
+    told(len(numbers))
+    return _Crossed(
+        maxima=np.array([scores.max() for scores in held_out]),
+        explained=np.array([-scores.mean() for scores in held_out]),
+        typical=float(np.median(np.concatenate(held_out))),
+    )
+
+
+def _healthy(runs: Sequence[CausalRun]) -> tuple[tuple[CausalRun, ...], list[Note]]:
+    kept = tuple(run for run in runs if run.n_rows and not run.events.any())
+    notes = [
+        Note(kind="left-out", run=run.run, text="holds a non-finite value, so it is no healthy run; left out")
+        for run in runs
+        if run.events.any()
+    ]
+    return kept, notes
+
+
+def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def told(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, total)
+
+    return told
+
+
+def _model(
+    fitted: HMMSurprise,
+    best: int,
+    crossed: dict[int, _Crossed],
+    healthy: Sequence[CausalRun],
+    false_alarm: float,
+    seed: int,
+    notes: tuple[Note, ...],
+) -> Model:
+    threshold = conformal_threshold(crossed[best].maxima, false_alarm)
+    hmm, features = fitted.hmm_, fitted.features_
+    if hmm is None or not isinstance(features, SameStep):
+        raise FitError("a reference for warnings is made of departures at the same step")
+    return Model(
+        metrics=features.metrics,
+        scaler=features,
+        hmm=hmm,
+        criterion="heldout",
+        curve=tuple(_point(k, found, hmm.covariance_type, len(features.metrics)) for k, found in crossed.items()),
+        status=hmm.status_,
+        purpose="warning",
+        seed=seed,
+        n_runs=len(healthy),
+        n_rows=sum(run.n_rows for run in healthy),
+        versions=software_versions(),
+        notes=notes,
+        calibration=Calibration(
+            threshold=threshold.value,
+            budget=false_alarm,
+            attainable=threshold.attainable,
+            n_runs=threshold.runs,
+            typical=crossed[best].typical,
+            maxima=tuple(np.sort(crossed[best].maxima).tolist()),
+        ),
+    )
+
+
+def _point(states: int, found: _Crossed, covariance: CovarianceType, n_metrics: int) -> SelectionPoint:
+    return SelectionPoint(
+        states=states,
+        outcome="converged",
+        log_likelihood=None,
+        n_parameters=count_parameters(states, n_metrics, covariance),
+        bic=None,
+        aic=None,
+        icl=None,
+        heldout=float(found.explained.mean()),
+        heldout_se=float(found.explained.std(ddof=1) / np.sqrt(len(found.explained))),
+        restart_log_likelihoods=(),
+        reached_best=0,
+        agreement=None,
+    )

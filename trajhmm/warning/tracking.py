@@ -1,0 +1,233 @@
+"""Following a run row by row: its score, the risk of collapse, the state it is in, and when it first alarms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from trajhmm.errors import ModelFileError
+from trajhmm.features import SameStep, carried_forward
+from trajhmm.features.causal import LARGEST
+from trajhmm.hmm import Model
+from trajhmm.hmm.calibration import Calibration
+from trajhmm.hmm.emissions import Emissions
+from trajhmm.hmm.kernels import exact
+
+# Rows over which the departure is averaged, fast and slowly, for the risk.
+_FAST, _SLOW = 5.0, 15.0
+# Log-odds of collapse: constant, and for each unit of the averaged departure (1 at the threshold, then as its
+# logarithm). Fitted to the perturbed runs of this project's three audits together; see the README.
+_LOG_ODDS, _LOG_ODDS_A_UNIT = -2.2, 1.2
+_MOST_DRIVERS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """A metric, and what it adds to the score at the alarm, in nats."""
+
+    metric: str
+    contribution: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """A run has left what healthy runs do.
+
+    Attributes
+    ----------
+    run, step : which, and when first.
+    score, threshold : in nats; the score is infinite where a value was not finite.
+    risk : in [0, 1], that it ends in collapse.
+    state : the likeliest state at that row.
+    drivers : what drove it, largest first.
+    """
+
+    run: str
+    step: int
+    score: float
+    threshold: float
+    risk: float
+    state: int
+    drivers: tuple[Driver, ...]
+
+    def __str__(self) -> str:
+        names = ", ".join(driver.metric for driver in self.drivers[:3]) or "no metric"
+        what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
+        place = f"run {self.run} at step {self.step}"
+        return f"{place}: {what} (threshold {self.threshold:.4g}), risk {self.risk:.0%}; {names}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """n rows of one run, scored.
+
+    Attributes
+    ----------
+    steps, score, risk : (n,)
+    state : (n,) likeliest state given the rows so far.
+    """
+
+    steps: NDArray[np.int64]
+    score: NDArray[np.float64]
+    risk: NDArray[np.float64]
+    state: NDArray[np.int64]
+
+
+class Scorer:
+    """A model for warning, ready to score rows of many runs.
+
+    Raises
+    ------
+    ModelFileError
+        The model is a map.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if model.calibration is None or not isinstance(model.scaler, SameStep):
+            raise ModelFileError(
+                f"the model was fitted for a {model.purpose}, which sees whole runs and cannot warn; fit one with "
+                "'trajhmm fit HEALTHY --for warning'"
+            )
+        self.metrics = model.metrics
+        self.same_step: SameStep = model.scaler
+        self.calibration: Calibration = model.calibration
+        self.parameters = model.hmm.parameters
+        self.emissions = Emissions.of(self.parameters)
+        self.precisions = self.parameters.precisions()
+
+    def start(self, run: str) -> Tracker:
+        """What is known of a run before its first row."""
+        return Tracker(self, run)
+
+
+class Tracker:
+    """One run under way. All that is kept of the rows so far is a few numbers."""
+
+    def __init__(self, scorer: Scorer, run: str) -> None:
+        self.run = run
+        self.last_step: int | None = None
+        self.last: Scored | None = None
+        self.alarm: Alarm | None = None
+        self._scorer = scorer
+        self._values = np.full(len(scorer.metrics), np.nan)
+        self._log_probs = np.zeros(scorer.parameters.n_states)
+        self._averages = np.zeros(2)
+
+    def advance(self, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> Scored:
+        """Take in n rows, n at least 1, whatever came before; the same to the last bit however rows are dealt out.
+
+        Parameters
+        ----------
+        steps : (n,)
+        values, logged : (n, D) and which of them were logged; a value that is logged and not finite is an event.
+        """
+        scorer, fresh = self._scorer, self.last_step is None
+        events = np.any(logged & ~np.isfinite(values), axis=1)
+        known = np.clip(self._carried(values, logged & np.isfinite(values)), -LARGEST, LARGEST)
+        away = scorer.same_step.departures(steps, known)
+        densities = scorer.emissions.log_densities_by_row(away)
+        log_probs, predictive = np.empty_like(densities), np.empty(len(steps))
+        begins = np.zeros(len(steps), dtype=bool)
+        begins[0] = fresh
+        p = scorer.parameters
+        exact.forward(densities, begins, p.startprob, p.transmat, self._log_probs, log_probs, predictive)
+        score = np.where(events, np.inf, -predictive)
+        averages = np.empty((len(steps), 2))
+        _average(self._departure(score), np.array([2 / (_FAST + 1), 2 / (_SLOW + 1)]), fresh, self._averages, averages)
+        risk = 1 / (1 + np.exp(-(_LOG_ODDS + _LOG_ODDS_A_UNIT * averages.mean(axis=1))))
+        scored = Scored(
+            steps=steps, score=score, risk=np.where(events, 1.0, risk), state=log_probs.argmax(axis=1).astype(np.int64)
+        )
+        self._values, self.last_step = known[-1], int(steps[-1])
+        self.last = Scored(**{name: getattr(scored, name)[-1:] for name in ("steps", "score", "risk", "state")})
+        if self.alarm is None:
+            self.alarm = self._alarm(scored, away, log_probs, values, logged)
+        return scored
+
+    def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n, D) the last finite value of each metric, those before these rows among them."""
+        first = ~np.isnan(self._values)
+        return carried_forward(np.vstack([self._values, values]), np.vstack([first, logged]))[1:]
+
+    def _departure(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) how far scores are from the typical one: 0 there, 1 at the threshold, from there on as a logarithm."""
+        calibration = self._scorer.calibration
+        reach = max(calibration.threshold - calibration.typical, 1e-9)
+        share = np.maximum(np.minimum(score, 1e12) - calibration.typical, 0.0) / reach
+        return np.log2(1.0 + share)
+
+    def _alarm(
+        self,
+        scored: Scored,
+        away: NDArray[np.float64],
+        log_probs: NDArray[np.float64],
+        values: NDArray[np.float64],
+        logged: NDArray[np.bool_],
+    ) -> Alarm | None:
+        over = np.flatnonzero(scored.score > self._scorer.calibration.threshold)
+        if not len(over):
+            return None
+        row = int(over[0])
+        broken = logged[row] & ~np.isfinite(values[row])
+        if broken.any():
+            drivers = [Driver(metric=self._scorer.metrics[d], contribution=math.inf) for d in np.flatnonzero(broken)]
+        else:
+            drivers = self._drivers(away[row], np.exp(log_probs[row]))
+        return Alarm(
+            run=self.run,
+            step=int(scored.steps[row]),
+            score=float(scored.score[row]),
+            threshold=self._scorer.calibration.threshold,
+            risk=float(scored.risk[row]),
+            state=int(scored.state[row]),
+            drivers=tuple(drivers[:_MOST_DRIVERS]),
+        )
+
+    def _drivers(self, away: NDArray[np.float64], probs: NDArray[np.float64]) -> list[Driver]:
+        """Each metric's share of ½ Σ_k γ_k (z - μ_k)ᵀ Σ_k⁻¹ (z - μ_k), largest first; half of z times the gradient."""
+        distance = away - self._scorer.parameters.means
+        pulls = np.einsum("kd,kde,ke->kd", distance, self._scorer.precisions, distance)
+        shares = 0.5 * probs @ pulls
+        order = np.argsort(-shares, kind="stable")
+        return [Driver(metric=self._scorer.metrics[d], contribution=float(shares[d])) for d in order if shares[d] > 0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a state file holds."""
+        return {
+            "last_step": self.last_step,
+            "values": [None if math.isnan(value) else value for value in self._values.tolist()],
+            "log_probs": [None if math.isinf(value) else value for value in self._log_probs.tolist()],
+            "averages": self._averages.tolist(),
+            "alarm_step": None if self.alarm is None else self.alarm.step,
+        }
+
+    def resume(self, stored: Mapping[str, Any]) -> None:
+        """Go on from what `to_dict` gave; an alarm that was raised is not raised again."""
+        self.last_step = stored["last_step"]
+        self._values = np.array([math.nan if value is None else value for value in stored["values"]])
+        self._log_probs = np.array([-math.inf if value is None else value for value in stored["log_probs"]])
+        self._averages = np.array(stored["averages"])
+
+
+@njit(cache=True, nogil=True)
+def _average(
+    values: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    fresh: bool,  # noqa: FBT001 (numba takes arguments by position)
+    state: NDArray[np.float64],
+    averages: NDArray[np.float64],
+) -> None:
+    """Fill (n, 2) exponential averages of (n,) values at (2,) rates; ``state`` (2,) is carried on."""
+    for t in range(len(values)):
+        for a in range(len(rates)):
+            if fresh and t == 0:
+                state[a] = values[t]
+            else:
+                state[a] += rates[a] * (values[t] - state[a])
+            averages[t, a] = state[a]
