@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from trajhmm.cli import analyze, collect, convert, decode, demo, fit, inspect, simulate
+from trajhmm.cli import analyze, collect, convert, decode, demo, fit, inspect, simulate, warn
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("collect")(collect.collect)
 app.command("fit")(fit.fit)
 app.command("decode")(decode.decode)
 app.command("analyze")(analyze.analyze)
+app.command("warn")(warn.warn)
 app.add_typer(simulate.app, name="simulate")
 
 

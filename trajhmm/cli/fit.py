@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,7 @@ class Purpose(StrEnum):
     """What the model is for."""
 
     MAP = "map"
+    WARNING = "warning"
 
 
 class Covariance(StrEnum):
@@ -51,14 +53,16 @@ class Engine(StrEnum):
 def fit(
     logs: Logs,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write.")],
-    purpose: Annotated[Purpose, typer.Option("--for", help="What the model is for.")] = Purpose.MAP,  # noqa: ARG001 (one so far)
+    purpose: Annotated[Purpose, typer.Option("--for", help="What the model is for.")] = Purpose.MAP,
     metrics: Annotated[
         list[str] | None, typer.Option("--metrics", metavar="a,b", help="Metrics to fit; by default all but outcomes.")
     ] = None,
     states: Annotated[
         str | None, typer.Option("--states", metavar="1:8|6", help="Number of states, or a range to choose from.")
     ] = None,
-    covariance: Annotated[Covariance, typer.Option("--covariance", help="Of a state's metrics.")] = Covariance.DIAG,
+    covariance: Annotated[
+        Covariance | None, typer.Option("--covariance", help="Of a state's metrics; diag for a map, full for warning.")
+    ] = None,
     criterion: Annotated[Criterion, typer.Option("--criterion", help="What chooses the number.")] = Criterion.BIC,
     restarts: Annotated[int, typer.Option("--restarts", min=1, help="Starts of EM for each number of states.")] = 5,
     iterations: Annotated[int, typer.Option("--iterations", min=1, help="Most iterations of each start.")] = 200,
@@ -66,8 +70,12 @@ def fit(
     jobs: Jobs = ALL_CORES,
     engine: Annotated[Engine, typer.Option("--engine", help="What runs EM.")] = Engine.NATIVE,
     shrinkage: Annotated[
-        float, typer.Option("--shrinkage", min=0, help="Rows of the whole data's variances given to each state.")
-    ] = 0.0,
+        float | None,
+        typer.Option("--shrinkage", min=0, help="Rows of the data's variances given to each state; 0 for a map, 10."),
+    ] = None,
+    false_alarm: Annotated[
+        float, typer.Option("--false-alarm", min=0, max=1, help="For warning: share of healthy runs that may alarm.")
+    ] = 0.05,
     stream: Annotated[
         bool, typer.Option("--stream", help="Read the rows from disk in each iteration: for logs larger than memory.")
     ] = False,
@@ -91,27 +99,33 @@ def fit(
     if output.is_dir():
         raise TrajHMMError(f"{output}: is a folder; expected the name of a model file to write")
 
-    from trajhmm.hmm import fit as fit_model
+    if purpose is Purpose.WARNING and (stream or dask is not None or engine is not Engine.NATIVE):
+        raise typer.BadParameter("--stream, --dask and --engine are for maps")
 
     reading = Reading(run_by=run_by, rename=rename, where=where, step=step)
-    runs = reading.scan(logs) if stream or dask is not None else reading.read(logs)
+    runs: Any = reading.scan(logs) if stream or dask is not None else reading.read(logs)
     say_notes(runs.notes)
+    shared: dict[str, Any] = {
+        "metrics": wanted,
+        "states": tried,
+        "restarts": restarts,
+        "iterations": iterations,
+        "seed": seed,
+        "jobs": jobs,
+        **({} if covariance is None else {"covariance": covariance.value}),
+        **({} if shrinkage is None else {"shrinkage": shrinkage}),
+    }
     with progress_bar("fitting") as progress:
-        model = fit_model(
-            runs,
-            metrics=wanted,
-            states=tried,
-            covariance=covariance.value,
-            criterion=criterion.value,
-            restarts=restarts,
-            iterations=iterations,
-            seed=seed,
-            shrinkage=shrinkage,
-            jobs=jobs,
-            engine=engine.value,
-            dask=dask,
-            progress=progress,
-        )
+        if purpose is Purpose.WARNING:
+            from trajhmm.warning.reference import fit_warning
+
+            model = fit_warning(runs, **shared, false_alarm=false_alarm, progress=progress)
+        else:
+            from trajhmm.hmm import fit as fit_map
+
+            model = fit_map(
+                runs, **shared, criterion=criterion.value, engine=engine.value, dask=dask, progress=progress
+            )
     say_notes((note for note in model.notes if note not in runs.notes), more="for the fit")
     model.save(output)
     report(model)
@@ -141,6 +155,14 @@ def report(model: Model) -> None:
         say(f"warning: every restart degenerated at {', '.join(skipped)} states")
     if model.status.outcome == "max_iterations":
         say("warning: not converged; raise --iterations")
+    if model.calibration is not None:
+        promised, budget = model.calibration.attainable, model.calibration.budget
+        say(
+            f"threshold {model.calibration.threshold:.4g}: at most {promised:.1%} of healthy runs alarm, "
+            f"calibrated on {model.calibration.n_runs}"
+        )
+        if promised > budget:
+            say(f"warning: so few healthy runs cannot promise {budget:.1%}; {math.ceil(1 / budget - 1)} could")
 
 
 def _states(states: str | None) -> list[int] | None:

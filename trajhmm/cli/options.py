@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trajhmm.errors import ConditionError
-from trajhmm.logs import RunSet, Scan
+
+if TYPE_CHECKING:
+    from trajhmm.logs import RunSet, Scan
+    from trajhmm.logs.settings import Settings
 
 Logs = Annotated[
     list[Path], typer.Argument(metavar="LOGS", help="Log files or folders: Parquet, CSV, TSV, JSON lines.")
@@ -55,6 +58,12 @@ class Reading:
 
         with usage_errors():
             return scan_logs(logs, **self._settings())
+
+    def settings(self) -> Settings:
+        """The same for logs that are followed."""
+        from trajhmm.logs.settings import Settings
+
+        return Settings.of(**self._settings())
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -6,10 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
-from trajhmm.logs import Note
+if TYPE_CHECKING:
+    from trajhmm.logs import Note
 
 
 def say(text: str) -> None:

@@ -121,7 +121,7 @@ def sorted_rows(stack: Stack, step: str, run_by: Sequence[str]) -> Rows:
         Steps are no whole numbers, names of runs are blank, several runs in one, or two runs of one name.
     """
     notes: list[Note] = []
-    stack, steps = _with_steps(stack, step, notes)
+    stack, steps = rows_with_steps(stack, step, notes)
     names = run_names(stack, run_by)
     runs = sorted(names.words, key=natural_key)
     rank = {run: position for position, run in enumerate(runs)}
@@ -166,7 +166,7 @@ def run_names(stack: Stack, run_by: Sequence[str]) -> Text:
     return _only_used(names)
 
 
-def _with_steps(stack: Stack, step: str, notes: list[Note]) -> tuple[Stack, NDArray[np.int64]]:
+def rows_with_steps(stack: Stack, step: str, notes: list[Note]) -> tuple[Stack, NDArray[np.int64]]:
     """Leave out rows without a step, and return the steps of the others."""
     steps = stack.column(step)
     finite = np.isfinite(steps)

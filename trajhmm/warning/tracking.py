@@ -114,6 +114,8 @@ class Tracker:
         self.last_step: int | None = None
         self.last: Scored | None = None
         self.alarm: Alarm | None = None
+        self.alarm_step: int | None = None
+        self.largest = -math.inf
         self._scorer = scorer
         self._values = np.full(len(scorer.metrics), np.nan)
         self._log_probs = np.zeros(scorer.parameters.n_states)
@@ -146,8 +148,10 @@ class Tracker:
         )
         self._values, self.last_step = known[-1], int(steps[-1])
         self.last = Scored(**{name: getattr(scored, name)[-1:] for name in ("steps", "score", "risk", "state")})
-        if self.alarm is None:
+        self.largest = max(self.largest, float(scored.score.max()))
+        if self.alarm_step is None:
             self.alarm = self._alarm(scored, away, log_probs, values, logged)
+            self.alarm_step = None if self.alarm is None else self.alarm.step
         return scored
 
     def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -204,7 +208,8 @@ class Tracker:
             "values": [None if math.isnan(value) else value for value in self._values.tolist()],
             "log_probs": [None if math.isinf(value) else value for value in self._log_probs.tolist()],
             "averages": self._averages.tolist(),
-            "alarm_step": None if self.alarm is None else self.alarm.step,
+            "alarm_step": self.alarm_step,
+            "largest": self.largest if math.isfinite(self.largest) else None,
         }
 
     def resume(self, stored: Mapping[str, Any]) -> None:
@@ -213,6 +218,8 @@ class Tracker:
         self._values = np.array([math.nan if value is None else value for value in stored["values"]])
         self._log_probs = np.array([-math.inf if value is None else value for value in stored["log_probs"]])
         self._averages = np.array(stored["averages"])
+        self.alarm_step = stored["alarm_step"]
+        self.largest = math.inf if stored["largest"] is None else stored["largest"]
 
 
 @njit(cache=True, nogil=True)

@@ -74,13 +74,12 @@ def forward(
             largest = max(largest, joint[j])
         total = 0.0
         for j in range(n_states):
-            scaled[j] = np.exp(joint[j] - largest)
-            total += scaled[j]
-        log_total = np.log(total)
-        predictive[t] = largest + log_total
+            total += np.exp(joint[j] - largest)
+        predictive[t] = largest + np.log(total)
         for j in range(n_states):
-            scaled[j] /= total
             before[j] = joint[j] - predictive[t]
+            # From what is carried on, so that a stretch cut here goes on with the same bits.
+            scaled[j] = np.exp(before[j])
             log_alpha[t, j] = before[j]
 
 

@@ -1,0 +1,269 @@
+"""Following runs: row by row or all at once the same bits; alarms with their reasons; logs that grow; kills."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trajhmm.errors import ModelFileError
+from trajhmm.hmm import load_model
+from trajhmm.logs import RunSet
+from trajhmm.logs.follow import Follower
+from trajhmm.logs.settings import Settings
+from trajhmm.metrics import RunLogger
+from trajhmm.warning.monitor import Monitor, Watch
+from trajhmm.warning.reference import fit_warning
+
+from .logs import drifting, frame_of, healthy_logs
+from .made import METRICS, training
+
+HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit_warning(healthy_logs(10), states=3, restarts=2, iterations=30)
+
+
+@pytest.fixture(scope="module")
+def model_file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "reference.json"
+    model.save(path)
+    return path
+
+
+def scores(model, frame):
+    return Monitor(model).score(RunSet.from_frame(frame))
+
+
+def test_however_rows_are_dealt_out_the_bits_are_the_same(model):
+    values = drifting()
+    values[:5, 1] = np.nan  # logged later
+    values[40:43, 0] = np.nan
+    whole = Monitor(model)
+    logged = ~np.isnan(values)
+    steps = 10 * np.arange(len(values))
+    rng = np.random.default_rng(0)
+    cuts = [0, *sorted(rng.choice(np.arange(1, len(values)), 12, replace=False)), len(values)]
+    from trajhmm.logs.follow import NewRows
+
+    def advance(monitor, a, b):
+        return monitor.advance(NewRows(run="a", steps=steps[a:b], values=values[a:b], logged=logged[a:b]))[0]
+
+    expected = advance(whole, 0, len(values))
+    pieces = Monitor(model)
+    parts = [advance(pieces, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    single = Monitor(model)
+    for row in range(len(values)):
+        named = {metric: v for metric, v, there in zip(METRICS, values[row], logged[row], strict=True) if there}
+        single.update("a", int(steps[row]), named)
+        assert single.trackers["a"].last.score[0] == expected.score[row]
+        assert single.trackers["a"].last.risk[0] == expected.risk[row]
+    for name in ("steps", "score", "risk", "state"):
+        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(expected, name))
+    assert single.trackers["a"].alarm == whole.trackers["a"].alarm == pieces.trackers["a"].alarm
+
+
+def test_the_score_is_the_hmms_surprise_at_departures(model):
+    """Against hmmlearn's likelihood of longer and longer pieces."""
+    logs = RunSet.from_frame(frame_of(drifting()[:30], "a"))
+    away = model.sequences(logs).values
+    hmm = model.hmm.to_hmmlearn()
+    total = [hmm.score(away[: t + 1]) for t in range(30)]
+    np.testing.assert_allclose(Monitor(model).score(logs)["a"].score, -np.diff([0.0, *total]), rtol=1e-8)
+
+
+def test_an_alarm_says_when_and_why(model):
+    values = training(np.random.default_rng(1), 100)
+    values[60:, 2] += 3.0
+    monitor = Monitor(model)
+    scored = monitor.score(RunSet.from_frame(frame_of(values, "a")))["a"]
+    alarm = monitor.trackers["a"].alarm
+    assert alarm.step == 600
+    assert alarm.score == scored.score[60] > alarm.threshold
+    assert (scored.score[:60] <= alarm.threshold).all()
+    assert alarm.drivers[0].metric == "weight_l2"
+    assert alarm.drivers[0].contribution > 0.9 * sum(driver.contribution for driver in alarm.drivers)
+    assert "run a at step 600" in str(alarm)
+    assert "weight_l2" in str(alarm)
+
+
+def test_risk_rises_as_the_run_goes_away_and_falls_when_it_comes_back(model):
+    values = training(np.random.default_rng(2), 100)
+    values[30:60] += [[1.0, 2.0, 1.0]]
+    risk = scores(model, frame_of(values, "a"))["a"].risk
+    assert risk[25] < 0.2
+    assert risk[55] > 0.6
+    assert risk[99] < 0.2
+    assert ((risk >= 0) & (risk <= 1)).all()
+
+
+def test_a_value_that_is_not_finite_is_an_alarm_at_once(model):
+    monitor = Monitor(model)
+    values = dict(zip(METRICS, training(np.random.default_rng(3), 1)[0], strict=True))
+    assert monitor.update("a", 0, values) is None
+    alarm = monitor.update("a", 10, {**values, "grad_norm": math.nan})
+    assert math.isinf(alarm.score)
+    assert alarm.risk == 1.0
+    assert [driver.metric for driver in alarm.drivers] == ["grad_norm"]
+    assert monitor.update("a", 20, {**values, "grad_norm": math.nan}) is None
+
+
+def write_part(folder, run, frame, part):
+    path = folder / run / f"part-{part:06d}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").rename(path)
+
+
+def test_a_watch_over_growing_logs_tells_each_run_once(model, tmp_path):
+    logs = tmp_path / "logs"
+    watch = Watch(model, [logs], HOW)
+    assert list(watch.poll()) == []  # the folder is not there yet
+    bad, good = frame_of(drifting(), "bad"), frame_of(training(np.random.default_rng(5), 100), "good")
+    expected = Monitor(model)
+    expected.score(RunSet.from_frame(bad))
+    told = []
+    for part in range(10):
+        rows = slice(10 * part, 10 * part + 10)
+        for run, frame in (("bad", bad), ("good", good)):
+            write_part(logs, run, frame[rows], part)
+        told += [alarm for _, alarm in watch.poll()]
+    assert [alarm.run for alarm in told] == ["bad"]
+    assert told[0] == expected.trackers["bad"].alarm
+    assert watch.monitor.trackers["good"].last_step == 990
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_files_that_are_written_again_or_grow_are_not_read_twice(model, tmp_path, suffix):
+    frame = frame_of(drifting(), "a")
+    path = tmp_path / f"a.{suffix}"
+    follower = Follower([tmp_path], METRICS, HOW)
+    seen = []
+    for rows in (10, 10, 35, 100):
+        part = frame[:rows]
+        if suffix == "parquet":
+            part.to_parquet(path)
+        elif suffix == "csv":
+            part.to_csv(path, index=False)
+        else:
+            part.to_json(path, orient="records", lines=True)
+        os.utime(path, ns=(0, rows * 10**9))
+        seen += [rows.steps for rows in follower.poll()]
+    assert [len(steps) for steps in seen] == [10, 25, 65]
+    np.testing.assert_array_equal(np.concatenate(seen), frame["step"])
+
+
+def test_a_torn_file_is_tried_again(model, tmp_path):
+    frame = frame_of(drifting(), "a")
+    frame.to_parquet(tmp_path / "whole.parquet")
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / "whole.parquet").unlink()
+    (tmp_path / "logs").mkdir()
+    path = tmp_path / "logs" / "a.parquet"
+    path.write_bytes(whole[:1000])
+    follower = Follower([tmp_path / "logs"], METRICS, HOW)
+    assert list(follower.poll()) == []
+    assert "torn or half-written" in follower.torn[path]
+    path.write_bytes(whole)
+    (rows,) = follower.poll()
+    assert len(rows.steps) == 100
+    assert not follower.torn
+
+
+def test_a_run_logger_may_be_followed_while_it_writes(model, tmp_path):
+    logger = (
+        RunLogger(tmp_path / "logs", "a", flush_rows=7) if "flush_rows" in RunLogger.__init__.__annotations__ else None
+    )
+    logger = logger or RunLogger(tmp_path / "logs", "a")
+    watch = Watch(model, [tmp_path / "logs"], HOW)
+    for step, row in enumerate(drifting()):
+        logger.log(step * 10, **dict(zip(METRICS, row, strict=True)))
+        if step % 20 == 19:
+            logger.flush()
+            list(watch.poll())
+    assert watch.monitor.trackers["a"].last_step == 990
+    assert watch.monitor.trackers["a"].alarm is not None
+
+
+def test_a_state_file_of_another_model_or_none_is_refused(model, tmp_path):
+    state = tmp_path / "state.json"
+    frame_of(drifting(), "a").to_parquet(tmp_path / "a.parquet")
+    list(Watch(model, [tmp_path / "a.parquet"], HOW, state=state).poll())
+    other = fit_warning(healthy_logs(5, seed=9), states=2, restarts=1, iterations=10)
+    with pytest.raises(ModelFileError, match="belongs to another model"):
+        Watch(other, [tmp_path / "a.parquet"], HOW, state=state)
+    state.write_text("{}")
+    with pytest.raises(ModelFileError, match="no state file"):
+        Watch(model, [tmp_path / "a.parquet"], HOW, state=state)
+
+
+def test_a_watch_carries_on_with_the_same_bits_and_tells_no_alarm_again(model, tmp_path):
+    logs, state = tmp_path / "logs", tmp_path / "state.json"
+    frame = frame_of(drifting(), "bad")
+    told = []
+    for part in range(10):
+        write_part(logs, "bad", frame[10 * part : 10 * part + 10], part)
+        watch = Watch(model, [logs], HOW, state=state)  # a new process each time
+        told += [alarm for _, alarm in watch.poll()]
+    whole = Monitor(model)
+    expected = whole.score(RunSet.from_frame(frame))["bad"]
+    assert [alarm.step for alarm in told] == [whole.trackers["bad"].alarm.step]
+    assert watch.monitor.trackers["bad"].last.score[0] == expected.score[-1]
+    assert watch.monitor.trackers["bad"].last.risk[0] == expected.risk[-1]
+
+
+def follow(model_file, logs, state):
+    command = [sys.executable, "-m", "trajhmm", "warn", str(logs), "--model", str(model_file), "--follow"]
+    command += ["--json", "--state", str(state), "--interval", "0.05"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_every_alarm_is_told_at_least_once(model, model_file, tmp_path, kills):
+    rng = np.random.default_rng(kills)
+    logs, state = tmp_path / "logs", tmp_path / "state.json"
+    logs.mkdir()
+    bad = {f"bad {i}": frame_of(drifting(i), f"bad {i}") for i in range(6)}
+    told = []
+    per_round = max(1, 100 // (kills + 1))
+    for round_ in range(kills + 1):
+        watching = follow(model_file, logs, state)
+        rows = slice(per_round * round_, None if round_ == kills else per_round * (round_ + 1))
+        for run, frame in bad.items():
+            write_part(logs, run, frame[rows], round_)
+        if round_ < kills:
+            time.sleep(float(rng.uniform(0.5, 2.5)))
+            watching.kill()
+        else:
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                time.sleep(0.2)
+                runs = json.loads(state.read_text())["runs"] if state.exists() else {}
+                if len(runs) == 6 and all(known["last_step"] == 990 for known in runs.values()):
+                    break
+            watching.send_signal(signal.SIGINT)
+        out, _ = watching.communicate(timeout=60)
+        told += [json.loads(line) for line in out.splitlines() if line.endswith("}")]
+    expected = Monitor(model)
+    for frame in bad.values():
+        expected.score(RunSet.from_frame(frame))
+    assert {one["run"]: one["step"] for one in told} == {
+        run: tracker.alarm.step for run, tracker in expected.trackers.items()
+    }
+    stored = json.loads(state.read_text())["runs"]
+    for run, tracker in expected.trackers.items():
+        assert stored[run]["averages"] == tracker.to_dict()["averages"]  # to the last bit: no row was taken in twice
+
+
+def test_a_model_that_was_loaded_warns_alike(model, model_file):
+    frame = frame_of(drifting(), "a")
+    np.testing.assert_array_equal(scores(model, frame)["a"].score, scores(load_model(model_file), frame)["a"].score)
+    assert pd.unique(frame["run"]).tolist() == ["a"]

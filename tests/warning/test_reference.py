@@ -1,0 +1,125 @@
+"""The reference for warnings: calibrated on runs that it had not seen, kept in the model file, honest about its promise."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from trajhmm.errors import FitError, ModelFileError
+from trajhmm.features import SameStep, causal_runs
+from trajhmm.hmm import load_model
+from trajhmm.logs import RunSet
+from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.reference import fit_warning
+from trajhmm.warning.tracking import Scorer
+
+from .logs import drifting, frame_of, healthy_logs
+from .made import training
+
+
+def fit(runs, **settings):
+    return fit_warning(runs, **{"states": 2, "restarts": 2, "iterations": 20, **settings})
+
+
+def test_the_threshold_is_the_conformal_quantile_of_runs_left_out():
+    model = fit(healthy_logs(20), false_alarm=0.1)
+    calibration = model.calibration
+    assert calibration.n_runs == len(calibration.maxima) == 20
+    # ⌊21 · 0.1⌋ = 2 of 21 may lie above: the second largest of 20.
+    assert calibration.threshold == sorted(calibration.maxima)[-2]
+    assert calibration.attainable == pytest.approx(2 / 21)
+
+
+def test_few_runs_promise_what_they_can():
+    calibration = fit(healthy_logs(6), false_alarm=0.05).calibration
+    assert calibration.attainable == pytest.approx(1 / 7)
+    assert calibration.threshold == max(calibration.maxima)
+    with pytest.raises(FitError, match="at least 3 healthy runs, found 2"):
+        fit(healthy_logs(2))
+
+
+def test_runs_with_a_non_finite_value_are_no_healthy_runs():
+    logs = healthy_logs(6)
+    values = logs.values.copy()
+    values[120, 1] = np.inf
+    broken = RunSet(**{**vars(logs), "values": values})
+    model = fit(broken)
+    assert model.n_runs == 5
+    assert [note.run for note in model.notes if "non-finite" in note.text] == ["healthy 1"]
+
+
+def test_several_numbers_of_states_are_compared_on_runs_left_out():
+    model = fit(healthy_logs(8), states=[1, 2, 3])
+    assert [point.states for point in model.curve] == [1, 2, 3]
+    best = max(model.curve, key=lambda point: point.heldout)
+    assert model.n_states == best.states
+
+
+def test_the_model_file_keeps_everything_bit_for_bit(tmp_path):
+    model = fit(healthy_logs(6))
+    model.save(tmp_path / "reference.json")
+    again = load_model(tmp_path / "reference.json")
+    assert again.calibration == model.calibration
+    assert isinstance(again.scaler, SameStep)
+    logs = RunSet.from_frame(frame_of(drifting(), "a"))
+    one, other = Monitor(model).score(logs)["a"], Monitor(again).score(logs)["a"]
+    np.testing.assert_array_equal(one.score, other.score)
+    again.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "reference.json").read_bytes()
+
+
+def test_same_seed_same_model_whatever_the_threads():
+    one, other = fit(healthy_logs(6), jobs=1), fit(healthy_logs(6), jobs=2)
+    assert one.calibration == other.calibration
+    np.testing.assert_array_equal(one.hmm.means_, other.hmm.means_)
+
+
+def test_a_map_cannot_warn():
+    from trajhmm.hmm import fit as fit_map
+
+    with pytest.raises(ModelFileError, match="fitted for a map, which sees whole runs and cannot warn"):
+        Scorer(fit_map(healthy_logs(4), states=2, restarts=1))
+
+
+def test_departures_leave_out_what_all_seeds_do_at_one_step():
+    """A jump that every healthy run makes at step 300 is no departure at step 300, but one at step 200."""
+    rng = np.random.default_rng(3)
+
+    def jumping(at):
+        values = training(rng, 60)
+        values[at // 10 :] += 5.0
+        return values
+
+    logs = RunSet.from_frame(__import__("pandas").concat([frame_of(jumping(300), f"healthy {i}") for i in range(12)]))
+    model = fit(logs)
+    monitor = Monitor(model)
+    monitor.score(RunSet.from_frame(frame_of(jumping(300), "as usual")))
+    monitor.score(RunSet.from_frame(frame_of(jumping(200), "early")))
+    assert monitor.trackers["as usual"].alarm is None
+    assert monitor.trackers["early"].alarm.step == 200
+
+
+@pytest.mark.slow
+def test_the_promise_is_kept_over_many_splits():
+    """Of 200 splits of healthy runs the mean share of test runs that alarm is within its binomial error of the budget."""
+    rng = np.random.default_rng(11)
+    alarmed = tested = 0
+    for split in range(200):
+        logs = healthy_logs(39, seed=1000 + split, rows=60)
+        chosen = set(rng.permutation(39)[:19].tolist())
+        reference = logs.select_runs(logs.runs[i] for i in chosen)
+        rest = logs.select_runs(logs.runs[i] for i in range(39) if i not in chosen)
+        monitor = Monitor(fit(reference, states=1, restarts=1, false_alarm=0.05))
+        monitor.score(rest)
+        alarmed += sum(tracker.alarm is not None for tracker in monitor.trackers.values())
+        tested += rest.n_runs
+    # Runs of one split share a threshold, so the splits are the unit: its spread is that of a beta(1, 19) variable.
+    spread = stats.beta(1, 19).std() + np.sqrt(0.05 * 0.95 / 20)
+    assert abs(alarmed / tested - 0.05) < 2.58 * spread / np.sqrt(200)
+
+
+def test_metrics_that_are_missing_are_named():
+    model = fit(healthy_logs(4))
+    frame = frame_of(drifting(), "a").drop(columns="grad_norm")
+    with pytest.raises(Exception, match="no metric 'grad_norm'"):
+        Monitor(model).score(RunSet.from_frame(frame))
+    assert causal_runs(RunSet.from_frame(frame))[0].metrics == ("train_loss", "weight_l2")

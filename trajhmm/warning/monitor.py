@@ -1,0 +1,167 @@
+"""Warning of many runs: inside a training loop, or beside jobs that write logs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trajhmm.errors import ModelFileError
+from trajhmm.features import CausalRun, causal_runs
+from trajhmm.files import write_text
+from trajhmm.hmm import Model, load_model
+from trajhmm.logs import RunSet
+from trajhmm.logs.follow import Follower, NewRows
+from trajhmm.logs.settings import Settings
+from trajhmm.warning.tracking import Alarm, Scored, Scorer, Tracker
+
+_STATE = "trajhmm.warning.state"
+
+
+class Monitor:
+    """Warns when a run leaves what healthy runs do; each row costs the same, however long the run.
+
+    Parameters
+    ----------
+    model : fitted with ``trajhmm fit --for warning``, or the path of its file.
+
+    Raises
+    ------
+    ModelFileError
+        The model is a map, or its file cannot be read.
+
+    Examples
+    --------
+    >>> monitor = Monitor("reference.json")                                 # doctest: +SKIP
+    >>> alarm = monitor.update("seed 3", step, {"train_loss": loss, "grad_norm": norm})   # doctest: +SKIP
+    >>> if alarm: print(alarm)                                              # doctest: +SKIP
+    """
+
+    def __init__(self, model: Model | str | Path) -> None:
+        self._scorer = Scorer(model if isinstance(model, Model) else load_model(model))
+        self._trackers: dict[str, Tracker] = {}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that the model watches."""
+        return self._scorer.metrics
+
+    @property
+    def trackers(self) -> Mapping[str, Tracker]:
+        """What is known of each run so far."""
+        return self._trackers
+
+    def update(self, run: str, step: int, values: Mapping[str, float]) -> Alarm | None:
+        """Take in what a run logged at a step; an alarm if it is the run's first.
+
+        Parameters
+        ----------
+        run : name.
+        step : training step.
+        values : metrics by name; those that the model does not watch are ignored, those that are missing count as not
+            logged at this step. A value that is not finite is an alarm at once.
+        """
+        row = np.array([[float(values.get(metric, np.nan)) for metric in self.metrics]])
+        logged = np.array([[metric in values for metric in self.metrics]])
+        return self.advance(NewRows(run=run, steps=np.array([step], dtype=np.int64), values=row, logged=logged))[1]
+
+    def advance(self, rows: NewRows) -> tuple[Scored, Alarm | None]:
+        """Take in several rows of a run: their scores, and an alarm if it is the run's first."""
+        tracker = self._trackers.setdefault(rows.run, self._scorer.start(rows.run))
+        before = tracker.alarm
+        scored = tracker.advance(rows.steps, rows.values, rows.logged)
+        return scored, tracker.alarm if before is None else None
+
+    def resume(self, stored: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from what the trackers' ``to_dict`` gave, by run."""
+        for run, known in stored.items():
+            self._trackers[run] = self._scorer.start(run)
+            self._trackers[run].resume(known)
+
+    def score(self, runs: RunSet) -> dict[str, Scored]:
+        """Score whole logs; alarms are then in `trackers`.
+
+        Raises
+        ------
+        LogError
+            The logs lack a metric that the model watches.
+        """
+        return {run.run: self.advance(_rows_of(run))[0] for run in causal_runs(runs, self.metrics) if run.n_rows}
+
+
+def _rows_of(run: CausalRun) -> NewRows:
+    # Where a non-finite value was logged the run shows the last finite one; which metric it was is no longer known.
+    values = np.where(run.events[:, np.newaxis] & ~run.logged, np.nan, run.values)
+    return NewRows(run=run.run, steps=run.steps, values=values, logged=run.logged | run.events[:, np.newaxis])
+
+
+class Watch:
+    """A monitor over logs that jobs are writing, which can carry on after it was stopped at any moment.
+
+    Parameters
+    ----------
+    model : for warning, as for `Monitor`.
+    paths, settings : the logs, as for `trajhmm.logs.follow.Follower`.
+    state : file to carry on from and to keep; written after alarms were handed out, so that none is lost if the watch
+        is killed: it is handed out again then.
+
+    Raises
+    ------
+    ModelFileError
+        The state file belongs to another model, or is no such file.
+    """
+
+    def __init__(
+        self, model: Model, paths: Iterable[str | Path], settings: Settings, *, state: Path | None = None
+    ) -> None:
+        self.monitor = Monitor(model)
+        self.follower = Follower(paths, self.monitor.metrics, settings)
+        self._state = state
+        self._fingerprint = _fingerprint(model)
+        if state is not None and state.exists():
+            self._resume(state)
+
+    def poll(self) -> Iterator[tuple[Tracker, Alarm]]:
+        """Take in what is new; yield each run that alarms for the first time, and write the state file at the end."""
+        changed = False
+        for rows in self.follower.poll():
+            changed = True
+            _, alarm = self.monitor.advance(rows)
+            if alarm is not None:
+                yield self.monitor.trackers[rows.run], alarm
+        if changed and self._state is not None:
+            self._save(self._state)
+
+    def _save(self, path: Path) -> None:
+        content = {
+            "schema": _STATE,
+            "model": self._fingerprint,
+            "files": self.follower.to_dict(),
+            "runs": {run: tracker.to_dict() for run, tracker in self.monitor.trackers.items()},
+        }
+        write_text(path, json.dumps(content) + "\n")
+
+    def _resume(self, path: Path) -> None:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ModelFileError(f"{path}: no state file of trajhmm ({error}); name another, or remove it") from error
+        if not isinstance(content, dict) or content.get("schema") != _STATE:
+            raise ModelFileError(f"{path}: no state file of trajhmm; name another with --state")
+        if content["model"] != self._fingerprint:
+            raise ModelFileError(f"{path}: belongs to another model; name another with --state, or remove it")
+        self.follower.resume(content["files"])
+        self.monitor.resume(content["runs"])
+
+
+def _fingerprint(model: Model) -> str:
+    """What tells one model's scores from another's."""
+    digest = hashlib.sha256()
+    for part in (model.hmm.startprob_, model.hmm.transmat_, model.hmm.means_, model.hmm.covars_):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    digest.update(json.dumps([list(model.metrics), model.calibration and model.calibration.threshold]).encode())
+    return digest.hexdigest()
