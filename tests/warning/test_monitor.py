@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pytest
 from trajhmm.errors import ModelFileError
 from trajhmm.hmm import load_model
 from trajhmm.logs import RunSet
-from trajhmm.logs.follow import Follower
+from trajhmm.logs.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
 from trajhmm.metrics import RunLogger
 from trajhmm.warning.monitor import Monitor, Watch
@@ -52,14 +53,13 @@ def test_however_rows_are_dealt_out_the_bits_are_the_same(model):
     steps = 10 * np.arange(len(values))
     rng = np.random.default_rng(0)
     cuts = [0, *sorted(rng.choice(np.arange(1, len(values)), 12, replace=False)), len(values)]
-    from trajhmm.logs.follow import NewRows
 
     def advance(monitor, a, b):
         return monitor.advance(NewRows(run="a", steps=steps[a:b], values=values[a:b], logged=logged[a:b]))[0]
 
     expected = advance(whole, 0, len(values))
     pieces = Monitor(model)
-    parts = [advance(pieces, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [advance(pieces, a, b) for a, b in pairwise(cuts)]
     single = Monitor(model)
     for row in range(len(values)):
         named = {metric: v for metric, v, there in zip(METRICS, values[row], logged[row], strict=True) if there}
@@ -179,10 +179,7 @@ def test_a_torn_file_is_tried_again(model, tmp_path):
 
 
 def test_a_run_logger_may_be_followed_while_it_writes(model, tmp_path):
-    logger = (
-        RunLogger(tmp_path / "logs", "a", flush_rows=7) if "flush_rows" in RunLogger.__init__.__annotations__ else None
-    )
-    logger = logger or RunLogger(tmp_path / "logs", "a")
+    logger = RunLogger(tmp_path / "logs", "a")
     watch = Watch(model, [tmp_path / "logs"], HOW)
     for step, row in enumerate(drifting()):
         logger.log(step * 10, **dict(zip(METRICS, row, strict=True)))

@@ -1,6 +1,7 @@
-"""The reference for warnings: calibrated on runs that it had not seen, kept in the model file, honest about its promise."""
+"""The reference for warnings: calibrated on runs that it had not seen, kept in its file, honest about its promise."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -89,7 +90,7 @@ def test_departures_leave_out_what_all_seeds_do_at_one_step():
         values[at // 10 :] += 5.0
         return values
 
-    logs = RunSet.from_frame(__import__("pandas").concat([frame_of(jumping(300), f"healthy {i}") for i in range(12)]))
+    logs = RunSet.from_frame(pd.concat([frame_of(jumping(300), f"healthy {i}") for i in range(12)]))
     model = fit(logs)
     monitor = Monitor(model)
     monitor.score(RunSet.from_frame(frame_of(jumping(300), "as usual")))
@@ -100,7 +101,7 @@ def test_departures_leave_out_what_all_seeds_do_at_one_step():
 
 @pytest.mark.slow
 def test_the_promise_is_kept_over_many_splits():
-    """Of 200 splits of healthy runs the mean share of test runs that alarm is within its binomial error of the budget."""
+    """Over 200 splits of healthy runs the mean share of test runs that alarm is the budget, within its error."""
     rng = np.random.default_rng(11)
     alarmed = tested = 0
     for split in range(200):
