@@ -41,7 +41,7 @@ def sets_with_harmless_excursions(n):
         yield find_detours(training_map, convergence, regression, permutations=499, bootstraps=300)[EXCURSION]
 
 
-@pytest.mark.parametrize("n", [40, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [20, pytest.param(300, marks=pytest.mark.slow)])
 def test_harmless_excursions_are_seldom_a_detour_though_log_rank_says_so(n):
     evidence = list(sets_with_harmless_excursions(n))
     branch = np.mean([e.is_strict for e in evidence])

@@ -212,3 +212,16 @@ def test_what_was_aligned_is_what_was_logged(seed):
         expected = np.array(kept)
         assert sequences.steps[rows].tolist() == expected[:, 0].tolist()
         np.testing.assert_allclose(sequences.values[rows], zscore(expected[:, 1:], axis=0), atol=1e-12)
+
+
+def test_blocks_leave_no_trace(monkeypatch):
+    rng = np.random.default_rng(8)
+    tables = [np.cumsum(rng.normal(size=(n, 2)), axis=0) for n in (7, 1, 12, 30, 5)]
+    tables[2][8:, 1] = np.nan
+    runs = run_set(*tables)
+    whole = map_sequences(runs, ["loss", "eval"])
+    monkeypatch.setattr("trajhmm.features.sequences._BLOCK", 10)
+    cut = map_sequences(runs, ["loss", "eval"])
+    for name in ("values", "rows", "steps", "lengths"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
+    assert (cut.runs, cut.diverged, cut.notes) == (whole.runs, whole.diverged, whole.notes)
