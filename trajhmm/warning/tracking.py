@@ -25,6 +25,9 @@ _FAST, _SLOW = 5.0, 15.0
 # logarithm). Fitted to the perturbed runs of this project's three audits together; see the README.
 _LOG_ODDS, _LOG_ODDS_A_UNIT = -2.2, 1.2
 _MOST_DRIVERS = 5
+# Rows at a time: what they need stays in cache.
+_BLOCK = 2048
+_COLUMNS = ("steps", "score", "risk", "state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,13 @@ class Tracker:
         steps : (n,)
         values, logged : (n, D) and which of them were logged; a value that is logged and not finite is an event.
         """
+        blocks = [slice(begin, begin + _BLOCK) for begin in range(0, len(steps), _BLOCK)]
+        parts = [self._advance(steps[rows], values[rows], logged[rows]) for rows in blocks]
+        if len(parts) == 1:
+            return parts[0]
+        return Scored(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS})
+
+    def _advance(self, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> Scored:
         scorer, fresh = self._scorer, self.last_step is None
         events = np.any(logged & ~np.isfinite(values), axis=1)
         known = np.clip(self._carried(values, logged & np.isfinite(values)), -LARGEST, LARGEST)
@@ -147,7 +157,7 @@ class Tracker:
             steps=steps, score=score, risk=np.where(events, 1.0, risk), state=log_probs.argmax(axis=1).astype(np.int64)
         )
         self._values, self.last_step = known[-1], int(steps[-1])
-        self.last = Scored(**{name: getattr(scored, name)[-1:] for name in ("steps", "score", "risk", "state")})
+        self.last = Scored(**{name: getattr(scored, name)[-1:] for name in _COLUMNS})
         self.largest = max(self.largest, float(scored.score.max()))
         if self.alarm_step is None:
             self.alarm = self._alarm(scored, away, log_probs, values, logged)
@@ -156,6 +166,8 @@ class Tracker:
 
     def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(n, D) the last finite value of each metric, those before these rows among them."""
+        if logged.all():
+            return values
         first = ~np.isnan(self._values)
         return carried_forward(np.vstack([self._values, values]), np.vstack([first, logged]))[1:]
 
