@@ -22,7 +22,8 @@ from trajhmm.hmm.kernels import exact
 # Rows over which the departure is averaged, fast and slowly, for the risk.
 _FAST, _SLOW = 5.0, 15.0
 # Log-odds of collapse: constant, and for each unit of the averaged departure (1 at the threshold, then as its
-# logarithm). Fitted to the perturbed runs of this project's three audits together; see the README.
+# logarithm). Set by hand: 10% at a typical score, 27% at the threshold. The order of risks has been measured, their
+# size has not.
 _LOG_ODDS, _LOG_ODDS_A_UNIT = -2.2, 1.2
 _MOST_DRIVERS = 5
 # Rows at a time: what they need stays in cache.
