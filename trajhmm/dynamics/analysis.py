@@ -107,6 +107,11 @@ def analyze(
     ConditionError
         The condition does not parse.
     """
+    if model.purpose != "map":
+        raise AnalysisError(
+            f"the model was fitted for {model.purpose}, on departures from healthy runs; a map needs one of "
+            "'trajhmm fit' without --for"
+        )
     if rule not in RULES:
         raise AnalysisError(f"rule {rule!r}: expected one of {', '.join(RULES)}")
     convergence_of(runs, converged, only=())  # a mistyped condition is told before the work begins
