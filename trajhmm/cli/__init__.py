@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from trajhmm.cli import analyze, collect, convert, decode, demo, fit, inspect, simulate, warn
+from trajhmm.cli import analyze, collect, convert, decode, demo, evaluate, fit, inspect, simulate, warn
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("fit")(fit.fit)
 app.command("decode")(decode.decode)
 app.command("analyze")(analyze.analyze)
 app.command("warn")(warn.warn)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(simulate.app, name="simulate")
 
 
