@@ -117,3 +117,36 @@ def test_logs_without_a_metric_of_the_model_are_refused_by_name(shop, trajhmm, t
     ended = trajhmm("warn", tmp_path / "a.parquet", "--model", shop / "reference.json")
     assert ended.code == 1
     assert "no metric 'grad_norm'" in ended.error[0]
+
+
+def test_evaluate_by_a_condition_and_by_a_file_of_truth(shop, trajhmm, tmp_path):
+    """The ill run jumps at step 400 and its accuracy falls from step 500 on; the fine one does not."""
+    frames = []
+    for run, jump in (("fine", None), ("ill", 40)):
+        frame = frame_of(run, 20 + bool(jump), jump=jump)
+        frames.append(frame.assign(accuracy=np.where((run == "ill") & (frame["step"] >= 500), 0.1, 0.9)))
+    pd.concat(frames).to_parquet(tmp_path / "logs.parquet")
+    asked = ["evaluate", tmp_path / "logs.parquet", "--model", shop / "reference.json"]
+    ended = trajhmm(*asked, "--collapse", "accuracy < 0.5", "--json")
+    assert ended.code == 0
+    found = json.loads(ended.out)
+    assert (found["report"]["collapsed"], found["report"]["healthy"]) == (1, 1)
+    assert found["report"]["recall"]["value"] == 1.0
+    assert found["report"]["lead_steps"]["value"] == 100
+    ill = next(run for run in found["runs"] if run["run"] == "ill")
+    assert (ill["outcome"], ill["alarm_step"]) == ("true", 400)
+    (tmp_path / "truth.csv").write_text("run,onset,collapse_step\nfine,-1,-1\nill,450,500\n")
+    ended = trajhmm(*asked, "--truth", tmp_path / "truth.csv")
+    lines = ended.out.splitlines()
+    assert lines[0] == "1 runs collapsed, 0 were perturbed and survived, 1 stayed healthy"
+    assert lines[1].endswith("0 (0 to 0.975)")  # the alarm came before the perturbation
+    assert "1 perturbed runs alarmed before their onset" in ended.out
+
+
+def test_evaluate_needs_to_know_what_became_of_runs(shop, trajhmm, tmp_path):
+    asked = ["evaluate", shop / "running.parquet", "--model", shop / "reference.json"]
+    assert trajhmm(*asked).code == 2
+    (tmp_path / "truth.csv").write_text("run,onset,collapse_step\nfine,-1,-1\n")
+    ended = trajhmm(*asked, "--truth", tmp_path / "truth.csv")
+    assert ended.code == 1
+    assert "does not name run 'ill'" in ended.error[0]

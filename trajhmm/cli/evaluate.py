@@ -95,8 +95,9 @@ def _truth(
         known = read_truth(truth)
         missing = [run for run in runs.runs if run not in known]
         if missing:
+            others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
             raise LogError(
-                f"{truth}: does not name run {missing[0]!r} ({len(missing)} such runs); add it, or leave it out"
+                f"{truth}: does not name run {missing[0]!r}{others}; add them, or leave them out with --where"
             )
         return known
     name = onset if onset is not None else "onset" if "onset" in runs.attributes.columns else None
@@ -107,7 +108,8 @@ def _truth(
 
 def _print(report: Report) -> None:
     typer.echo(
-        f"{report.collapsed} runs collapsed, {report.survived} were perturbed and survived, {report.healthy} stayed healthy"
+        f"{report.collapsed} runs collapsed, {report.survived} were perturbed and survived, "
+        f"{report.healthy} stayed healthy"
     )
     for name, title in _TITLES.items():
         typer.echo(f"  {title:<40}{getattr(report, name)}")
