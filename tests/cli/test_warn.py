@@ -116,7 +116,13 @@ def test_logs_without_a_metric_of_the_model_are_refused_by_name(shop, trajhmm, t
     frame_of("a", 3).drop(columns="grad_norm").to_parquet(tmp_path / "a.parquet")
     ended = trajhmm("warn", tmp_path / "a.parquet", "--model", shop / "reference.json")
     assert ended.code == 1
-    assert "no metric 'grad_norm'" in ended.error[0]
+    assert "these logs lack grad_norm" in ended.error[0]
+
+
+def test_a_metric_that_happens_not_to_change_is_still_there(shop, trajhmm, tmp_path):
+    frame_of("a", 3).assign(grad_norm=1.0).to_parquet(tmp_path / "a.parquet")
+    ended = trajhmm("warn", tmp_path / "a.parquet", "--model", shop / "reference.json", "--json")
+    assert json.loads(ended.out)["last_step"] == 790
 
 
 def test_evaluate_by_a_condition_and_by_a_file_of_truth(shop, trajhmm, tmp_path):

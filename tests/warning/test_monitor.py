@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -114,6 +115,19 @@ def test_a_value_that_is_not_finite_is_an_alarm_at_once(model):
     assert alarm.risk == 1.0
     assert [driver.metric for driver in alarm.drivers] == ["grad_norm"]
     assert monitor.update("a", 20, {**values, "grad_norm": math.nan}) is None
+
+
+def test_only_what_was_not_finite_drove_the_alarm(model):
+    frame = frame_of(training(np.random.default_rng(4), 50), "a")
+    frame.loc[frame["step"] % 20 == 10, "train_loss"] = np.nan  # blank: logged at every other row
+    logs = RunSet.from_frame(frame)
+    values, logged = logs.values.copy(), logs.logged.copy()
+    logged[:, 0] = logs.steps % 20 == 0
+    values[31, 2] = np.inf
+    monitor = Monitor(model)
+    monitor.score(replace(logs, values=values, logged=logged))
+    assert monitor.trackers["a"].alarm.step == 310
+    assert [driver.metric for driver in monitor.trackers["a"].alarm.drivers] == ["weight_l2"]
 
 
 def write_part(folder, run, frame, part):

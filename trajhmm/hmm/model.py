@@ -76,14 +76,7 @@ class Model:
         """
         if isinstance(runs, Sequences):
             return runs
-        known = {*runs.metrics, *runs.attributes.columns}
-        missing = [metric for metric in self.metrics if metric not in known]
-        if missing:
-            raise ModelFileError(
-                f"the model was made for {', '.join(self.metrics)}; these logs lack {', '.join(missing)} "
-                "(map names with --rename OLD=NEW)"
-            )
-        runs = _with_metrics(runs, self.metrics)
+        runs = with_metrics(runs, self.metrics)
         if isinstance(self.scaler, SameStep):
             return self.scaler.sequences(runs)
         return map_sequences(runs, self.metrics, scaler=self.scaler, keep_constant=True)
@@ -223,11 +216,23 @@ def _states(states: int | Iterable[int] | None, source: Source) -> list[int]:
     return tried
 
 
-def _with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
-    """Bring back metrics that these runs hold as attributes, because they happen never to change here."""
+def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
+    """Bring back metrics that these runs hold as attributes, because they happen never to change here.
+
+    Raises
+    ------
+    ModelFileError
+        The logs lack one of ``metrics``, for which a model was made.
+    """
     from dataclasses import replace
 
     missing = [metric for metric in metrics if metric not in runs.metrics]
+    lacking = [metric for metric in missing if metric not in runs.attributes.columns]
+    if lacking:
+        raise ModelFileError(
+            f"the model was made for {', '.join(metrics)}; these logs lack {', '.join(lacking)} "
+            "(map names with --rename OLD=NEW)"
+        )
     if not missing:
         return runs
     columns: list[NDArray[np.float64]] = [

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from trajhmm.errors import ModelFileError
-from trajhmm.features import CausalRun, causal_runs
 from trajhmm.files import write_text
 from trajhmm.hmm import Model, load_model
+from trajhmm.hmm.model import with_metrics
 from trajhmm.logs import RunSet
 from trajhmm.logs.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
@@ -87,16 +87,22 @@ class Monitor:
 
         Raises
         ------
-        LogError
+        ModelFileError
             The logs lack a metric that the model watches.
         """
-        return {run.run: self.advance(_rows_of(run))[0] for run in causal_runs(runs, self.metrics) if run.n_rows}
-
-
-def _rows_of(run: CausalRun) -> NewRows:
-    # Where a non-finite value was logged the run shows the last finite one; which metric it was is no longer known.
-    values = np.where(run.events[:, np.newaxis] & ~run.logged, np.nan, run.values)
-    return NewRows(run=run.run, steps=run.steps, values=values, logged=run.logged | run.events[:, np.newaxis])
+        runs = with_metrics(runs, self.metrics)
+        columns = [runs.metrics.index(metric) for metric in self.metrics]
+        return {
+            run: self.advance(
+                NewRows(
+                    run=run,
+                    steps=runs.steps[rows],
+                    values=runs.values[rows][:, columns],
+                    logged=runs.logged[rows][:, columns],
+                )
+            )[0]
+            for run, rows in runs.slices()
+        }
 
 
 class Watch:
