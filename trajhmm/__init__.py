@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
     from trajhmm.logs import RunSet, Scan, read_logs, scan_logs, write_logs
     from trajhmm.metrics import ModelLogger, RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
+    from trajhmm.warning.monitor import Monitor
+    from trajhmm.warning.reference import fit_warning
+    from trajhmm.warning.tracking import Alarm
 
 __version__ = "0.1.0"
 
@@ -30,16 +33,21 @@ _HOMES = {
     "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
     "logs": ("RunSet", "Scan", "read_logs", "scan_logs", "write_logs"),
     "metrics": ("ModelLogger", "RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
+    "warning.monitor": ("Monitor",),
+    "warning.reference": ("fit_warning",),
+    "warning.tracking": ("Alarm",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Alarm",
     "Analysis",
     "Filtered",
     "FitStatus",
     "GaussianHMM",
     "Model",
     "ModelLogger",
+    "Monitor",
     "RunLogger",
     "RunSet",
     "Scan",
@@ -48,6 +56,7 @@ __all__ = [
     "TrajHMMWarning",
     "analyze",
     "fit",
+    "fit_warning",
     "gradient_metrics",
     "load_model",
     "plot_metric_curves",
