@@ -1,6 +1,11 @@
 """What the tests of several rooms share."""
 
 import os
+
+# Threads of a matrix library on small matrices cost far more than they save, here and in every process that is started.
+for library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 import subprocess
 import sys
 from dataclasses import dataclass
