@@ -8,6 +8,7 @@ import numpy as np
 
 from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours import StateEvidence
+from trajhmm.dynamics.prefix import PrefixPoint
 from trajhmm.hmm import Model
 
 _WIDTH = 100
@@ -143,12 +144,17 @@ def _prefix_paragraph(analysis: Analysis) -> str:
     )
     if middle.r2_loss is None:
         return text + "."
-    ahead = sum(p.r2_loss is not None and p.r2_states > p.r2_loss for p in analysis.prefix)
+    ahead = sum(_is_ahead(point) for point in analysis.prefix)
     verdict = "so they add little to it" if 2 * ahead <= len(analysis.prefix) else "so they add to it"
     return text + (
-        f" and {middle.r2_loss:.2f} from the loss alone; the states beat the loss at {ahead} of "
-        f"{len(analysis.prefix)} points, {verdict}."
+        f" and {middle.r2_loss:.2f} from the loss alone; the states beat the loss, and a guess of the mean, at {ahead} "
+        f"of {len(analysis.prefix)} points, {verdict}."
     )
+
+
+def _is_ahead(point: PrefixPoint) -> bool:
+    """Whether the states say more than the loss and more than nothing, R² = 0, in the two decimals that are printed."""
+    return point.r2_loss is not None and round(point.r2_states, 2) > max(round(point.r2_loss, 2), 0.0)
 
 
 def _dissimilarity_paragraph(analysis: Analysis) -> str:
