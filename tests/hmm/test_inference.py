@@ -12,30 +12,10 @@ from trajhmm.hmm.inference import decode_rows, filter_rows, log_density, smooth_
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 from trajhmm.hmm.statistics import estep
 
+from .made import random_parameters
+
 # Both sides are exact up to rounding of a few hundred double operations.
 EXACT = 1e-10
-
-
-def random_parameters(rng, k, d, covariance_type, *, sparse=False):
-    transmat = rng.dirichlet(np.ones(k), size=k)
-    if sparse:
-        transmat = np.triu(transmat)
-        transmat /= transmat.sum(axis=1, keepdims=True)
-    roots = rng.normal(size=(k, d, d))
-    matrices = roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(d)
-    covars = {
-        "diag": rng.uniform(0.2, 2.0, size=(k, d)),
-        "full": matrices,
-        "tied": matrices[0],
-        "spherical": rng.uniform(0.2, 2.0, size=k),
-    }[covariance_type]
-    return Parameters(
-        startprob=rng.dirichlet(np.ones(k)),
-        transmat=transmat,
-        means=rng.normal(scale=2, size=(k, d)),
-        covars=covars,
-        covariance_type=covariance_type,
-    )
 
 
 def enumerate_paths(values, parameters):
@@ -56,11 +36,11 @@ def enumerate_paths(values, parameters):
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("left_to_right", [False, True])
 @pytest.mark.parametrize(("k", "t"), [(1, 4), (2, 1), (2, 6), (3, 5), (3, 6)])
-def test_agrees_with_enumeration_of_all_paths(k, t, covariance_type, sparse):
-    rng = np.random.default_rng([k, t, sparse])
-    parameters = random_parameters(rng, k, 2, covariance_type, sparse=sparse)
+def test_agrees_with_enumeration_of_all_paths(k, t, covariance_type, left_to_right):
+    rng = np.random.default_rng([k, t, left_to_right])
+    parameters = random_parameters(rng, k, 2, covariance_type, left_to_right=left_to_right)
     values = rng.normal(scale=2, size=(t, 2))
     offsets = np.array([0, t])
     paths, joint = enumerate_paths(values, parameters)

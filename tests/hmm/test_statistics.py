@@ -12,30 +12,10 @@ from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 from trajhmm.hmm.recursions import Exact, Scaled
 from trajhmm.hmm.statistics import Statistics, estep
 
+from .made import random_parameters
+
 # Sums of thousands of terms, each exact to rounding, added in another order.
 ROUNDING = 1e-10
-
-
-def parameters_of(rng, k, d, covariance_type, *, left_to_right=False):
-    transmat = rng.dirichlet(np.ones(k), size=k)
-    if left_to_right:
-        transmat = np.triu(transmat)
-        transmat /= transmat.sum(axis=1, keepdims=True)
-    roots = rng.normal(size=(k, d, d))
-    matrices = roots @ roots.transpose(0, 2, 1) / d + 0.3 * np.eye(d)
-    covars = {
-        "diag": rng.uniform(0.2, 2.0, size=(k, d)),
-        "full": matrices,
-        "tied": matrices[0],
-        "spherical": rng.uniform(0.2, 2.0, size=k),
-    }[covariance_type]
-    return Parameters(
-        startprob=rng.dirichlet(np.ones(k)),
-        transmat=transmat,
-        means=rng.normal(scale=2, size=(k, d)),
-        covars=covars,
-        covariance_type=covariance_type,
-    )
 
 
 def runs_of(rng, lengths, d):
@@ -61,7 +41,7 @@ def in_logarithms(chunk, parameters, monkeypatch):
 @pytest.mark.parametrize("k", [1, 2, 5, 9, 16, 33])
 def test_scaled_agrees_with_logarithms_on_ragged_runs(k, covariance_type, left_to_right, monkeypatch):
     rng = np.random.default_rng([k, left_to_right])
-    parameters = parameters_of(rng, k, 3, covariance_type, left_to_right=left_to_right)
+    parameters = random_parameters(rng, k, 3, covariance_type, left_to_right=left_to_right)
     chunk = runs_of(rng, [1, 700, 1, 2, 513, 30], 3)
     assert_same(estep(chunk, parameters), in_logarithms(chunk, parameters, monkeypatch))
 
@@ -69,7 +49,7 @@ def test_scaled_agrees_with_logarithms_on_ragged_runs(k, covariance_type, left_t
 @pytest.mark.parametrize("exact", [False, True])
 def test_runs_longer_than_a_stretch_are_cut_without_a_trace(exact, monkeypatch):
     rng = np.random.default_rng(1)
-    parameters = parameters_of(rng, 3, 2, "diag")
+    parameters = random_parameters(rng, 3, 2, "diag")
     chunk = runs_of(rng, [1, 800, 5, 64, 63, 129], 2)
     whole = estep(chunk, parameters)
     monkeypatch.setattr(statistics, "STRETCH", 64)
@@ -106,7 +86,7 @@ def test_a_path_that_only_logarithms_keep_alive_is_counted_and_no_other_run_pays
 def test_a_weight_counts_a_run_so_many_times(covariance_type, recursion, monkeypatch):
     monkeypatch.setattr(statistics, "Scaled", recursion)
     rng = np.random.default_rng(2)
-    parameters = parameters_of(rng, 3, 2, covariance_type)
+    parameters = random_parameters(rng, 3, 2, covariance_type)
     chunk = runs_of(rng, [20, 30, 10], 2)
     weighted = estep(chunk, parameters, np.array([2.0, 0.0, 0.5]))
     one, _, third = (estep(chunk.runs(r, r + 1), parameters) for r in range(3))
@@ -122,7 +102,7 @@ def test_missing_values_count_as_the_states_expect_them(covariance_type):
     # Against the definition: E[z | what is there, s = k] and E[zzᵀ | …], row by row.
     rng = np.random.default_rng(3)
     k, d = 3, 4
-    parameters = parameters_of(rng, k, d, covariance_type)
+    parameters = random_parameters(rng, k, d, covariance_type)
     values = runs_of(rng, [40, 25], d).values
     values = np.where(rng.random(values.shape) < 0.3, np.nan, values)
     values[7] = np.nan
@@ -185,7 +165,7 @@ def test_offsets_cost_no_digits():
     chunk = runs_of(rng, [200, 300], 3)
     far = Chunk.of(chunk.values + 2.0**30, chunk.offsets)
     for covariance_type in ("diag", "full"):
-        here = parameters_of(rng, 3, 3, covariance_type)
+        here = random_parameters(rng, 3, 3, covariance_type)
         there = replace(here, means=here.means + 2.0**30)
         one, other = mstep(estep(chunk, here), here), mstep(estep(far, there), there)
         # 2**30 leaves 22 bits after the point: 1e-7.

@@ -52,6 +52,16 @@ class CausalRun:
             self, steps=self.steps[:n], values=self.values[:n], logged=self.logged[:n], events=self.events[:n]
         )
 
+    def columns(self, metrics: tuple[str, ...]) -> NDArray[np.float64]:
+        """(T, D) values of the metrics named, NaN before the first that is logged.
+
+        Raises
+        ------
+        LogError
+            The run lacks one.
+        """
+        return self.values if metrics == self.metrics else self.values[:, [self.index_of(name) for name in metrics]]
+
     def index_of(self, metric: str) -> int:
         """The column of a metric.
 
@@ -98,3 +108,13 @@ def _causal_run(runs: RunSet, run: str, rows: slice, columns: list[int]) -> Caus
         logged=logged,
         events=np.any(written & ~finite, axis=1),
     )
+
+
+def known_moments(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(D,) mean and standard deviation of (N, D) rows over what is not NaN; 0 and infinity where nothing is."""
+    known = ~np.isnan(rows)
+    n = np.maximum(known.sum(axis=0), 1)
+    # Divided first, so that sums of large values stay finite.
+    mean = (np.where(known, rows, 0.0) / n).sum(axis=0)
+    deviation = np.sqrt((np.where(known, rows - mean, 0.0) ** 2 / n).sum(axis=0))
+    return mean, np.where(known.any(axis=0), deviation, np.inf)

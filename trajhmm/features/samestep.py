@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.errors import FitError, LogError
-from trajhmm.features.causal import CausalRun, causal_runs
+from trajhmm.errors import FitError
+from trajhmm.features.causal import CausalRun, causal_runs, known_moments
 from trajhmm.features.sequences import Sequences
 from trajhmm.logs import RunSet
 
@@ -73,8 +73,8 @@ class SameStep:
             A run lacks a metric.
         """
         metrics = runs[0].metrics
-        rows = [_columns(run, metrics) for run in runs]
-        usual_size = _deviations(rows)
+        rows = [run.columns(metrics) for run in runs]
+        _, usual_size = known_moments(np.concatenate(rows))
         if not np.isfinite(usual_size).any():
             raise FitError(f"no finite value of {', '.join(metrics[:6])} in {len(runs)} healthy runs")
         steps, seeds = _aligned(runs, rows)
@@ -96,7 +96,7 @@ class SameStep:
         LogError
             The run lacks a metric.
         """
-        return self.departures(run.steps, _columns(run, self.metrics))
+        return self.departures(run.steps, run.columns(self.metrics))
 
     def departures(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(T, D) departures of (T, D) values at (T,) steps; NaN where a metric is not yet logged."""
@@ -143,26 +143,6 @@ class SameStep:
             median=np.array(stored["median"], dtype=np.float64),
             spread=np.array(stored["spread"], dtype=np.float64),
         )
-
-
-def _columns(run: CausalRun, metrics: tuple[str, ...]) -> NDArray[np.float64]:
-    """(T, D) values of the metrics named, NaN before the first that is logged."""
-    if run.metrics == metrics:
-        return run.values
-    missing = [metric for metric in metrics if metric not in run.metrics]
-    if missing:
-        raise LogError(f"run {run.run}: no metric {missing[0]!r} (found: {', '.join(run.metrics[:12])})")
-    return run.values[:, [run.metrics.index(metric) for metric in metrics]]
-
-
-def _deviations(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """(D,) standard deviation of each metric over all rows; infinite where it is never logged."""
-    whole = np.concatenate(rows)
-    known = ~np.isnan(whole)
-    n = np.maximum(known.sum(axis=0), 1)
-    centre = (np.where(known, whole, 0.0) / n).sum(axis=0)
-    deviation: NDArray[np.float64] = np.sqrt((np.where(known, whole - centre, 0.0) ** 2 / n).sum(axis=0))
-    return np.where(known.any(axis=0), deviation, np.inf)
 
 
 def _median(seeds: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -9,6 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def run_begins(offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,) True at the first row of each run, from (R + 1,) row offsets."""
+    marks = np.zeros(int(offsets[-1]) + 1, dtype=bool)
+    marks[offsets] = True
+    return marks[:-1]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chunk:
     """Rows of R whole runs, N in all, D metrics.

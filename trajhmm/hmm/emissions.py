@@ -22,12 +22,12 @@ class Emissions:
     ----------
     parameters : the parameters.
     centre : (D,) a point amid the means, about which moments are taken so that offsets cost no digits.
-    shape : (K, D) precisions if metrics are independent; (K, D, D) inverse Cholesky factors if not.
+    precision : (K, D) 1/σ² if metrics are independent; (K, D, D) inverse Cholesky factors W, Σ⁻¹ = WᵀW, if not.
     """
 
     parameters: Parameters
     centre: NDArray[np.float64]
-    shape: NDArray[np.float64]
+    precision: NDArray[np.float64]
 
     @classmethod
     def of(cls, parameters: Parameters) -> Emissions:
@@ -41,10 +41,10 @@ class Emissions:
         # The median: one state far off must not move it away from where the rows are.
         centre = np.median(parameters.means, axis=0)
         if parameters.is_diagonal:
-            return cls(parameters=parameters, centre=centre, shape=1.0 / parameters.variances())
+            return cls(parameters=parameters, centre=centre, precision=1.0 / parameters.variances())
         roots = np.linalg.cholesky(parameters.matrices())
         whitening = np.array([solve_triangular(root, np.eye(len(root)), lower=True) for root in roots], order="C")
-        return cls(parameters=parameters, centre=centre, shape=whitening)
+        return cls(parameters=parameters, centre=centre, precision=whitening)
 
     def densities(
         self, values: NDArray[np.float64], densities: NDArray[np.float64], *, complete: bool, scaled: bool
@@ -59,11 +59,11 @@ class Emissions:
         """
         largest, means = np.empty(len(values)), self.parameters.means
         if self.parameters.is_diagonal:
-            log_norms = 0.5 * (np.log(self.shape) - LOG_TWO_PI)
-            diagonal_densities(values, complete, means, self.shape, log_norms, scaled, densities, largest)
+            log_norms = 0.5 * (np.log(self.precision) - LOG_TWO_PI)
+            diagonal_densities(values, complete, means, self.precision, log_norms, scaled, densities, largest)
         else:
             partial, place = self._partial_densities(values, complete=complete)
-            full_densities(values, partial, place, means, self.shape, self.centre, scaled, densities, largest)
+            full_densities(values, partial, place, means, self.precision, self.centre, scaled, densities, largest)
         return largest
 
     def log_densities_by_row(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,9 +73,9 @@ class Emissions:
         if self.parameters.is_diagonal or not complete:
             self.densities(values, log_densities, complete=complete, scaled=False)
             return log_densities
-        roots = np.diagonal(self.shape, axis1=1, axis2=2)
+        roots = np.diagonal(self.precision, axis1=1, axis2=2)
         constants = np.log(roots).sum(axis=1) - 0.5 * values.shape[1] * LOG_TWO_PI
-        full_densities_by_row(values, self.parameters.means, self.shape, constants, log_densities)
+        full_densities_by_row(values, self.parameters.means, self.precision, constants, log_densities)
         return log_densities
 
     def moments(self, values: NDArray[np.float64], weights: NDArray[np.float64], *, complete: bool) -> Moments:

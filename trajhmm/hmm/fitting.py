@@ -156,10 +156,8 @@ class Job:
 
     def start(self, restart: int, best: Parameters | None = None) -> Start:
         """Where a restart begins; ``best`` of the earlier ones for those that are shaken copies."""
-        s, seed = (
-            self.settings,
-            np.random.SeedSequence([self.settings.random_state, self.settings.n_components, restart]),
-        )
+        s = self.settings
+        seed = np.random.SeedSequence([s.random_state, s.n_components, restart])
         if best is not None:
             parameters = shaken(best, np.random.default_rng(seed))
         elif s.start is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.hmm.chunk import run_begins
 from trajhmm.hmm.emissions import Emissions, log_density
 from trajhmm.hmm.kernels import exact
 from trajhmm.hmm.kernels.viterbi import viterbi
@@ -76,13 +77,15 @@ def filter_rows(
     density = Emissions.of(parameters).log_densities_by_row(np.ascontiguousarray(values))
     log_alpha, predictive = np.empty_like(density), np.empty(len(values))
     before = np.zeros(parameters.n_states)
-    exact.forward(density, _fresh(offsets), parameters.startprob, parameters.transmat, before, log_alpha, predictive)
+    exact.forward(
+        density, run_begins(offsets), parameters.startprob, parameters.transmat, before, log_alpha, predictive
+    )
     return log_alpha, predictive
 
 
 def smooth_rows(values: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters) -> NDArray[np.float64]:
     """(N, K): p(s_t = k | all rows of the run)."""
-    density, fresh, k = log_density(values, parameters), _fresh(offsets), parameters.n_states
+    density, fresh, k = log_density(values, parameters), run_begins(offsets), parameters.n_states
     log_alpha, smoothed = np.empty_like(density), np.empty_like(density)
     predictive, none = np.empty(len(values)), np.zeros(k)
     exact.forward(density, fresh, parameters.startprob, parameters.transmat, none, log_alpha, predictive)
@@ -98,10 +101,3 @@ def decode_rows(
     path = np.empty(len(values), dtype=np.int64)
     density = log_density(values, parameters)
     return path, float(viterbi(density, offsets, parameters.startprob, parameters.transmat, path))
-
-
-def _fresh(offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N,) True where a run begins."""
-    marks = np.zeros(int(offsets[-1]) + 1, dtype=bool)
-    marks[offsets] = True
-    return marks[:-1]

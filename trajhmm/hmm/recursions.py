@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.hmm.chunk import run_begins
 from trajhmm.hmm.emissions import Emissions
 from trajhmm.hmm.kernels import exact, scaled
 
@@ -40,9 +41,9 @@ class Piece:
 
     def fresh(self) -> NDArray[np.bool_]:
         """(n,) True where a run begins."""
-        marks = np.zeros(len(self.values) + 1, dtype=bool)
-        marks[self.offsets[int(self.continued) :]] = True
-        return marks[:-1]
+        begins = run_begins(self.offsets)
+        begins[0] &= not self.continued
+        return begins
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

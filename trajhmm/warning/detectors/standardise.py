@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
+from trajhmm.features.causal import known_moments
 
 # Departures beyond this many standard deviations are all the same; with them, everything downstream stays finite.
 FARTHEST = 1e6
@@ -55,18 +56,12 @@ class StandardisedMetrics:
             A run lacks a metric.
         """
         metrics = runs[0].metrics
-        rows = np.concatenate([_columns(run, metrics) for run in runs])
+        rows = np.concatenate([run.columns(metrics) for run in runs])
         if not np.isfinite(rows).any():
             raise FitError(f"no finite value of {', '.join(metrics[:6])} in {len(runs)} healthy runs")
-        known = ~np.isnan(rows)
-        n = np.maximum(known.sum(axis=0), 1)
-        centre = np.where(known, rows, 0.0).sum(axis=0) / n
-        spread = np.sqrt((np.where(known, rows - centre, 0.0) ** 2).sum(axis=0) / n)
-        return cls(
-            metrics=metrics,
-            centre=centre,
-            spread=np.where(known.any(axis=0), floored_spread(spread, np.where(known, rows, 0.0)), np.inf),
-        )
+        centre, spread = known_moments(rows)
+        known = np.where(np.isnan(rows), 0.0, rows)
+        return cls(metrics=metrics, centre=centre, spread=floored_spread(spread, known))
 
     def transform(self, run: CausalRun) -> NDArray[np.float64]:
         """(T, D) departures in standard deviations, at most 1e6 in size.
@@ -76,7 +71,7 @@ class StandardisedMetrics:
         LogError
             The run lacks a metric.
         """
-        columns = _columns(run, self.metrics)
+        columns = run.columns(self.metrics)
         departures = np.where(np.isnan(columns), 0.0, (columns - self.centre) / self.spread)
         return np.ascontiguousarray(np.clip(departures, -FARTHEST, FARTHEST))
 
@@ -85,13 +80,6 @@ def floored_spread(spread: NDArray[np.float64], rows: NDArray[np.float64]) -> ND
     """(D,) spreads, raised to a millionth of the largest of (N, D) values; 1 for a metric that is as good as 0."""
     largest = np.abs(rows).max(axis=0)
     return np.maximum(spread, np.where(largest > _ZERO, _STILL * largest, 1.0))
-
-
-def _columns(run: CausalRun, metrics: tuple[str, ...]) -> NDArray[np.float64]:
-    """(T, D) values of the metrics named, NaN before the first that is logged."""
-    if run.metrics == metrics:
-        return run.values
-    return run.values[:, [run.index_of(metric) for metric in metrics]]
 
 
 @njit(cache=True, nogil=True)
