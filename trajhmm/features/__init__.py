@@ -5,12 +5,13 @@ from typing import Any
 
 from trajhmm.features.causal import CausalRun, causal_runs
 from trajhmm.features.columns import columns_by_run
+from trajhmm.features.departures import Departures
 from trajhmm.features.samestep import SameStep
 from trajhmm.features.scalers import PerRunScaler, Scaler
 from trajhmm.features.sequences import Sequences, carried_forward, map_sequences
 
 
-def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | SameStep:
+def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | Departures:
     """Read a scaler back from a model file.
 
     Raises
@@ -18,13 +19,14 @@ def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | SameStep:
     KeyError
         The kind is unknown, or a part is missing.
     """
-    kinds: dict[str, type[PerRunScaler | SameStep]] = {"per-run": PerRunScaler, "same-step": SameStep}
+    kinds: dict[str, type[PerRunScaler | Departures]] = {"per-run": PerRunScaler, "departures": Departures}
     kind = kinds[str(stored["kind"])]
-    return SameStep.from_dict(stored) if kind is SameStep else PerRunScaler()
+    return Departures.from_dict(stored) if kind is Departures else PerRunScaler()
 
 
 __all__ = [
     "CausalRun",
+    "Departures",
     "PerRunScaler",
     "SameStep",
     "Scaler",

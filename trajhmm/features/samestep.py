@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.features.causal import CausalRun, causal_runs, known_moments
-from trajhmm.features.sequences import Sequences
-from trajhmm.logs import RunSet
+from trajhmm.features.causal import CausalRun, known_moments
 
 # Departures beyond this many spreads are all the same; with them, everything downstream stays finite.
 FARTHEST = 1e3
@@ -29,8 +27,8 @@ class SameStep:
     """Each metric less its median over healthy runs at the same step, in their spread there.
 
     The spread is the root mean square distance of the runs from their median. With few runs it is small by chance at
-    some steps, and 0 where all of them agree; so it is raised to ``floor`` times the metric's median spread over the
-    steps at which it has any.
+    some steps, and 0 where all of them agree; so it is raised to ``floor`` times the metric's usual spread, the median
+    over the steps at which it has any, or drawn to it as if by ``prior`` more runs (a moderated variance: Smyth 2004).
 
     A step that the reference does not log is compared with the last before it that it does, and one ahead of all with
     the first. Steps that fewer than half of the runs reach are left out: a run that goes on longer is compared with the
@@ -52,18 +50,14 @@ class SameStep:
         for array in (self.steps, self.median, self.spread):
             array.setflags(write=False)
 
-    @property
-    def kind(self) -> str:
-        """Name in the model file."""
-        return "same-step"
-
     @classmethod
-    def of(cls, runs: Sequence[CausalRun], *, floor: float = 0.25) -> Self:
+    def of(cls, runs: Sequence[CausalRun], *, floor: float = 0.25, prior: float = 0.0) -> Self:
         """Learn from healthy runs, which must all have the metrics of the first.
 
         Parameters
         ----------
         floor : least spread, as a share of the metric's usual one.
+        prior : runs of the usual spread that are added at each step.
 
         Raises
         ------
@@ -80,9 +74,10 @@ class SameStep:
         steps, seeds = _aligned(runs, rows)
         known = ~np.isnan(seeds)
         median = _median(seeds, known)
-        squares = np.where(known, seeds - median, 0.0) ** 2
-        spread = np.sqrt(squares.sum(axis=0) / np.maximum(known.sum(axis=0), 1))
+        squares, there = (np.where(known, seeds - median, 0.0) ** 2).sum(axis=0), known.sum(axis=0)
+        spread = np.sqrt(squares / np.maximum(there, 1))
         usual = np.array([np.median(column[column > 0]) if (column > 0).any() else 0.0 for column in spread.T])
+        spread = np.sqrt((squares + prior * usual**2) / np.maximum(there + prior, 1))
         least = np.maximum(floor * usual, _AGREED * np.where(np.isfinite(usual_size), usual_size, np.inf))
         largest = np.abs(np.where(known, seeds, 0.0)).max(axis=(0, 1), initial=0.0)
         least = np.maximum(least, np.where(largest > _ZERO, _STILL * largest, 1.0))
@@ -104,30 +99,9 @@ class SameStep:
         away = (values - self.median[place]) / self.spread[place]
         return np.ascontiguousarray(np.clip(np.where(np.isnan(away), 0.0, away), -FARTHEST, FARTHEST))
 
-    def sequences(self, runs: RunSet) -> Sequences:
-        """All rows of ``runs`` as departures, ready for the HMM; after a non-finite value the last finite one stands.
-
-        Raises
-        ------
-        LogError
-            The runs lack a metric.
-        """
-        causal = causal_runs(runs, self.metrics)
-        return Sequences(
-            runs=runs.runs,
-            lengths=runs.lengths,
-            steps=runs.steps,
-            values=np.concatenate([self.transform(run) for run in causal]),
-            metrics=self.metrics,
-            scaler=self,
-            rows=np.arange(runs.n_rows, dtype=np.int64),
-            diverged={run.run: int(run.steps[run.events.argmax()]) for run in causal if run.events.any()},
-        )
-
     def to_dict(self) -> dict[str, object]:
         """What the model file holds."""
         return {
-            "kind": self.kind,
             "metrics": list(self.metrics),
             "steps": self.steps.tolist(),
             "median": self.median.tolist(),

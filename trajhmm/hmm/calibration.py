@@ -4,6 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+# Logarithm of the spreads that a run is off, from which on it says less and less of collapse how much more it is.
+_KNEE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskCurve:
+    """Log-odds that a run ends in collapse, from how far off it is.
+
+    With the level l, the logarithm of the root mean square departure of its metrics in healthy spreads, averaged over
+    the last rows: constant + near · min(l, 1) + far · max(l - 1, 0). Healthy runs are at l = 0.
+
+    Attributes
+    ----------
+    constant, near, far : log-odds, and log-odds a unit of the level.
+    collapsed, survived : runs whose end it was learnt from; none where it comes with trajhmm.
+    """
+
+    constant: float
+    near: float
+    far: float
+    collapsed: int = 0
+    survived: int = 0
+
+    def at(self, level: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) risk at (n,) levels."""
+        terms = self.terms(level)
+        odds = np.exp(-(self.constant + self.near * terms[:, 0] + self.far * terms[:, 1]))
+        risk: NDArray[np.float64] = 1.0 / (1.0 + odds)
+        return risk
+
+    @staticmethod
+    def terms(level: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2) what ``near`` and ``far`` multiply."""
+        return np.column_stack([np.minimum(level, _KNEE), np.maximum(level - _KNEE, 0.0)])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -15,7 +53,8 @@ class Calibration:
     budget : share of healthy runs that was allowed to alarm.
     attainable : share that is promised; above the budget where there were too few healthy runs.
     n_runs : healthy runs calibrated on, none of which the model that scored it had been fitted to.
-    typical : median score of healthy rows.
+    span : rows over which surprise is averaged to give the score.
+    risk : what a departure says of collapse.
     maxima : largest score of each of these runs, rising, so that other budgets can be had from them.
     """
 
@@ -23,5 +62,6 @@ class Calibration:
     budget: float
     attainable: float
     n_runs: int
-    typical: float
+    span: float
+    risk: RiskCurve
     maxima: tuple[float, ...]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, ModelFileError
-from trajhmm.features import PerRunScaler, SameStep, Sequences, map_sequences
+from trajhmm.features import Departures, PerRunScaler, Sequences, map_sequences
 from trajhmm.hmm.calibration import Calibration
 from trajhmm.hmm.estimator import GaussianHMM
 from trajhmm.hmm.fitting import EngineName, FitStatus
@@ -48,7 +48,7 @@ class Model:
     """
 
     metrics: tuple[str, ...]
-    scaler: PerRunScaler | SameStep
+    scaler: PerRunScaler | Departures
     hmm: GaussianHMM
     criterion: Criterion
     curve: tuple[SelectionPoint, ...]
@@ -77,7 +77,7 @@ class Model:
         if isinstance(runs, Sequences):
             return runs
         runs = with_metrics(runs, self.metrics)
-        if isinstance(self.scaler, SameStep):
+        if isinstance(self.scaler, Departures):
             return self.scaler.sequences(runs)
         return map_sequences(runs, self.metrics, scaler=self.scaler, keep_constant=True)
 

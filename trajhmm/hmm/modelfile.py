@@ -13,7 +13,7 @@ import numpy as np
 from trajhmm.errors import ModelFileError
 from trajhmm.features import scaler_from_dict
 from trajhmm.files import write_text
-from trajhmm.hmm.calibration import Calibration
+from trajhmm.hmm.calibration import Calibration, RiskCurve
 from trajhmm.hmm.estimator import GaussianHMM
 from trajhmm.hmm.fitting import FitStatus
 from trajhmm.hmm.model import Model
@@ -133,7 +133,11 @@ def _model(content: dict[str, Any]) -> Model:
 
 
 def _calibration(stored: dict[str, Any] | None) -> Calibration | None:
-    return None if stored is None else Calibration(**{**stored, "maxima": tuple(stored["maxima"])})
+    return (
+        None
+        if stored is None
+        else Calibration(**{**stored, "maxima": tuple(stored["maxima"]), "risk": RiskCurve(**stored["risk"])})
+    )
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -9,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.features import CausalRun, SameStep, causal_runs
+from trajhmm.features import CausalRun, Departures, causal_runs
 from trajhmm.features.sequences import chosen_metrics
 from trajhmm.hmm import Model, SelectionPoint
-from trajhmm.hmm.calibration import Calibration
+from trajhmm.hmm.calibration import Calibration, RiskCurve
 from trajhmm.hmm.parallel import Progress, in_threads
 from trajhmm.hmm.parameters import CovarianceType, count_parameters
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
 from trajhmm.warning.detectors import HMMSurprise, Reference
+from trajhmm.warning.detectors.hmm import usual_states
 from trajhmm.warning.evaluation.thresholds import conformal_threshold
 
 DEFAULT_BUDGET = 0.05
+DEFAULT_RISK = RiskCurve(constant=-2.1, near=1.75, far=0.13)
 _FOLDS = 10
 _FEWEST = 3
 
@@ -33,7 +35,7 @@ def fit_warning(
     covariance: CovarianceType = "full",
     restarts: int = 4,
     iterations: int = 100,
-    shrinkage: float = 10.0,
+    shrinkage: float = 1.0,
     seed: int = 0,
     jobs: int = 1,
     false_alarm: float = DEFAULT_BUDGET,
@@ -48,8 +50,10 @@ def fit_warning(
     ----------
     runs : logs of healthy runs; one with a non-finite value is none and is left out.
     metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
-    states : number of states; of several the one that explains runs best which were left out. By default 4.
-    covariance, restarts, iterations, shrinkage, seed : of EM, see `trajhmm.GaussianHMM`.
+    states : number of states; of several the one that explains runs best which were left out. By default one for every
+        five runs, up to four.
+    covariance, restarts, iterations, seed : of EM, see `trajhmm.GaussianHMM`.
+    shrinkage : runs a metric that draw covariances to the diagonal, see `trajhmm.warning.detectors.HMMSurprise`.
     jobs : threads; the model does not depend on it.
     false_alarm : share of healthy runs that may ever alarm.
     progress : called with (fits done, fits in all).
@@ -68,7 +72,8 @@ def fit_warning(
             f"a reference for warnings needs at least {_FEWEST} healthy runs, found {len(healthy)} "
             "(19 for a false-alarm budget of 5%)"
         )
-    tried = [4] if states is None else [states] if isinstance(states, int) else sorted(set(states))
+    wanted = usual_states(len(healthy)) if states is None else states
+    tried = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
     if not tried or tried[0] < 1:
         raise FitError(f"states {tried}: expected whole numbers from 1 on")
     base = HMMSurprise(covariance=covariance, restarts=restarts, iterations=iterations, shrinkage=shrinkage, seed=seed)
@@ -83,11 +88,10 @@ def fit_warning(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Crossed:
-    """Each run under a model fitted to others: its largest score, -mean score, and the median of all scores."""
+    """Each run under a model fitted to others: its largest score, and -mean score."""
 
     maxima: NDArray[np.float64]
     explained: NDArray[np.float64]
-    typical: float
 
 
 def _cross_fitted(
@@ -108,7 +112,6 @@ def _cross_fitted(
     return _Crossed(
         maxima=np.array([scores.max() for scores in held_out]),
         explained=np.array([-scores.mean() for scores in held_out]),
-        typical=float(np.median(np.concatenate(held_out))),
     )
 
 
@@ -145,7 +148,7 @@ def _model(
 ) -> Model:
     threshold = conformal_threshold(crossed[best].maxima, false_alarm)
     hmm, features = fitted.hmm_, fitted.features_
-    if hmm is None or not isinstance(features, SameStep):
+    if hmm is None or not isinstance(features, Departures):
         raise FitError("a reference for warnings is made of departures at the same step")
     return Model(
         metrics=features.metrics,
@@ -165,7 +168,8 @@ def _model(
             budget=false_alarm,
             attainable=threshold.attainable,
             n_runs=threshold.runs,
-            typical=crossed[best].typical,
+            span=fitted.span,
+            risk=DEFAULT_RISK,
             maxima=tuple(np.sort(crossed[best].maxima).tolist()),
         ),
     )

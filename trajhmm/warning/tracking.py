@@ -8,23 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.errors import ModelFileError
-from trajhmm.features import SameStep, carried_forward
+from trajhmm.features import Departures, carried_forward
 from trajhmm.features.causal import LARGEST
+from trajhmm.features.departures import compressed
 from trajhmm.hmm import Model
 from trajhmm.hmm.calibration import Calibration
 from trajhmm.hmm.emissions import Emissions
 from trajhmm.hmm.kernels import exact
+from trajhmm.warning.averages import exponential_average
 
-# Rows over which the departure is averaged, fast and slowly, for the risk.
-_FAST, _SLOW = 5.0, 15.0
-# Log-odds of collapse: constant, and for each unit of the averaged departure (1 at the threshold, then as its
-# logarithm). Set by hand: 10% at a typical score, 27% at the threshold. The order of risks has been measured, their
-# size has not.
-_LOG_ODDS, _LOG_ODDS_A_UNIT = -2.2, 1.2
+# Rows over which the level that the risk depends on is averaged.
+_LEVEL_SPAN = 5.0
+# Levels are logarithms of spreads; a run that sits on the median of healthy ones is at this many.
+_LEAST_SPREADS = 0.5
 _MOST_DRIVERS = 5
 # Rows at a time: what they need stays in cache.
 _BLOCK = 2048
@@ -93,13 +92,13 @@ class Scorer:
     """
 
     def __init__(self, model: Model) -> None:
-        if model.calibration is None or not isinstance(model.scaler, SameStep):
+        if model.calibration is None or not isinstance(model.scaler, Departures):
             raise ModelFileError(
                 f"the model was fitted for a {model.purpose}, which sees whole runs and cannot warn; fit one with "
                 "'trajhmm fit HEALTHY --for warning'"
             )
         self.metrics = model.metrics
-        self.same_step: SameStep = model.scaler
+        self.departures: Departures = model.scaler
         self.calibration: Calibration = model.calibration
         self.parameters = model.hmm.parameters
         self.emissions = Emissions.of(self.parameters)
@@ -123,7 +122,7 @@ class Tracker:
         self._scorer = scorer
         self._values = np.full(len(scorer.metrics), np.nan)
         self._log_probs = np.zeros(scorer.parameters.n_states)
-        self._averages = np.zeros(2)
+        self._surprise = self._level = math.nan
 
     def advance(self, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> Scored:
         """Take in n rows, n at least 1, whatever came before; the same to the last bit however rows are dealt out.
@@ -140,23 +139,26 @@ class Tracker:
         return Scored(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS})
 
     def _advance(self, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> Scored:
-        scorer, fresh = self._scorer, self.last_step is None
+        scorer = self._scorer
         events = np.any(logged & ~np.isfinite(values), axis=1)
         known = np.clip(self._carried(values, logged & np.isfinite(values)), -LARGEST, LARGEST)
-        away = scorer.same_step.departures(steps, known)
+        spreads = scorer.departures.spreads(steps, known)
+        away = compressed(spreads)
         densities = scorer.emissions.log_densities_by_row(away)
         log_probs, predictive = np.empty_like(densities), np.empty(len(steps))
         begins = np.zeros(len(steps), dtype=bool)
-        begins[0] = fresh
+        begins[0] = self.last_step is None
         p = scorer.parameters
         exact.forward(densities, begins, p.startprob, p.transmat, self._log_probs, log_probs, predictive)
-        score = np.where(events, np.inf, -predictive)
-        averages = np.empty((len(steps), 2))
-        _average(self._departure(score), np.array([2 / (_FAST + 1), 2 / (_SLOW + 1)]), fresh, self._averages, averages)
-        risk = 1 / (1 + np.exp(-(_LOG_ODDS + _LOG_ODDS_A_UNIT * averages.mean(axis=1))))
+        surprise = exponential_average(-predictive, scorer.calibration.span, self._surprise)
+        level = exponential_average(levels(spreads), _LEVEL_SPAN, self._level)
         scored = Scored(
-            steps=steps, score=score, risk=np.where(events, 1.0, risk), state=log_probs.argmax(axis=1).astype(np.int64)
+            steps=steps,
+            score=np.where(events, np.inf, surprise),
+            risk=np.where(events, 1.0, scorer.calibration.risk.at(level)),
+            state=log_probs.argmax(axis=1).astype(np.int64),
         )
+        self._surprise, self._level = float(surprise[-1]), float(level[-1])
         self._values, self.last_step = known[-1], int(steps[-1])
         self.last = Scored(**{name: getattr(scored, name)[-1:] for name in _COLUMNS})
         self.largest = max(self.largest, float(scored.score.max()))
@@ -171,13 +173,6 @@ class Tracker:
             return values
         first = ~np.isnan(self._values)
         return carried_forward(np.vstack([self._values, values]), np.vstack([first, logged]))[1:]
-
-    def _departure(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) how far scores are from the typical one: 0 there, 1 at the threshold, from there on as a logarithm."""
-        calibration = self._scorer.calibration
-        reach = max(calibration.threshold - calibration.typical, 1e-9)
-        share = np.maximum(np.minimum(score, 1e12) - calibration.typical, 0.0) / reach
-        return np.log2(1.0 + share)
 
     def _alarm(
         self,
@@ -220,7 +215,8 @@ class Tracker:
             "last_step": self.last_step,
             "values": [None if math.isnan(value) else value for value in self._values.tolist()],
             "log_probs": [None if math.isinf(value) else value for value in self._log_probs.tolist()],
-            "averages": self._averages.tolist(),
+            "surprise": None if math.isnan(self._surprise) else self._surprise,
+            "level": None if math.isnan(self._level) else self._level,
             "alarm_step": self.alarm_step,
             "largest": self.largest if math.isfinite(self.largest) else None,
         }
@@ -230,24 +226,13 @@ class Tracker:
         self.last_step = stored["last_step"]
         self._values = np.array([math.nan if value is None else value for value in stored["values"]])
         self._log_probs = np.array([-math.inf if value is None else value for value in stored["log_probs"]])
-        self._averages = np.array(stored["averages"])
+        self._surprise, self._level = (math.nan if stored[n] is None else stored[n] for n in ("surprise", "level"))
         self.alarm_step = stored["alarm_step"]
         self.largest = math.inf if stored["largest"] is None else stored["largest"]
 
 
-@njit(cache=True, nogil=True)
-def _average(
-    values: NDArray[np.float64],
-    rates: NDArray[np.float64],
-    fresh: bool,  # noqa: FBT001 (numba takes arguments by position)
-    state: NDArray[np.float64],
-    averages: NDArray[np.float64],
-) -> None:
-    """Fill (n, 2) exponential averages of (n,) values at (2,) rates; ``state`` (2,) is carried on."""
-    for t in range(len(values)):
-        for a in range(len(rates)):
-            if fresh and t == 0:
-                state[a] = values[t]
-            else:
-                state[a] += rates[a] * (values[t] - state[a])
-            averages[t, a] = state[a]
+def levels(spreads: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) logarithm of the root mean square over metrics of (n, D) departures in healthy spreads."""
+    size = np.sqrt((spreads**2).mean(axis=1))
+    level: NDArray[np.float64] = np.log(np.maximum(size, _LEAST_SPREADS))
+    return level

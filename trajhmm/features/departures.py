@@ -1,0 +1,129 @@
+"""How far runs are from healthy ones at the same step, on scales on which healthy runs have no heavy tails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.features.causal import CausalRun, causal_runs
+from trajhmm.features.samestep import SameStep
+from trajhmm.features.sequences import Sequences
+from trajhmm.logs import RunSet
+
+# Healthy runs of the usual spread that are added to those at each step, so that few of them do not agree by chance.
+_PRIOR = 10.0
+# A metric that is positive in healthy runs and then is not counts as this share of the least they had.
+_VANISHED = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Departures:
+    """Departures from the healthy runs at the same step, compressed.
+
+    Metrics that are positive in all healthy rows (losses, norms, variances) differ between seeds by factors rather than
+    by amounts, so their logarithms are compared. What is left of heavy tails the inverse hyperbolic sine takes away: a
+    departure of a few spreads counts in full, a larger one as its logarithm, so that one wild metric of one healthy run
+    does not set the threshold for all.
+
+    Attributes
+    ----------
+    same_step : what is compared with what, after logarithms.
+    least : (D,) smallest healthy value of a metric that is compared by its logarithm; 0 for the others.
+    """
+
+    same_step: SameStep
+    least: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        self.least.setflags(write=False)
+
+    @property
+    def kind(self) -> str:
+        """Name in the model file."""
+        return "departures"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """D names."""
+        return self.same_step.metrics
+
+    @classmethod
+    def of(cls, runs: Sequence[CausalRun]) -> Self:
+        """Learn from healthy runs, which must all have the metrics of the first.
+
+        Raises
+        ------
+        FitError
+            No finite value in any of them.
+        LogError
+            A run lacks a metric.
+        """
+        metrics = runs[0].metrics
+        rows = np.concatenate([run.columns(metrics) for run in runs])
+        smallest = np.where(np.isnan(rows), np.inf, rows).min(axis=0, initial=np.inf)
+        least = np.where(np.isfinite(smallest) & (smallest > 0), smallest, 0.0)
+        logarithmic = [replace(run, metrics=metrics, values=_logarithms(run.columns(metrics), least)) for run in runs]
+        return cls(same_step=SameStep.of(logarithmic, floor=0.0, prior=_PRIOR), least=least)
+
+    def transform(self, run: CausalRun) -> NDArray[np.float64]:
+        """(T, D) departures, compressed; row t from the rows up to it.
+
+        Raises
+        ------
+        LogError
+            The run lacks a metric.
+        """
+        return compressed(self.spreads(run.steps, run.columns(self.metrics)))
+
+    def spreads(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(T, D) departures of (T, D) values at (T,) steps in healthy spreads, at most 1,000; 0 if not yet logged."""
+        return self.same_step.departures(steps, _logarithms(values, self.least))
+
+    def sequences(self, runs: RunSet) -> Sequences:
+        """All rows of ``runs`` as departures, ready for the HMM; after a non-finite value the last finite one stands.
+
+        Raises
+        ------
+        LogError
+            The runs lack a metric.
+        """
+        causal = causal_runs(runs, self.metrics)
+        return Sequences(
+            runs=runs.runs,
+            lengths=runs.lengths,
+            steps=runs.steps,
+            values=np.concatenate([self.transform(run) for run in causal]),
+            metrics=self.metrics,
+            scaler=self,
+            rows=np.arange(runs.n_rows, dtype=np.int64),
+            diverged={run.run: int(run.steps[run.events.argmax()]) for run in causal if run.events.any()},
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """What the model file holds."""
+        return {"kind": self.kind, "least": self.least.tolist(), **self.same_step.to_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """What `to_dict` gave."""
+        return cls(same_step=SameStep.from_dict(stored), least=np.array(stored["least"], dtype=np.float64))
+
+
+def compressed(spreads: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse hyperbolic sine: as it is near 0, the logarithm of twice its size far off."""
+    squeezed: NDArray[np.float64] = np.arcsinh(spreads)
+    return squeezed
+
+
+def _logarithms(values: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, D) with the metrics that have a ``least`` value as logarithms."""
+    positive = least > 0
+    if not positive.any():
+        return values
+    taken = values.copy()
+    taken[:, positive] = np.log(np.maximum(values[:, positive], _VANISHED * least[positive]))
+    return taken
