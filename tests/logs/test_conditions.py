@@ -257,10 +257,12 @@ LOOKING_BACK = {
         ("drop(y) == 0", [0, 1, 2, 3]),
         ("drop(x) > 0.25 and not ratio(x) < 0.6", [2]),
         ("drop(x) > drop", [2, 4, 6]),
+        ("best(y) >= 4 and y < 3.5", [4, 6]),
+        ("best(x) >= 0.8 and x < 0.6", [2, 6]),
         ("drop > 0 or x in (0.9)", [0, 5]),
     ],
 )
-def test_drop_and_ratio_look_back_on_the_best_so_far(text, rows):
+def test_best_drop_and_ratio_look_back_on_the_best_so_far(text, rows):
     assert rows_of(text, LOOKING_BACK) == rows
 
 

@@ -72,13 +72,23 @@ def test_however_rows_are_dealt_out_the_bits_are_the_same(model):
     assert single.trackers["a"].alarm == whole.trackers["a"].alarm == pieces.trackers["a"].alarm
 
 
-def test_the_score_is_the_hmms_surprise_at_departures(model):
-    """Against hmmlearn's likelihood of longer and longer pieces."""
+def test_the_score_is_the_hmms_surprise_at_departures_over_the_last_rows(model):
+    """Against hmmlearn's likelihood of longer and longer pieces, and pandas's average."""
     logs = RunSet.from_frame(frame_of(drifting()[:30], "a"))
     away = model.sequences(logs).values
     hmm = model.hmm.to_hmmlearn()
     total = [hmm.score(away[: t + 1]) for t in range(30)]
-    np.testing.assert_allclose(Monitor(model).score(logs)["a"].score, -np.diff([0.0, *total]), rtol=1e-8)
+    surprise = pd.Series(-np.diff([0.0, *total])).ewm(span=model.calibration.span, adjust=False).mean()
+    np.testing.assert_allclose(Monitor(model).score(logs)["a"].score, surprise, rtol=1e-8)
+
+
+def test_the_risk_is_its_curve_at_the_averaged_size_of_departures(model):
+    logs = RunSet.from_frame(frame_of(drifting(), "a"))
+    size = np.sqrt((np.sinh(model.sequences(logs).values) ** 2).mean(axis=1))
+    level = pd.Series(np.log(np.maximum(size, 0.5))).ewm(span=5, adjust=False).mean().to_numpy()
+    curve = model.calibration.risk
+    log_odds = curve.constant + curve.near * np.minimum(level, 1) + curve.far * np.maximum(level - 1, 0)
+    np.testing.assert_allclose(Monitor(model).score(logs)["a"].risk, 1 / (1 + np.exp(-log_odds)), rtol=1e-9)
 
 
 def test_an_alarm_says_when_and_why(model):
@@ -87,12 +97,13 @@ def test_an_alarm_says_when_and_why(model):
     monitor = Monitor(model)
     scored = monitor.score(RunSet.from_frame(frame_of(values, "a")))["a"]
     alarm = monitor.trackers["a"].alarm
-    assert alarm.step == 600
-    assert alarm.score == scored.score[60] > alarm.threshold
-    assert (scored.score[:60] <= alarm.threshold).all()
+    row = alarm.step // 10
+    assert 60 <= row <= 61  # the surprise is averaged over some rows
+    assert alarm.score == scored.score[row] > alarm.threshold
+    assert (scored.score[:row] <= alarm.threshold).all()
     assert alarm.drivers[0].metric == "weight_l2"
-    assert alarm.drivers[0].contribution > 0.9 * sum(driver.contribution for driver in alarm.drivers)
-    assert "run a at step 600" in str(alarm)
+    assert alarm.drivers[0].contribution > 0.75 * sum(driver.contribution for driver in alarm.drivers)
+    assert f"run a at step {alarm.step}" in str(alarm)
     assert "weight_l2" in str(alarm)
 
 
@@ -101,7 +112,7 @@ def test_risk_rises_as_the_run_goes_away_and_falls_when_it_comes_back(model):
     values[30:60] += [[1.0, 2.0, 1.0]]
     risk = scores(model, frame_of(values, "a"))["a"].risk
     assert risk[25] < 0.2
-    assert risk[55] > 0.6
+    assert risk[55] > 0.5
     assert risk[99] < 0.2
     assert ((risk >= 0) & (risk <= 1)).all()
 
@@ -271,7 +282,7 @@ def test_killed_at_random_moments_every_alarm_is_told_at_least_once(model, model
     }
     stored = json.loads(state.read_text())["runs"]
     for run, tracker in expected.trackers.items():
-        assert stored[run]["averages"] == tracker.to_dict()["averages"]  # to the last bit: no row was taken in twice
+        assert stored[run] == tracker.to_dict()  # to the last bit: no row was taken in twice
 
 
 def test_a_model_that_was_loaded_warns_alike(model, model_file):

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from trajhmm.errors import FitError, ModelFileError
-from trajhmm.features import SameStep, causal_runs
+from trajhmm.features import Departures, causal_runs
 from trajhmm.hmm import load_model
 from trajhmm.logs import RunSet
 from trajhmm.warning.monitor import Monitor
@@ -60,7 +60,7 @@ def test_the_model_file_keeps_everything_bit_for_bit(tmp_path):
     model.save(tmp_path / "reference.json")
     again = load_model(tmp_path / "reference.json")
     assert again.calibration == model.calibration
-    assert isinstance(again.scaler, SameStep)
+    assert isinstance(again.scaler, Departures)
     logs = RunSet.from_frame(frame_of(drifting(), "a"))
     one, other = Monitor(model).score(logs)["a"], Monitor(again).score(logs)["a"]
     np.testing.assert_array_equal(one.score, other.score)

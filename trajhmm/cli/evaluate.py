@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Seed, Step, Where
-from trajhmm.cli.terminal import say_notes
+from trajhmm.cli.terminal import progress_bar, say_notes
+from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
-    from trajhmm.warning.evaluation import Report, RunOutcome
-    from trajhmm.warning.runs import RunTruth
+    from trajhmm.warning.evaluation import Comparison, Estimate, Report, RiskAt, RunOutcome
+    from trajhmm.warning.runs import Trial
 
 _TITLES = {
     "recall": "recall: collapsing runs named in time",
@@ -32,19 +35,25 @@ _TITLES = {
 def evaluate(
     logs: Logs,
     model: ModelFile,
-    truth: Annotated[
-        Path | None,
-        typer.Option("--truth", metavar="truth.csv", help="What became of runs: run, onset, collapse_step."),
-    ] = None,
-    collapse: Annotated[
-        str | None, typer.Option("--collapse", metavar="CONDITION", help="Collapse, such as 'eval_accuracy < 0.5'.")
-    ] = None,
-    sustained: Annotated[int, typer.Option("--sustained", min=1, help="Rows in a row for which it has to hold.")] = 5,
-    onset: Annotated[
-        str | None, typer.Option("--onset", metavar="COLUMN", help="Step of perturbation; by default onset, if there.")
-    ] = None,
+    truth: TruthFile = None,
+    collapse: Collapse = None,
+    sustained: Sustained = 5,
+    onset: Onset = None,
     lead: Annotated[
         int | None, typer.Option("--lead", min=0, help="Steps an alarm must come ahead; by default one logged row.")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Every detector beside it, cross-fitted over these runs.")
+    ] = False,
+    budgets: Annotated[
+        list[float] | None,
+        typer.Option("--budget", min=0, max=1, help="With --baselines: share of healthy runs; by default 0.05, 0.1."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="COLUMN", help="Runs that belong together, such as seed.")
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option("--condition", metavar="COLUMN", help="With --baselines: held out as a whole.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
     seed: Seed = 0,
@@ -57,66 +66,112 @@ def evaluate(
 
     Example: trajhmm evaluate logs/ --model reference.json --collapse 'drop(eval_accuracy) > 0.3'
     """
-    if (truth is None) == (collapse is None):
-        raise typer.BadParameter("give either --truth or --collapse")
-
-    import numpy as np
+    ends = Truth(file=truth, collapse=collapse, sustained=sustained, onset=onset)
+    if not ends.known:
+        raise typer.BadParameter("say what became of the runs: --truth FILE or --collapse CONDITION")
 
     from trajhmm.hmm import load_model
-    from trajhmm.warning.evaluation import first_alarm, judge, report_on
-    from trajhmm.warning.monitor import Monitor
+    from trajhmm.warning.runs import trials_of
 
     fitted = load_model(model)
-    monitor = Monitor(fitted)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
     say_notes(runs.notes)
-    known = _truth(runs, truth, collapse, sustained, onset)
-    scored = monitor.score(runs)
-    threshold = fitted.calibration.threshold if fitted.calibration is not None else np.inf
+    known = ends.of(runs)
+    trials = trials_of(runs, known, condition=condition, group=group, metrics=fitted.metrics)
+    outcomes, report, risks = _judged(fitted, runs, trials, lead=lead, seed=seed)
+    compared = _compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None
+    if as_json:
+        whole: dict[str, Any] = {
+            "report": report.to_dict(),
+            "risk": [at.to_dict() for at in risks],
+            "runs": [_of_run(outcome) for outcome in outcomes],
+        }
+        typer.echo(json.dumps(whole if compared is None else {**whole, "detectors": compared.to_dict()["rows"]}))
+        return
+    _print(report, risks)
+    if compared is not None:
+        _print_table(compared)
+
+
+def _judged(
+    model: Model, runs: RunSet, trials: Sequence[Trial], *, lead: int | None, seed: int
+) -> tuple[list[RunOutcome], Report, tuple[RiskAt, ...]]:
+    """What the model says of runs, held against what became of them."""
+    import numpy as np
+
+    from trajhmm.warning.evaluation import evaluate_risk, first_alarm, judge, moments_after_onset, report_on
+    from trajhmm.warning.monitor import Monitor
+
+    scored = Monitor(model).score(runs)
+    threshold = model.calibration.threshold if model.calibration is not None else np.inf
     outcomes = [
-        judge(run, scored[run].steps, known[run], first_alarm(scored[run].score, threshold), lead=lead)
-        for run in runs.runs
+        judge(
+            trial.run.run, trial.run.steps, trial.truth, first_alarm(scored[trial.run.run].score, threshold), lead=lead
+        )
+        for trial in trials
     ]
     report = report_on(outcomes, rng=np.random.default_rng(seed))
-    if as_json:
-        typer.echo(json.dumps({"report": report.to_dict(), "runs": [_of_run(outcome) for outcome in outcomes]}))
-    else:
-        _print(report)
+    risks = evaluate_risk(
+        trials,
+        {run: part.risk for run, part in scored.items()},
+        moments_after_onset(trials),
+        rng=np.random.default_rng(seed),
+    )
+    return outcomes, report, risks
 
 
-def _truth(
-    runs: RunSet, truth: Path | None, collapse: str | None, sustained: int, onset: str | None
-) -> dict[str, RunTruth]:
-    from trajhmm.cli.options import usage_errors
-    from trajhmm.errors import LogError
-    from trajhmm.warning.evaluation import attribute_onsets, derive_truth, read_truth
+def _compared(trials: Sequence[Trial], budgets: list[float], *, lead: int | None, seed: int) -> Comparison:
+    from trajhmm.warning.detectors import DETECTORS, make_detector
+    from trajhmm.warning.evaluation import compare
 
-    if truth is not None:
-        known = read_truth(truth)
-        missing = [run for run in runs.runs if run not in known]
-        if missing:
-            others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-            raise LogError(
-                f"{truth}: does not name run {missing[0]!r}{others}; add them, or leave them out with --where"
-            )
-        return known
-    name = onset if onset is not None else "onset" if "onset" in runs.attributes.columns else None
-    onsets = None if name is None else attribute_onsets(runs, name)
-    with usage_errors():
-        return derive_truth(runs, collapse or "", sustained=sustained, onsets=onsets)
+    with progress_bar("detectors") as progress:
+        return compare(
+            trials,
+            {name: make_detector(name) for name in DETECTORS},
+            budgets=budgets,
+            lead=lead,
+            seed=seed,
+            progress=progress,
+        )
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, risks: Sequence[RiskAt]) -> None:
     typer.echo(
         f"{report.collapsed} runs collapsed, {report.survived} were perturbed and survived, "
         f"{report.healthy} stayed healthy"
     )
     for name, title in _TITLES.items():
         typer.echo(f"  {title:<40}{getattr(report, name)}")
+    for at in risks:
+        ranked = f"rank of risk {at.after} steps after onset"
+        typer.echo(f"  {ranked:<40}{at.auroc}  (AUROC; {at.collapsed} will collapse, {at.survived} will not)")
     if report.early:
         typer.echo(f"  {report.early} perturbed runs alarmed before their onset, which counts as false")
     if report.unwarnable:
         typer.echo(f"  {report.unwarnable} collapses came too soon to be warned of, and count as missed")
+
+
+def _print_table(compared: Comparison) -> None:
+    typer.echo()
+    typer.echo("All detectors, each fitted and calibrated on other groups and conditions than it is tested on:")
+    typer.echo(
+        f"{'detector':<20}{'budget':<8}{'recall':<22}{'lead':<7}{'healthy':<22}{'survivors':<11}{'precision':<11}"
+    )
+    for row in compared.rows:
+        budget = "as is" if row.budget is None else f"{row.budget:.0%}"
+        if row.report is None:
+            typer.echo(f"{row.detector:<20}{budget:<8}{row.reason}")
+            continue
+        report = row.report
+        lead, precision = report.lead_share.value, report.precision.value
+        typer.echo(
+            f"{row.detector:<20}{budget:<8}{_short(report.recall):<22}{lead:<7.2f}{_short(report.healthy_alarmed):<22}"
+            f"{report.survived_alarmed.value:<11.2f}{precision:<11.2f}"
+        )
+
+
+def _short(found: Estimate) -> str:
+    return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})"
 
 
 def _of_run(outcome: RunOutcome) -> dict[str, Any]:

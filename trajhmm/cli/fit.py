@@ -12,6 +12,7 @@ import typer
 
 from trajhmm.cli.options import ALL_CORES, Jobs, Logs, Reading, Rename, RunBy, Seed, Step, Where, split
 from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
 from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:
@@ -71,11 +72,19 @@ def fit(
     engine: Annotated[Engine, typer.Option("--engine", help="What runs EM.")] = Engine.NATIVE,
     shrinkage: Annotated[
         float | None,
-        typer.Option("--shrinkage", min=0, help="Rows of the data's variances given to each state; 0 for a map, 10."),
+        typer.Option(
+            "--shrinkage",
+            min=0,
+            help="Rows of the data's variances given to each state, 0 for a map; for warning runs a metric, 1.",
+        ),
     ] = None,
     false_alarm: Annotated[
         float, typer.Option("--false-alarm", min=0, max=1, help="For warning: share of healthy runs that may alarm.")
     ] = 0.05,
+    truth: TruthFile = None,
+    collapse: Collapse = None,
+    sustained: Sustained = 5,
+    onset: Onset = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Read the rows from disk in each iteration: for logs larger than memory.")
     ] = False,
@@ -102,6 +111,10 @@ def fit(
     if purpose is Purpose.WARNING and (stream or dask is not None or engine is not Engine.NATIVE):
         raise typer.BadParameter("--stream, --dask and --engine are for maps")
 
+    ends = Truth(file=truth, collapse=collapse, sustained=sustained, onset=onset)
+    if ends.known and purpose is Purpose.MAP:
+        raise typer.BadParameter("--truth and --collapse are for warning")
+
     reading = Reading(run_by=run_by, rename=rename, where=where, step=step)
     runs: Any = reading.scan(logs) if stream or dask is not None else reading.read(logs)
     say_notes(runs.notes)
@@ -119,7 +132,8 @@ def fit(
         if purpose is Purpose.WARNING:
             from trajhmm.warning.reference import fit_warning
 
-            model = fit_warning(runs, **shared, false_alarm=false_alarm, progress=progress)
+            became = ends.of(runs) if ends.known else None
+            model = fit_warning(runs, **shared, false_alarm=false_alarm, truth=became, progress=progress)
         else:
             from trajhmm.hmm import fit as fit_map
 

@@ -66,7 +66,7 @@ class Departures:
         rows = np.concatenate([run.columns(metrics) for run in runs])
         smallest = np.where(np.isnan(rows), np.inf, rows).min(axis=0, initial=np.inf)
         least = np.where(np.isfinite(smallest) & (smallest > 0), smallest, 0.0)
-        logarithmic = [replace(run, metrics=metrics, values=_logarithms(run.columns(metrics), least)) for run in runs]
+        logarithmic = [replace(run, metrics=metrics, values=_scales(run.columns(metrics), least)) for run in runs]
         return cls(same_step=SameStep.of(logarithmic, floor=0.0, prior=_PRIOR), least=least)
 
     def transform(self, run: CausalRun) -> NDArray[np.float64]:
@@ -81,7 +81,11 @@ class Departures:
 
     def spreads(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(T, D) departures of (T, D) values at (T,) steps in healthy spreads, at most 1,000; 0 if not yet logged."""
-        return self.same_step.departures(steps, _logarithms(values, self.least))
+        return self.same_step.departures(steps, self.scales(values))
+
+    def scales(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(T, D) values as they are compared: some as logarithms."""
+        return _scales(values, self.least)
 
     def sequences(self, runs: RunSet) -> Sequences:
         """All rows of ``runs`` as departures, ready for the HMM; after a non-finite value the last finite one stands.
@@ -119,7 +123,7 @@ def compressed(spreads: NDArray[np.float64]) -> NDArray[np.float64]:
     return squeezed
 
 
-def _logarithms(values: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scales(values: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T, D) with the metrics that have a ``least`` value as logarithms."""
     positive = least > 0
     if not positive.any():

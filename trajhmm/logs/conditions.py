@@ -6,11 +6,11 @@ Grammar::
     both       = unit ("and" unit)*
     unit       = "not" unit | "(" either ")" | comparison
     comparison = operand (("==" | "!=" | "<" | "<=" | ">" | ">=") operand)+ | operand "in" "(" literal, … ")"
-    operand    = number | "text" | column | ("drop" | "ratio") "(" column ")"
+    operand    = number | "text" | column | ("drop" | "ratio" | "best") "(" column ")"
 
-``drop(x)`` is how far x lies below its best so far, ``ratio(x)`` the share of its best so far that it has. Higher is
-better, and rows count in their order, so both have a meaning only for the rows of one run. ``ratio`` is blank until the
-best is above 0, as a share of less means nothing.
+``best(x)`` is the largest x so far, ``drop(x)`` how far x lies below it, ``ratio(x)`` the share of it that x has.
+Higher is better, and rows count in their order, so they have a meaning only for the rows of one run. ``ratio`` is blank
+until the best is above 0, as a share of less means nothing.
 
 A column may hold letters, digits and ``_ . / : @ % -``; any other name goes in backquotes. There is no arithmetic, so
 ``L1/L2`` and ``train-loss`` are names.
@@ -56,23 +56,24 @@ _FLIPPED = {"=": "==", "&&": "and", "||": "or", "&": "and", "|": "or"}
 
 def drop(values: Column) -> Column:
     """(N,) how far each value lies below the largest so far; what is not finite is passed over."""
-    below: Column = _best_so_far(values) - values
+    below: Column = best(values) - values
     return below
 
 
 def ratio(values: Column) -> Column:
     """(N,) each value as a share of the largest so far; NaN until that is above 0."""
-    best = _best_so_far(values)
-    share: Column = np.divide(values, best, out=np.full(len(values), np.nan), where=best > 0)
+    largest = best(values)
+    share: Column = np.divide(values, largest, out=np.full(len(values), np.nan), where=largest > 0)
     return share
 
 
-def _best_so_far(values: Column) -> Column:
-    best: Column = np.fmax.accumulate(np.where(np.isfinite(values), values, np.nan))
-    return best
+def best(values: Column) -> Column:
+    """(N,) the largest value so far; what is not finite is passed over."""
+    largest: Column = np.fmax.accumulate(np.where(np.isfinite(values), values, np.nan))
+    return largest
 
 
-_SO_FAR: dict[str, Callable[[Column], Column]] = {"drop": drop, "ratio": ratio}
+_SO_FAR: dict[str, Callable[[Column], Column]] = {"drop": drop, "ratio": ratio, "best": best}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +84,7 @@ class Condition:
     ----------
     text : what it came from.
     columns : the columns it names, in order of appearance.
-    ordered : whether it looks back (``drop``, ``ratio``), so that it must be evaluated on the rows of one run.
+    ordered : whether it looks back (``best``, ``drop``, ``ratio``), so that it must be evaluated on one run at a time.
     """
 
     text: str

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.errors import FitError
+from trajhmm.errors import FitError, LogError
 from trajhmm.features import CausalRun, Departures, causal_runs
 from trajhmm.features.sequences import chosen_metrics
 from trajhmm.hmm import Model, SelectionPoint
@@ -20,9 +20,10 @@ from trajhmm.logs import Note, RunSet
 from trajhmm.warning.detectors import HMMSurprise, Reference
 from trajhmm.warning.detectors.hmm import usual_states
 from trajhmm.warning.evaluation.thresholds import conformal_threshold
+from trajhmm.warning.risk import DEFAULT_RISK, learn_risk, levels
+from trajhmm.warning.runs import Kind, RunTruth, Trial
 
 DEFAULT_BUDGET = 0.05
-DEFAULT_RISK = RiskCurve(constant=-2.1, near=1.75, far=0.13)
 _FOLDS = 10
 _FEWEST = 3
 
@@ -39,6 +40,7 @@ def fit_warning(
     seed: int = 0,
     jobs: int = 1,
     false_alarm: float = DEFAULT_BUDGET,
+    truth: Mapping[str, RunTruth] | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Fit a reference for warnings to healthy runs.
@@ -48,7 +50,7 @@ def fit_warning(
 
     Parameters
     ----------
-    runs : logs of healthy runs; one with a non-finite value is none and is left out.
+    runs : logs of healthy runs; one with a non-finite value is none and is left out. Others only with ``truth``.
     metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
     states : number of states; of several the one that explains runs best which were left out. By default one for every
         five runs, up to four.
@@ -56,17 +58,20 @@ def fit_warning(
     shrinkage : runs a metric that draw covariances to the diagonal, see `trajhmm.warning.detectors.HMMSurprise`.
     jobs : threads; the model does not depend on it.
     false_alarm : share of healthy runs that may ever alarm.
+    truth : run to what became of it, where some of the runs collapsed or were perturbed: these are no reference, and
+        teach the risk. By default all are healthy, and the risk is the one that comes with trajhmm.
     progress : called with (fits done, fits in all).
 
     Raises
     ------
     LogError
-        Unknown metrics, or none that changes.
+        Unknown metrics, or none that changes; ``truth`` does not name a run.
     FitError
         Fewer than three healthy runs, or a share that is none.
     """
-    names, said = chosen_metrics(runs, metrics)
-    healthy, notes = _healthy(causal_runs(runs, names))
+    sound, ended = _told_apart(runs, truth)
+    names, said = chosen_metrics(sound, metrics)
+    healthy, notes = _healthy(causal_runs(sound, names))
     if len(healthy) < _FEWEST:
         raise FitError(
             f"a reference for warnings needs at least {_FEWEST} healthy runs, found {len(healthy)} "
@@ -83,15 +88,59 @@ def fit_warning(
     best = max(tried, key=lambda k: crossed[k].explained.mean())
     fitted = replace(base, states=best).fit(Reference(healthy=healthy))
     told(1)
-    return _model(fitted, best, crossed, healthy, false_alarm, seed, (*said, *notes))
+    risk = DEFAULT_RISK
+    if ended is not None and truth is not None:
+        labelled = tuple(
+            Trial(run=run, truth=truth[run.run], condition="", group=run.run) for run in causal_runs(ended, names)
+        )
+        risk = learn_risk(departures_of(fitted), labelled, crossed[best].levels)
+        notes.append(
+            Note(
+                kind="left-out",
+                text=f"{risk.collapsed} runs that collapsed and {risk.survived} that were "
+                "perturbed and lived are no reference; they teach the risk",
+            )
+        )
+    return _model(fitted, best, crossed, healthy, false_alarm, risk, seed, (*said, *notes))
+
+
+def departures_of(detector: HMMSurprise) -> Departures:
+    """What a fitted detector knows of healthy runs.
+
+    Raises
+    ------
+    FitError
+        It was fitted on other features.
+    """
+    if not isinstance(detector.features_, Departures):
+        raise FitError("a reference for warnings is made of departures at the same step")
+    return detector.features_
+
+
+def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[RunSet, RunSet | None]:
+    """Healthy runs, and those that were perturbed or collapsed; None if there is none."""
+    if truth is None:
+        return runs, None
+    missing = [run for run in runs.runs if run not in truth]
+    if missing:
+        raise LogError(f"run {missing[0]}: the truth does not name it ({len(missing)} such runs)")
+    healthy = [run for run in runs.runs if truth[run].kind is Kind.HEALTHY]
+    if len(healthy) < _FEWEST:
+        raise FitError(
+            f"{len(healthy)} of {runs.n_runs} runs were never perturbed and did not collapse; at least "
+            f"{_FEWEST} are needed (19 for a false-alarm budget of 5%)"
+        )
+    others = [run for run in runs.runs if truth[run].kind is not Kind.HEALTHY]
+    return runs.select_runs(healthy), runs.select_runs(others) if others else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Crossed:
-    """Each run under a model fitted to others: its largest score, and -mean score."""
+    """Each run under a model fitted to others: its largest score, -mean score, and how far off it is at each row."""
 
     maxima: NDArray[np.float64]
     explained: NDArray[np.float64]
+    levels: tuple[NDArray[np.float64], ...]
 
 
 def _cross_fitted(
@@ -101,17 +150,23 @@ def _cross_fitted(
     jobs: int,
     told: Callable[[int], None],
 ) -> _Crossed:
-    def scores_of(fold: int) -> list[NDArray[np.float64]]:
+    def scores_of(fold: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         reference = Reference(healthy=tuple(run for run, f in zip(healthy, folds, strict=True) if f != fold))
         fitted = detector.fit(reference)
-        return [fitted.scores(run) for run, f in zip(healthy, folds, strict=True) if f == fold]
+        departures = departures_of(fitted)
+        return [
+            (fitted.scores(run), levels(departures.spreads(run.steps, run.columns(departures.metrics))))
+            for run, f in zip(healthy, folds, strict=True)
+            if f == fold
+        ]
 
     numbers = range(int(folds.max()) + 1)
-    held_out = [scores for found in in_threads(scores_of, numbers, n_jobs=jobs) for scores in found]
+    held_out = [pair for found in in_threads(scores_of, numbers, n_jobs=jobs) for pair in found]
     told(len(numbers))
     return _Crossed(
-        maxima=np.array([scores.max() for scores in held_out]),
-        explained=np.array([-scores.mean() for scores in held_out]),
+        maxima=np.array([scores.max() for scores, _ in held_out]),
+        explained=np.array([-scores.mean() for scores, _ in held_out]),
+        levels=tuple(level for _, level in held_out),
     )
 
 
@@ -143,13 +198,12 @@ def _model(
     crossed: dict[int, _Crossed],
     healthy: Sequence[CausalRun],
     false_alarm: float,
+    risk: RiskCurve,
     seed: int,
     notes: tuple[Note, ...],
 ) -> Model:
     threshold = conformal_threshold(crossed[best].maxima, false_alarm)
-    hmm, features = fitted.hmm_, fitted.features_
-    if hmm is None or not isinstance(features, Departures):
-        raise FitError("a reference for warnings is made of departures at the same step")
+    hmm, features = fitted.hmm, departures_of(fitted)
     return Model(
         metrics=features.metrics,
         scaler=features,
@@ -169,7 +223,7 @@ def _model(
             attainable=threshold.attainable,
             n_runs=threshold.runs,
             span=fitted.span,
-            risk=DEFAULT_RISK,
+            risk=risk,
             maxima=tuple(np.sort(crossed[best].maxima).tolist()),
         ),
     )

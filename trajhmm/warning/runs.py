@@ -63,7 +63,7 @@ def trials_of(
     runs: RunSet,
     truths: Mapping[str, RunTruth],
     *,
-    condition: str,
+    condition: str | None = None,
     group: str | None = None,
     metrics: Sequence[str] | None = None,
 ) -> tuple[Trial, ...]:
@@ -73,7 +73,7 @@ def trials_of(
     ----------
     runs : the logs.
     truths : run to what became of it; all runs of the logs.
-    condition : attribute that names how a run was trained and perturbed.
+    condition : attribute that names how a run was trained and perturbed; by default that was the same for all.
     group : attribute whose values runs that belong together share, such as ``seed``; by default each is on its own.
     metrics : as for `causal_runs`.
 
@@ -94,7 +94,7 @@ def trials_of(
         Trial(
             run=run,
             truth=truths[run.run],
-            condition=str(runs.attributes[condition].iloc[index]),
+            condition="" if condition is None else str(runs.attributes[condition].iloc[index]),
             group=run.run if group is None else str(runs.attributes[group].iloc[index]),
         )
         for index, run in enumerate(causal_runs(runs, metrics))

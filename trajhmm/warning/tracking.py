@@ -19,11 +19,8 @@ from trajhmm.hmm.calibration import Calibration
 from trajhmm.hmm.emissions import Emissions
 from trajhmm.hmm.kernels import exact
 from trajhmm.warning.averages import exponential_average
+from trajhmm.warning.risk import levels
 
-# Rows over which the level that the risk depends on is averaged.
-_LEVEL_SPAN = 5.0
-# Levels are logarithms of spreads; a run that sits on the median of healthy ones is at this many.
-_LEAST_SPREADS = 0.5
 _MOST_DRIVERS = 5
 # Rows at a time: what they need stays in cache.
 _BLOCK = 2048
@@ -151,7 +148,7 @@ class Tracker:
         p = scorer.parameters
         exact.forward(densities, begins, p.startprob, p.transmat, self._log_probs, log_probs, predictive)
         surprise = exponential_average(-predictive, scorer.calibration.span, self._surprise)
-        level = exponential_average(levels(spreads), _LEVEL_SPAN, self._level)
+        level = levels(spreads, self._level)
         scored = Scored(
             steps=steps,
             score=np.where(events, np.inf, surprise),
@@ -229,10 +226,3 @@ class Tracker:
         self._surprise, self._level = (math.nan if stored[n] is None else stored[n] for n in ("surprise", "level"))
         self.alarm_step = stored["alarm_step"]
         self.largest = math.inf if stored["largest"] is None else stored["largest"]
-
-
-def levels(spreads: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) logarithm of the root mean square over metrics of (n, D) departures in healthy spreads."""
-    size = np.sqrt((spreads**2).mean(axis=1))
-    level: NDArray[np.float64] = np.log(np.maximum(size, _LEAST_SPREADS))
-    return level

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun, Departures
-from trajhmm.hmm import GaussianHMM, Parameters
+from trajhmm.hmm import GaussianHMM
 from trajhmm.hmm.inference import filter_rows
 from trajhmm.hmm.parameters import CovarianceType
 from trajhmm.warning.averages import exponential_average
@@ -83,13 +83,13 @@ class HMMSurprise(FeatureDetector):
         return hmm.fit(rows, lengths if self.markov else np.ones(len(rows), dtype=np.int64))
 
     @property
-    def parameters(self) -> Parameters:
-        """Of the fitted model."""
-        return self._learnt(self.hmm_).parameters
+    def hmm(self) -> GaussianHMM:
+        """The fitted model."""
+        return self._learnt(self.hmm_)
 
     def _score_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         offsets = np.array([0, len(rows)]) if self.markov else np.arange(len(rows) + 1)
-        return exponential_average(-filter_rows(rows, offsets, self.parameters)[1], self.span, np.nan)
+        return exponential_average(-filter_rows(rows, offsets, self.hmm.parameters)[1], self.span, np.nan)
 
 
 def usual_states(n_runs: int) -> int:

@@ -4,7 +4,7 @@ from trajhmm.warning.evaluation.comparison import Comparison, ComparisonRow, com
 from trajhmm.warning.evaluation.intervals import Estimate
 from trajhmm.warning.evaluation.protocol import Outcome, RunOutcome, first_alarm, judge
 from trajhmm.warning.evaluation.report import Report, report_on
-from trajhmm.warning.evaluation.risk import ReliabilityBin, RiskAt, evaluate_risk
+from trajhmm.warning.evaluation.risk import ReliabilityBin, RiskAt, evaluate_risk, moments_after_onset
 from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold, runs_needed
 from trajhmm.warning.evaluation.truth import attribute_onsets, derive_truth, read_truth
 
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate_risk",
     "first_alarm",
     "judge",
+    "moments_after_onset",
     "read_truth",
     "report_on",
     "runs_needed",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import TrajHMMError
+from trajhmm.hmm.parallel import Progress
 from trajhmm.warning.detectors.interface import Detector, Reference
 from trajhmm.warning.evaluation.folds import Cell, split_trials
 from trajhmm.warning.evaluation.intervals import RESAMPLES
@@ -94,6 +95,7 @@ def compare(
     folds: int = 5,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Compare detectors by cross-fitting over groups, with the condition of a tested run held out.
 
@@ -110,6 +112,7 @@ def compare(
     folds : parts that groups are dealt out to.
     seed : of splits and bootstraps.
     resamples : of each bootstrap.
+    progress : called with (detectors done, detectors in all).
 
     Raises
     ------
@@ -119,7 +122,9 @@ def compare(
     rng = np.random.default_rng(seed)
     cells = split_trials(trials, folds=folds, calibration=max(map(runs_needed, budgets)), rng=rng)
     rows: list[ComparisonRow] = []
-    for name, detector in detectors.items():
+    for done, (name, detector) in enumerate(detectors.items()):
+        if progress is not None:
+            progress(done, len(detectors))
         try:
             scored = held_out_scores(detector, cells)
         except TrajHMMError as error:

@@ -49,6 +49,32 @@ class RiskAt:
     brier: Estimate
     reliability: tuple[ReliabilityBin, ...]
 
+    def to_dict(self) -> dict[str, object]:
+        """For JSON; None where not defined."""
+        return {
+            "after": self.after,
+            "collapsed": self.collapsed,
+            "survived": self.survived,
+            "auroc": self.auroc.to_dict(),
+            "brier": self.brier.to_dict(),
+            "reliability": [{**vars(found), "collapsed": found.collapsed.to_dict()} for found in self.reliability],
+        }
+
+
+def moments_after_onset(trials: Sequence[Trial]) -> tuple[int, ...]:
+    """A quarter, a half and three quarters of the median time from onset to collapse, in steps; none if none is known.
+
+    At such times there are runs of either end left to tell apart.
+    """
+    times = [
+        trial.truth.collapse_step - trial.truth.onset
+        for trial in trials
+        if trial.truth.collapse_step is not None and trial.truth.onset is not None
+    ]
+    if not times:
+        return ()
+    return tuple(dict.fromkeys(int(share * np.median(times)) for share in (0.25, 0.5, 0.75)))
+
 
 def evaluate_risk(
     trials: Sequence[Trial],

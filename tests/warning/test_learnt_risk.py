@@ -1,0 +1,128 @@
+"""The risk learnt from runs whose end is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from trajhmm.errors import FitError, LogError
+from trajhmm.features import Departures
+from trajhmm.hmm.calibration import RiskCurve
+from trajhmm.logs import RunSet
+from trajhmm.warning.averages import exponential_average
+from trajhmm.warning.reference import fit_warning
+from trajhmm.warning.risk import DEFAULT_RISK, learn_risk, levels
+from trajhmm.warning.runs import RunTruth, Trial
+
+from .logs import frame_of
+from .made import healthy_runs, made_run, training
+
+
+def ended(n, drift, seed, *, collapse):
+    """n runs that drift from row 30 on, and collapse at row 70 or not at all."""
+    rng = np.random.default_rng(seed)
+    truth = RunTruth(onset=30, collapse_step=70 if collapse else None)
+    drifts = drift * rng.uniform(0, 2, n)
+    runs = [made_run(training(rng, 100, drift=each, onset=30)) for each in drifts]
+    return [Trial(run=run, truth=truth, condition="", group=str(i)) for i, run in enumerate(runs)]
+
+
+@pytest.fixture(scope="module")
+def departures():
+    return Departures.of(healthy_runs(12, np.random.default_rng(0), rows=100))
+
+
+def healthy_levels(departures, n=500):
+    rng = np.random.default_rng(1)
+    return [levels(departures.spreads(run.steps, run.values)) for run in healthy_runs(n, rng, rows=100)]
+
+
+def test_the_average_is_pandas():
+    values = np.random.default_rng(0).normal(size=40)
+    expected = pd.Series(values).ewm(span=7, adjust=False).mean()
+    np.testing.assert_allclose(exponential_average(values, 7.0, np.nan), expected, rtol=1e-12)
+    begun = exponential_average(values[:9], 7.0, np.nan)
+    np.testing.assert_array_equal(
+        np.concatenate([begun, exponential_average(values[9:], 7.0, begun[-1])]),
+        exponential_average(values, 7.0, np.nan),
+    )
+
+
+def test_the_curve():
+    curve = RiskCurve(constant=-2.0, near=3.0, far=0.5)
+    expected = 1 / (1 + np.exp([2.0 + 3.0, 2.0, -1.0, -2.0]))
+    np.testing.assert_allclose(curve.at(np.array([-1.0, 0.0, 1.0, 3.0])), expected)
+
+
+def test_many_runs_outweigh_the_prior(departures):
+    """Against scikit-learn's regression without any prior, on the same rows."""
+    labelled = ended(1500, 1.0, 2, collapse=True) + ended(1500, 0.3, 3, collapse=False)
+    learnt = learn_risk(departures, labelled, healthy_levels(departures))
+    rows, outcome, weights = [], [], []
+    for trial in labelled:
+        # Onset to collapse, and as far for those that live.
+        part = levels(departures.spreads(trial.run.steps, trial.run.values))[30:71]
+        part = part[:40] if trial.truth.collapse_step else part
+        rows.append(RiskCurve.terms(part))
+        outcome += [trial.truth.collapse_step is not None] * len(part)
+        weights += [1 / len(part)] * len(part)
+    for part in healthy_levels(departures):
+        rows.append(RiskCurve.terms(part))
+        outcome += [False] * len(part)
+        weights += [1 / len(part)] * len(part)
+    free = LogisticRegression(C=1e9, tol=1e-8, max_iter=1000)
+    free.fit(np.concatenate(rows), outcome, sample_weight=weights)
+    at = np.linspace(-0.3, 2.5, 9)
+    np.testing.assert_allclose(learnt.at(at), free.predict_proba(RiskCurve.terms(at))[:, 1], atol=0.05)
+    assert (learnt.collapsed, learnt.survived) == (1500, 1500)
+
+
+def test_few_runs_change_it_little_and_none_not_at_all(departures):
+    at = np.linspace(-0.3, 4, 9)
+    one = learn_risk(departures, ended(1, 1.0, 2, collapse=True), [])
+    assert np.abs(one.at(at) - DEFAULT_RISK.at(at)).max() < 0.25
+    none = learn_risk(departures, [], [np.zeros(0)])
+    np.testing.assert_allclose(none.at(at), DEFAULT_RISK.at(at), atol=1e-6)
+
+
+def test_a_run_that_is_farther_off_is_never_at_less_risk(departures):
+    """Taught that those who drift far live and those who drift little die."""
+    contrary = ended(50, 3.0, 2, collapse=False) + ended(50, 0.3, 3, collapse=True)
+    risk = learn_risk(departures, contrary, []).at(np.linspace(-0.5, 6, 30))
+    assert (np.diff(risk) > 0).all()
+
+
+def logs_with_ends():
+    """20 healthy runs, six that drift and collapse, six that drift less and live; steps are 10 apart."""
+    rng = np.random.default_rng(5)
+    doomed = [frame_of(training(rng, 100, drift=1.5, onset=30), f"doomed {i}") for i in range(6)]
+    shaken = [frame_of(training(rng, 100, drift=0.2, onset=30), f"shaken {i}") for i in range(6)]
+    healthy = [frame_of(training(rng, 100), f"healthy {i}") for i in range(20)]
+    return RunSet.from_frame(pd.concat([*healthy, *doomed, *shaken]))
+
+
+def truth_of(run):
+    if run.startswith("healthy"):
+        return RunTruth()
+    return RunTruth(onset=300, collapse_step=700 if run.startswith("doomed") else None)
+
+
+def test_runs_whose_end_is_known_are_no_reference_and_teach_the_risk():
+    logs = logs_with_ends()
+    truth = {run: truth_of(run) for run in logs.runs}
+    settings = {"states": 1, "restarts": 1}
+    taught = fit_warning(logs, truth=truth, **settings)
+    plain = fit_warning(logs.select_runs(run for run in logs.runs if run.startswith("healthy")), **settings)
+    assert taught.calibration.maxima == plain.calibration.maxima
+    assert (taught.calibration.risk.collapsed, taught.calibration.risk.survived) == (6, 6)
+    assert plain.calibration.risk == DEFAULT_RISK
+    assert any("6 runs that collapsed and 6 that were perturbed and lived" in note.text for note in taught.notes)
+
+
+def test_truth_must_name_every_run_and_leave_some_healthy():
+    logs = logs_with_ends()
+    truth = {run: truth_of(run) for run in logs.runs}
+    with pytest.raises(LogError, match="run doomed 0: the truth does not name it"):
+        fit_warning(logs, truth={run: known for run, known in truth.items() if run != "doomed 0"})
+    with pytest.raises(FitError, match="0 of 32 runs were never perturbed"):
+        fit_warning(logs, truth=dict.fromkeys(logs.runs, RunTruth(onset=300)))

@@ -1,0 +1,109 @@
+"""The risk that a run which has left what healthy runs do ends in collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.hmm.calibration import RiskCurve
+from trajhmm.warning.averages import exponential_average
+
+if TYPE_CHECKING:
+    from trajhmm.features import Departures
+    from trajhmm.warning.runs import Trial
+
+Floats = NDArray[np.float64]
+
+# Learnt from the three audits of data/, each family weighing as much, at ten moments from onset to the median collapse.
+DEFAULT_RISK = RiskCurve(constant=-2.5, near=2.46, far=0.21)
+# Rows over which the level is averaged.
+_SPAN = 5.0
+# Levels are logarithms of spreads; a run that sits on the median of healthy ones is at this many.
+_LEAST_SPREADS = 0.5
+# How far, by a standard deviation, constant, near and far may lie from those that come with trajhmm.
+_PRIOR = np.array([1.0, 1.0, 0.5])
+
+
+def levels(spreads: Floats, before: float = np.nan) -> Floats:
+    """How far off a run is: (n,) logarithm of the root mean square departure over metrics, averaged over five rows.
+
+    Parameters
+    ----------
+    spreads : (n, D) departures in healthy spreads.
+    before : the level at the row ahead of these; NaN if there is none.
+    """
+    size = np.sqrt((spreads**2).mean(axis=1))
+    return exponential_average(np.log(np.maximum(size, _LEAST_SPREADS)), _SPAN, before)
+
+
+def learn_risk(departures: Departures, labelled: Sequence[Trial], healthy: Sequence[Floats]) -> RiskCurve:
+    """Learn the risk from runs whose end is known.
+
+    The logistic regression of collapse on the level, with normal priors about the curve that comes with trajhmm, so
+    that few runs change it little. Each run weighs as much, whatever its length. Rows of perturbed runs count from the
+    onset (without one, from the first row) to the collapse, and to no later than half of the collapses have happened:
+    runs that are off for long and alive are the ones that live.
+
+    Parameters
+    ----------
+    departures : what healthy runs do.
+    labelled : runs that collapsed, or were perturbed and lived.
+    healthy : (T,) levels of each healthy run, under departures learnt from others.
+    """
+    rows, ends, weights = [], [], []
+    horizon = _usual_time_to_collapse(labelled)
+    for trial in labelled:
+        run, truth = trial.run, trial.truth
+        start = run.steps[0] if truth.onset is None else truth.onset
+        kept = (run.steps >= start) & (run.steps <= start + horizon)
+        if truth.collapse_step is not None:
+            kept &= run.steps < truth.collapse_step
+        rows.append(levels(departures.spreads(run.steps, run.columns(departures.metrics)))[kept])
+        ends.append(truth.collapse_step is not None)
+    rows += healthy
+    ends += [False] * len(healthy)
+    weights = [np.full(len(part), 1 / max(len(part), 1)) for part in rows]
+    outcome = np.repeat(np.array(ends, dtype=np.float64), [len(part) for part in rows])
+    fitted = _logistic(RiskCurve.terms(np.concatenate(rows)), outcome, np.concatenate(weights))
+    collapsed = sum(trial.truth.collapse_step is not None for trial in labelled)
+    return RiskCurve(
+        constant=float(fitted[0]),
+        near=float(fitted[1]),
+        far=float(fitted[2]),
+        collapsed=collapsed,
+        survived=len(labelled) - collapsed,
+    )
+
+
+def _usual_time_to_collapse(labelled: Sequence[Trial]) -> float:
+    """Median steps from onset, or first row, to collapse; infinite if none collapsed."""
+    times = [
+        trial.truth.collapse_step - (trial.run.steps[0] if trial.truth.onset is None else trial.truth.onset)
+        for trial in labelled
+        if trial.truth.collapse_step is not None
+    ]
+    return float(np.median(times)) if times else np.inf
+
+
+def _logistic(terms: Floats, outcome: Floats, weights: Floats) -> Floats:
+    """(3,) the likeliest constant, near and far for (n, 2) terms; the latter two not negative."""
+    from scipy.optimize import minimize
+
+    design = np.column_stack([np.ones(len(terms)), terms])
+    centre = np.array([DEFAULT_RISK.constant, DEFAULT_RISK.near, DEFAULT_RISK.far])
+
+    def loss(at: Floats) -> tuple[float, Floats]:
+        log_odds = design @ at
+        value = (
+            weights @ (np.logaddexp(0.0, log_odds) - outcome * log_odds) + 0.5 * (((at - centre) / _PRIOR) ** 2).sum()
+        )
+        slope = design.T @ (weights * (1 / (1 + np.exp(-log_odds)) - outcome)) + (at - centre) / _PRIOR**2
+        return float(value), slope
+
+    least_slope = 0.01  # so that a run that is farther off is never at less risk
+    bounds = [(None, None), (least_slope, None), (least_slope, None)]
+    found: Floats = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return found
