@@ -7,24 +7,16 @@ run is tested once by what was learnt from other seeds, at a budget of 5%; numbe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from trajhmm.features import Departures, SameStep
-from trajhmm.features.choose import default_metrics
-from trajhmm.logs import read_logs
 from trajhmm.warning.detectors import HMMSurprise, StandardisedMetrics
-from trajhmm.warning.evaluation import attribute_onsets, compare, derive_truth
-from trajhmm.warning.runs import trials_of
+from trajhmm.warning.evaluation import compare
 
-DATA = Path(__file__).parents[2] / "data"
-FAMILIES = {
-    "classifier": "eval_accuracy < 0.5",
-    "lm": "ratio(eval_accuracy) < 0.6",
-    "rl": "ratio(episode_return) < 0.4",
-}
+from .families import FAMILIES, audit
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,29 @@ class WithoutLogarithms:
         return np.arcsinh(self.same_step.transform(run))
 
 
+@dataclass(frozen=True)
+class WithChanges:
+    """Beside departures: how far metrics moved from their average over the last rows, as a departure as well."""
+
+    departures: Departures
+    changes: SameStep
+
+    @classmethod
+    def of(cls, runs):
+        departures = Departures.of(runs)
+        return cls(departures, SameStep.of([cls.moved(departures, run) for run in runs], floor=0.0, prior=10.0))
+
+    @staticmethod
+    def moved(departures, run):
+        values = np.nan_to_num(departures.scales(run.columns(departures.metrics)))
+        average = pd.DataFrame(values).ewm(span=5, adjust=False).mean().to_numpy()
+        return replace(run, metrics=departures.metrics, values=values - np.vstack([values[:1], average[:-1]]))
+
+    def transform(self, run):
+        changes = self.changes.transform(self.moved(self.departures, run))
+        return np.hstack([self.departures.transform(run), np.arcsinh(changes)])
+
+
 def own_spread(runs):
     """Departures whose spread is that of the runs at the step alone, with the envelope's floor."""
     departures = Departures.of(runs)
@@ -70,6 +85,7 @@ VARIANTS = {
     "no logarithms": HMMSurprise(learn_features=WithoutLogarithms.of),
     "departures not compressed": HMMSurprise(learn_features=Uncompressed.of),
     "spreads of each step alone": HMMSurprise(learn_features=own_spread),
+    "changes beside departures": HMMSurprise(learn_features=WithChanges.of),
     "levels, not departures at the step": HMMSurprise(learn_features=StandardisedMetrics.of),
 }
 
@@ -79,14 +95,6 @@ def inputs(metrics):
     gradients = [name for name in metrics if name in ("grad_norm", "update_norm")]
     weights = [name for name in metrics if name.startswith(("weight", "bias", "trace", "spectral", "singular"))]
     return {"losses alone": losses, "gradient and update norm": gradients, "weights alone": weights}
-
-
-def trials(family, metrics=None):
-    runs = read_logs(DATA / f"audit_{family}", where="buffer == 'none'")
-    truth = derive_truth(runs, FAMILIES[family], sustained=5, onsets=attribute_onsets(runs))
-    chosen = default_metrics(runs)[0]
-    picked = chosen if metrics is None else inputs(chosen)[metrics]
-    return trials_of(runs, truth, condition="dimension", group="seed", metrics=picked)
 
 
 def row(of, detector):
@@ -101,8 +109,9 @@ def row(of, detector):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_each_part_is_worth(family):
     print(f"\n{family}: recall / lead / healthy runs that alarmed / perturbed runs that alarmed too early")
-    known = trials(family)
+    known = audit(family)
     for name, detector in VARIANTS.items():
         print(f"  {name:<38}{row(known, detector)}", flush=True)
     for name in inputs(known[0].run.metrics):
-        print(f"  {name:<38}{row(trials(family, name), HMMSurprise())}", flush=True)
+        picked = inputs(known[0].run.metrics)[name]
+        print(f"  {name:<38}{row(audit(family, metrics=picked), HMMSurprise())}", flush=True)

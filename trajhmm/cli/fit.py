@@ -175,6 +175,9 @@ def report(model: Model) -> None:
             f"threshold {model.calibration.threshold:.4g}: at most {promised:.1%} of healthy runs alarm, "
             f"calibrated on {model.calibration.n_runs}"
         )
+        if model.calibration.risk.collapsed or model.calibration.risk.survived:
+            learnt = model.calibration.risk
+            say(f"risk learnt from {learnt.collapsed} runs that collapsed and {learnt.survived} that lived")
         if promised > budget:
             say(f"warning: so few healthy runs cannot promise {budget:.1%}; {math.ceil(1 / budget - 1)} could")
 

@@ -1,0 +1,98 @@
+"""``trajhmm evaluate`` with risks and baselines, and ``trajhmm fit --for warning`` told what became of runs."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trajhmm.hmm import load_model
+from trajhmm.warning.detectors import DETECTORS
+from trajhmm.warning.risk import DEFAULT_RISK
+
+ROWS, ONSET, COLLAPSE = 60, 20, 50
+
+
+def frame_of(run, kind, seed):
+    """A run whose gradient grows from the onset on, much if it collapses and less if it lives; steps are 10 apart."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(ROWS)
+    grown = np.maximum(t - ONSET, 0) * {"healthy": 0.0, "shaken": 0.01, "doomed": 0.05}[kind]
+    gradient = 1 + np.exp(-t / 20) + grown + rng.normal(0, 0.05, ROWS)
+    loss = 2 * np.exp(-t / 30) + 0.5 + rng.normal(0, 0.05, ROWS)
+    return pd.DataFrame(
+        {
+            "run": run,
+            "step": 10 * t,
+            "seed": seed % 10,
+            "onset": -1 if kind == "healthy" else 10 * ONSET,
+            "train_loss": loss,
+            "grad_norm": gradient,
+            "accuracy": np.where((kind == "doomed") & (t >= COLLAPSE), 0.1, 0.9),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """30 healthy runs of ten seeds; ten that collapse and ten that are shaken and live, of the same seeds."""
+    path = tmp_path_factory.mktemp("logs") / "logs.parquet"
+    kinds = ["healthy"] * 30 + ["shaken"] * 10 + ["doomed"] * 10
+    pd.concat([frame_of(f"{kind}_{i}", kind, i) for i, kind in enumerate(kinds)]).to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def told(logs, tmp_path_factory):
+    """A model that was told which runs collapsed."""
+    import subprocess
+    import sys
+
+    path = tmp_path_factory.mktemp("model") / "reference.json"
+    asked = ["fit", logs, "--for", "warning", "--collapse", "accuracy < 0.5", "--restarts", "1", "-o", path]
+    done = subprocess.run(
+        [sys.executable, "-m", "trajhmm", *map(str, asked)], capture_output=True, text=True, check=True
+    )
+    return path, done.stderr
+
+
+def test_fit_leaves_out_what_collapsed_or_was_perturbed_and_learns_from_it(told, logs, trajhmm, tmp_path):
+    path, said = told
+    model = load_model(path)
+    assert model.n_runs == 30
+    assert (model.calibration.risk.collapsed, model.calibration.risk.survived) == (10, 10)
+    assert "risk learnt from 10 runs that collapsed and 10 that lived" in said
+    plain = trajhmm("fit", logs, "--where", "onset < 0", "--for", "warning", "--restarts", "1", "-o", tmp_path / "m")
+    assert plain.code == 0
+    assert load_model(tmp_path / "m").calibration.risk == DEFAULT_RISK
+    assert load_model(tmp_path / "m").calibration.threshold == model.calibration.threshold
+
+
+def test_a_map_is_not_told_what_became_of_runs(logs, trajhmm, tmp_path):
+    ended = trajhmm("fit", logs, "--collapse", "accuracy < 0.5", "-o", tmp_path / "map.json")
+    assert ended.code == 2
+    assert "--truth and --collapse are for warning" in ended.err
+
+
+def test_the_risk_is_ranked_at_moments_between_onset_and_collapse(told, logs, trajhmm):
+    """Collapse comes 300 steps after the onset: risks are looked at 75, 150 and 225 steps after it."""
+    asked = ["evaluate", logs, "--model", told[0], "--collapse", "accuracy < 0.5"]
+    ended = trajhmm(*asked, "--json")
+    found = json.loads(ended.out)
+    assert [at["after"] for at in found["risk"]] == [75, 150, 225]
+    assert [(at["collapsed"], at["survived"]) for at in found["risk"]] == [(10, 10)] * 3
+    assert found["risk"][-1]["auroc"]["value"] > 0.95
+    text = trajhmm(*asked).out
+    assert "rank of risk 225 steps after onset" in text
+    assert "10 will collapse, 10 will not" in text
+
+
+def test_baselines_stand_beside_the_model(told, logs, trajhmm):
+    asked = ["evaluate", logs, "--model", told[0], "--collapse", "accuracy < 0.5", "--group", "seed"]
+    ended = trajhmm(*asked, "--baselines", "--budget", "0.2")
+    assert ended.code == 0
+    rows = [line.split() for line in ended.out.split("\ndetector ")[1].splitlines()[1:]]
+    assert {row[0] for row in rows} == set(DETECTORS)
+    ours = next(row for row in rows if row[:2] == ["hmm", "20%"])
+    assert ours[2] == "1.00"
+    assert next(row for row in rows if row[:2] == ["nonfinite", "20%"])[2] == "0.00"
