@@ -1,20 +1,24 @@
 """The reference for warnings: calibrated on runs that it had not seen, kept in its file, honest about its promise."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from trajhmm.errors import FitError, ModelFileError
 from trajhmm.features import Departures, causal_runs
 from trajhmm.hmm import load_model
-from trajhmm.logs import RunSet
+from trajhmm.logs import RunSet, read_logs
+from trajhmm.simulate import planted
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.reference import fit_warning
 from trajhmm.warning.tracking import Scorer
 
 from .logs import drifting, frame_of, healthy_logs
 from .made import training
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def fit(runs, **settings):
@@ -100,22 +104,25 @@ def test_departures_leave_out_what_all_seeds_do_at_one_step():
 
 
 @pytest.mark.slow
-def test_the_promise_is_kept_over_many_splits():
+@pytest.mark.parametrize("source", ["planted", "audit_classifier", "audit_lm", "audit_rl"])
+def test_the_promise_is_kept_over_many_splits(source, record_property):
     """Over 200 splits of healthy runs the mean share of test runs that alarm is the budget, within its error."""
+    audited = None
+    if source != "planted":
+        audited = read_logs(DATA / source, where="buffer == 'none' and condition == 'baseline'")
     rng = np.random.default_rng(11)
-    alarmed = tested = 0
+    shares = []
     for split in range(200):
-        logs = healthy_logs(39, seed=1000 + split, rows=60)
-        chosen = set(rng.permutation(39)[:19].tolist())
+        logs = planted(n_runs=40, seed=1000 + split).logs if audited is None else audited
+        chosen = set(rng.permutation(logs.n_runs)[:19].tolist())
         reference = logs.select_runs(logs.runs[i] for i in chosen)
-        rest = logs.select_runs(logs.runs[i] for i in range(39) if i not in chosen)
-        monitor = Monitor(fit(reference, states=1, restarts=1, false_alarm=0.05))
+        rest = logs.select_runs(logs.runs[i] for i in range(logs.n_runs) if i not in chosen)
+        monitor = Monitor(fit_warning(reference, states=1, restarts=1, false_alarm=0.05))
         monitor.score(rest)
-        alarmed += sum(tracker.alarm is not None for tracker in monitor.trackers.values())
-        tested += rest.n_runs
-    # Runs of one split share a threshold, so the splits are the unit: its spread is that of a beta(1, 19) variable.
-    spread = stats.beta(1, 19).std() + np.sqrt(0.05 * 0.95 / 20)
-    assert abs(alarmed / tested - 0.05) < 2.58 * spread / np.sqrt(200)
+        shares.append(np.mean([tracker.alarm is not None for tracker in monitor.trackers.values()]))
+    # Runs of one split share a threshold, so splits are the unit.
+    record_property("share of healthy runs that alarmed", np.mean(shares))
+    assert abs(np.mean(shares) - 0.05) < 2.58 * np.std(shares) / np.sqrt(200)
 
 
 def test_metrics_that_are_missing_are_named():
