@@ -31,10 +31,10 @@ def training_map():
         covars=np.ones((4, 2)),
         covariance_type="diag",
     )
-    hmm = GaussianHMM.from_parameters(parameters)
+    settings = GaussianHMM.from_parameters(parameters).settings
     model = Model(
-        metrics=("x", "y"), scaler=PerRunScaler(), hmm=hmm, criterion="bic", curve=(), status=None, purpose="map",
-        seed=0, n_runs=3, n_rows=13, versions={},
+        metrics=("x", "y"), scaler=PerRunScaler(), parameters=parameters, settings=settings, criterion="bic", curve=(),
+        status=None, purpose="map", seed=0, n_runs=3, n_rows=13, versions={},
     )  # fmt: skip
     probs = np.full((13, 4), 0.25)
     filtered = Filtered(runs=sequences.runs, lengths=lengths, steps=steps, probs=probs, predictive_logpdf=np.zeros(13))

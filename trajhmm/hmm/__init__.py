@@ -1,12 +1,18 @@
 """The Gaussian hidden Markov model: estimator, choice of the number of states, inference, model file."""
 
-from trajhmm.hmm.estimator import GaussianHMM
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from trajhmm.hmm.fitting import FitStatus
 from trajhmm.hmm.inference import Filtered, Smoothed
 from trajhmm.hmm.model import Model, fit
 from trajhmm.hmm.modelfile import load_model
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.selection import SelectionPoint
+
+if TYPE_CHECKING:
+    from trajhmm.hmm.estimator import GaussianHMM
 
 __all__ = [
     "Filtered",
@@ -19,3 +25,12 @@ __all__ = [
     "fit",
     "load_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Find the estimator when it is first asked for: scikit-learn takes longer to load than most logs to score."""
+    if name != "GaussianHMM":
+        raise AttributeError(f"module 'trajhmm.hmm' has no attribute {name!r}")
+    from trajhmm.hmm.estimator import GaussianHMM
+
+    return GaussianHMM

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.fitting import Data, EngineName, Fit, Job, Settings, run_jobs
+from trajhmm.hmm.fitting import Data, EngineName, FitStatus, Job, Settings, run_jobs
 from trajhmm.hmm.inference import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.parameters import CovarianceType, Parameters, count_parameters
 from trajhmm.hmm.source import InMemory
@@ -97,7 +97,8 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         values, offsets, kept = _checked(X, lengths)
         weights = _weights(sample_weight, kept)
         job = Job(settings=self.settings, data=Data(source=InMemory.of(values, offsets), weights=weights))
-        return self.take(job.choose(run_jobs([job])[0]))
+        chosen = job.choose(run_jobs([job])[0])
+        return self.take(chosen.parameters, chosen.status)
 
     @property
     def settings(self) -> Settings:
@@ -110,10 +111,10 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         """
         return Settings(**self.get_params())
 
-    def take(self, fit: Fit) -> GaussianHMM:
+    def take(self, parameters: Parameters, status: FitStatus) -> GaussianHMM:
         """Become what a finished fit found."""
-        self._set(fit.parameters)
-        self.status_ = fit.status
+        self._set(parameters)
+        self.status_ = status
         return self
 
     @classmethod

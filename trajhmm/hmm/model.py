@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +15,18 @@ from numpy.typing import NDArray
 from trajhmm.errors import FitError, ModelFileError
 from trajhmm.features import Departures, PerRunScaler, Sequences, map_sequences
 from trajhmm.hmm.calibration import Calibration
-from trajhmm.hmm.estimator import GaussianHMM
-from trajhmm.hmm.fitting import EngineName, FitStatus
+from trajhmm.hmm.fitting import EngineName, FitStatus, Settings
 from trajhmm.hmm.inference import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.outofcore import Rows, rows_on_cluster, rows_on_disk
 from trajhmm.hmm.parallel import Progress
-from trajhmm.hmm.parameters import CovarianceType
+from trajhmm.hmm.parameters import CovarianceType, Parameters
 from trajhmm.hmm.selection import CRITERIA, Criterion, SelectionPoint, select_states
 from trajhmm.hmm.source import InMemory, Source
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet, Scan
+
+if TYPE_CHECKING:
+    from trajhmm.hmm.estimator import GaussianHMM
 
 DEFAULT_STATES = range(1, 9)
 
@@ -35,7 +39,8 @@ class Model:
     ----------
     metrics : D names, in the order of the parameters.
     scaler : what scales new runs.
-    hmm : the fitted `GaussianHMM`.
+    parameters : of the Gaussian HMM.
+    settings : how it was fitted.
     criterion : what chose the number of states.
     curve : one point for each number of states tried.
     status : how the fit ended.
@@ -49,7 +54,8 @@ class Model:
 
     metrics: tuple[str, ...]
     scaler: PerRunScaler | Departures
-    hmm: GaussianHMM
+    parameters: Parameters
+    settings: Settings
     criterion: Criterion
     curve: tuple[SelectionPoint, ...]
     status: FitStatus
@@ -64,7 +70,14 @@ class Model:
     @property
     def n_states(self) -> int:
         """Number of states, K."""
-        return int(self.hmm.n_components)
+        return self.parameters.n_states
+
+    @cached_property
+    def hmm(self) -> GaussianHMM:
+        """The fitted estimator, for scikit-learn's ways; whoever only reads logs need not wait for that library."""
+        from trajhmm.hmm.estimator import GaussianHMM
+
+        return GaussianHMM(**vars(self.settings)).take(self.parameters, self.status)
 
     def sequences(self, runs: RunSet | Sequences) -> Sequences:
         """Align, cut and scale runs as this model needs them.
@@ -84,7 +97,7 @@ class Model:
     def filter(self, runs: RunSet | Sequences) -> Filtered:
         """Filter runs: what each row and those before it say of the state."""
         sequences = self.sequences(runs)
-        log_probs, predictive = filter_rows(sequences.values, sequences.offsets, self.hmm.parameters)
+        log_probs, predictive = filter_rows(sequences.values, sequences.offsets, self.parameters)
         return Filtered(
             runs=sequences.runs,
             lengths=sequences.lengths,
@@ -96,13 +109,12 @@ class Model:
     def decode(self, runs: RunSet | Sequences) -> Smoothed:
         """Decode runs: what the whole run says of the state at each row."""
         sequences = self.sequences(runs)
-        parameters = self.hmm.parameters
         return Smoothed(
             runs=sequences.runs,
             lengths=sequences.lengths,
             steps=sequences.steps,
-            probs=smooth_rows(sequences.values, sequences.offsets, parameters),
-            path=decode_rows(sequences.values, sequences.offsets, parameters)[0],
+            probs=smooth_rows(sequences.values, sequences.offsets, self.parameters),
+            path=decode_rows(sequences.values, sequences.offsets, self.parameters)[0],
         )
 
     def save(self, path: str | Path) -> None:
@@ -152,22 +164,24 @@ def fit(
     FitError
         Fewer runs or rows than states, or every restart degenerate; with ``dask``, no scheduler, or logs in memory.
     """
+    from trajhmm.hmm.estimator import GaussianHMM
+
     if criterion not in CRITERIA:
         raise FitError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
     if restarts < 1 or iterations < 1:
         raise FitError("restarts and iterations must be at least 1")
     with _rows(runs, metrics, dask) as rows:
-        estimator = GaussianHMM(
+        settings = GaussianHMM(
             covariance_type=covariance,
             n_restarts=restarts,
             n_iter=iterations,
             shrinkage=shrinkage,
             engine=engine,
             random_state=seed,
-        )
+        ).settings
         chosen, curve = select_states(
             rows.source,
-            estimator.settings,
+            settings,
             states=_states(states, rows.source),
             criterion=criterion,
             n_jobs=jobs,
@@ -176,7 +190,8 @@ def fit(
         return Model(
             metrics=rows.metrics,
             scaler=PerRunScaler(),
-            hmm=estimator.set_params(n_components=chosen.parameters.n_states).take(chosen),
+            parameters=chosen.parameters,
+            settings=replace(settings, n_components=chosen.parameters.n_states),
             criterion=criterion,
             curve=curve,
             status=chosen.status,
@@ -224,8 +239,6 @@ def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
     ModelFileError
         The logs lack one of ``metrics``, for which a model was made.
     """
-    from dataclasses import replace
-
     missing = [metric for metric in metrics if metric not in runs.metrics]
     lacking = [metric for metric in missing if metric not in runs.attributes.columns]
     if lacking:

@@ -14,8 +14,7 @@ from trajhmm.errors import ModelFileError
 from trajhmm.features import scaler_from_dict
 from trajhmm.files import write_text
 from trajhmm.hmm.calibration import Calibration, RiskCurve
-from trajhmm.hmm.estimator import GaussianHMM
-from trajhmm.hmm.fitting import FitStatus
+from trajhmm.hmm.fitting import FitStatus, Settings
 from trajhmm.hmm.model import Model
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.selection import SelectionPoint
@@ -71,7 +70,7 @@ def load_model(path: str | Path) -> Model:
 
 
 def _content(model: Model) -> dict[str, Any]:
-    hmm = model.hmm
+    parameters = model.parameters
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -83,12 +82,12 @@ def _content(model: Model) -> dict[str, Any]:
         "metrics": list(model.metrics),
         "scaler": model.scaler.to_dict(),
         "n_states": model.n_states,
-        "covariance_type": hmm.covariance_type,
-        "settings": {name: getattr(hmm, name) for name in _SETTINGS},
-        "startprob": hmm.startprob_.tolist(),
-        "transmat": hmm.transmat_.tolist(),
-        "means": hmm.means_.tolist(),
-        "covars": hmm.covars_.tolist(),
+        "covariance_type": parameters.covariance_type,
+        "settings": {name: getattr(model.settings, name) for name in _SETTINGS},
+        "startprob": parameters.startprob.tolist(),
+        "transmat": parameters.transmat.tolist(),
+        "means": parameters.means.tolist(),
+        "covars": parameters.covars.tolist(),
         "criterion": model.criterion,
         "curve": [dataclasses.asdict(point) for point in model.curve],
         "status": dataclasses.asdict(model.status),
@@ -105,24 +104,29 @@ def _model(content: dict[str, Any]) -> Model:
         covariance_type=content["covariance_type"],
     )
     status = content["status"]
-    hmm = GaussianHMM.from_parameters(parameters, **content["settings"])
-    hmm.status_ = FitStatus(
-        outcome=status["outcome"],
-        chosen=status["chosen"],
-        outcomes=tuple(status["outcomes"]),
-        log_likelihoods=tuple(tuple(trace) for trace in status["log_likelihoods"]),
-        agreement=tuple(status["agreement"]),
+    settings = Settings(
+        n_components=parameters.n_states,
+        covariance_type=parameters.covariance_type,
+        start=None,
+        **content["settings"],
     )
     return Model(
         metrics=tuple(content["metrics"]),
         scaler=scaler_from_dict(content["scaler"]),
-        hmm=hmm,
+        parameters=parameters,
+        settings=settings,
         criterion=content["criterion"],
         curve=tuple(
             SelectionPoint(**{**point, "restart_log_likelihoods": tuple(point["restart_log_likelihoods"])})
             for point in content["curve"]
         ),
-        status=hmm.status_,
+        status=FitStatus(
+            outcome=status["outcome"],
+            chosen=status["chosen"],
+            outcomes=tuple(status["outcomes"]),
+            log_likelihoods=tuple(tuple(trace) for trace in status["log_likelihoods"]),
+            agreement=tuple(status["agreement"]),
+        ),
         purpose=content["purpose"],
         seed=content["seed"],
         n_runs=content["n_runs"],

@@ -167,7 +167,8 @@ class Watch:
 def _fingerprint(model: Model) -> str:
     """What tells one model's scores from another's."""
     digest = hashlib.sha256()
-    for part in (model.hmm.startprob_, model.hmm.transmat_, model.hmm.means_, model.hmm.covars_):
+    known = model.parameters
+    for part in (known.startprob, known.transmat, known.means, known.covars):
         digest.update(np.ascontiguousarray(part).tobytes())
     digest.update(json.dumps([list(model.metrics), model.calibration and model.calibration.threshold]).encode())
     return digest.hexdigest()

@@ -207,7 +207,8 @@ def _model(
     return Model(
         metrics=features.metrics,
         scaler=features,
-        hmm=hmm,
+        parameters=hmm.parameters,
+        settings=hmm.settings,
         criterion="heldout",
         curve=tuple(_point(k, found, hmm.covariance_type, len(features.metrics)) for k, found in crossed.items()),
         status=hmm.status_,

@@ -97,7 +97,7 @@ class Scorer:
         self.metrics = model.metrics
         self.departures: Departures = model.scaler
         self.calibration: Calibration = model.calibration
-        self.parameters = model.hmm.parameters
+        self.parameters = model.parameters
         self.emissions = Emissions.of(self.parameters)
         self.precisions = self.parameters.precisions()
 
