@@ -1,13 +1,21 @@
 """``trajhmm fit --for warning`` and ``trajhmm warn``: what a user types, reads and gets."""
 
+import contextlib
 import json
+import os
+import re
+import signal
+import struct
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from trajhmm.cli.commands import AT_ONCE
 from trajhmm.hmm import load_model
 from trajhmm.logs import read_logs
 from trajhmm.warning.monitor import Monitor
@@ -50,12 +58,8 @@ def test_one_alarm_and_one_quiet_run(shop, trajhmm):
     alarm, rest = ended.out.splitlines()
     assert alarm.startswith("alarm: run ill at step 400: score ")
     assert alarm.endswith(("; grad_norm, train_loss", "; grad_norm"))
-    assert rest == "no alarm: 1 of 2 runs"
-
-
-def test_no_alarm_is_said_in_words_and_exits_with_0(shop, trajhmm):
-    ended = trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json")
-    assert (ended.code, ended.out) == (0, "no alarm: 1 of 1 runs\n")
+    assert rest.startswith("no alarm: 1 of 2 runs; largest score ")
+    assert rest.endswith(", run fine")
 
 
 def test_json_has_an_object_a_run_and_scores_a_row_a_row(shop, trajhmm, tmp_path):
@@ -156,3 +160,218 @@ def test_evaluate_needs_to_know_what_became_of_runs(shop, trajhmm, tmp_path):
     ended = trajhmm(*asked, "--truth", tmp_path / "truth.csv")
     assert ended.code == 1
     assert "does not name run 'ill'" in ended.error[0]
+
+
+def many_ill(folder, n):
+    frames = [frame_of(f"ill {i:03d}", 100 + i, jump=40) for i in range(n)]
+    pd.concat(frames).to_parquet(folder / "many.parquet")
+    return folder / "many.parquet"
+
+
+@contextlib.contextmanager
+def watching(shop, logs, *options, **settings):
+    """`trajhmm warn --follow` in a process of its own, which does not outlive a test that fails."""
+    line = [sys.executable, "-m", "trajhmm", "warn", logs, "--model", shop / "reference.json", "--follow"]
+    line += ["--interval", "0.05", *options]
+    with subprocess.Popen([str(part) for part in line], text=True, **settings) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_no_alarm_is_said_in_words_with_how_near_it_came(shop, trajhmm):
+    ended = trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json", "--json")
+    fine = json.loads(ended.out)
+    ended = trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json")
+    score = f"largest score {fine['score']:.4g} (threshold {fine['threshold']:.4g})"
+    assert ended.code == 0
+    assert ended.out == f"no alarm: run fine, 80 rows up to step 790, {score}\n"
+
+
+def test_every_run_alarmed_is_said_so(shop, trajhmm, tmp_path):
+    ended = trajhmm("warn", many_ill(tmp_path, 2), "--model", shop / "reference.json")
+    assert [line.split(" at ")[0] for line in ended.out.splitlines()] == [
+        "alarm: run ill 000",
+        "alarm: run ill 001",
+        "every run raised an alarm",
+    ]
+
+
+def test_a_command_gets_the_object_that_json_prints(shop, trajhmm_process, tmp_path):
+    asked = ["warn", shop / "running.parquet", "--model", shop / "reference.json", "--json"]
+    ended = trajhmm_process(*asked, "--exec", "cat > told.json; echo heard; echo me >&2", cwd=tmp_path)
+    assert ended.code == 3
+    _, ill = ended.out.splitlines()
+    assert (tmp_path / "told.json").read_text() == f"{ill}\n"
+    assert "heard\nme\n" in ended.err
+
+
+def test_without_an_alarm_no_command_runs(shop, trajhmm_process, tmp_path):
+    asked = ["warn", shop / "fine.parquet", "--model", shop / "reference.json", "--exec", "touch ran"]
+    assert trajhmm_process(*asked, cwd=tmp_path).code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "how"),
+    [
+        ("exit 5", "exit code 5"),
+        ("no-such-command-anywhere", "exit code 127 (command not found)"),
+        ("kill -9 $$", "signal 9"),
+    ],
+)
+def test_a_command_that_fails_is_told_once_and_changes_nothing_else(shop, trajhmm, command, how):
+    plain = trajhmm("warn", shop / "running.parquet", "--model", shop / "reference.json")
+    ended = trajhmm("warn", shop / "running.parquet", "--model", shop / "reference.json", "--exec", command)
+    assert (ended.code, ended.out) == (3, plain.out)
+    assert [line for line in ended.err.splitlines() if line.startswith("warning")] == [
+        f"warning: the command for run ill ended with {how}"
+    ]
+
+
+def test_a_command_that_hangs_and_never_reads_holds_up_neither_alarms_nor_the_end(shop, tmp_path):
+    """Eight hang: as many as may run at once; the alarms go on, Ctrl-C ends the watch, and the commands live on."""
+    logs = many_ill(tmp_path, AT_ONCE)
+    done = tmp_path / "done"
+    hang = f"echo $$ >> {tmp_path}/pids; until [ -e {done} ]; do sleep 0.05; done; echo over >> {tmp_path}/over"
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with watching(shop, tmp_path, "--exec", hang, **settings) as process:
+        for _ in range(AT_ONCE):
+            assert process.stdout.readline().startswith("alarm: run ill")
+        until(lambda: (tmp_path / "pids").exists() and len((tmp_path / "pids").read_text().split()) == AT_ONCE)
+        frame_of("late", 7, jump=40).to_parquet(tmp_path / "late.parquet")
+        assert process.stdout.readline().startswith("alarm: run late")
+        frame_of("later", 8, jump=40).to_parquet(tmp_path / "later.parquet")
+        assert process.stdout.readline().startswith("alarm: run later")
+        process.send_signal(signal.SIGINT)  # asks to start those that wait
+        while not (line := process.stderr.readline()).startswith("waiting for"):
+            assert line, "the watch ended without waiting"
+        process.send_signal(signal.SIGINT)  # not even that
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 3
+    assert f"{AT_ONCE} commands still running, left to finish" in said
+    assert "warning: 2 commands never started: for late, later" in said
+    assert logs.exists()
+    assert not (tmp_path / "over").exists()
+    done.touch()
+    until(lambda: (tmp_path / "over").exists() and (tmp_path / "over").read_text() == "over\n" * AT_ONCE)
+
+
+def test_many_alarms_at_once_start_few_commands_at_once_and_all_in_the_end(shop, trajhmm_process, tmp_path):
+    """Each command takes down how many of them it sees running."""
+    logs = many_ill(tmp_path, 200)
+    mark = "d=$(mktemp -d on.XXXXXX); ls -d on.* | wc -l >> seen; cat >> told; rmdir $d"
+    ended = trajhmm_process("warn", logs, "--model", shop / "reference.json", "--json", "--exec", mark, cwd=tmp_path)
+    assert ended.code == 3
+    seen = [int(count) for count in (tmp_path / "seen").read_text().split()]
+    assert len(seen) == 200
+    assert max(seen) <= AT_ONCE
+    assert sorted((tmp_path / "told").read_text().splitlines()) == sorted(ended.out.splitlines())
+
+
+def test_commands_that_ended_leave_no_zombies(shop, tmp_path):
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with watching(shop, many_ill(tmp_path, 5), "--exec", f"echo x >> {tmp_path}/ran", **settings) as process:
+        until(lambda: (tmp_path / "ran").exists() and (tmp_path / "ran").read_text() == "x\n" * 5)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if not children.exists():
+            pytest.skip("the system does not list children of processes")
+        until(lambda: children.read_text() == "")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 3
+
+
+def test_following_what_is_not_there_or_lacks_a_metric_is_said(shop, tmp_path):
+    logs = tmp_path / "logs"
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with watching(shop, logs, **settings) as process:
+        assert process.stderr.readline() == f"watching {logs}; Ctrl-C ends\n"
+        assert process.stderr.readline() == f"no such file or folder yet: {logs}\n"
+        logs.mkdir()
+        frame_of("a", 3).drop(columns="grad_norm").to_parquet(tmp_path / "a.parquet")
+        (tmp_path / "a.parquet").rename(logs / "a.parquet")
+        assert process.stderr.readline() == "1 run so far\n"
+        assert process.stderr.readline().startswith("warning: no run has logged grad_norm so far")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "stopped; 1 run seen, 0 alarmed\n"
+        assert process.wait(timeout=60) == 0
+
+
+def test_a_finished_file_is_scored_without_what_takes_long_to_load(shop):
+    program = (
+        f"import sys; sys.argv = ['trajhmm', 'warn', {str(shop / 'fine.parquet')!r}, '--model', "
+        f"{str(shop / 'reference.json')!r}]\nfrom trajhmm.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([name for name in ('sklearn', 'scipy.stats', 'statsmodels', 'matplotlib', 'hmmlearn', 'networkx', "
+        "'rich.live') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.fixture
+def terminal(shop):
+    """Start a watch on a terminal of 80 by 12; yields (start, everything that it printed so far)."""
+    pty, fcntl, termios = (
+        pytest.importorskip(name, reason="no terminals here") for name in ("pty", "fcntl", "termios")
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 80, 0, 0))
+    os.set_blocking(ours, False)
+    printed = bytearray()
+
+    def screen():
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                printed.extend(os.read(ours, 65536))
+        return printed.decode()
+
+    def start(logs, *options):
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "12"}
+        return watching(shop, logs, *options, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+
+    yield start, screen
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_terminal_shows_runs_in_a_live_table_and_is_left_as_it_was(terminal, tmp_path):
+    start, screen = terminal
+    frames = [frame_of(f"fine [{i}]", 30 + i) for i in range(20)]
+    pd.concat(frames).to_parquet(tmp_path / "fine.parquet")
+    with start(tmp_path) as process:
+        until(lambda: "20 runs, 0 alarms" in screen())
+        frame_of("ill", 21, jump=40).to_parquet(tmp_path / "ill.parquet")
+        until(lambda: "21 runs, 1 alarm;" in screen())
+        process.send_signal(signal.SIGINT)
+        until(lambda: "stopped; 21 runs seen, 1 alarmed" in screen())
+        assert process.wait(timeout=60) == 3
+    shown = screen()
+    assert "\x1b[?25l" in shown, "else the cursor was never hidden, and its return would not show"
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    last = shown[shown.rindex("21 runs, 1 alarm;") :]
+    rows = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in last.splitlines()]
+    assert rows[1].split() == ["run", "step", *rows[1].split()[2:]]
+    assert rows[2].startswith("ill ")
+    assert "at 400: grad_norm" in rows[2]
+    assert rows[3].startswith("fine [")
+    assert rows[10].startswith("and 13 more")  # 12 lines less the header, the titles, this one and the cursor's
+    assert "alarm: run ill at step 400: score" in shown
+
+
+def test_a_terminal_that_asks_for_json_gets_plain_lines(terminal, tmp_path):
+    start, screen = terminal
+    frame_of("ill", 21, jump=40).to_parquet(tmp_path / "ill.parquet")
+    with start(tmp_path, "--json") as process:
+        until(lambda: '"run": "ill"' in screen())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 3
+    assert "\x1b" not in screen()

@@ -8,15 +8,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     from trajhmm.logs import Note
 
 
 def say(text: str) -> None:
-    """Say something on standard error."""
-    typer.echo(text, err=True)
+    """Say something on standard error, above a live table if there is one.
+
+    Not through typer, which goes past what a table has put in the place of standard error.
+    """
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things: ``1 run``, ``1,000 runs``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def say_notes(notes: Iterable[Note], *, more: str = "('trajhmm inspect' lists those of the files)") -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trajhmm.cli.commands import AlarmCommands
 from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, Where
-from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.table import live_table
+from trajhmm.cli.terminal import counted, say, say_notes
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
+    from trajhmm.warning.monitor import Monitor, Watch
     from trajhmm.warning.tracking import Scored, Tracker
 
 ALARM_RAISED = 3
+# Of the first runs of a watch, so many are asked which metrics they lack.
+_RUNS_LOOKED_AT = 100
 
 
 def warn(
@@ -34,6 +41,14 @@ def warn(
     interval: Annotated[
         float, typer.Option("--interval", min=0.05, help="With --follow: seconds between polls.")
     ] = 2.0,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--exec",
+            metavar="CMD",
+            help="Shell command to run when a run first alarms, with its --json object on standard input.",
+        ),
+    ] = None,
     run_by: RunBy = None,
     rename: Rename = None,
     where: Where = None,
@@ -52,57 +67,125 @@ def warn(
     fitted = load_model(model)
     reading = Reading(run_by=run_by, rename=rename, where=where, step=step)
     if follow:
-        raised = _follow(logs, fitted, reading, state=state, interval=interval, as_json=as_json)
+        raised = _follow(logs, fitted, reading, state=state, interval=interval, as_json=as_json, command=command)
     else:
-        raised = _once(logs, fitted, reading, scores=scores, as_json=as_json)
+        raised = _once(logs, fitted, reading, scores=scores, as_json=as_json, command=command)
     if raised:
         raise typer.Exit(ALARM_RAISED)
 
 
-def _once(logs: list[Path], model: Model, reading: Reading, *, scores: Path | None, as_json: bool) -> bool:
+def _once(
+    logs: list[Path], model: Model, reading: Reading, *, scores: Path | None, as_json: bool, command: str | None
+) -> bool:
     from trajhmm.warning.monitor import Monitor
 
-    monitor = Monitor(model)
+    monitor, commands = Monitor(model), AlarmCommands(command)
     runs = reading.read(logs)
     say_notes(runs.notes)
     scored = monitor.score(runs)
-    for run in runs.runs:
+    trackers = [monitor.trackers[run] for run in runs.runs]
+    for tracker in trackers:
+        told = json.dumps(_object(tracker, model))
         if as_json:
-            typer.echo(json.dumps(_object(monitor.trackers[run], model)))
-        elif (alarm := monitor.trackers[run].alarm) is not None:
-            typer.echo(f"alarm: {alarm}")
-    raised = [run for run in runs.runs if monitor.trackers[run].alarm is not None]
+            typer.echo(told)
+        if tracker.alarm is not None:
+            commands.start(tracker.run, told)
+            if not as_json:
+                typer.echo(f"alarm: {tracker.alarm}")
     if not as_json:
-        quiet = len(runs.runs) - len(raised)
-        typer.echo(f"no alarm: {quiet} of {len(runs.runs)} runs" if quiet else "every run raised an alarm")
+        typer.echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, model))
     if scores is not None:
         _write_scores(scored, model, scores)
         say(f"{scores}: written")
-    return bool(raised)
+    commands.finish(leave_running=False)
+    return any(tracker.alarm is not None for tracker in trackers)
+
+
+def _summary(trackers: list[Tracker], rows: Mapping[str, int], model: Model) -> str:
+    """How many runs are quiet, and how near an alarm the nearest of them came."""
+    quiet = [tracker for tracker in trackers if tracker.alarm is None]
+    if not quiet:
+        return "every run raised an alarm"
+    nearest = max(quiet, key=lambda tracker: tracker.largest)
+    threshold = math.nan if model.calibration is None else model.calibration.threshold
+    score = f"largest score {nearest.largest:.4g} (threshold {threshold:.4g})"
+    if len(trackers) == 1:
+        return f"no alarm: run {nearest.run}, {rows[nearest.run]:,} rows up to step {nearest.last_step}, {score}"
+    number = f"{len(trackers)} runs" if len(quiet) == len(trackers) else f"{len(quiet)} of {len(trackers)} runs"
+    return f"no alarm: {number}; {score}, run {nearest.run}"
 
 
 def _follow(
-    logs: list[Path], model: Model, reading: Reading, *, state: Path | None, interval: float, as_json: bool
+    logs: list[Path],
+    model: Model,
+    reading: Reading,
+    *,
+    state: Path | None,
+    interval: float,
+    as_json: bool,
+    command: str | None,
 ) -> bool:
     from trajhmm.warning.monitor import Watch
 
     watch = Watch(model, logs, reading.settings(), state=state)
-    raised = any(tracker.alarm_step is not None for tracker in watch.monitor.trackers.values())
-    told: set[Path] = set()
+    trackers = watch.monitor.trackers
+    raised = any(tracker.alarm_step is not None for tracker in trackers.values())
     say(f"watching {', '.join(map(str, logs))}; Ctrl-C ends")
-    try:
-        while True:
-            for tracker, alarm in watch.poll():
-                raised = True
-                typer.echo(json.dumps(_object(tracker, model)) if as_json else f"alarm: {alarm}")
-            for path, reason in watch.follower.torn.items():
-                if path not in told:
-                    told.add(path)
-                    say(f"warning: {reason}; tried again as long as it stays so")
-            time.sleep(interval)
-    except KeyboardInterrupt:
-        say(f"stopped; {len(watch.monitor.trackers)} runs seen")
+    threshold = math.nan if model.calibration is None else model.calibration.threshold
+    with nullcontext() if as_json else live_table(threshold) as table:
+        commands = AlarmCommands(command)
+        remarks = _Remarks(watch, logs)
+        try:
+            while True:
+                for tracker, alarm in watch.poll():
+                    raised = True
+                    told = json.dumps(_object(tracker, model))
+                    commands.start(tracker.run, told)  # first: whoever reads the line may end the watch at once
+                    (typer.echo if table is None else table.above)(told if as_json else f"alarm: {alarm}")
+                remarks.say()
+                if table is not None:
+                    table.show(trackers.values(), torn=len(watch.follower.torn))
+                commands.sleep(interval)
+        except KeyboardInterrupt:
+            pass
+    alarmed = sum(tracker.alarm_step is not None for tracker in trackers.values())
+    say(f"stopped; {counted(len(trackers), 'run')} seen, {alarmed} alarmed")
+    commands.finish(leave_running=True)
     return raised
+
+
+class _Remarks:
+    """What a watch has to say besides alarms, each once: nothing there, metrics that are missing, torn files."""
+
+    def __init__(self, watch: Watch, logs: list[Path]) -> None:
+        self._watch, self._logs = watch, logs
+        self._torn: set[Path] = set()
+        self._empty = self._unlogged = False
+
+    def say(self) -> None:
+        """Say what is new."""
+        for path, reason in self._watch.follower.torn.items():
+            if path not in self._torn:
+                self._torn.add(path)
+                say(f"warning: {reason}; tried again as long as it stays so")
+        monitor = self._watch.monitor
+        if monitor.trackers and not self._unlogged:
+            self._unlogged = True
+            self._say_unlogged(monitor)
+        elif not monitor.trackers and not self._empty:
+            self._empty = True
+            missing = ", ".join(str(path) for path in self._logs if not path.exists())
+            say(f"no such file or folder yet: {missing}" if missing else "no runs yet")
+
+    def _say_unlogged(self, monitor: Monitor) -> None:
+        lacking = [set(monitor.unlogged(run)) for run in islice(monitor.trackers, _RUNS_LOOKED_AT)]
+        metrics = [metric for metric in monitor.metrics if all(metric in lacks for lacks in lacking)]
+        say(f"{counted(len(monitor.trackers), 'run')} so far")
+        if metrics:
+            say(
+                f"warning: no run has logged {', '.join(metrics)} so far, which the model watches "
+                "(map names with --rename OLD=NEW)"
+            )
 
 
 def _object(tracker: Tracker, model: Model) -> dict[str, Any]:

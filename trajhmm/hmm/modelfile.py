@@ -21,6 +21,7 @@ from trajhmm.hmm.selection import SelectionPoint
 
 SCHEMA = "trajhmm.model"
 SCHEMA_VERSION = 1
+_NO_MODEL = "not a model file of trajhmm; expected what 'trajhmm fit -o' writes"
 
 _SETTINGS = ("n_restarts", "n_iter", "tol", "floor", "shrinkage", "engine", "random_state")
 
@@ -43,8 +44,10 @@ def load_model(path: str | Path) -> Model:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{path}: {_NO_MODEL}") from error
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -52,7 +55,7 @@ def load_model(path: str | Path) -> Model:
             f"{path}: truncated or not JSON (line {error.lineno}: {error.msg}); fit the model again"
         ) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ModelFileError(f"{path}: not a model file of trajhmm; expected what 'trajhmm fit -o' writes")
+        raise ModelFileError(f"{path}: {_NO_MODEL}")
     if not isinstance(content.get("schema_version"), int) or content["schema_version"] > SCHEMA_VERSION:
         raise ModelFileError(
             f"{path}: schema version {content.get('schema_version')}, newer than {SCHEMA_VERSION} which this trajhmm "

@@ -82,6 +82,11 @@ class Monitor:
             self._trackers[run] = self._scorer.start(run)
             self._trackers[run].resume(known)
 
+    def unlogged(self, run: str) -> tuple[str, ...]:
+        """Metrics that the model watches and of which the run has logged no finite value so far."""
+        values = self._trackers[run].to_dict()["values"]
+        return tuple(metric for metric, value in zip(self.metrics, values, strict=True) if value is None)
+
     def score(self, runs: RunSet) -> dict[str, Scored]:
         """Score whole logs; alarms are then in `trackers`.
 

@@ -1,0 +1,134 @@
+"""The live table of `trajhmm warn --follow`: what runs are doing, those to look at first."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from trajhmm.cli.terminal import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rich.console import Console, RenderableType
+
+    from trajhmm.warning.tracking import Tracker
+
+# Lines of the terminal that are not runs: the header, the titles, how many more there are, the cursor.
+_OTHER_LINES = 4
+
+
+class RunTable:
+    """The runs that alarmed, then those at most risk, as many as the terminal has lines for."""
+
+    def __init__(self, console: Console, threshold: float) -> None:
+        self._console, self._threshold = console, threshold
+        self._header = "waiting for the first poll"
+        self._polled = time.monotonic()
+        self._table: RenderableType = ""
+
+    def show(self, trackers: Collection[Tracker], *, torn: int) -> None:
+        """Show runs as they stand after a poll; of those that do not fit only their number is made out.
+
+        Parameters
+        ----------
+        trackers : of all runs.
+        torn : files that cannot be read.
+        """
+        from rich.console import Group
+
+        alarms = sum(tracker.alarm_step is not None for tracker in trackers)
+        shown = heapq.nlargest(max(1, self._console.height - _OTHER_LINES), trackers, key=_urgency)
+        rest = len(trackers) - len(shown)
+        counts = [counted(len(trackers), "run"), counted(alarms, "alarm")]
+        self._header = ", ".join(counts + ([f"{counted(torn, 'file')} torn"] if torn else []))
+        # The last line is short: after a full one, the ^C that a terminal shows would move all lines.
+        self._table = Group(self._rows(shown), (f"and {rest:,} more; " if rest else "") + "Ctrl-C ends")
+        self._polled = time.monotonic()
+
+    def above(self, line: str) -> None:
+        """Print a line that stays, above the table."""
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    def render(self) -> RenderableType:
+        """The table with its header, for this moment."""
+        from rich.console import Group
+        from rich.text import Text
+
+        age = time.monotonic() - self._polled
+        header = Text(f"{self._header}; polled {age:.0f} s ago", style="bold", no_wrap=True)
+        return Group(header, self._table)
+
+    def _rows(self, shown: Collection[Tracker]) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+        table.add_column("run", no_wrap=True, overflow="ellipsis", max_width=max(8, self._console.width // 3))
+        for title in ("step", f"score/{self._threshold:.3g}", "risk", "state"):
+            table.add_column(title, no_wrap=True, justify="right")
+        table.add_column("alarm", no_wrap=True, overflow="ellipsis", ratio=1)
+        for tracker in shown:
+            style = "" if tracker.alarm_step is None else "red"
+            table.add_row(*(Text(cell) for cell in _cells(tracker)), style=style)
+        return table
+
+
+@contextmanager
+def live_table(threshold: float) -> Iterator[RunTable | None]:
+    """A table on standard output that is brought up to date, if that is a terminal; yields None if not.
+
+    Parameters
+    ----------
+    threshold : above which a score is an alarm.
+    """
+    if not sys.stdout.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if console.is_dumb_terminal:
+        yield None
+        return
+    table = RunTable(console, threshold)
+    # What is said on standard error goes above the table only where both are the terminal.
+    with Live(
+        get_renderable=table.render,
+        console=console,
+        refresh_per_second=1,
+        redirect_stdout=False,
+        redirect_stderr=sys.stderr.isatty(),
+    ):
+        yield table
+
+
+def _urgency(tracker: Tracker) -> tuple[bool, float, float]:
+    last = tracker.last
+    if last is None:
+        return tracker.alarm_step is not None, -1.0, -math.inf
+    return tracker.alarm_step is not None, float(last.risk[-1]), float(last.score[-1])
+
+
+def _cells(tracker: Tracker) -> Iterator[str]:
+    last = tracker.last
+    yield tracker.run
+    yield str(tracker.last_step)
+    if last is None:  # carried on from a state file, and nothing new since
+        yield from ("", "", "")
+    else:
+        score = float(last.score[-1])
+        yield f"{score:,.0f}" if 1000 <= score < math.inf else f"{score:.3g}"
+        yield f"{float(last.risk[-1]):.0%}"
+        yield str(int(last.state[-1]))
+    if tracker.alarm_step is None:
+        yield ""
+    else:
+        drivers = ", ".join(driver.metric for driver in tracker.alarm.drivers) if tracker.alarm is not None else ""
+        yield f"at {tracker.alarm_step}" + (f": {drivers}" if drivers else "")
