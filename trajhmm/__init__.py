@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
     from trajhmm.logs import RunSet, Scan, read_logs, scan_logs, write_logs
     from trajhmm.metrics import ModelLogger, RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
+    from trajhmm.warning.callbacks import RunMonitor
     from trajhmm.warning.monitor import Monitor
     from trajhmm.warning.reference import fit_warning
     from trajhmm.warning.tracking import Alarm
@@ -33,6 +34,7 @@ _HOMES = {
     "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
     "logs": ("RunSet", "Scan", "read_logs", "scan_logs", "write_logs"),
     "metrics": ("ModelLogger", "RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
+    "warning.callbacks": ("RunMonitor",),
     "warning.monitor": ("Monitor",),
     "warning.reference": ("fit_warning",),
     "warning.tracking": ("Alarm",),
@@ -49,6 +51,7 @@ __all__ = [
     "ModelLogger",
     "Monitor",
     "RunLogger",
+    "RunMonitor",
     "RunSet",
     "Scan",
     "Smoothed",

@@ -242,7 +242,7 @@ def test_a_command_that_hangs_and_never_reads_holds_up_neither_alarms_nor_the_en
     logs = many_ill(tmp_path, AT_ONCE)
     done = tmp_path / "done"
     hang = f"echo $$ >> {tmp_path}/pids; until [ -e {done} ]; do sleep 0.05; done; echo over >> {tmp_path}/over"
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     with watching(shop, tmp_path, "--exec", hang, **settings) as process:
         for _ in range(AT_ONCE):
             assert process.stdout.readline().startswith("alarm: run ill")
@@ -251,10 +251,10 @@ def test_a_command_that_hangs_and_never_reads_holds_up_neither_alarms_nor_the_en
         assert process.stdout.readline().startswith("alarm: run late")
         frame_of("later", 8, jump=40).to_parquet(tmp_path / "later.parquet")
         assert process.stdout.readline().startswith("alarm: run later")
-        process.send_signal(signal.SIGINT)  # asks to start those that wait
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does; asks to start those that wait
         while not (line := process.stderr.readline()).startswith("waiting for"):
             assert line, "the watch ended without waiting"
-        process.send_signal(signal.SIGINT)  # not even that
+        os.killpg(process.pid, signal.SIGINT)  # not even that
         said = process.stderr.read()
         assert process.wait(timeout=60) == 3
     assert f"{AT_ONCE} commands still running, left to finish" in said
@@ -349,7 +349,7 @@ def test_a_terminal_shows_runs_in_a_live_table_and_is_left_as_it_was(terminal, t
     pd.concat(frames).to_parquet(tmp_path / "fine.parquet")
     with start(tmp_path) as process:
         until(lambda: "20 runs, 0 alarms" in screen())
-        frame_of("ill", 21, jump=40).to_parquet(tmp_path / "ill.parquet")
+        frame_of("a", 21, jump=40).to_parquet(tmp_path / "a.parquet")
         until(lambda: "21 runs, 1 alarm;" in screen())
         process.send_signal(signal.SIGINT)
         until(lambda: "stopped; 21 runs seen, 1 alarmed" in screen())
@@ -360,11 +360,11 @@ def test_a_terminal_shows_runs_in_a_live_table_and_is_left_as_it_was(terminal, t
     last = shown[shown.rindex("21 runs, 1 alarm;") :]
     rows = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in last.splitlines()]
     assert rows[1].split() == ["run", "step", *rows[1].split()[2:]]
-    assert rows[2].startswith("ill ")
+    assert rows[2].startswith("a ")
     assert "at 400: grad_norm" in rows[2]
     assert rows[3].startswith("fine [")
     assert rows[10].startswith("and 13 more")  # 12 lines less the header, the titles, this one and the cursor's
-    assert "alarm: run ill at step 400: score" in shown
+    assert "alarm: run a at step 400: score" in shown
 
 
 def test_a_terminal_that_asks_for_json_gets_plain_lines(terminal, tmp_path):

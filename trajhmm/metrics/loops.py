@@ -191,7 +191,7 @@ def loggable(logger: RunLogger, logs: Mapping[str, Any], *, evaluated: bool = Fa
     """
     row: dict[str, float] = {}
     for name, value in logs.items():
-        number = _number(value)
+        number = number_of(value)
         ours = metric_name(name, evaluated=evaluated)
         if number is not None and ours in ("run", "step", *logger.attributes):
             text = f"{ours} is an attribute of run {logger.run!r}: what is logged as {name} is left out; rename either"
@@ -201,12 +201,13 @@ def loggable(logger: RunLogger, logs: Mapping[str, Any], *, evaluated: bool = Fa
     return row
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """What a framework logged, as a number; None if it is none: a text, a histogram, a tensor of many elements."""
     if value is None or isinstance(value, (str, bytes)):
         return None
     try:
         return float(_detached(value))
-    except (TypeError, ValueError, RuntimeError):  # a text, a histogram, a tensor of many elements
+    except (TypeError, ValueError, RuntimeError):
         return None
 
 

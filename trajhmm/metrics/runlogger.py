@@ -6,7 +6,7 @@ import json
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import index
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from trajhmm.errors import LogError, TrajHMMError, TrajHMMWarning
 from trajhmm.files import BLANKS_ARE_BLANK, PART, write_parquet
 
 Attribute = str | int | float | bool
+Listener = Callable[[int, Mapping[str, float]], object]
 
 _PART_FILE = re.compile(r"part-(\d+)\.parquet")
 _ATTRIBUTES = b"trajhmm.attributes"
@@ -46,6 +47,10 @@ class RunLogger:
     rows : write a part after so many rows.
     seconds : and whenever the first unwritten row is as old as that, so that a slow run can be watched.
 
+    Attributes
+    ----------
+    listeners : a list of what to call with the step and the metrics whenever something is logged.
+
     Raises
     ------
     LogError
@@ -68,6 +73,7 @@ class RunLogger:
         self.run = run
         self.folder = Path(folder) / _folder_name(run)
         self.attributes = dict(attributes or {})
+        self.listeners: list[Listener] = []
         for name in ("run", "step"):
             if name in self.attributes:
                 raise LogError(f"attribute {name!r} is the name of a column of every log; call it otherwise")
@@ -117,12 +123,17 @@ class RunLogger:
         TypeError, ValueError
             The step is no whole number, or a value no number.
         """
-        row: dict[str, float | int] = {"step": index(step)}
+        step, row = index(step), dict[str, float]()
         for name, value in {**(metrics or {}), **more}.items():
             if name in ("run", "step") or name in self.attributes:
                 raise ValueError(f"metric {name!r} has the name of an attribute or of a column of every log")
             if value is not None:
                 row[name] = float(value.detach() if hasattr(value, "detach") else value)
+        self._add({"step": step, **row})
+        for listener in self.listeners:
+            listener(step, row)
+
+    def _add(self, row: dict[str, float | int]) -> None:
         if self._waiting and self._waiting[-1]["step"] == row["step"]:
             self._waiting[-1] |= row
             return

@@ -42,7 +42,8 @@ class Monitor:
     """
 
     def __init__(self, model: Model | str | Path) -> None:
-        self._scorer = Scorer(model if isinstance(model, Model) else load_model(model))
+        self.model = model if isinstance(model, Model) else load_model(model)
+        self._scorer = Scorer(self.model)
         self._trackers: dict[str, Tracker] = {}
 
     @property
@@ -132,7 +133,7 @@ class Watch:
         self.monitor = Monitor(model)
         self.follower = Follower(paths, self.monitor.metrics, settings)
         self._state = state
-        self._fingerprint = _fingerprint(model)
+        self._fingerprint = fingerprint(model)
         if state is not None and state.exists():
             self._resume(state)
 
@@ -169,7 +170,7 @@ class Watch:
         self.monitor.resume(content["runs"])
 
 
-def _fingerprint(model: Model) -> str:
+def fingerprint(model: Model) -> str:
     """What tells one model's scores from another's."""
     digest = hashlib.sha256()
     known = model.parameters
