@@ -291,7 +291,7 @@ class TestModelFiles:
         assert "not a model file of trajhmm" in self.refusal(verb, logs, model, tmp_path, refused)
 
     def test_bytes(self, verb, logs, tmp_path, refused):
-        assert "cannot be read" in self.refusal(verb, logs, logs / "seed_0.parquet", tmp_path, refused)
+        assert "not a model file" in self.refusal(verb, logs, logs / "seed_0.parquet", tmp_path, refused)
 
     @pytest.mark.parametrize("version", [2, 99, None, "1"])
     def test_a_newer_schema(self, verb, version, logs, model, tmp_path, refused):

@@ -122,3 +122,18 @@ def test_hmmlearn_engine_agrees_on_real_logs(public_data):
     fits = [th.fit(runs, states=8, restarts=2, iterations=32, engine=engine) for engine in ("native", "hmmlearn")]
     for ours, theirs in zip(*(fit.status.log_likelihoods for fit in fits), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8)
+
+
+def test_the_estimator_of_a_model_that_was_loaded_is_one_of_scikit_learns(model, tmp_path, logs):
+    from sklearn.base import BaseEstimator, clone
+
+    model.save(tmp_path / "m.json")
+    hmm = th.load_model(tmp_path / "m.json").hmm
+    assert isinstance(hmm, BaseEstimator)
+    assert isinstance(hmm, th.GaussianHMM)
+    assert clone(hmm).get_params() == hmm.get_params() == model.hmm.get_params()
+    assert (hmm.n_components, hmm.covariance_type, hmm.random_state) == (model.n_states, "full", 4)
+    assert f"n_components={model.n_states}" in repr(hmm)
+    assert hmm.status_ == model.status
+    values = model.sequences(logs).values
+    assert hmm.score(values) == model.hmm.score(values)

@@ -30,7 +30,7 @@ _RUNS_LOOKED_AT = 100
 def warn(
     logs: Logs,
     model: ModelFile,
-    follow: Annotated[bool, typer.Option("--follow", help="Keep watching while jobs write; stop with Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep watching while jobs write; Ctrl-C ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each run.")] = False,
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="scores.parquet", help="Write the score of every row.")
@@ -46,7 +46,7 @@ def warn(
         typer.Option(
             "--exec",
             metavar="CMD",
-            help="Shell command to run when a run first alarms, with its --json object on standard input.",
+            help="Shell command to run when a run first alarms, with the object of --json on standard input.",
         ),
     ] = None,
     run_by: RunBy = None,
@@ -55,6 +55,10 @@ def warn(
     step: Step = None,
 ) -> None:
     """Say which runs have left what healthy runs do, before they collapse.
+
+    With --follow each run is told when it first alarms, and a terminal shows a live table of all. Commands of --exec
+    run beside the watch, at most eight at once; what they print goes to standard error when they end. Without --follow
+    they are waited for, until none has ended for a minute.
 
     Exit code 3 if a run alarmed. Example: trajhmm warn running/ --model reference.json --follow
     """
@@ -107,8 +111,7 @@ def _summary(trackers: list[Tracker], rows: Mapping[str, int], model: Model) -> 
     if not quiet:
         return "every run raised an alarm"
     nearest = max(quiet, key=lambda tracker: tracker.largest)
-    threshold = math.nan if model.calibration is None else model.calibration.threshold
-    score = f"largest score {nearest.largest:.4g} (threshold {threshold:.4g})"
+    score = f"largest score {nearest.largest:.4g} (threshold {_threshold(model):.4g})"
     if len(trackers) == 1:
         return f"no alarm: run {nearest.run}, {rows[nearest.run]:,} rows up to step {nearest.last_step}, {score}"
     number = f"{len(trackers)} runs" if len(quiet) == len(trackers) else f"{len(quiet)} of {len(trackers)} runs"
@@ -131,8 +134,7 @@ def _follow(
     trackers = watch.monitor.trackers
     raised = any(tracker.alarm_step is not None for tracker in trackers.values())
     say(f"watching {', '.join(map(str, logs))}; Ctrl-C ends")
-    threshold = math.nan if model.calibration is None else model.calibration.threshold
-    with nullcontext() if as_json else live_table(threshold) as table:
+    with nullcontext() if as_json else live_table(_threshold(model)) as table:
         commands = AlarmCommands(command)
         remarks = _Remarks(watch, logs)
         try:
@@ -188,6 +190,10 @@ class _Remarks:
             )
 
 
+def _threshold(model: Model) -> float:
+    return math.nan if model.calibration is None else model.calibration.threshold
+
+
 def _object(tracker: Tracker, model: Model) -> dict[str, Any]:
     """What ``--json`` prints of a run."""
     alarm, last = tracker.alarm, tracker.last
@@ -197,7 +203,7 @@ def _object(tracker: Tracker, model: Model) -> dict[str, Any]:
         "alarm": tracker.alarm_step is not None,
         "step": tracker.alarm_step,
         "score": score if math.isfinite(score) else None,
-        "threshold": None if model.calibration is None else model.calibration.threshold,
+        "threshold": _threshold(model),
         "risk": None if last is None else float(last.risk[-1]),
         "last_step": tracker.last_step,
         "state": None if last is None else int(last.state[-1]),
@@ -216,13 +222,12 @@ def _write_scores(scored: dict[str, Scored], model: Model, path: Path) -> None:
 
     runs, parts = list(scored), list(scored.values())
     lengths = [len(part.steps) for part in parts]
-    threshold = model.calibration.threshold if model.calibration is not None else math.nan
     table = pa.table(
         {
             "run": np.repeat(np.array(runs, dtype=object), lengths),
             "step": np.concatenate([part.steps for part in parts]),
             "score": np.concatenate([part.score for part in parts]),
-            "threshold": np.full(sum(lengths), threshold),
+            "threshold": np.full(sum(lengths), _threshold(model)),
             "risk": np.concatenate([part.risk for part in parts]),
             "state": np.concatenate([part.state for part in parts]),
         }
