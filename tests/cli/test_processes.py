@@ -263,6 +263,15 @@ def test_ctrl_c_during_a_fit_leaves_the_old_model_and_no_traceback(simulated, tm
     assert old.read_text() == "the old file, whole"
 
 
+def test_ctrl_c_while_a_compiled_module_is_loaded_is_ctrl_c(trajhmm, monkeypatch):
+    def load(path):
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr("trajhmm.hmm.load_model", load)
+    ended = trajhmm("warn", "logs", "--model", "model.json")
+    assert (ended.code, ended.out, ended.err) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "program",
     [

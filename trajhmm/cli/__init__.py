@@ -29,6 +29,9 @@ app.command("warn")(warn.warn)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(simulate.app, name="simulate")
 
+# What a shell makes of a program that Ctrl-C ended.
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line; an input that is wrong exits with 1 and at most two lines, a wrong command with 2."""
@@ -37,6 +40,10 @@ def main() -> None:
     except TrajHMMError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except ImportError as error:  # how Ctrl-C comes out of compiled modules that are being loaded
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
