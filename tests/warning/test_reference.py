@@ -105,7 +105,7 @@ def test_departures_leave_out_what_all_seeds_do_at_one_step():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["planted", "audit_classifier", "audit_lm", "audit_rl"])
-def test_the_promise_is_kept_over_many_splits(source, record_property):
+def test_the_promise_is_kept_over_many_splits(source):
     """Over 200 splits of healthy runs the mean share of test runs that alarm is the budget, within its error."""
     audited = None
     if source != "planted":
@@ -121,8 +121,8 @@ def test_the_promise_is_kept_over_many_splits(source, record_property):
         monitor.score(rest)
         shares.append(np.mean([tracker.alarm is not None for tracker in monitor.trackers.values()]))
     # Runs of one split share a threshold, so splits are the unit.
-    record_property("share of healthy runs that alarmed", np.mean(shares))
-    assert abs(np.mean(shares) - 0.05) < 2.58 * np.std(shares) / np.sqrt(200)
+    mean, error = np.mean(shares), np.std(shares) / np.sqrt(200)
+    assert abs(mean - 0.05) < 2.58 * error, f"{mean:.4f} ± {error:.4f}"
 
 
 def test_metrics_that_are_missing_are_named():
