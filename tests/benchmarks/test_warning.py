@@ -16,6 +16,7 @@ from trajhmm.features import Departures, SameStep
 from trajhmm.warning.detectors import HMMSurprise, StandardisedMetrics
 from trajhmm.warning.evaluation import compare
 
+from .alternatives import Accumulated, OfStates, WithoutOffset
 from .families import FAMILIES, audit
 
 
@@ -87,6 +88,14 @@ VARIANTS = {
     "spreads of each step alone": HMMSurprise(learn_features=own_spread),
     "changes beside departures": HMMSurprise(learn_features=WithChanges.of),
     "levels, not departures at the step": HMMSurprise(learn_features=StandardisedMetrics.of),
+    "less each run's own first departures": HMMSurprise(
+        learn_features=lambda r: WithoutOffset(departures=Departures.of(r))
+    ),
+    "cumulative sum in place of average": Accumulated(how="cusum"),
+    "martingale of conformal ranks": Accumulated(how="martingale"),
+    "phases: state unusual at this step": OfStates(what="occupancy"),
+    "phases: unusual transition": OfStates(what="transition"),
+    "phases: stays too long": OfStates(what="dwell"),
 }
 
 

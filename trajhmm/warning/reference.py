@@ -19,7 +19,7 @@ from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
 from trajhmm.warning.detectors import HMMSurprise, Reference
 from trajhmm.warning.detectors.hmm import usual_states
-from trajhmm.warning.evaluation.thresholds import conformal_threshold
+from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
 from trajhmm.warning.risk import DEFAULT_RISK, learn_risk, levels
 from trajhmm.warning.runs import Kind, RunTruth, Trial
 
@@ -46,7 +46,10 @@ def fit_warning(
     """Fit a reference for warnings to healthy runs.
 
     Each run is scored by a model that was fitted to others (in up to ten folds); the threshold is the score that at
-    most the share ``false_alarm`` of them passes, by the conformal rule. The model that is kept is fitted to all.
+    most the share ``false_alarm`` of them passes, by the conformal rule. The model that is kept is the one that had not
+    seen the run which set the threshold: a new run is then held against that one by a model that knows neither, as in
+    the jackknife+ (Barber et al. 2021). A model fitted to all would know it, be the less surprised by new runs, and
+    alarm on three healthy ones where the budget allows five.
 
     Parameters
     ----------
@@ -83,11 +86,11 @@ def fit_warning(
         raise FitError(f"states {tried}: expected whole numbers from 1 on")
     base = HMMSurprise(covariance=covariance, restarts=restarts, iterations=iterations, shrinkage=shrinkage, seed=seed)
     folds = np.random.default_rng([seed, 0xCA11]).permutation(len(healthy)) % min(_FOLDS, len(healthy))
-    told = _counted(progress, len(tried) * (int(folds.max()) + 1) + 1)
+    told = _counted(progress, len(tried) * (int(folds.max()) + 1))
     crossed = {k: _cross_fitted(replace(base, states=k), healthy, folds, jobs, told) for k in tried}
     best = max(tried, key=lambda k: crossed[k].explained.mean())
-    fitted = replace(base, states=best).fit(Reference(healthy=healthy))
-    told(1)
+    threshold = conformal_threshold(crossed[best].maxima, false_alarm)
+    fitted = crossed[best].detectors[folds[int(np.argmax(crossed[best].maxima == threshold.value))]]
     risk = DEFAULT_RISK
     if ended is not None and truth is not None:
         labelled = tuple(
@@ -101,7 +104,7 @@ def fit_warning(
                 "perturbed and lived are no reference; they teach the risk",
             )
         )
-    return _model(fitted, best, crossed, healthy, false_alarm, risk, seed, (*said, *notes))
+    return _model(fitted, best, crossed, healthy, threshold, risk, seed, (*said, *notes))
 
 
 def departures_of(detector: HMMSurprise) -> Departures:
@@ -136,8 +139,16 @@ def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[Run
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Crossed:
-    """Each run under a model fitted to others: its largest score, -mean score, and how far off it is at each row."""
+    """Each run under a model fitted to others.
 
+    Attributes
+    ----------
+    detectors : one a fold, fitted to the runs of the others.
+    maxima, explained : (R,) largest score of each run, and its mean score, negative.
+    levels : how far off each run is at each of its rows.
+    """
+
+    detectors: tuple[HMMSurprise, ...]
     maxima: NDArray[np.float64]
     explained: NDArray[np.float64]
     levels: tuple[NDArray[np.float64], ...]
@@ -150,23 +161,21 @@ def _cross_fitted(
     jobs: int,
     told: Callable[[int], None],
 ) -> _Crossed:
-    def scores_of(fold: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        reference = Reference(healthy=tuple(run for run, f in zip(healthy, folds, strict=True) if f != fold))
-        fitted = detector.fit(reference)
-        departures = departures_of(fitted)
-        return [
-            (fitted.scores(run), levels(departures.spreads(run.steps, run.columns(departures.metrics))))
-            for run, f in zip(healthy, folds, strict=True)
-            if f == fold
-        ]
+    def fitted_without(fold: int) -> HMMSurprise:
+        return detector.fit(Reference(healthy=tuple(run for run, f in zip(healthy, folds, strict=True) if f != fold)))
 
-    numbers = range(int(folds.max()) + 1)
-    held_out = [pair for found in in_threads(scores_of, numbers, n_jobs=jobs) for pair in found]
-    told(len(numbers))
+    detectors = in_threads(fitted_without, range(int(folds.max()) + 1), n_jobs=jobs)
+    told(len(detectors))
+    scores = [detectors[fold].scores(run) for run, fold in zip(healthy, folds, strict=True)]
+    known = [departures_of(detectors[fold]) for fold in folds]
     return _Crossed(
-        maxima=np.array([scores.max() for scores, _ in held_out]),
-        explained=np.array([-scores.mean() for scores, _ in held_out]),
-        levels=tuple(level for _, level in held_out),
+        detectors=tuple(detectors),
+        maxima=np.array([part.max() for part in scores]),
+        explained=np.array([-part.mean() for part in scores]),
+        levels=tuple(
+            levels(departures.spreads(run.steps, run.columns(departures.metrics)))
+            for run, departures in zip(healthy, known, strict=True)
+        ),
     )
 
 
@@ -197,12 +206,11 @@ def _model(
     best: int,
     crossed: dict[int, _Crossed],
     healthy: Sequence[CausalRun],
-    false_alarm: float,
+    threshold: Threshold,
     risk: RiskCurve,
     seed: int,
     notes: tuple[Note, ...],
 ) -> Model:
-    threshold = conformal_threshold(crossed[best].maxima, false_alarm)
     hmm, features = fitted.hmm, departures_of(fitted)
     return Model(
         metrics=features.metrics,
@@ -220,7 +228,7 @@ def _model(
         notes=notes,
         calibration=Calibration(
             threshold=threshold.value,
-            budget=false_alarm,
+            budget=threshold.budget,
             attainable=threshold.attainable,
             n_runs=threshold.runs,
             span=fitted.span,
