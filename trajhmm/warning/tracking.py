@@ -156,8 +156,9 @@ class Tracker:
             state=log_probs.argmax(axis=1).astype(np.int64),
         )
         self._surprise, self._level = float(surprise[-1]), float(level[-1])
-        self._values, self.last_step = known[-1], int(steps[-1])
-        self.last = Scored(**{name: getattr(scored, name)[-1:] for name in _COLUMNS})
+        # Copies, as views would keep all rows of the block alive, of every run that is followed.
+        self._values, self.last_step = known[-1].copy(), int(steps[-1])
+        self.last = Scored(**{name: getattr(scored, name)[-1:].copy() for name in _COLUMNS})
         self.largest = max(self.largest, float(scored.score.max()))
         if self.alarm_step is None:
             self.alarm = self._alarm(scored, away, log_probs, values, logged)
