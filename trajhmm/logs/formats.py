@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.delimited import read_csv, read_tsv
-from trajhmm.logs.jsonlines import read_jsonlines
+from trajhmm.logs.delimited import read_csv, read_some_csv, read_some_tsv, read_tsv
+from trajhmm.logs.jsonlines import is_json_object, read_jsonlines, read_some_jsonlines
+from trajhmm.logs.lines import Lines
 from trajhmm.logs.parquet import read_parquet
 from trajhmm.logs.table import Table
 
@@ -19,6 +21,34 @@ READERS: dict[str, Reader] = {
     "tsv": read_tsv,
     "jsonl": read_jsonlines,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineFormat:
+    """A text format of one row a line, to which lines may be added.
+
+    Attributes
+    ----------
+    read : reads some lines.
+    header : whether the first line names columns.
+    is_whole : tells whether a last line without its line break is whole.
+    """
+
+    read: Callable[[Lines, Path, str], Table]
+    header: bool
+    is_whole: Callable[[bytes], bool]
+
+
+def _never(_line: bytes) -> bool:
+    """Whether a row of cells is whole cannot be told: 0.12 may become 0.125."""
+    return False
+
+
+LINE_FORMATS: dict[str, LineFormat] = {
+    "csv": LineFormat(read=read_some_csv, header=True, is_whole=_never),
+    "tsv": LineFormat(read=read_some_tsv, header=True, is_whole=_never),
+    "jsonl": LineFormat(read=read_some_jsonlines, header=False, is_whole=is_json_object),
+}
 SUFFIXES: dict[str, str] = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -27,7 +57,8 @@ SUFFIXES: dict[str, str] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
-_COMPRESSIBLE = {".csv", ".tsv", ".jsonl", ".ndjson"}
+_COMPRESSIBLE = (".csv", ".tsv", ".jsonl", ".ndjson")
+_ENDINGS = tuple(SUFFIXES)
 
 
 def stem_and_suffix(path: Path) -> tuple[str, str]:
@@ -35,6 +66,13 @@ def stem_and_suffix(path: Path) -> tuple[str, str]:
     if path.suffix == ".gz" and (plain := path.with_suffix("")).suffix.lower() in _COMPRESSIBLE:
         return plain.stem, plain.suffix.lower()
     return path.stem, path.suffix.lower()
+
+
+def is_log_name(name: str) -> bool:
+    """Whether a reader takes a file of this name; fast, for folders of many files."""
+    if name.endswith(".gz"):
+        return name[: -len(".gz")].lower().endswith(_COMPRESSIBLE)
+    return name.lower().endswith(_ENDINGS)
 
 
 def format_of(path: Path) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from trajhmm.errors import LogError
+from trajhmm.logs.lines import Lines
 from trajhmm.logs.runset import Note
 from trajhmm.logs.table import Table, table_from_cells
 from trajhmm.naming import Attribute
@@ -27,11 +28,33 @@ def read_jsonlines(path: Path, name: str) -> Table:
     LogError
         A line in the middle is not a JSON object, or a column holds words among numbers.
     """
+    try:
+        raw = path.read_bytes()
+        return _table(gzip.decompress(raw) if path.suffix == ".gz" else raw, path, name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _no_text(path, error) from error
+
+
+def read_some_jsonlines(lines: Lines, path: Path, name: str) -> Table:
+    """Read some lines of a file as `read_jsonlines` reads all."""
+    return _table(lines.raw, path, name, first=lines.first, texts=lines.texts)
+
+
+def is_json_object(line: bytes) -> bool:
+    """Whether a line that may be half-written is whole."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _table(raw: bytes, path: Path, name: str, *, first: int = 1, texts: Container[str] = ()) -> Table:
+    """Make a table of lines, the first of which has the number ``first``; columns in ``texts`` are text."""
     rows: list[dict[str, object]] = []
     lines: list[int] = []
     attributes: dict[str, Attribute] = {}
     notes: list[Note] = []
-    for line, record in _records(path, notes):
+    for line, record in _records(raw, first, path, notes):
         if len(record) == 1 and (key := next(iter(record))).startswith("_") and isinstance(record[key], dict):
             inside = record[key]
             if key == "_meta" and isinstance(inside, dict):
@@ -49,25 +72,24 @@ def read_jsonlines(path: Path, name: str) -> Table:
             if len(cells) == number:
                 cells.append(None)
     attributes = {key: _attribute(value) for key, value in attributes.items() if key not in columns}
-    table = table_from_cells(columns, lines=lines, path=path, name=name, attributes=attributes)
+    table = table_from_cells(columns, lines=lines, path=path, name=name, attributes=attributes, as_text=texts)
     return replace(table, notes=(*notes, *table.notes))
 
 
-def _records(path: Path, notes: list[Note]) -> Iterator[tuple[int, dict[str, object]]]:
+def _records(raw: bytes, first: int, path: Path, notes: list[Note]) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield each record with the number of its line."""
     try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise LogError(f"{path}: cannot be read as text ({error})") from error
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
+        lines = raw.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise _no_text(path, error) from error
+    last = first + len(lines) - 1
+    for number, line in enumerate(lines, start=first):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            if number == len(lines):
+            if number == last:
                 notes.append(Note(kind="torn", text=f"{path}: last line is half-written, left out"))
                 return
             reason = str(getattr(error, "msg", error)).partition(";")[0]
@@ -75,6 +97,10 @@ def _records(path: Path, notes: list[Note]) -> Iterator[tuple[int, dict[str, obj
         if not isinstance(record, dict):
             raise LogError(f"{path}: line {number} is not an object but {line.strip()[:20]!r}; expected {{…}}")
         yield number, record
+
+
+def _no_text(path: Path, error: Exception) -> LogError:
+    return LogError(f"{path}: cannot be read as text ({error})")
 
 
 def _flat(record: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -181,10 +181,12 @@ def table_from_cells(
     path: Path,
     name: str,
     attributes: dict[str, Attribute],
+    as_text: Container[str] = (),
 ) -> Table:
     """Build a table from Python cells: numbers, booleans, texts and None for a blank.
 
-    A cell may spell its number (``"0.5"``, ``"NaN"``). ``lines`` are those of the file at which the rows stand.
+    A cell may spell its number (``"0.5"``, ``"NaN"``). ``lines`` are those of the file at which the rows stand. Columns
+    in ``as_text`` are text whatever they hold.
 
     Raises
     ------
@@ -200,7 +202,8 @@ def table_from_cells(
         if not all(cell is None or isinstance(cell, (str, int, float)) for cell in cells):
             left_out.append(column_name)
             continue
-        parsed = numbers_among(cells, column=column_name, path=path, lines=lines)
+        known = column_name in as_text
+        parsed = None if known else numbers_among(cells, column=column_name, path=path, lines=lines)
         if parsed is None:
             texts[column_name] = Text.of([None if cell is None else str(cell) for cell in cells])
             continue
