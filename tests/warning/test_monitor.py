@@ -4,9 +4,11 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 
@@ -216,7 +218,7 @@ def test_a_run_logger_may_be_followed_while_it_writes(model, tmp_path):
 
 
 def test_a_state_file_of_another_model_or_none_is_refused(model, tmp_path):
-    state = tmp_path / "state.json"
+    state = tmp_path / "state.db"
     frame_of(drifting(), "a").to_parquet(tmp_path / "a.parquet")
     list(Watch(model, [tmp_path / "a.parquet"], HOW, state=state).poll())
     other = fit_warning(healthy_logs(5, seed=9), states=2, restarts=1, iterations=10)
@@ -228,7 +230,7 @@ def test_a_state_file_of_another_model_or_none_is_refused(model, tmp_path):
 
 
 def test_a_watch_carries_on_with_the_same_bits_and_tells_no_alarm_again(model, tmp_path):
-    logs, state = tmp_path / "logs", tmp_path / "state.json"
+    logs, state = tmp_path / "logs", tmp_path / "state.db"
     frame = frame_of(drifting(), "bad")
     told = []
     for part in range(10):
@@ -242,6 +244,16 @@ def test_a_watch_carries_on_with_the_same_bits_and_tells_no_alarm_again(model, t
     assert watch.monitor.trackers["bad"].last.risk[0] == expected.risk[-1]
 
 
+def known_runs(state):
+    """What a state file says of runs."""
+    if not state.exists():
+        return {}
+    with closing(sqlite3.connect(state)) as database:
+        there = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'runs'").fetchone()[0]
+        found = database.execute("SELECT run, known FROM runs") if there else []
+        return {run.decode(): json.loads(known) for run, known in found}
+
+
 def follow(model_file, logs, state):
     command = [sys.executable, "-m", "trajhmm", "warn", str(logs), "--model", str(model_file), "--follow"]
     command += ["--json", "--state", str(state), "--interval", "0.05"]
@@ -251,7 +263,7 @@ def follow(model_file, logs, state):
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_every_alarm_is_told_at_least_once(model, model_file, tmp_path, kills):
     rng = np.random.default_rng(kills)
-    logs, state = tmp_path / "logs", tmp_path / "state.json"
+    logs, state = tmp_path / "logs", tmp_path / "state.db"
     logs.mkdir()
     bad = {f"bad {i}": frame_of(drifting(i), f"bad {i}") for i in range(6)}
     told = []
@@ -268,7 +280,7 @@ def test_killed_at_random_moments_every_alarm_is_told_at_least_once(model, model
             end = time.monotonic() + 60
             while time.monotonic() < end:
                 time.sleep(0.2)
-                runs = json.loads(state.read_text())["runs"] if state.exists() else {}
+                runs = known_runs(state)
                 if len(runs) == 6 and all(known["last_step"] == 990 for known in runs.values()):
                     break
             watching.send_signal(signal.SIGINT)
@@ -280,7 +292,7 @@ def test_killed_at_random_moments_every_alarm_is_told_at_least_once(model, model
     assert {one["run"]: one["step"] for one in told} == {
         run: tracker.alarm.step for run, tracker in expected.trackers.items()
     }
-    stored = json.loads(state.read_text())["runs"]
+    stored = known_runs(state)
     for run, tracker in expected.trackers.items():
         assert stored[run] == tracker.to_dict()  # to the last bit: no row was taken in twice
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.columns import ColumnsSeen
-from trajhmm.logs.formats import SUFFIXES, stem_and_suffix
-from trajhmm.logs.paths import LogFile, find_log_files
+from trajhmm.logs.formats import LINE_FORMATS
+from trajhmm.logs.lines import GrowingText, Place
+from trajhmm.logs.listing import Found, Listing
+from trajhmm.logs.parquet import parquet_heading
+from trajhmm.logs.paths import LogFile
 from trajhmm.logs.products import product_of
 from trajhmm.logs.rows import rows_that_meet, rows_with_steps, run_names, step_column
+from trajhmm.logs.runset import offsets_of
+from trajhmm.logs.seen import FileSeen, KnownColumns, RunSeen, Stamp, fingerprint_of_row
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import Source
-from trajhmm.logs.stack import stack_tables
-from trajhmm.logs.table import Table
+from trajhmm.logs.sources import Source, partitioned
+from trajhmm.logs.stack import Stack, stack_tables
+from trajhmm.logs.table import Table, means_blank
+
+# Of fewer rows it is not worth while to find out which were read.
+_MANY_ROWS = 2**13
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,22 +47,27 @@ class NewRows:
     values: NDArray[np.float64]
     logged: NDArray[np.bool_]
 
+    @property
+    def first(self) -> int:
+        """A fingerprint of the first row."""
+        return fingerprint_of_row(self.steps[0], self.values[0])
 
-@dataclass(kw_only=True)
-class _Seen:
-    """What was seen of a file: its size and time of change then, and rows of each run."""
-
-    size: int
-    changed: int
-    rows: dict[str, int] = field(default_factory=dict)
+    def behind(self, row: int) -> NewRows:
+        """The rows from ``row`` on."""
+        return NewRows(run=self.run, steps=self.steps[row:], values=self.values[row:], logged=self.logged[row:])
 
 
 class Follower:
     """Log files and folders under which jobs add files, add to them, or write them again with more rows.
 
-    A file that cannot be read, because it is half-written, is passed over and tried again in the next poll. A file that
-    was written again is taken to begin with the rows that it held before. Files that were there once and are gone are
-    forgotten, not their rows.
+    In each poll the folders are listed and files that changed are read. Of a text file that only grew, no more is read
+    than the lines that are new; a last line without its line break waits for the next poll. A file that was written
+    again is read in full. As long as a run's first row there is the one that it was, it is taken to begin with the rows
+    that were seen; where it is another one, the log was begun anew and all its rows are new.
+
+    A file that cannot be read, because it is half-written or makes no sense, is passed over and tried again; why stands
+    in `torn`. Files that were there once and are gone are forgotten, not their rows. Times of change are compared for
+    being the same and never ordered, so that clocks may be wrong.
 
     Parameters
     ----------
@@ -65,98 +77,173 @@ class Follower:
     """
 
     def __init__(self, paths: Iterable[str | Path], metrics: Sequence[str], settings: Settings) -> None:
-        self._paths = [Path(path) for path in paths]
         self._metrics = tuple(metrics)
         self._settings = settings
-        self._files: dict[Path, LogFile] = {}
-        self._seen: dict[Path, _Seen] = {}
-        self.torn: dict[Path, str] = {}
+        self._listing = Listing(map(Path, paths))
+        self._shared: dict[KnownColumns, KnownColumns] = {}
+        self._torn: dict[str, str] = {}
+        self._unsaved: defaultdict[str, set[str]] = defaultdict(set)
+
+    @property
+    def torn(self) -> dict[Path, str]:
+        """Files and folders that could not be read at the last poll, and why."""
+        there = self._listing.there
+        return {
+            **self._listing.refused,
+            **{there[real].file.path: reason for real, reason in self._torn.items() if real in there},
+        }
 
     def poll(self) -> Iterator[NewRows]:
-        """Yield what is new since the last poll.
+        """Yield what is new since the last poll. It is to be used up: what is not taken is not told again.
 
         Raises
         ------
         LogError
-            A file that is whole makes no sense: no step, or a metric that is text.
+            A file that was named has a suffix that no reader takes.
         """
-        now = dict(self._stats())
-        if now.keys() - self._files.keys():
-            found = {file.path: file for file in find_log_files([path for path in self._paths if path.exists()])}
-            # A run keeps the name that it had first, though more files may make another one clearer.
-            self._files = {**found, **{path: file for path, file in self._files.items() if path in found}}
-        for place, (path, file) in enumerate(self._files.items()):
-            if path not in now:
-                continue
-            size, changed = now[path]
-            seen = self._seen.get(path)
-            if seen is not None and (seen.size, seen.changed) == (size, changed):
-                continue
+        for found, stamp in self._listing.changed():
+            seen = found.seen
             try:
-                table = Source(file=file, place=place).read({})
-            except (LogError, OSError) as error:
-                self.torn[path] = str(error)
-                continue
-            self.torn.pop(path, None)
-            seen = _Seen(size=size, changed=changed, rows=seen.rows if seen is not None else {})
-            self._seen[path] = seen
-            if table.n and not (file.searched and product_of(table.columns)):
-                yield from self._new_rows(table, seen)
+                for rows in self._read(found, stamp):
+                    yield from rows
+            except LogError as error:
+                self._torn[found.real] = str(error)
+                seen.failed = stamp if _grows(found.file) else None
+            except OSError as error:
+                self._torn[found.real] = f"{found.file.path}: cannot be read ({error.strerror or error})"
+            else:
+                seen.stamp, seen.failed = stamp, None
+                self._unsaved.setdefault(found.real, set())
+                self._torn.pop(found.real, None)
 
-    def _stats(self) -> Iterator[tuple[Path, tuple[int, int]]]:
-        """Log files that are there, with size and time of change."""
-        for root in self._paths:
-            inside = _walk(root) if root.is_dir() else [root] if root.exists() else []
-            for path in inside:
-                try:
-                    stat = path.stat()
-                except OSError:  # gone meanwhile
-                    continue
-                yield path, (stat.st_size, stat.st_mtime_ns)
+    def _read(self, found: Found, stamp: Stamp) -> Iterator[list[NewRows]]:
+        """Read what is new of a file, some rows at a time."""
+        if _grows(found.file):
+            yield from self._read_lines(found, stamp)
+        else:
+            yield self._read_whole(found)
 
-    def _new_rows(self, table: Table, seen: _Seen) -> Iterator[NewRows]:
-        names = {old: new for old, new in self._settings.rename.items() if old in table.columns}
+    def _read_lines(self, found: Found, stamp: Stamp) -> Iterator[list[NewRows]]:
+        file, seen = found.file, found.seen
+        form = LINE_FORMATS[file.format]
+        with file.path.open("rb") as stream:
+            text = GrowingText(stream, header=form.header, is_whole=form.is_whole)
+            passed: Counter[str] | None = None
+            place = seen.place if seen.grew(stamp) else None
+            if place is None or not text.begins_as_before(place):
+                passed, place = Counter(), Place()
+                seen.columns, seen.attributes = KnownColumns(), {}
+            for lines, behind in text.lines_behind(place):
+                table = form.read(replace(lines, texts=frozenset(seen.columns.texts)), file.path, file.name)
+                table = replace(table, attributes={**seen.attributes, **table.attributes})
+                rows, columns = self._by_run(partitioned(table, file), file, seen.columns)
+                seen.attributes, seen.columns = table.attributes, self._shared.setdefault(columns, columns)
+                new = self._unseen(rows, found, passed)
+                seen.place = behind if passed is None or not seen.is_behind(passed) else None
+                yield new
+
+    def _read_whole(self, found: Found) -> list[NewRows]:
+        source, passed = self._unread(found)
+        n_before = passed.total()
+        table = source.read({})
+        new = self._unseen(self._by_run(table, found.file, KnownColumns())[0], found, passed)
+        found.seen.n_rows = n_before + table.n
+        return new
+
+    def _unread(self, found: Found) -> tuple[Source, Counter[str]]:
+        """What to read of a file that is read as a whole, and how many rows of each run stand before that.
+
+        That is all of it, save of a long Parquet file of one run, of which row groups that were read can be told.
+        """
+        seen, whole = found.seen, Source(file=found.file, place=0)
+        if found.file.format == "parquet" and len(seen.runs) == 1 and seen.n_rows >= _MANY_ROWS:
+            ((run, known),) = seen.runs.items()
+            n_rows = parquet_heading(found.file.path, found.file.name)[1]
+            beginning, _ = self._by_run(replace(whole, rows=((0, 1),)).read({}), found.file, KnownColumns())
+            as_before = [(rows.run, rows.first) for rows in beginning] == [(run, known.first)]
+            if as_before and known.rows == seen.n_rows:
+                return replace(whole, rows=((known.rows, n_rows),)), Counter({run: known.rows})
+        return whole, Counter()
+
+    def _by_run(self, table: Table, file: LogFile, known: KnownColumns) -> tuple[list[NewRows], KnownColumns]:
+        """Rows of a table by run, and the columns of its file, of which ``known`` stand before the table."""
+        if not table.n:
+            return [], known
+        kinds, columns = known.with_table(table)
+        if file.searched and product_of(columns.names):
+            return [], columns
+        stack, steps = self._chosen(table, stack_tables([table], kinds))
+        if not len(steps):
+            return [], columns
+        there = [metric for metric in self._metrics if metric in stack.numbers]
+        positions = [self._metrics.index(metric) for metric in there]
+        labels = run_names(stack, self._settings.run_by)
+        order = np.argsort(labels.codes, kind="stable")
+        values = np.full((len(order), len(self._metrics)), np.nan)
+        logged = np.zeros(values.shape, dtype=bool)
+        values[:, positions], logged[:, positions] = stack.values(order, there), stack.logged(order, there)
+        steps, bounds = steps[order], pairwise(offsets_of(np.bincount(labels.codes)))
+        return [
+            NewRows(run=run, steps=steps[begin:end], values=values[begin:end], logged=logged[begin:end])
+            for run, (begin, end) in zip(labels.words, bounds, strict=True)
+        ], columns
+
+    def _unseen(self, rows: Iterable[NewRows], found: Found, passed: Counter[str] | None) -> list[NewRows]:
+        """Rows that were not seen before; they are seen now.
+
+        ``passed`` counts the rows of each run that stand before these in a file that is not read on from where reading
+        stopped; it is brought up to date.
+        """
+        new = []
+        for one in rows:
+            seen = found.seen.runs.get(one.run)
+            if seen is None or (passed is not None and not passed[one.run] and seen.first != one.first):
+                seen = RunSeen(rows=0, first=one.first)
+            before = seen.rows if passed is None else passed[one.run]
+            behind = before + len(one.steps)
+            if passed is not None:
+                passed[one.run] = behind
+            if behind > seen.rows:
+                new.append(one.behind(max(seen.rows - before, 0)))
+                found.seen.runs[one.run] = seen._replace(rows=behind)
+                self._unsaved[found.real].add(one.run)
+        return new
+
+    def _chosen(self, table: Table, stack: Stack) -> tuple[Stack, NDArray[np.int64]]:
+        """Rows with a step that meet the condition, and their steps; columns are renamed."""
+        names = self._settings.rename
+        stack = replace(
+            stack,
+            numbers={names.get(name, name): column for name, column in stack.numbers.items()},
+            present={names.get(name, name): column for name, column in stack.present.items()},
+            texts={names.get(name, name): column for name, column in stack.texts.items()},
+        )
         table = table.renamed(names)
-        step = step_column([table], self._settings.step)
-        stack = stack_tables([table], ColumnsSeen.in_tables([table], [0]).kinds())
+        own = {name: column for name, column in stack.numbers.items() if name not in table.settings}
+        step = step_column([replace(table, numbers=own, texts=stack.texts)], self._settings.step)
+        for metric in self._metrics:
+            words = stack.texts[metric].words if metric in stack.texts else ()
+            if word := next((word for word in words if not means_blank(word)), None):
+                raise LogError(f"{table.path}: column {metric!r} is text ({word!r}); expected numbers")
         if self._settings.where is not None:
             stack = rows_that_meet(stack, self._settings.where, self._settings.run_by)
-        stack, steps = rows_with_steps(stack, step, [])
-        if not len(steps):
-            return
-        labels = run_names(stack, self._settings.run_by)
-        there = [metric for metric in self._metrics if metric in stack.numbers]
-        columns = [self._metrics.index(metric) for metric in there]
-        for code, run in enumerate(labels.words):
-            rows = np.flatnonzero(labels.codes == code)[seen.rows.get(run, 0) :]
-            seen.rows[run] = seen.rows.get(run, 0) + len(rows)
-            if not len(rows):
-                continue
-            values = np.full((len(rows), len(self._metrics)), np.nan)
-            logged = np.zeros(values.shape, dtype=bool)
-            values[:, columns], logged[:, columns] = stack.values(rows, there), stack.logged(rows, there)
-            yield NewRows(run=run, steps=steps[rows].astype(np.int64), values=values, logged=logged)
+        return rows_with_steps(stack, step, [])
 
-    def to_dict(self) -> dict[str, Any]:
-        """What a state file holds."""
-        return {
-            str(path): {"size": seen.size, "changed": seen.changed, "rows": seen.rows, "name": self._files[path].name}
-            for path, seen in self._seen.items()
-        }
+    def unsaved(self) -> Iterator[tuple[str, FileSeen, dict[str, RunSeen]]]:
+        """Yield what changed since `saved`: path of a file without links, what was seen of it, runs that are new."""
+        for real, runs in self._unsaved.items():
+            seen = self._listing.seen[real]
+            yield real, seen, {run: seen.runs[run] for run in runs}
 
-    def resume(self, stored: Mapping[str, Any]) -> None:
-        """Go on from what `to_dict` gave: rows that were seen are not new."""
-        self._seen = {
-            Path(path): _Seen(size=seen["size"], changed=seen["changed"], rows=dict(seen["rows"]))
-            for path, seen in stored.items()
-        }
+    def saved(self) -> None:
+        """Take note that what `unsaved` gave was saved."""
+        self._unsaved.clear()
+
+    def resume(self, seen: Mapping[str, FileSeen]) -> None:
+        """Go on from what was seen of files, by path without links, before the first poll."""
+        self._listing.seen.update(seen)
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Log files under a folder; hidden ones are passed over."""
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        for name in files:
-            path = Path(folder) / name
-            if not name.startswith((".", "_")) and stem_and_suffix(path)[1] in SUFFIXES:
-                yield path
+def _grows(file: LogFile) -> bool:
+    """Whether lines may be added to a file; what is compressed is read as a whole."""
+    return file.format in LINE_FORMATS and file.path.suffix != ".gz"

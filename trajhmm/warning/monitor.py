@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trajhmm.errors import ModelFileError
-from trajhmm.files import write_text
 from trajhmm.hmm import Model, load_model
 from trajhmm.hmm.model import with_metrics
 from trajhmm.logs import RunSet
 from trajhmm.logs.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
+from trajhmm.warning.statefile import StateFile
 from trajhmm.warning.tracking import Alarm, Scored, Scorer, Tracker
 
 _STATE = "trajhmm.warning.state"
@@ -132,42 +132,32 @@ class Watch:
     ) -> None:
         self.monitor = Monitor(model)
         self.follower = Follower(paths, self.monitor.metrics, settings)
-        self._state = state
-        self._fingerprint = fingerprint(model)
-        if state is not None and state.exists():
-            self._resume(state)
+        self._state = None if state is None else StateFile(state, fingerprint(model))
+        self._unsaved: set[str] = set()
+        if self._state is not None:
+            files, runs = self._state.load()
+            self.follower.resume(files)
+            self.monitor.resume(runs)
 
     def poll(self) -> Iterator[tuple[Tracker, Alarm]]:
-        """Take in what is new; yield each run that alarms for the first time, and write the state file at the end."""
-        changed = False
+        """Take in what is new; yield each run that alarms for the first time, and write the state file at the end.
+
+        A poll is to be used up: what is not taken from it is not told again, and not written.
+        """
         for rows in self.follower.poll():
-            changed = True
+            self._unsaved.add(rows.run)
             _, alarm = self.monitor.advance(rows)
             if alarm is not None:
                 yield self.monitor.trackers[rows.run], alarm
-        if changed and self._state is not None:
+        if self._state is not None:
             self._save(self._state)
 
-    def _save(self, path: Path) -> None:
-        content = {
-            "schema": _STATE,
-            "model": self._fingerprint,
-            "files": self.follower.to_dict(),
-            "runs": {run: tracker.to_dict() for run, tracker in self.monitor.trackers.items()},
-        }
-        write_text(path, json.dumps(content) + "\n")
-
-    def _resume(self, path: Path) -> None:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ModelFileError(f"{path}: no state file of trajhmm ({error}); name another, or remove it") from error
-        if not isinstance(content, dict) or content.get("schema") != _STATE:
-            raise ModelFileError(f"{path}: no state file of trajhmm; name another with --state")
-        if content["model"] != self._fingerprint:
-            raise ModelFileError(f"{path}: belongs to another model; name another with --state, or remove it")
-        self.follower.resume(content["files"])
-        self.monitor.resume(content["runs"])
+    def _save(self, state: StateFile) -> None:
+        files = list(self.follower.unsaved())
+        if files:
+            state.save(files, ((run, self.monitor.trackers[run].to_dict()) for run in self._unsaved))
+        self.follower.saved()
+        self._unsaved.clear()
 
 
 def fingerprint(model: Model) -> str:
@@ -176,5 +166,5 @@ def fingerprint(model: Model) -> str:
     known = model.parameters
     for part in (known.startprob, known.transmat, known.means, known.covars):
         digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(json.dumps([list(model.metrics), model.calibration and model.calibration.threshold]).encode())
+    digest.update(json.dumps([model.scaler.to_dict(), model.calibration and asdict(model.calibration)]).encode())
     return digest.hexdigest()

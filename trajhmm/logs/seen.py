@@ -1,0 +1,145 @@
+"""What is known of a log file that is followed: when it was read, how far, and which rows of which run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.logs.columns import ColumnsSeen, Kinds
+from trajhmm.logs.lines import Place
+from trajhmm.logs.table import Table
+from trajhmm.naming import Attribute
+
+
+class Stamp(NamedTuple):
+    """What tells that a file changed: which it is, its size, and when its content and its inode changed, in ns."""
+
+    device: int
+    inode: int
+    size: int
+    written: int
+    changed: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Take it from what the file system says."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def is_of_file(self, other: Stamp) -> bool:
+        """Whether both are of one file, not of another that took its name."""
+        return (self.device, self.inode) == (other.device, other.inode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownColumns:
+    """Columns of a file so far: those that hold numbers, those that hold words, and those that are blank."""
+
+    numbers: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    blanks: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+        return (*self.numbers, *self.texts, *self.blanks)
+
+    def with_table(self, table: Table) -> tuple[Kinds, KnownColumns]:
+        """What columns are, once some more rows are known: what was text stays so.
+
+        Raises
+        ------
+        LogError
+            A column of numbers turns out to be text.
+        """
+        place = (0, 0)
+        before = ColumnsSeen(
+            numbers=dict.fromkeys(self.numbers, place),
+            blanks=dict.fromkeys(self.blanks, place),
+            texts=dict.fromkeys(self.texts, place),
+            words={name: (place, table.path, name) for name in self.texts},
+            spelled=dict.fromkeys(self.texts, place),
+        )
+        both = ColumnsSeen.joined([before, ColumnsSeen.in_tables([table], [1])])
+        kinds = both.kinds()
+        numbers = tuple(name for name in kinds.numbers if name in both.numbers)
+        texts = tuple(name for name in kinds.texts if name in both.spelled)
+        blanks = tuple(name for name in (*kinds.numbers, *kinds.texts) if name not in numbers and name not in texts)
+        return kinds, KnownColumns(numbers=numbers, texts=texts, blanks=blanks)
+
+
+class RunSeen(NamedTuple):
+    """How many rows of a run were seen in a file, and a fingerprint of the first of them."""
+
+    rows: int
+    first: int
+
+
+def fingerprint_of_row(step: np.int64, values: NDArray[np.float64]) -> int:
+    """A whole number that tells one row, a step and (D,) values, from another."""
+    digest = blake2b(step.tobytes() + values.tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+@dataclass(kw_only=True, slots=True)
+class FileSeen:
+    """What was seen of a file.
+
+    Attributes
+    ----------
+    name : what its run is called if no column says otherwise.
+    stamp : of the file when it was last read; None if it never was.
+    failed : its stamp when it was last found to make no sense; not kept in a state file.
+    place : where reading of a text file stopped; None if it has to be read from its start.
+    columns, attributes : what the lines before the place hold, and what they say of all rows.
+    runs : what was seen of each run.
+    n_rows : of a file that is read as a whole, those that it had.
+    """
+
+    name: str
+    stamp: Stamp | None = None
+    failed: Stamp | None = None
+    place: Place | None = None
+    columns: KnownColumns = KnownColumns()
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    runs: dict[str, RunSeen] = field(default_factory=dict)
+    n_rows: int = 0
+
+    def grew(self, stamp: Stamp) -> bool:
+        """Whether lines may have been added behind the place, and nothing else been done to the file."""
+        known = self.stamp is not None and self.stamp.is_of_file(stamp)
+        return known and self.place is not None and stamp.size >= self.place.offset
+
+    def is_behind(self, passed: Mapping[str, int]) -> bool:
+        """Whether a file that was written again holds fewer rows, ``passed`` of each run, than were seen of it."""
+        return any(passed.get(run, 0) < seen.rows for run, seen in self.runs.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a state file holds of it, beside the runs."""
+        return {
+            "name": self.name,
+            "stamp": self.stamp,
+            "place": None if self.place is None else vars(self.place),
+            "columns": vars(self.columns),
+            "attributes": self.attributes,
+            "n_rows": self.n_rows,
+        }
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any], runs: Mapping[str, RunSeen]) -> FileSeen:
+        """Take what `to_dict` gave."""
+        stamp, place = stored["stamp"], stored["place"]
+        return cls(
+            name=stored["name"],
+            stamp=None if stamp is None else Stamp(*stamp),
+            place=None if place is None else Place(**place),
+            columns=KnownColumns(**{kind: tuple(names) for kind, names in stored["columns"].items()}),
+            attributes=stored["attributes"],
+            runs=dict(runs),
+            n_rows=stored["n_rows"],
+        )
