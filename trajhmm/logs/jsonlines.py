@@ -67,7 +67,9 @@ def _table(raw: bytes, path: Path, name: str, *, first: int = 1, texts: Containe
     columns: dict[str, list[object]] = {}
     for number, row in enumerate(rows):
         for key, value in row.items():
-            columns.setdefault(key, [None] * number).append(value)
+            if key not in columns:
+                columns[key] = [None] * number
+            columns[key].append(value)
         for cells in columns.values():
             if len(cells) == number:
                 cells.append(None)
