@@ -114,17 +114,22 @@ class Monitor:
 class Watch:
     """A monitor over logs that jobs are writing, which can carry on after it was stopped at any moment.
 
+    Rows are taken in as they are written. Where steps go back, because a run was resumed or a part came late, the
+    filter goes on: each row is compared with what healthy runs do at its own step, and a run alarms once.
+
     Parameters
     ----------
     model : for warning, as for `Monitor`.
     paths, settings : the logs, as for `trajhmm.logs.follow.Follower`.
-    state : file to carry on from and to keep; written after alarms were handed out, so that none is lost if the watch
-        is killed: it is handed out again then.
+    state : file to carry on from and to keep, an SQLite database to which each poll adds what it changed; written after
+        alarms were handed out, so that none is lost if the watch is killed: it is handed out again then.
 
     Raises
     ------
     ModelFileError
         The state file belongs to another model, or is no such file.
+    TrajHMMError
+        The state file cannot be read or written.
     """
 
     def __init__(
