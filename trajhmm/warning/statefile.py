@@ -114,4 +114,4 @@ def _key(name: str) -> bytes:
 
 
 def _text(key: bytes) -> str:
-    return key.decode("utf-8", "surrogateescape")
+    return str(key, "utf-8", "surrogateescape")
