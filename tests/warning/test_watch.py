@@ -156,7 +156,7 @@ def test_killed_at_each_statement_that_writes_the_state_no_alarm_is_lost(model, 
         with closing(sqlite3.connect(state)) as database:
             found = {run.decode(): json.loads(known) for run, known in database.execute("SELECT run, known FROM runs")}
         for run, tracker in expected.trackers.items():  # to the last bit: no row was taken in twice, none left out
-            assert found[run]["averages"] == tracker.to_dict()["averages"]
+            assert found[run] == tracker.to_dict()
         at += step
     assert at > 10
 
@@ -236,7 +236,7 @@ def test_a_resume_alone_raises_no_alarm(model, tmp_path):
         blind.score(RunSet.from_frame(frame_of(again, run)))
     told = {tracker.run for tracker, _ in stopped.poll()}
     assert told == {run for run, tracker in through.trackers.items() if tracker.alarm is not None}
-    assert len(told) <= 2
+    assert len(told) <= 5  # the model promises one in eleven
     # The same rows under steps that go on would have alarmed, every one.
     assert all(tracker.alarm is not None for tracker in blind.trackers.values())
     for run in runs:
