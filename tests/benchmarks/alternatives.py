@@ -74,19 +74,17 @@ class OfStates(Detector):
 
     def _fit(self, reference):
         scaling = StandardisedMetrics.of(reference.healthy)
-        rows = [scaling.transform(run) for run in reference.healthy]
-        shrinkage = rows[0].shape[1] * np.mean([len(part) for part in rows]) / self.states
-        hmm = GaussianHMM(self.states, covariance_type="full", shrinkage=shrinkage, n_restarts=2, random_state=0)
-        hmm.fit(np.concatenate(rows), [len(part) for part in rows])
+        # The same HMM as for departures, of levels; with fewer states where six degenerate.
+        hmm = HMMSurprise(states=self.states, learn_features=StandardisedMetrics.of, restarts=2).fit(reference).hmm
         fitted = replace(self, scaling_=scaling, hmm_=hmm)
         steps = np.unique(np.concatenate([run.steps for run in reference.healthy]))
-        occupancy, dwells = np.zeros((len(steps), self.states)), [[] for _ in range(self.states)]
+        occupancy, dwells = np.zeros((len(steps), hmm.n_components)), [[] for _ in range(hmm.n_components)]
         for run in reference.healthy:
             probs = fitted.probs(run)
             occupancy += probs[np.clip(np.searchsorted(run.steps, steps, side="right") - 1, 0, None)]
             for state, stay in zip(probs.argmax(axis=1), stays(probs.argmax(axis=1)), strict=True):
                 dwells[state].append(stay)
-        occupancy = (occupancy + 1 / self.states) / (len(reference.healthy) + 1)
+        occupancy = (occupancy + 1 / hmm.n_components) / (len(reference.healthy) + 1)
         return replace(fitted, steps_=steps, occupancy_=occupancy, dwells_=tuple(np.sort(d) for d in dwells))
 
     def probs(self, run):

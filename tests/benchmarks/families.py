@@ -47,9 +47,14 @@ def criteo(public_data):
     return of
 
 
-def audit(family, metrics=None):
+def audit_logs(family):
     """One of the audits of data/, without its buffered arm."""
-    runs = read_logs(DATA / f"audit_{family}", where="buffer == 'none'")
+    return read_logs(DATA / f"audit_{family}", where="buffer == 'none'")
+
+
+def audit(family, metrics=None):
+    """The same with what became of each run."""
+    runs = audit_logs(family)
     truth = derive_truth(runs, FAMILIES[family], sustained=5, onsets=attribute_onsets(runs))
     metrics = default_metrics(runs)[0] if metrics is None else metrics
     return trials_of(runs, truth, condition="dimension", group="seed", metrics=metrics)

@@ -375,3 +375,15 @@ def test_a_terminal_that_asks_for_json_gets_plain_lines(terminal, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 3
     assert "\x1b" not in screen()
+
+
+def test_of_many_files_that_cannot_be_read_a_few_are_named(shop, tmp_path):
+    for i in range(9):
+        frame_of(f"run {i}", i).drop(columns="step").to_csv(tmp_path / f"{i}.csv", index=False)
+    with watching(shop, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        said = [process.stderr.readline() for _ in range(5)]
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert sum("tried again as long as it stays so" in line for line in said) == 3
+    assert said[-1] == "warning: so are 6 other files; is an option mistyped?\n"
+    assert "warning" not in rest

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ALARM_RAISED = 3
 # Of the first runs of a watch, so many are asked which metrics they lack.
 _RUNS_LOOKED_AT = 100
+# Of files that cannot be read, so many are named in a poll.
+_FILES_NAMED = 3
 
 
 def warn(
@@ -166,10 +168,12 @@ class _Remarks:
 
     def say(self) -> None:
         """Say what is new."""
-        for path, reason in self._watch.follower.torn.items():
-            if path not in self._torn:
-                self._torn.add(path)
-                say(f"warning: {reason}; tried again as long as it stays so")
+        new = {path: reason for path, reason in self._watch.follower.torn.items() if path not in self._torn}
+        self._torn |= new.keys()
+        for reason in islice(new.values(), _FILES_NAMED):
+            say(f"warning: {reason}; tried again as long as it stays so")
+        if len(new) > _FILES_NAMED:
+            say(f"warning: so are {len(new) - _FILES_NAMED:,} other files; is an option mistyped?")
         monitor = self._watch.monitor
         if monitor.trackers and not self._unlogged:
             self._unlogged = True
