@@ -140,7 +140,7 @@ def shown_texts(figure):
     """Every text that a figure shows once it is drawn."""
     drawn(figure)
     texts = []
-    for ax in figure.axes:
+    for ax in [one for parent in figure.axes for one in (parent, *parent.child_axes)]:
         texts += ax.texts
         if ax.axison:
             for axis in (ax.xaxis, ax.yaxis):

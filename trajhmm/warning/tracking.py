@@ -101,6 +101,20 @@ class Scorer:
         self.emissions = Emissions.of(self.parameters)
         self.precisions = self.parameters.precisions()
 
+    def contributions(self, away: NDArray[np.float64], probs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, D) share of each metric in ½ Σ_k γ_k (z - μ_k)ᵀ Σ_k⁻¹ (z - μ_k): half of z times the score's gradient.
+
+        Parameters
+        ----------
+        away : (n, D) departures z.
+        probs : (n, K) γ, of the states given the rows so far.
+        """
+        shares = np.zeros_like(away)
+        for mean, precision, weight in zip(self.parameters.means, self.precisions, probs.T, strict=True):
+            distance = away - mean
+            shares += 0.5 * weight[:, np.newaxis] * distance * (distance @ precision)
+        return shares
+
     def start(self, run: str) -> Tracker:
         """What is known of a run before its first row."""
         return Tracker(self, run)
@@ -200,10 +214,7 @@ class Tracker:
         )
 
     def _drivers(self, away: NDArray[np.float64], probs: NDArray[np.float64]) -> list[Driver]:
-        """Each metric's share of ½ Σ_k γ_k (z - μ_k)ᵀ Σ_k⁻¹ (z - μ_k), largest first; half of z times the gradient."""
-        distance = away - self._scorer.parameters.means
-        pulls = np.einsum("kd,kde,ke->kd", distance, self._scorer.precisions, distance)
-        shares = 0.5 * probs @ pulls
+        shares = self._scorer.contributions(away[np.newaxis], probs[np.newaxis])[0]
         order = np.argsort(-shares, kind="stable")
         return [Driver(metric=self._scorer.metrics[d], contribution=float(shares[d])) for d in order if shares[d] > 0]
 

@@ -1,0 +1,68 @@
+"""One run under a model for warning, row by row."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trajhmm.errors import AnalysisError
+from trajhmm.logs import RunSet
+from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.reference import fit_warning
+from trajhmm.warning.runs import RunTruth
+from trajhmm.warning.timeline import timeline_of
+
+from .logs import drifting, frame_of, healthy_logs
+from .made import METRICS
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit_warning(healthy_logs(10), states=2, restarts=1, iterations=20)
+
+
+@pytest.fixture(scope="module")
+def logs():
+    frames = [frame_of(drifting(seed), run) for seed, run in ((7, "a"), (8, "b"))]
+    return RunSet.from_frame(pd.concat(frames))
+
+
+def test_it_is_what_the_monitor_says(model, logs):
+    monitor = Monitor(model)
+    scored = monitor.score(logs)["b"]
+    seen = timeline_of(logs, "b", model, truth=RunTruth(onset=500, collapse_step=800))
+    np.testing.assert_array_equal(seen.score, scored.score)
+    np.testing.assert_array_equal(seen.risk, scored.risk)
+    np.testing.assert_array_equal(seen.states, scored.state)
+    assert seen.alarm == monitor.trackers["b"].alarm
+    assert seen.threshold == model.calibration.threshold
+    assert (seen.truth.onset, seen.truth.collapse_step) == (500, 800)
+    np.testing.assert_array_equal(seen.values[:, METRICS.index("weight_l2")], drifting(8)[:, 2])
+
+
+def test_contributions_at_the_alarm_are_its_drivers(model, logs):
+    seen = timeline_of(logs, "a", model)
+    row = np.searchsorted(seen.steps, seen.alarm.step)
+    found = dict(zip(seen.metrics, seen.contributions[row], strict=True))
+    assert {driver.metric for driver in seen.alarm.drivers} == {name for name, share in found.items() if share > 0}
+    for driver in seen.alarm.drivers:
+        assert found[driver.metric] == pytest.approx(driver.contribution)
+
+
+def test_contributions_add_up_to_half_the_distance_from_the_states(model, logs):
+    """Written out for each row and state."""
+    seen = timeline_of(logs, "a", model)
+    rows, probs = model.sequences(logs.select_runs(["a"])).values, model.filter(logs.select_runs(["a"])).probs
+    inverse = np.linalg.inv(model.parameters.matrices())
+    expected = [
+        sum(
+            0.5 * p * (z - mean) @ inv @ (z - mean)
+            for p, mean, inv in zip(g, model.parameters.means, inverse, strict=True)
+        )
+        for z, g in zip(rows, probs, strict=True)
+    ]
+    np.testing.assert_allclose(seen.contributions.sum(axis=1), expected, rtol=1e-9)
+
+
+def test_a_run_that_is_not_there_is_named(model, logs):
+    with pytest.raises(AnalysisError, match=r"no run 'c' in these logs \(found: a, b\)"):
+        timeline_of(logs, "c", model)

@@ -1,0 +1,264 @@
+"""One run under a model for warning: its metrics, states and score up to the alarm, and what drove it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import blended_transform_factory
+from numpy.typing import NDArray
+
+from trajhmm.errors import AnalysisError
+from trajhmm.figures.maplabels import text_size
+from trajhmm.figures.style import (
+    DETOUR_INK,
+    FAINT_INK,
+    FULL_WIDTH,
+    INK,
+    SMALL_SIZE,
+    ink_on,
+    print_style,
+    size_of,
+    state_colors,
+    state_hatches,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from trajhmm.warning.timeline import Timeline
+
+_MOST_PANELS, _MOST_ROWS = 3, 8
+_PANEL, _SCORE, _STRIP, _GAP = 0.5, 0.95, 0.12, 0.17
+"""Heights in inches: of a metric's panel, of the score's, of the strip of states; and what lies between."""
+_FOOT, _HEAD, _LEFT, _RIGHT = 0.36, 0.36, 0.42, 0.1
+"""Margins of a new figure, in inches."""
+_HIGHEST = 1e3
+"""Scores are drawn up to so many thresholds."""
+
+
+def plot_warning_timeline(
+    timeline: Timeline,
+    *,
+    metrics: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    width: float = FULL_WIDTH,
+) -> Axes:
+    """Draw a run's metrics, its states, and its score against the threshold; onset, alarm and collapse as lines.
+
+    Parameters
+    ----------
+    timeline : the run.
+    metrics : names, at most three; by default those that drove the alarm, or added most to the score.
+    ax : axes to divide into panels; by default those of a new figure.
+    width : of the new figure, in inches.
+
+    Raises
+    ------
+    AnalysisError
+        No such metric, or more than three.
+    """
+    names = telling_metrics(timeline, _MOST_PANELS) if metrics is None else list(metrics)
+    unknown = [name for name in names if name not in timeline.metrics]
+    if unknown:
+        raise AnalysisError(f"no metric {unknown[0]!r} in this model (found: {', '.join(timeline.metrics)})")
+    if len(names) > _MOST_PANELS:
+        raise AnalysisError(f"{len(names)} metrics do not fit; name at most {_MOST_PANELS}")
+    heights = [*[_PANEL] * len(names), _SCORE, _STRIP]
+    with print_style():
+        if ax is None:
+            inside = sum(heights) + _GAP * (len(heights) - 1)
+            height = inside + _FOOT + _HEAD
+            figure = Figure(figsize=(width, height))
+            ax = figure.add_axes((_LEFT / width, _FOOT / height, 1 - (_LEFT + _RIGHT) / width, inside / height))
+        ax.set_axis_off()
+        panels = _divided(ax, heights)
+        for panel, name in zip(panels, names, strict=False):
+            _draw_metric(panel, timeline, name)
+        score, strip = panels[-2:]
+        _draw_score(score, timeline)
+        _draw_states(strip, timeline)
+        for panel in panels[:-1]:
+            _draw_moments(panel, timeline, named=panel is panels[0], apart=True)
+    return ax
+
+
+def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: float = FULL_WIDTH) -> Axes:
+    """Draw what each metric adds to the surprise of each row, darker for more; the alarm as a line.
+
+    The eight metrics that add most at the alarm (without one, over all rows), largest on top.
+
+    Parameters
+    ----------
+    timeline : the run.
+    ax : axes to draw into; by default those of a new figure.
+    width : of the new figure, in inches.
+    """
+    names = telling_metrics(timeline, _MOST_ROWS)
+    shares = timeline.contributions[:, [timeline.metrics.index(name) for name in names]]
+    with print_style():
+        if ax is None:
+            figure = Figure(figsize=(width, 0.75 + 0.16 * len(names)), layout="constrained")
+            ax = figure.add_subplot()
+        limit = max(float(np.quantile(shares, 0.999)), 1.0)
+        mesh = ax.pcolormesh(
+            _edges(timeline.steps),
+            np.arange(len(names) + 1),
+            np.sqrt(np.clip(shares.T, 0.0, limit)),
+            cmap="Greys",
+            vmin=0.0,
+            vmax=np.sqrt(limit),
+            rasterized=True,
+        )
+        ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=SMALL_SIZE)
+        ax.tick_params(axis="y", length=0)
+        ax.invert_yaxis()
+        ax.set_xlabel("step")
+        _draw_moments(ax, timeline, named=True)
+        bar = ax.figure.colorbar(mesh, ax=ax, pad=0.015, fraction=0.03, aspect=12)
+        ticks = [value for value in (0.0, 1.0, 4.0, 10.0, 25.0, 100.0) if value <= limit]
+        bar.set_ticks([float(np.sqrt(value)) for value in ticks], labels=[f"{value:g}" for value in ticks])
+        bar.set_label("nats")
+        bar.outline.set_linewidth(0.5)
+    return ax
+
+
+def telling_metrics(timeline: Timeline, n: int) -> list[str]:
+    """The ``n`` metrics that add most to the score at the alarm; without one, over all rows."""
+    if timeline.alarm is None:
+        shares = timeline.contributions.mean(axis=0)
+    else:
+        shares = timeline.contributions[int(np.searchsorted(timeline.steps, timeline.alarm.step))]
+    order = np.argsort(-shares, kind="stable")[:n]
+    return [timeline.metrics[column] for column in order]
+
+
+def _divided(ax: Axes, heights: Sequence[float]) -> list[Axes]:
+    """Panels one above the other, in shares of the height of the axes."""
+    total = sum(heights) + _GAP * (len(heights) - 1)
+    panels, top = [], 1.0
+    for height in heights:
+        panels.append(ax.inset_axes((0.0, top - height / total, 1.0, height / total)))
+        top -= (height + _GAP) / total
+    for panel in panels[:-1]:
+        panel.tick_params(labelbottom=False)
+    return panels
+
+
+def _limits(timeline: Timeline) -> tuple[float, float]:
+    edges = _edges(timeline.steps)
+    return float(edges[0]), float(edges[-1])
+
+
+def _edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(T + 1,) between steps, and half a step beyond the first and last."""
+    if len(steps) == 1:
+        return np.array([steps[0] - 0.5, steps[0] + 0.5])
+    middle = (steps[1:] + steps[:-1]) / 2
+    return np.concatenate([[2 * steps[0] - middle[0]], middle, [2 * steps[-1] - middle[-1]]])
+
+
+def _draw_metric(ax: Axes, timeline: Timeline, name: str) -> None:
+    values = timeline.values[:, timeline.metrics.index(name)]
+    known = np.isfinite(values)
+    ax.plot(timeline.steps[known], values[known], color=INK, linewidth=0.7, rasterized=len(values) > 5000)
+    positive = values[known]
+    if len(positive) and positive.min() > 0 and positive.max() > 30 * positive.min():
+        ax.set_yscale("log")
+    ax.set_xlim(*_limits(timeline))
+    ax.margins(y=0.1)
+    _name(ax, name)
+    if ax.get_yscale() == "linear":
+        ax.locator_params(axis="y", nbins=3)
+    # Powers set as exponents would fall below the smallest size of type.
+    ax.yaxis.set_major_formatter(_number)
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_score(ax: Axes, timeline: Timeline) -> None:
+    highest = _HIGHEST * abs(timeline.threshold)
+    score = np.clip(timeline.score, None, highest)
+    ax.plot(timeline.steps, score, color=INK, linewidth=0.9)
+    ax.axhline(timeline.threshold, color=DETOUR_INK, linewidth=0.8, linestyle=(0, (4, 2)))
+    reach = abs(timeline.threshold)
+    if score.max() > 4 * reach:
+        ax.set_yscale("symlog", linthresh=2 * reach, linscale=1.5)
+        decades = [10.0**power for power in range(-12, 13) if 2 * reach < 10.0**power < score.max()]
+        ax.set_yticks([timeline.threshold, *decades])
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlim(*_limits(timeline))
+    ax.yaxis.set_major_formatter(_number)
+    low, high = min(float(score.min()), timeline.threshold), max(float(score.max()), timeline.threshold)
+    ax.set_ylim(low - 0.15 * reach, high + 0.3 * max(high, reach))
+    _name(ax, "score")
+    beside = blended_transform_factory(ax.transAxes, ax.transData)
+    ax.text(
+        0.004, timeline.threshold, "threshold", transform=beside, color=DETOUR_INK, fontsize=SMALL_SIZE, va="bottom"
+    )
+
+
+def _draw_states(ax: Axes, timeline: Timeline) -> None:
+    colors, hatches = state_colors(timeline.n_states), state_hatches(timeline.n_states)
+    edges = _edges(timeline.steps)
+    starts = np.flatnonzero(np.diff(timeline.states, prepend=-1))
+    for start, stop in zip(starts, np.append(starts[1:], len(timeline.states)), strict=True):
+        state = int(timeline.states[start])
+        ax.axvspan(edges[start], edges[stop], facecolor=colors[state], hatch=hatches[state], linewidth=0)
+        room = (edges[stop] - edges[start]) / (edges[-1] - edges[0]) * size_of(ax)[0]
+        if room > text_size(str(state))[0] + 4.0:
+            middle = (edges[start] + edges[stop]) / 2
+            ax.text(
+                middle, 0.45, str(state), color=ink_on(colors[state]), fontsize=SMALL_SIZE, ha="center", va="center"
+            )
+    ax.set_xlim(*_limits(timeline))
+    ax.set_yticks([])
+    _name(ax, "state")
+    ax.set_xlabel("step")
+    ax.spines["left"].set_visible(False)
+
+
+def _number(value: float, _: float) -> str:
+    return f"{value:.3g}"
+
+
+def _name(ax: Axes, name: str) -> None:
+    """What a panel shows, above its left end."""
+    ax.annotate(name, (0, 1), (0, 1.5), xycoords="axes fraction", textcoords="offset points", fontsize=SMALL_SIZE)
+
+
+def _draw_moments(ax: Axes, timeline: Timeline, *, named: bool, apart: bool = False) -> None:
+    """Lines at onset, alarm and collapse; their names stand above, ``apart`` from the name of a panel."""
+    alarm = None if timeline.alarm is None else timeline.alarm.step
+    moments = [
+        ("onset", timeline.truth.onset, FAINT_INK, (0, (1, 1.5))),
+        ("alarm", alarm, DETOUR_INK, "-"),
+        ("collapse", timeline.truth.collapse_step, INK, (0, (4, 1.5))),
+    ]
+    above = blended_transform_factory(ax.transData, ax.transAxes)
+    ends = [-np.inf, -np.inf]  # in points, of the names in each of two lines
+    (first, last), width = ax.get_xlim(), size_of(ax)[0]
+    for name, step, color, dashes in moments:
+        if step is None:
+            continue
+        ax.axvline(step, color=color, linewidth=0.9, linestyle=dashes, zorder=3)
+        if not named:
+            continue
+        half = text_size(name)[0] / 2
+        at = min(max((step - first) / (last - first) * width, half), width - half)
+        line = 0 if at - half > ends[0] + 3.0 else 1
+        ends[line] = at + half
+        ax.annotate(
+            name,
+            (first + at / width * (last - first), 1),
+            (0, (10.0 if apart else 1.5) + line * (SMALL_SIZE + 1.5)),
+            xycoords=above,
+            textcoords="offset points",
+            color=color,
+            fontsize=SMALL_SIZE,
+            va="bottom",
+            ha="center",
+        )

@@ -1,0 +1,90 @@
+"""One run under a model for warning, row by row: what figures and reports of an alarm are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import AnalysisError
+from trajhmm.hmm import Model
+from trajhmm.hmm.model import with_metrics
+from trajhmm.logs import RunSet
+from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.runs import RunTruth
+from trajhmm.warning.tracking import Alarm, Scorer
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Timeline:
+    """A run's T rows as a model for warning saw them.
+
+    Attributes
+    ----------
+    run : its name.
+    metrics : D names.
+    steps : (T,)
+    values : (T, D) as logged; NaN where not.
+    contributions : (T, D) what each metric adds to the surprise of a row, in nats.
+    score, risk : (T,); the score is infinite where a value was not finite.
+    states : (T,) likeliest state given the rows so far.
+    n_states : number of states, K.
+    threshold : of the score.
+    alarm : the run's; None without one.
+    truth : what became of the run, as far as it is known.
+    """
+
+    run: str
+    metrics: tuple[str, ...]
+    steps: NDArray[np.int64]
+    values: Floats
+    contributions: Floats
+    score: Floats
+    risk: Floats
+    states: NDArray[np.int64]
+    n_states: int
+    threshold: float
+    alarm: Alarm | None
+    truth: RunTruth
+
+
+def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None = None) -> Timeline:
+    """Score one run of some logs.
+
+    Parameters
+    ----------
+    runs : the logs.
+    run : its name.
+    model : for warning.
+    truth : what became of it, to be shown beside.
+
+    Raises
+    ------
+    AnalysisError
+        No such run.
+    ModelFileError
+        The model is a map, or the logs lack a metric of it.
+    """
+    if run not in runs.runs:
+        raise AnalysisError(f"no run {run!r} in these logs (found: {', '.join(runs.runs[:12])})")
+    monitor, scorer = Monitor(model), Scorer(model)
+    one = with_metrics(runs.select_runs([run]), model.metrics)
+    scored = monitor.score(one)[run]
+    filtered = model.filter(one)
+    return Timeline(
+        run=run,
+        metrics=model.metrics,
+        steps=scored.steps,
+        values=one.values[:, [one.metrics.index(metric) for metric in model.metrics]],
+        contributions=scorer.contributions(model.sequences(one).values, filtered.probs),
+        score=scored.score,
+        risk=scored.risk,
+        states=scored.state,
+        n_states=model.n_states,
+        threshold=scorer.calibration.threshold,
+        alarm=monitor.trackers[run].alarm,
+        truth=RunTruth() if truth is None else truth,
+    )
