@@ -1,5 +1,7 @@
 """The risk learnt from runs whose end is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +77,15 @@ def test_many_runs_outweigh_the_prior(departures):
     at = np.linspace(-0.3, 2.5, 9)
     np.testing.assert_allclose(learnt.at(at), free.predict_proba(RiskCurve.terms(at))[:, 1], atol=0.05)
     assert (learnt.collapsed, learnt.survived) == (1500, 1500)
+
+
+def test_what_comes_after_a_collapse_teaches_nothing(departures):
+    """Half of the runs collapse at row 45, when the horizon is not yet over; cut there, they teach the same."""
+    early = [replace(trial, truth=RunTruth(onset=30, collapse_step=45)) for trial in ended(5, 1.0, 2, collapse=True)]
+    late, lived = ended(6, 1.0, 4, collapse=True), ended(5, 0.3, 3, collapse=False)
+    cut = [replace(trial, run=trial.run.first_rows(45)) for trial in early]
+    whole = learn_risk(departures, [*early, *late, *lived], healthy_levels(departures, 20))
+    assert learn_risk(departures, [*cut, *late, *lived], healthy_levels(departures, 20)) == whole
 
 
 def test_few_runs_change_it_little_and_none_not_at_all(departures):
