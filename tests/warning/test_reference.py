@@ -11,6 +11,7 @@ from trajhmm.features import Departures, causal_runs
 from trajhmm.hmm import load_model
 from trajhmm.logs import RunSet, read_logs
 from trajhmm.simulate import planted
+from trajhmm.warning.detectors import HMMSurprise, Reference
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.reference import fit_warning
 from trajhmm.warning.tracking import Scorer
@@ -32,6 +33,20 @@ def test_the_threshold_is_the_conformal_quantile_of_runs_left_out():
     # ⌊21 · 0.1⌋ = 2 of 21 may lie above: the second largest of 20.
     assert calibration.threshold == sorted(calibration.maxima)[-2]
     assert calibration.attainable == pytest.approx(2 / 21)
+
+
+def test_the_model_that_is_kept_had_not_seen_the_run_that_set_the_threshold():
+    logs = healthy_logs(8)
+    model = fit(logs, false_alarm=0.05, states=1)
+    monitor = Monitor(model)
+    largest = {run: part.score.max() for run, part in monitor.score(logs).items()}
+    # Eight runs are eight folds: of all runs only the one left out has the very score that set the threshold.
+    assert [run for run, score in largest.items() if score == model.calibration.threshold] != []
+    run = next(run for run, score in largest.items() if score == model.calibration.threshold)
+    others = causal_runs(logs.select_runs(one for one in logs.runs if one != run), model.metrics)
+    expected = HMMSurprise(states=1, restarts=2, iterations=20).fit(Reference(healthy=others))
+    np.testing.assert_allclose(model.parameters.means, expected.hmm.means_, rtol=1e-9)
+    np.testing.assert_array_equal(model.scaler.same_step.median, expected.features_.same_step.median)
 
 
 def test_few_runs_promise_what_they_can():
