@@ -35,7 +35,10 @@ class Regression:
     loro_r2 : leave-one-run-out: 1 − Σ(errors of the run left out)² / Σ(deviation from the mean of the others)².
     permutation_p : share of permutations of the convergence steps over runs whose R² is as large.
     coefficients : (K,) steps: the fitted convergence step of a run that is all in that state; NaN if none visits it.
-    n_runs : that converged.
+    n_runs : that converged, M.
+    observed : (M,) their convergence steps.
+    fitted : (M,) the steps that the regression gives them.
+    left_out : (M,) the same, each from the regression of the other runs; empty with too few runs.
     paper : with all runs, coded as in Hu et al. (2023).
     """
 
@@ -45,6 +48,9 @@ class Regression:
     permutation_p: float | None
     coefficients: NDArray[np.float64]
     n_runs: int
+    observed: NDArray[np.float64]
+    fitted: NDArray[np.float64]
+    left_out: NDArray[np.float64]
     paper: PaperRegression
 
 
@@ -71,14 +77,18 @@ def regress(bags: NDArray[np.float64], convergence: Convergence, *, seed: int = 
     visited = x.any(axis=0)
     if len(y):
         coefficients[visited] = np.linalg.lstsq(x[:, visited], y, rcond=None)[0]
+    left_out = _left_out(x, y) if r2 is not None else np.empty(0)
     all_r2, all_p = r_squared(bags, convergence.steps.astype(np.float64))
     return Regression(
         r2=r2,
         f_p_value=f_p_value,
-        loro_r2=_loro_r2(x, y) if r2 is not None else None,
+        loro_r2=_loro_r2(y, left_out) if r2 is not None else None,
         permutation_p=_permutation_p(x, y, r2, np.random.default_rng(seed)) if r2 is not None else None,
         coefficients=coefficients,
         n_runs=int(kept.sum()),
+        observed=y,
+        fitted=x[:, visited] @ coefficients[visited],
+        left_out=left_out,
         paper=PaperRegression(r2=all_r2, f_p_value=all_p, n_runs=len(kept)),
     )
 
@@ -104,14 +114,18 @@ def _hat(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return hat
 
 
-def _loro_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    errors, spread = 0.0, 0.0
-    for left_out in range(len(y)):
-        others = np.arange(len(y)) != left_out
-        fitted = np.linalg.lstsq(x[others], y[others], rcond=None)[0]
-        errors += float((y[left_out] - x[left_out] @ fitted) ** 2)
-        spread += float((y[left_out] - y[others].mean()) ** 2)
-    return 1 - errors / spread
+def _left_out(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) what the regression of the other runs gives each run."""
+    predicted = np.empty(len(y))
+    for run in range(len(y)):
+        others = np.arange(len(y)) != run
+        predicted[run] = x[run] @ np.linalg.lstsq(x[others], y[others], rcond=None)[0]
+    return predicted
+
+
+def _loro_r2(y: NDArray[np.float64], left_out: NDArray[np.float64]) -> float:
+    others = (y.sum() - y) / (len(y) - 1)
+    return float(1 - ((y - left_out) ** 2).sum() / ((y - others) ** 2).sum())
 
 
 def _permutation_p(x: NDArray[np.float64], y: NDArray[np.float64], r2: float, rng: np.random.Generator) -> float:

@@ -12,6 +12,9 @@ from scipy import stats
 
 from trajhmm.dynamics.branches import Stratum
 
+Arm = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
+"""Times, whether converged, and weights of the runs on one side."""
+
 
 def gehan_scores(times: NDArray[np.float64], converged: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(M,) for each run, how many are known to converge before it less how many are known to converge after it.
@@ -72,17 +75,7 @@ def delay_of(strata: Sequence[Stratum], *, bootstraps: int, rng: np.random.Gener
     weights = np.vstack(
         [np.ones(n_runs), rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=bootstraps).astype(np.float64)]
     )
-    arms: dict[bool, list[tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]]] = {True: [], False: []}
-    for stratum in strata:
-        drawn = weights[:, stratum.runs]
-        visiting, others = drawn[:, stratum.visiting], drawn[:, ~stratum.visiting]
-        n_visiting, n_others = visiting.sum(axis=1, keepdims=True), others.sum(axis=1, keepdims=True)
-        both = (n_visiting > 0) & (n_others > 0)
-        share = np.divide(n_visiting, n_others, out=np.zeros_like(n_visiting), where=both)
-        for side, weight in ((True, visiting * both), (False, others * share)):
-            mask = stratum.visiting == side
-            arms[side].append((stratum.times[mask], stratum.converged[mask], weight))
-    visiting_arm, other_arm = (_pooled(arms[side]) for side in (True, False))
+    visiting_arm, other_arm = pooled_arms(strata, weights)
     horizon = max(float(visiting_arm[0].max()), float(other_arm[0][other_arm[1]].max(initial=0.0)))
     difference = restricted_mean(*visiting_arm, horizon) - restricted_mean(*other_arm, horizon)
     usable = (visiting_arm[2].sum(axis=1) > 0) & (other_arm[2].sum(axis=1) > 0)
@@ -93,6 +86,31 @@ def delay_of(strata: Sequence[Stratum], *, bootstraps: int, rng: np.random.Gener
     drawn = difference[1:][usable[1:]]
     low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (np.nan, np.nan)
     return Delay(effect=float(difference[0]), ci_low=float(low), ci_high=float(high))
+
+
+def pooled_arms(strata: Sequence[Stratum], weights: NDArray[np.float64]) -> tuple[Arm, Arm]:
+    """Visiting runs and others of all strata; the others of a stratum weigh as much, together, as its visiting runs.
+
+    Parameters
+    ----------
+    strata : runs that stood at the same branch.
+    weights : (B, R) weight of each run in each of B samples.
+
+    Returns
+    -------
+    For each side, (M,) times, (M,) whether converged, (B, M) weights.
+    """
+    arms: dict[bool, list[Arm]] = {True: [], False: []}
+    for stratum in strata:
+        drawn = weights[:, stratum.runs]
+        visiting, others = drawn[:, stratum.visiting], drawn[:, ~stratum.visiting]
+        n_visiting, n_others = visiting.sum(axis=1, keepdims=True), others.sum(axis=1, keepdims=True)
+        both = (n_visiting > 0) & (n_others > 0)
+        share = np.divide(n_visiting, n_others, out=np.zeros_like(n_visiting), where=both)
+        for side, weight in ((True, visiting * both), (False, others * share)):
+            mask = stratum.visiting == side
+            arms[side].append((stratum.times[mask], stratum.converged[mask], weight))
+    return _pooled(arms[True]), _pooled(arms[False])
 
 
 def expanded_tail(n: int) -> float:
@@ -113,20 +131,31 @@ def restricted_mean(
     weights : (B, M) weight of each time in each of B samples.
     horizon : in steps.
     """
-    order = np.lexsort((~converged, times))
-    times, converged, weights = times[order], converged[order], weights[:, order]
-    at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
-    hazard = np.divide(weights * converged, at_risk, out=np.zeros_like(weights), where=at_risk > 0)
-    survival = np.cumprod(1 - np.minimum(hazard, 1.0), axis=1)
+    times, survival = kaplan_meier(times, converged, weights)
     steps = np.minimum(np.concatenate(([0.0], times, [horizon])), horizon)
     heights = np.column_stack([np.ones(len(weights)), survival])
     mean: NDArray[np.float64] = heights @ np.maximum(np.diff(steps), 0.0)
     return mean
 
 
-def _pooled(
-    parts: list[tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+def kaplan_meier(
+    times: NDArray[np.float64], converged: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(M,) times in order, and (B, M) share that has not converged after each: Kaplan and Meier (1958), weighted.
+
+    Parameters
+    ----------
+    times, converged : (M,) times in steps; False where censored.
+    weights : (B, M) weight of each time in each of B samples.
+    """
+    order = np.lexsort((~converged, times))
+    times, converged, weights = times[order], converged[order], weights[:, order]
+    at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
+    hazard = np.divide(weights * converged, at_risk, out=np.zeros_like(weights), where=at_risk > 0)
+    return times, np.cumprod(1 - np.minimum(hazard, 1.0), axis=1)
+
+
+def _pooled(parts: list[Arm]) -> Arm:
     times, converged, weights = zip(*parts, strict=True)
     return np.concatenate(times), np.concatenate(converged), np.concatenate(weights, axis=1)
 

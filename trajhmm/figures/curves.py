@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import state_legend
-from trajhmm.figures.style import FULL_WIDTH, POINTS, print_style, size_of, state_colors
+from trajhmm.figures.style import POINTS, Width, inches, print_style, size_of, state_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def plot_metric_curves(
     *,
     ax: Axes | None = None,
     step_scale: StepScale = "linear",
-    width: float = FULL_WIDTH,
+    width: Width = "full",
 ) -> Axes:
     """Draw one metric of every run as logged, each stretch in the colour of the state that it starts in.
 
@@ -44,7 +44,7 @@ def plot_metric_curves(
     metric : its name.
     ax : axes to draw into; by default those of a new figure.
     step_scale : of the axis of steps. ``"log"`` is linear from 0 to the first positive step, so that step 0 shows.
-    width : of the new figure, in inches.
+    width : of the new figure, in inches, or ``"column"`` or ``"full"`` of the print style.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def plot_metric_curves(
     n_states = visited[-1] + 1 if visited else 0
     lines, dots, ends = _stretches(trajectories, column)
     with print_style():
-        room = width * POINTS - 40.0 if ax is None else size_of(ax)[0]
+        room = inches(width) * POINTS - 40.0 if ax is None else size_of(ax)[0]
         if ax is None:
-            ax = Figure(figsize=(width, HEIGHT), layout="constrained").add_subplot()
+            ax = Figure(figsize=(inches(width), HEIGHT), layout="constrained").add_subplot()
         # Rare states on top, where common ones do not hide them.
         for state in sorted(lines, key=lambda state: (-int((trajectories.path == state).sum()), state)):
             color = state_colors(n_states)[state]

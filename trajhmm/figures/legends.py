@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.patches import Patch
 
 from trajhmm.figures.maplabels import text_size
-from trajhmm.figures.style import INK, SMALL_SIZE, state_colors, state_hatches
+from trajhmm.figures.style import INK, current_style, state_colors, state_hatches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def state_legend(ax: Axes, states: Sequence[int], n_states: int, *, width: float
         bbox_to_anchor=(0.0, 1.0),
         ncols=columns,
         frameon=False,
-        fontsize=SMALL_SIZE,
+        fontsize=current_style().small,
         handlelength=1.1,
         handleheight=0.9,
         handletextpad=0.4,

@@ -17,7 +17,7 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from trajhmm.figures.maplayout import PlacedEdge, PlacedState
-from trajhmm.figures.style import FONT, SMALL_SIZE
+from trajhmm.figures.style import current_style
 
 if TYPE_CHECKING:
     from trajhmm.dynamics.training_map import MapEdge
@@ -69,10 +69,14 @@ class PlacedLabel:
     cost: float
 
 
+def text_size(text: str, weight: str = "normal") -> tuple[float, float]:
+    """Width and height of a small text's box with a little room around it, in points."""
+    return _text_size(text, current_style().font, current_style().small, weight)
+
+
 @lru_cache(maxsize=4096)
-def text_size(text: str, size: float = SMALL_SIZE, weight: str = "normal") -> tuple[float, float]:
-    """Width and height of a text's box with a little room around it, in points."""
-    font = FontProperties(family=FONT, size=size, weight=weight)
+def _text_size(text: str, family: str, size: float, weight: str) -> tuple[float, float]:
+    font = FontProperties(family=family, size=size, weight=weight)
     lines = text.split("\n")
     # Not `lp` alone, as matplotlib measures a line: digits and arrows may stand higher.
     measured = [text_to_path.get_text_width_height_descent(line + "lp", font, ismath=False) for line in lines]

@@ -19,6 +19,7 @@ from trajhmm.figures.maplabels import (
     text_size,
 )
 from trajhmm.figures.maplayout import PlacedEdge, PlacedState, column_gap, place_states, route_edges
+from trajhmm.figures.style import current_style
 
 if TYPE_CHECKING:
     from trajhmm.dynamics.training_map import TrainingMap
@@ -27,8 +28,8 @@ MARGIN = 3.0
 """Around the drawing, in points."""
 DETOUR = "detour"
 """First line of a detour's caption."""
-KEY_SPACING = 7.6
-"""From line to line of the key, in points."""
+KEY_SPACING = 1.27
+"""From line to line of the key, in sizes of its type."""
 KEY_HEADER = "State: runs that visit it. Arrow: runs that take it; top metric:"
 _KEY_GAP = 6.0
 _TALLEST = 10_000.0
@@ -132,7 +133,7 @@ def _plan(
         captions=placed[: len(captions)],
         labels=placed[len(captions) :],
         key=key,
-        bottom=min([bottom, *(line.y - KEY_SPACING / 2 for line in key)]),
+        bottom=min([bottom, *(line.y - _key_spacing() / 2 for line in key)]),
         top=top,
         worst=_worst(placed),
         wording=wording,
@@ -164,16 +165,22 @@ def _key(edges: tuple[PlacedEdge, ...], left: float, right: float, top: float) -
     columns = max(1, min(len(texts), int((right - left + 10.0) / across)))
     rows = -(-len(texts) // columns)
     header = _broken(KEY_HEADER, right - left)
-    first = top - KEY_SPACING / 2
-    lines = [KeyLine(text=text, x=left, y=first - KEY_SPACING * row, header=True) for row, text in enumerate(header)]
-    first -= KEY_SPACING * len(header) + 1.0
+    spacing = _key_spacing()
+    first = top - spacing / 2
+    lines = [KeyLine(text=text, x=left, y=first - spacing * row, header=True) for row, text in enumerate(header)]
+    first -= spacing * len(header) + 1.0
     return (
         *lines,
         *(
-            KeyLine(text=text, x=left + place // rows * across, y=first - KEY_SPACING * (place % rows), header=False)
+            KeyLine(text=text, x=left + place // rows * across, y=first - spacing * (place % rows), header=False)
             for place, text in enumerate(texts)
         ),
     )
+
+
+def _key_spacing() -> float:
+    """From line to line of the key, in points."""
+    return KEY_SPACING * current_style().small
 
 
 def _broken(text: str, width: float) -> list[str]:

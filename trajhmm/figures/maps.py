@@ -14,14 +14,13 @@ from trajhmm.figures.maplabels import BOX_PAD, LINE_SPACING, PlacedLabel
 from trajhmm.figures.maplayout import RING_GAP
 from trajhmm.figures.mapplan import DETOUR, MARGIN, Plan, plan_map
 from trajhmm.figures.style import (
-    BASE_SIZE,
     DETOUR_INK,
     FAINT_INK,
-    FONT,
-    FULL_WIDTH,
     INK,
     POINTS,
-    SMALL_SIZE,
+    Width,
+    current_style,
+    inches,
     ink_on,
     print_style,
     size_of,
@@ -38,7 +37,7 @@ _EDGE_INK = "#7a7a7a"
 
 
 def plot_training_map(
-    training_map: TrainingMap, *, ax: Axes | None = None, show_metrics: bool = True, width: float = FULL_WIDTH
+    training_map: TrainingMap, *, ax: Axes | None = None, show_metrics: bool = True, width: Width = "full"
 ) -> Axes:
     """Draw a training map.
 
@@ -58,7 +57,7 @@ def plot_training_map(
     training_map : what to draw.
     ax : axes to draw into; by default those of a new figure, as high as the map needs.
     show_metrics : whether to name the most important metric of each transition.
-    width : of the new figure, in inches.
+    width : of the new figure, in inches, or ``"column"`` or ``"full"`` of the print style.
 
     Returns
     -------
@@ -66,9 +65,10 @@ def plot_training_map(
     """
     with print_style():
         if ax is None:
-            plan = plan_map(training_map, width * POINTS, None, show_metrics=show_metrics)
-            size = (width * POINTS, max(plan.top - plan.bottom + 2 * MARGIN, 10.0))
-            ax = Figure(figsize=(width, size[1] / POINTS)).add_axes((0.0, 0.0, 1.0, 1.0))
+            across = inches(width) * POINTS
+            plan = plan_map(training_map, across, None, show_metrics=show_metrics)
+            size = (across, max(plan.top - plan.bottom + 2 * MARGIN, 10.0))
+            ax = Figure(figsize=(size[0] / POINTS, size[1] / POINTS)).add_axes((0.0, 0.0, 1.0, 1.0))
         else:
             size = size_of(ax)
             plan = plan_map(training_map, *size, show_metrics=show_metrics)
@@ -130,7 +130,7 @@ def _draw_states(ax: Axes, plan: Plan, n_states: int) -> None:
         disc.set(linewidth=0.6, zorder=3.0, gid=f"state-{state}")
         ax.add_patch(disc)
         number = ax.text(node.x, node.y, str(state), ha="center", va="center_baseline", color=ink_on(colors[state]))
-        number.set(fontfamily=FONT, fontsize=BASE_SIZE, fontweight="bold", zorder=4.0)
+        number.set(fontsize=current_style().base, fontweight="bold", zorder=4.0)
         if hatches[state]:
             number.set_bbox({"facecolor": colors[state], "edgecolor": "none", "pad": 0.8})
 
@@ -150,7 +150,7 @@ def _draw_texts(ax: Axes, plan: Plan) -> None:
             _text(ax, label, label.text, color=FAINT_INK)
     for line in plan.key:
         text = ax.text(line.x, line.y, line.text, ha="left", va="center_baseline")
-        text.set(fontfamily=FONT, fontsize=SMALL_SIZE, color=FAINT_INK if line.header else INK)
+        text.set(fontsize=current_style().small, color=FAINT_INK if line.header else INK)
 
 
 def _text(ax: Axes, label: PlacedLabel, words: str, *, color: str, weight: str = "normal", at: str = "center") -> None:
@@ -158,5 +158,5 @@ def _text(ax: Axes, label: PlacedLabel, words: str, *, color: str, weight: str =
     x, y = label.center
     y += {"center": 0.0, "top": 0.5, "bottom": -0.5}[at] * (label.size[1] - 2 * BOX_PAD)
     text = ax.text(x, y, words, ha="center", va=at, color=color, linespacing=LINE_SPACING)
-    text.set(fontfamily=FONT, fontsize=SMALL_SIZE, fontweight=weight, zorder=2.0)
+    text.set(fontsize=current_style().small, fontweight=weight, zorder=2.0)
     text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.0})

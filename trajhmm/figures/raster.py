@@ -15,10 +15,11 @@ from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import state_legend
 from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import (
-    FULL_WIDTH,
     INK,
     POINTS,
-    SMALL_SIZE,
+    Width,
+    current_style,
+    inches,
     print_style,
     size_of,
     state_colors,
@@ -35,8 +36,8 @@ IMAGE_COLUMNS = 4096
 """Columns of the image, at most: twice the dots of a page's width at 300 dots an inch."""
 NAMED_RUNS = 45
 """Up to this many runs are named."""
-BAND = 7.2
-"""Height of a band that a name fits in, in points."""
+BAND = 1.2
+"""Height of a band that a name fits in, in sizes of its type."""
 
 
 def plot_state_raster(
@@ -44,7 +45,7 @@ def plot_state_raster(
     *,
     convergence: Convergence | None = None,
     ax: Axes | None = None,
-    width: float = FULL_WIDTH,
+    width: Width = "full",
 ) -> Axes:
     """Draw the decoded state of every run at every step: a band a run, coloured by state.
 
@@ -58,7 +59,7 @@ def plot_state_raster(
     convergence : of the same runs; runs that it does not hold count as never converged. Without it, runs keep their
         order.
     ax : axes to draw into; by default those of a new figure.
-    width : of the new figure, in inches.
+    width : of the new figure, in inches, or ``"column"`` or ``"full"`` of the print style.
 
     Raises
     ------
@@ -68,10 +69,10 @@ def plot_state_raster(
     order, ticks = _order(training_map, convergence)
     n_runs = len(order)
     with print_style():
-        room = width * POINTS - 40.0 if ax is None else size_of(ax)[0]
+        room = inches(width) * POINTS - 40.0 if ax is None else size_of(ax)[0]
         if ax is None:
-            height = max(1.3, n_runs * BAND / POINTS) if n_runs <= NAMED_RUNS else 2.4
-            ax = Figure(figsize=(width, height + 0.65), layout="constrained").add_subplot()
+            height = max(1.3, n_runs * BAND * current_style().small / POINTS) if n_runs <= NAMED_RUNS else 2.4
+            ax = Figure(figsize=(inches(width), height + 0.65), layout="constrained").add_subplot()
         colors = state_colors(training_map.n_states)
         edges, states = _grid(training_map, order)
         palette = np.array([(*to_rgb(color), 1.0) for color in colors] + [(1.0, 1.0, 1.0, 0.0)])
@@ -175,8 +176,8 @@ def _label_runs(ax: Axes, names: list[str], *, sorted_by: bool) -> None:
     width, height = size_of(ax)
     longest = max((text_size(name)[0] for name in names), default=0.0)
     ax.tick_params(axis="y", length=0.0)
-    if len(names) <= NAMED_RUNS and height >= SMALL_SIZE * len(names) and longest <= 0.3 * width:
-        ax.set_yticks(range(len(names)), labels=names, fontsize=SMALL_SIZE)
+    if len(names) <= NAMED_RUNS and height >= current_style().small * len(names) and longest <= 0.3 * width:
+        ax.set_yticks(range(len(names)), labels=names)
         for band in range(1, len(names)):
             ax.axhline(band - 0.5, color="white", linewidth=0.4, zorder=1.8)
         return

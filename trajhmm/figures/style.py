@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import matplotlib as mpl
 from matplotlib.colors import to_rgb
@@ -17,16 +20,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+StyleName = Literal["default", "neurips", "icml", "iclr", "nature"]
+STYLES: tuple[StyleName, ...] = get_args(StyleName)
+Width = float | Literal["column", "full"]
+"""In inches, or one of the two widths of the print style."""
 COLUMN_WIDTH = 3.25
 """Width of one column of a two-column page, in inches."""
 FULL_WIDTH = 6.75
 """Width of the text of a page, in inches."""
 POINTS = 72.0
 """Points in an inch."""
-FONT = "DejaVu Sans"
-"""Ships with matplotlib, so that a figure looks the same on every machine."""
-BASE_SIZE, SMALL_SIZE = 7.0, 6.0
-"""Font sizes, in points; nothing is set smaller than the second."""
+SANS, SERIF = "DejaVu Sans", "STIXGeneral"
+"""Both ship with matplotlib, so that a figure looks the same on every machine; the second looks like Times."""
 INK, FAINT_INK, DETOUR_INK = "#1a1a1a", "#595959", "#D55E00"
 """Text and outlines; text that comes second; detours (vermillion)."""
 
@@ -38,7 +43,31 @@ _METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
 }
 
-PRINT_STYLE: Any = {
+
+@dataclass(frozen=True, kw_only=True)
+class PrintStyle:
+    """What a venue asks of its figures.
+
+    Attributes
+    ----------
+    column, full : widths in inches: a column, or half of the text where that has one column; the text of a page.
+    font : a family that ships with matplotlib.
+    base, small : sizes of type in points; nothing is set smaller than the second.
+    """
+
+    column: float
+    full: float
+    font: str
+    base: float
+    small: float
+
+
+_DEFAULT = PrintStyle(column=COLUMN_WIDTH, full=FULL_WIDTH, font=SANS, base=7.0, small=6.0)
+# Nature's guide to authors: 89 and 183 mm, sans serif, at most 7 points.
+_NATURE = PrintStyle(column=89 / 25.4, full=183 / 25.4, font=SANS, base=7.0, small=6.0)
+_current: ContextVar[PrintStyle] = ContextVar("print style", default=_DEFAULT)
+
+_SETTINGS: Any = {
     # Type 42 fonts and outlined SVG text: what conferences ask for, and the same look everywhere.
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
@@ -50,17 +79,7 @@ PRINT_STYLE: Any = {
     "savefig.facecolor": "white",
     "figure.facecolor": "white",
     "axes.facecolor": "white",
-    "font.family": "sans-serif",
-    "font.sans-serif": [FONT],
-    "mathtext.fontset": "dejavusans",
     "text.usetex": False,
-    "font.size": BASE_SIZE,
-    "axes.titlesize": BASE_SIZE,
-    "axes.labelsize": BASE_SIZE,
-    "xtick.labelsize": SMALL_SIZE,
-    "ytick.labelsize": SMALL_SIZE,
-    "legend.fontsize": SMALL_SIZE,
-    "legend.title_fontsize": SMALL_SIZE,
     "axes.linewidth": 0.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -84,17 +103,75 @@ PRINT_STYLE: Any = {
     "figure.constrained_layout.h_pad": 0.02,
     "figure.constrained_layout.w_pad": 0.02,
 }
-"""matplotlib settings of `print_style`."""
 
 
 @contextmanager
-def print_style() -> Iterator[None]:
+def print_style(style: StyleName | None = None) -> Iterator[None]:
     """Set matplotlib up for print inside the block, and put back what was set before.
 
-    Figures made by this package are drawn under it already; use it around axes of your own.
+    Figures made by this package are drawn under it already. Use it to draw *and save* them for a venue, and around
+    axes of your own: ``with print_style("icml"): save_figure(plot_training_map(m, width="column").figure, "map.pdf")``.
+
+    Parameters
+    ----------
+    style : ``neurips``, ``icml`` and ``iclr`` take widths and sizes of type from tueplots, in a font like Times;
+        ``nature`` follows its guide to authors. By default that of the block around, or ``default``.
+
+    Raises
+    ------
+    TrajHMMError
+        No such style.
     """
-    with mpl.rc_context(PRINT_STYLE):
-        yield
+    chosen = _current.get() if style is None else _style(style)
+    settings: Any = {
+        **_SETTINGS,
+        "font.family": [chosen.font],
+        "mathtext.fontset": "stix" if chosen.font == SERIF else "dejavusans",
+        **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), chosen.base),
+        **dict.fromkeys(
+            ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), chosen.small
+        ),
+    }
+    token = _current.set(chosen)
+    try:
+        with mpl.rc_context(settings):
+            yield
+    finally:
+        _current.reset(token)
+
+
+def current_style() -> PrintStyle:
+    """The style of the `print_style` block around."""
+    return _current.get()
+
+
+def inches(width: Width) -> float:
+    """A width in inches, under the current style."""
+    if isinstance(width, str):
+        return {"column": current_style().column, "full": current_style().full}[width]
+    return width
+
+
+@cache
+def _style(name: StyleName) -> PrintStyle:
+    from tueplots import figsizes, fontsizes
+
+    if name not in STYLES:
+        raise TrajHMMError(f"style {name!r}: expected one of {', '.join(STYLES)}")
+    if name in ("default", "nature"):
+        return _NATURE if name == "nature" else _DEFAULT
+    column, full, type_ = {
+        "neurips": (figsizes.neurips2024(rel_width=0.5), figsizes.neurips2024(), fontsizes.neurips2024()),
+        "icml": (figsizes.icml2024_half(), figsizes.icml2024_full(), fontsizes.icml2024()),
+        "iclr": (figsizes.iclr2024(rel_width=0.5), figsizes.iclr2024(), fontsizes.iclr2024()),
+    }[name]
+    return PrintStyle(
+        column=column["figure.figsize"][0],
+        full=full["figure.figsize"][0],
+        font=SERIF,
+        base=float(type_["font.size"]),
+        small=float(type_["xtick.labelsize"]),
+    )
 
 
 def state_colors(k: int) -> tuple[str, ...]:
