@@ -13,9 +13,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trajhmm.dynamics import Analysis, analyze
+    from trajhmm.dynamics import Analysis, analyze, convergence_by_visit
     from trajhmm.errors import TrajHMMError, TrajHMMWarning
-    from trajhmm.figures import plot_metric_curves, plot_state_raster, plot_training_map, save_figure
+    from trajhmm.figures import (
+        plot_convergence,
+        plot_metric_curves,
+        plot_metric_panels,
+        plot_regression,
+        plot_selection_curve,
+        plot_state_profile,
+        plot_state_raster,
+        plot_training_map,
+        print_style,
+        save_figure,
+    )
     from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
     from trajhmm.logs import RunSet, Scan, read_logs, scan_logs, write_logs
     from trajhmm.metrics import ModelLogger, RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
@@ -28,9 +39,20 @@ __version__ = "0.1.0"
 
 # Names are found when first used, so that `trajhmm --help` loads neither numba nor scikit-learn.
 _HOMES = {
-    "dynamics": ("Analysis", "analyze"),
+    "dynamics": ("Analysis", "analyze", "convergence_by_visit"),
     "errors": ("TrajHMMError", "TrajHMMWarning"),
-    "figures": ("plot_metric_curves", "plot_state_raster", "plot_training_map", "save_figure"),
+    "figures": (
+        "plot_convergence",
+        "plot_metric_curves",
+        "plot_metric_panels",
+        "plot_regression",
+        "plot_selection_curve",
+        "plot_state_profile",
+        "plot_state_raster",
+        "plot_training_map",
+        "print_style",
+        "save_figure",
+    ),
     "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
     "logs": ("RunSet", "Scan", "read_logs", "scan_logs", "write_logs"),
     "metrics": ("ModelLogger", "RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
@@ -58,13 +80,20 @@ __all__ = [
     "TrajHMMError",
     "TrajHMMWarning",
     "analyze",
+    "convergence_by_visit",
     "fit",
     "fit_warning",
     "gradient_metrics",
     "load_model",
+    "plot_convergence",
     "plot_metric_curves",
+    "plot_metric_panels",
+    "plot_regression",
+    "plot_selection_curve",
+    "plot_state_profile",
     "plot_state_raster",
     "plot_training_map",
+    "print_style",
     "read_logs",
     "save_figure",
     "scan_logs",

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from trajhmm.cli import analyze, collect, convert, decode, demo, evaluate, fit, inspect, simulate, warn
+from trajhmm.cli import analyze, collect, convert, decode, demo, evaluate, figure, fit, inspect, simulate, tables, warn
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("collect")(collect.collect)
 app.command("fit")(fit.fit)
 app.command("decode")(decode.decode)
 app.command("analyze")(analyze.analyze)
+app.command("figure")(figure.figure)
+app.command("table")(tables.table)
 app.command("warn")(warn.warn)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(simulate.app, name="simulate")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from trajhmm.cli.options import (
     ALL_CORES,
+    DetourRule,
     Jobs,
     Logs,
     ModelFile,
@@ -25,15 +25,7 @@ from trajhmm.cli.terminal import say, say_notes
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis
-
-_CURVES = 4
-
-
-class DetourRule(StrEnum):
-    """What counts as a detour."""
-
-    STRICT = "strict"
-    PAPER = "paper"
+    from trajhmm.hmm import Model
 
 
 def analyze(
@@ -72,38 +64,40 @@ def analyze(
             runs, fitted, converged=converged, rule=rule.value, refits=refits, seed=seed, jobs=jobs
         )
     say_notes(analysis.notes)
-    written = write_analysis(analysis, fitted, output) + write_figures(analysis, output)
+    written = write_analysis(analysis, fitted, output) + write_figures(analysis, fitted, output)
     typer.echo((output / "summary.txt").read_text(encoding="utf-8"), nl=False)
     say(f"{output}: {', '.join(path.name for path in written)}")
 
 
-def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
-    """Draw the map, the raster and the curves of the metrics that speak most for the states, as PDF and PNG."""
+def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:
+    """Draw what an analysis says, as PDF and PNG.
+
+    The map, the raster, the profile of the states, the curves of the metrics that speak most for them; the choice of K
+    if several were tried, the regression if enough runs converge, and convergence by visit of the detours or, without
+    any, of the state with the strongest evidence.
+    """
     from trajhmm import figures
+    from trajhmm.dynamics import convergence_by_visit
 
     written: list[Path] = []
     with figures.print_style():
         drawings = {
             "map": figures.plot_training_map(analysis.map),
             "raster": figures.plot_state_raster(analysis.map, convergence=analysis.convergence_times),
+            "profile": figures.plot_state_profile(model, training_map=analysis.map),
         }
-        for metric in _telling_metrics(analysis):
+        if len(model.curve) > 1:
+            drawings["selection"] = figures.plot_selection_curve(model)
+        if analysis.regression.r2 is not None:
+            drawings["regression"] = figures.plot_regression(analysis.regression)
+        for state in analysis.telling_states:
+            visits = convergence_by_visit(analysis.map, analysis.convergence_times, state)
+            drawings[f"convergence_{state}"] = figures.plot_convergence(visits)
+        for metric in analysis.map.telling_metrics():
             name = "curves_" + "".join(c if c.isalnum() else "_" for c in metric)
             drawings[name] = figures.plot_metric_curves(analysis.trajectories, metric)
         for name, axes in drawings.items():
-            figure = axes.get_figure(root=True)
-            if figure is None:  # never: the axes were made with their figure above
-                continue
             for suffix in (".pdf", ".png"):
-                figures.save_figure(figure, folder / f"{name}{suffix}")
+                figures.save_figure(axes, folder / f"{name}{suffix}")
                 written.append(folder / f"{name}{suffix}")
     return written
-
-
-def _telling_metrics(analysis: Analysis) -> list[str]:
-    """The metrics with the largest importances over all states."""
-    importance: dict[str, float] = {}
-    for state in analysis.map.states:
-        for top in state.top_metrics:
-            importance[top.metric] = max(importance.get(top.metric, 0.0), top.importance)
-    return sorted(importance, key=lambda metric: -importance[metric])[:_CURVES]

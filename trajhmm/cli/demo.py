@@ -44,7 +44,7 @@ def demo(
     say(f"which states delay '{CONVERGED}' …")
     analysis = analyze(runs, model, converged=CONVERGED, refits=_REFITS, jobs=ALL_CORES)
     model.save(output / "model.json")
-    written = [*write_analysis(analysis, model, output), *write_figures(analysis, output)]
+    written = [*write_analysis(analysis, model, output), *write_figures(analysis, model, output)]
     typer.echo("\n" + (output / "summary.txt").read_text(encoding="utf-8"))
     say(f"{output}/: model.json, {', '.join(path.name for path in written)}")
     say(

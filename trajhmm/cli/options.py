@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,13 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Threads; the result does not depend on it.")]
 
 ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class DetourRule(StrEnum):
+    """What counts as a detour."""
+
+    STRICT = "strict"
+    PAPER = "paper"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ class Analysis:
     convergence_times : when each run converged.
     regression : of convergence on the bag of states.
     evidence_by_state : what speaks for each state being a detour.
-    prefix : what the first rows say of the time still needed; empty if too few runs converge.
+    prefix : what the first rows say of the time still needed; empty if too few runs converge, or not asked for.
     dissimilarity : of the runs' bags of states.
     rule : by which ``is_detour`` was decided.
     notes : rows cut, runs left out.
@@ -56,6 +56,14 @@ class Analysis:
     dissimilarity: Dissimilarity
     rule: Rule
     notes: tuple[Note, ...]
+
+    @property
+    def telling_states(self) -> tuple[int, ...]:
+        """The detours; without any, the state with the least p-value; none if no state can be tested."""
+        if self.map.detours:
+            return self.map.detours
+        tested = [(e.p_value, e.state) for e in self.evidence_by_state if e.p_value is not None]
+        return (min(tested)[1],) if tested else ()
 
     @property
     def detours(self) -> pd.DataFrame:
@@ -76,6 +84,58 @@ class Analysis:
         return pd.DataFrame({"run": list(times.runs), "step": times.steps, "converged": times.converged})
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """Runs decoded under a model.
+
+    Attributes
+    ----------
+    sequences : the runs as the model sees them.
+    smoothed : decoded states.
+    map : the training map, no detours marked.
+    trajectories : metrics as logged, beside the states.
+    loss : (N,) the loss as logged; None if there is none.
+    """
+
+    sequences: Sequences
+    smoothed: Smoothed
+    map: TrainingMap
+    trajectories: Trajectories
+    loss: np.ndarray[tuple[int], np.dtype[np.float64]] | None
+
+
+def decode_runs(runs: RunSet, model: Model) -> Decoded:
+    """Decode runs and draw up their training map: what an analysis can say without a condition of convergence.
+
+    Parameters
+    ----------
+    runs : the logs.
+    model : fitted on the same metrics.
+
+    Raises
+    ------
+    ModelFileError
+        The logs lack a metric of the model.
+    AnalysisError
+        The model was fitted for warning.
+    """
+    if model.purpose != "map":
+        raise AnalysisError(
+            f"the model was fitted for {model.purpose}, on departures from healthy runs; a map needs one of "
+            "'trajhmm fit' without --for"
+        )
+    sequences = model.sequences(runs)
+    smoothed = model.decode(sequences)
+    trajectories, loss = _trajectories(runs, sequences, smoothed)
+    return Decoded(
+        sequences=sequences,
+        smoothed=smoothed,
+        map=build_map(model, sequences, model.filter(sequences), smoothed),
+        trajectories=trajectories,
+        loss=loss,
+    )
+
+
 def analyze(
     runs: RunSet,
     model: Model,
@@ -83,6 +143,7 @@ def analyze(
     converged: str,
     rule: Rule = "strict",
     refits: int = DEFAULT_REFITS,
+    prefix: bool = True,
     seed: int = 0,
     jobs: int = 1,
 ) -> Analysis:
@@ -95,6 +156,7 @@ def analyze(
     converged : condition on any column, such as ``eval_accuracy > 0.9``.
     rule : ``strict``, or ``paper`` for the rule of Hu et al. (2023); see `trajhmm.dynamics.detours.find_detours`.
     refits : on resampled runs, to see how often a detour is found again; 0 for none.
+    prefix : whether to ask what the first rows say of the time still needed, which takes longest.
     seed : of permutations, bootstraps and refits.
     jobs : threads; the result does not depend on it.
 
@@ -107,24 +169,18 @@ def analyze(
     ConditionError
         The condition does not parse.
     """
-    if model.purpose != "map":
-        raise AnalysisError(
-            f"the model was fitted for {model.purpose}, on departures from healthy runs; a map needs one of "
-            "'trajhmm fit' without --for"
-        )
     if rule not in RULES:
         raise AnalysisError(f"rule {rule!r}: expected one of {', '.join(RULES)}")
     convergence_of(runs, converged, only=())  # a mistyped condition is told before the work begins
-    sequences = model.sequences(runs)
-    filtered, smoothed = model.filter(sequences), model.decode(sequences)
-    training_map = build_map(model, sequences, filtered, smoothed)
+    decoded = decode_runs(runs, model)
+    sequences, smoothed, training_map = decoded.sequences, decoded.smoothed, decoded.map
     convergence = convergence_of(runs, converged, only=sequences.runs)
     bags = bag_of_states(smoothed.path, smoothed.lengths, model.n_states)
     regression = regress(bags, convergence, seed=seed)
     evidence = find_detours(training_map, convergence, regression, seed=seed)
     evidence = refit_detours(evidence, model, sequences, training_map, convergence, refits=refits, seed=seed, jobs=jobs)
     detours = tuple(e.state for e in evidence if (e.is_strict if rule == "strict" else e.is_paper))
-    trajectories, loss = _trajectories(runs, sequences, smoothed)
+    trajectories = decoded.trajectories
     raw = trajectories.values[:, [trajectories.metrics.index(metric) for metric in model.metrics]]
     return Analysis(
         map=replace(training_map, detours=detours),
@@ -134,7 +190,9 @@ def analyze(
         convergence_times=convergence,
         regression=regression,
         evidence_by_state=evidence,
-        prefix=prefix_curve(model, sequences, RawRows(values=raw, loss=loss), convergence, seed=seed, jobs=jobs),
+        prefix=prefix_curve(model, sequences, RawRows(values=raw, loss=decoded.loss), convergence, seed=seed, jobs=jobs)
+        if prefix
+        else (),
         dissimilarity=dissimilarity_of(bags, model.hmm.means_, seed=seed),
         rule=rule,
         notes=(*runs.notes, *sequences.notes),

@@ -102,6 +102,14 @@ class TrainingMap:
         """Number of states, K."""
         return len(self.states)
 
+    def telling_metrics(self, most: int = 4) -> tuple[str, ...]:
+        """The metrics with the largest importances over all states, at most ``most``."""
+        importance: dict[str, float] = {}
+        for state in self.states:
+            for top in state.top_metrics:
+                importance[top.metric] = max(importance.get(top.metric, 0.0), top.importance)
+        return tuple(sorted(importance, key=lambda metric: -importance[metric])[:most])
+
 
 def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: Smoothed) -> TrainingMap:
     """Build the training map of decoded runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import state_legend
-from trajhmm.figures.style import POINTS, Width, inches, print_style, size_of, state_colors
+from trajhmm.figures.maplabels import wrapped
+from trajhmm.figures.style import INK, Width, inches, new_axes, print_style, state_colors, state_hatches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 
 StepScale = Literal["linear", "log", "sqrt"]
 _ByState = dict[int, list[NDArray[np.float64]]]
-HEIGHT = 2.1
-"""Of a new figure, in inches."""
+HEIGHT, PANEL_HEIGHT = 2.1, 1.1
+"""Of a new figure, and of each of its panels, in inches."""
+_LONGEST_LABEL = 16
+"""Letters of a metric's name in one line of its label."""
 
 
 def plot_metric_curves(
@@ -51,34 +55,81 @@ def plot_metric_curves(
     AnalysisError
         No such metric, or no such scale.
     """
+    with print_style():
+        ax = new_axes(width, HEIGHT) if ax is None else ax
+        _draw_metric(ax, trajectories, metric, step_scale)
+        ax.set_xlabel("step")
+        state_legend(ax, *_states(trajectories))
+    return ax
+
+
+def plot_metric_panels(
+    trajectories: Trajectories, metrics: Sequence[str], *, step_scale: StepScale = "linear", width: Width = "full"
+) -> tuple[Axes, ...]:
+    """Draw several metrics as `plot_metric_curves` does, in a new figure: a panel each, one above the other.
+
+    Parameters
+    ----------
+    trajectories : the runs.
+    metrics : their names, from top to bottom.
+    step_scale : of the axis of steps, which the panels share.
+    width : of the figure, in inches, or ``"column"`` or ``"full"`` of the print style.
+
+    Returns
+    -------
+    The axes, from top to bottom.
+
+    Raises
+    ------
+    AnalysisError
+        No such metric, or no such scale.
+    """
+    if not metrics:
+        raise AnalysisError(f"no metrics to draw (found: {', '.join(trajectories.metrics)})")
+    with print_style():
+        height = 0.35 + len(metrics) * PANEL_HEIGHT + 0.3
+        figure = Figure(figsize=(inches(width), height), layout="constrained")
+        panels = tuple(figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0])
+        for ax, metric in zip(panels, metrics, strict=True):
+            _draw_metric(ax, trajectories, metric, step_scale)
+        panels[-1].set_xlabel("step")
+        figure.align_ylabels(panels)
+        state_legend(panels[0], *_states(trajectories))
+    return panels
+
+
+def _states(trajectories: Trajectories) -> tuple[list[int], int]:
+    """The states visited, and how many colours they take."""
+    visited = [int(state) for state in np.unique(trajectories.path)]
+    return visited, visited[-1] + 1 if visited else 0
+
+
+def _draw_metric(ax: Axes, trajectories: Trajectories, metric: str, step_scale: StepScale) -> None:
     if metric not in trajectories.metrics:
         raise AnalysisError(f"no metric {metric!r} in these runs (found: {', '.join(trajectories.metrics)})")
-    column = trajectories.values[:, trajectories.metrics.index(metric)]
-    visited = sorted({int(state) for state in np.unique(trajectories.path)})
-    n_states = visited[-1] + 1 if visited else 0
-    lines, dots, ends = _stretches(trajectories, column)
-    with print_style():
-        room = inches(width) * POINTS - 40.0 if ax is None else size_of(ax)[0]
-        if ax is None:
-            ax = Figure(figsize=(inches(width), HEIGHT), layout="constrained").add_subplot()
-        # Rare states on top, where common ones do not hide them.
-        for state in sorted(lines, key=lambda state: (-int((trajectories.path == state).sum()), state)):
-            color = state_colors(n_states)[state]
-            curves = LineCollection(lines[state], colors=color, linewidths=0.8, capstyle="round")
-            curves.set(rasterized=True, gid=f"state-{state}", zorder=2.0)
-            ax.add_collection(curves)
-        for state, points in dots.items():
-            x, y = np.concatenate(points).T
-            ax.plot(x, y, ".", color=state_colors(n_states)[state], markersize=2.5, zorder=2.1, rasterized=True)
-        if len(ends):
-            ax.plot(ends[:, 0], ends[:, 1], "x", color="black", markersize=3.5, markeredgewidth=0.8, zorder=3.0)
-        _scale_steps(ax, trajectories.steps, step_scale)
-        ax.autoscale_view(scalex=False)
-        first, last = (int(edge(trajectories.steps)) for edge in (np.min, np.max)) if visited else (0, 1)
-        ax.set_xlim(first, max(last, first + 1))
-        ax.set(xlabel="step", ylabel=metric)
-        state_legend(ax, visited, n_states, width=room)
-    return ax
+    lines, dots, ends = _stretches(trajectories, trajectories.values[:, trajectories.metrics.index(metric)])
+    visited, n_states = _states(trajectories)
+    # Rare states on top, where common ones do not hide them.
+    for state in sorted(lines, key=lambda state: (-int((trajectories.path == state).sum()), state)):
+        color = state_colors(n_states)[state]
+        curves = LineCollection(lines[state], colors=color, linewidths=0.8, capstyle="round")
+        curves.set(rasterized=True, gid=f"state-{state}", zorder=2.0)
+        ax.add_collection(curves)
+        if state_hatches(n_states)[state]:
+            # Its colour is an earlier state's: a dark core, as hatches are dark on patches.
+            core = LineCollection(lines[state], colors=INK, linewidths=0.25)
+            core.set(rasterized=True, gid=f"core-{state}", zorder=2.0)
+            ax.add_collection(core)
+    for state, points in dots.items():
+        x, y = np.concatenate(points).T
+        ax.plot(x, y, ".", color=state_colors(n_states)[state], markersize=2.5, zorder=2.1, rasterized=True)
+    if len(ends):
+        ax.plot(ends[:, 0], ends[:, 1], "x", color="black", markersize=3.5, markeredgewidth=0.8, zorder=3.0)
+    _scale_steps(ax, trajectories.steps, step_scale)
+    ax.autoscale_view(scalex=False)
+    first, last = (int(edge(trajectories.steps)) for edge in (np.min, np.max)) if visited else (0, 1)
+    ax.set_xlim(first, max(last, first + 1))
+    ax.set_ylabel(wrapped(metric, _LONGEST_LABEL), multialignment="center")
 
 
 def _stretches(

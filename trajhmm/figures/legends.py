@@ -1,23 +1,27 @@
-"""The legend of states that figures over steps share."""
+"""Legends above the axes: that of states, which figures over steps share, and others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from trajhmm.figures.maplabels import text_size
-from trajhmm.figures.style import INK, current_style, state_colors, state_hatches
+from trajhmm.figures.style import INK, current_style, size_of, state_colors, state_hatches
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-_ENTRY = 12.0
-"""Swatch, gaps and room of an entry beside its text, in points."""
+SWATCH, LINE = 1.1, 2.2
+"""Width of a patch or a marker in a legend, and of a line, in sizes of its type."""
+_BETWEEN = 1.1
+"""Gaps of an entry, beside its text and its swatch, in sizes of type."""
 
 
-def state_legend(ax: Axes, states: Sequence[int], n_states: int, *, width: float) -> None:
+def state_legend(ax: Axes, states: Sequence[int], n_states: int) -> None:
     """Put a key of states above the axes, outside the data, in as few rows as fit.
 
     Parameters
@@ -25,7 +29,6 @@ def state_legend(ax: Axes, states: Sequence[int], n_states: int, *, width: float
     ax : axes whose data are coloured by state.
     states : the states to name.
     n_states : number of states, K.
-    width : room for it, in points.
     """
     if not states:
         return
@@ -35,17 +38,35 @@ def state_legend(ax: Axes, states: Sequence[int], n_states: int, *, width: float
         Patch(facecolor=colors[state], edgecolor=INK, linewidth=0.4, hatch=hatches[state], label=label)
         for state, label in zip(states, labels, strict=True)
     ]
-    entry = text_size(str(max(states)))[0] + _ENTRY
-    columns = max(1, min(len(handles), int((width - text_size("state ")[0]) / entry)))
+    small = current_style().small
+    entry = text_size(str(max(states)))[0] + (SWATCH + _BETWEEN) * small
+    room = _width_of(ax) - text_size("state ")[0]
+    legend_above(ax, handles, columns=int(room / entry))
+
+
+def legend_above(
+    ax: Axes, handles: Sequence[Artist], *, columns: int = 1, swatch: float = SWATCH, right: bool = False
+) -> None:
+    """Put a legend above the axes, outside the data, its entries from left to right.
+
+    Parameters
+    ----------
+    ax : axes to put it above.
+    handles : artists that have a label.
+    columns : how many entries stand in a row, at most.
+    swatch : width of what stands before the text, in sizes of its type.
+    right : whether it ends where the axes end, so that it may begin above what stands left of them.
+    """
+    columns = max(1, min(columns, len(handles)))
     legend = ax.legend(
-        # matplotlib fills columns downwards; states read across.
+        # matplotlib fills columns downwards; entries read across.
         handles=[handle for column in range(columns) for handle in handles[column::columns]],
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
+        loc="lower right" if right else "lower left",
+        bbox_to_anchor=(1.0 if right else 0.0, 1.0),
         ncols=columns,
         frameon=False,
         fontsize=current_style().small,
-        handlelength=1.1,
+        handlelength=swatch,
         handleheight=0.9,
         handletextpad=0.4,
         columnspacing=0.7,
@@ -53,3 +74,18 @@ def state_legend(ax: Axes, states: Sequence[int], n_states: int, *, width: float
         borderpad=0.1,
     )
     legend.set_zorder(5.0)
+
+
+def columns_for(handles: Sequence[Artist], room: float) -> int:
+    """How many columns as wide as the longest entry fit in ``room`` points."""
+    longest = max(text_size(str(handle.get_label()))[0] for handle in handles)
+    return int(room / (longest + (SWATCH + _BETWEEN) * current_style().small))
+
+
+def _width_of(ax: Axes) -> float:
+    """Width of axes once their labels have room, in points."""
+    figure = ax.get_figure(root=True)
+    engine = figure.get_layout_engine() if isinstance(figure, Figure) else None
+    if figure is not None and engine is not None:
+        engine.execute(figure)
+    return size_of(ax)[0]

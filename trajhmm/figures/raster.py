@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from trajhmm.figures.style import (
     POINTS,
     Width,
     current_style,
-    inches,
+    new_axes,
     print_style,
     size_of,
     state_colors,
@@ -69,10 +68,9 @@ def plot_state_raster(
     order, ticks = _order(training_map, convergence)
     n_runs = len(order)
     with print_style():
-        room = inches(width) * POINTS - 40.0 if ax is None else size_of(ax)[0]
         if ax is None:
             height = max(1.3, n_runs * BAND * current_style().small / POINTS) if n_runs <= NAMED_RUNS else 2.4
-            ax = Figure(figsize=(inches(width), height + 0.65), layout="constrained").add_subplot()
+            ax = new_axes(width, height + 0.65)
         colors = state_colors(training_map.n_states)
         edges, states = _grid(training_map, order)
         palette = np.array([(*to_rgb(color), 1.0) for color in colors] + [(1.0, 1.0, 1.0, 0.0)])
@@ -83,9 +81,7 @@ def plot_state_raster(
         _draw_ticks(ax, ticks)
         ax.set(xlim=edges, ylim=(n_runs - 0.5, -0.5), xlabel="step")
         _label_runs(ax, [training_map.runs[run] for run in order], sorted_by=convergence is not None)
-        state_legend(
-            ax, sorted({int(state) for state in np.unique(training_map.path)}), training_map.n_states, width=room
-        )
+        state_legend(ax, [int(state) for state in np.unique(training_map.path)], training_map.n_states)
     return ax
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import matplotlib as mpl
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from trajhmm.errors import TrajHMMError
 from trajhmm.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 StyleName = Literal["default", "neurips", "icml", "iclr", "nature"]
 STYLES: tuple[StyleName, ...] = get_args(StyleName)
@@ -210,20 +210,44 @@ def ink_on(color: str) -> str:
     return "#ffffff" if 1.05 / behind > behind / 0.05 else "#000000"
 
 
+def new_axes(width: Width, height: float) -> Axes:
+    """Axes of a new figure that makes room for their labels; sizes in inches.
+
+    Parameters
+    ----------
+    width, height : of the figure.
+    """
+    return Figure(figsize=(inches(width), height), layout="constrained").add_subplot()
+
+
 def size_of(ax: Axes) -> tuple[float, float]:
     """Width and height of axes, in points."""
     dots = ax.figure.dpi / POINTS
     return float(ax.bbox.width / dots), float(ax.bbox.height / dots)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def figure_format(path: str | Path) -> str:
+    """``pdf``, ``svg`` or ``png``, as the name of a file says.
+
+    Raises
+    ------
+    TrajHMMError
+        Another ending.
+    """
+    format = Path(path).suffix.lower().removeprefix(".")
+    if format not in _METADATA:
+        raise TrajHMMError(f"{path}: expected a name that ends in .pdf, .svg or .png, found {Path(path).name!r}")
+    return format
+
+
+def save_figure(figure: Figure | Axes, path: str | Path) -> None:
     """Write a figure as PDF, SVG or PNG (300 dots an inch), whole or not at all.
 
     No dates, versions or random identifiers are written: the same figure gives the same bytes.
 
     Parameters
     ----------
-    figure : what to write; saved at its own size.
+    figure : what to write, or axes in it; saved at its own size.
     path : a name that ends in ``.pdf``, ``.svg`` or ``.png``.
 
     Raises
@@ -231,8 +255,9 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     TrajHMMError
         Another ending, or the file cannot be written.
     """
-    format = Path(path).suffix.lower().removeprefix(".")
-    if format not in _METADATA:
-        raise TrajHMMError(f"{path}: expected a name that ends in .pdf, .svg or .png, found {Path(path).name!r}")
+    format = figure_format(path)
+    whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
+    if whole is None:
+        raise TrajHMMError(f"{path}: these axes are in no figure")
     with replacing(path) as temporary, print_style():
-        figure.savefig(temporary, format=format, dpi=300, metadata=_METADATA[format])
+        whole.savefig(temporary, format=format, dpi=300, metadata=_METADATA[format])

@@ -1,0 +1,109 @@
+"""What the user asks of a figure or a table, worked out as far as that one needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, usage_errors
+from trajhmm.cli.terminal import say_notes
+
+if TYPE_CHECKING:
+    from trajhmm.dynamics import Analysis, Decoded
+    from trajhmm.hmm import Model
+    from trajhmm.logs import RunSet
+
+OptionalLogs = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="LOGS", help="Log files or folders, where the kind needs them.", show_default=False),
+]
+Converged = Annotated[
+    str | None,
+    typer.Option("--converged", metavar="CONDITION", help="When a run has converged: 'eval_accuracy > 0.9'."),
+]
+Rule = Annotated[DetourRule, typer.Option("--rule", help="What counts as a detour.")]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """The model, the logs and the condition that the user named; each is read when it is first needed.
+
+    Attributes
+    ----------
+    what : figure or table, and its kind, for messages.
+    model_file : from ``--model``.
+    logs : possibly none.
+    reading : how to read them.
+    converged : condition of convergence, if given.
+    rule : what counts as a detour.
+    seed : of permutations and bootstraps.
+    """
+
+    what: str
+    model_file: Path
+    logs: list[Path]
+    reading: Reading
+    converged: str | None
+    rule: DetourRule
+    seed: int
+
+    @cached_property
+    def model(self) -> Model:
+        """The model."""
+        from trajhmm.hmm import load_model
+
+        return load_model(self.model_file)
+
+    @cached_property
+    def runs(self) -> RunSet:
+        """The logs; without any, the command is wrong."""
+        if not self.logs:
+            raise typer.BadParameter(f"{self.what} needs logs: name their files or folders after the kind")
+        return self.reading.read(self.logs)
+
+    @cached_property
+    def decoded(self) -> Decoded:
+        """The runs under the model."""
+        from trajhmm.dynamics import decode_runs
+
+        say_notes(self.runs.notes)
+        return decode_runs(self.runs, self.model)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What delays convergence; without a condition, the command is wrong."""
+        from trajhmm.dynamics import analyze
+        from trajhmm.logs import parse_condition
+
+        if self.converged is None:
+            raise typer.BadParameter(
+                f"{self.what} needs to know when a run has converged: --converged 'eval_accuracy > 0.9'"
+            )
+        with usage_errors():
+            parse_condition(self.converged)
+            say_notes(self.runs.notes)
+            return analyze(
+                self.runs, self.model, converged=self.converged, rule=self.rule.value, refits=0, prefix=False,
+                seed=self.seed, jobs=ALL_CORES,
+            )  # fmt: skip
+
+    @property
+    def result(self) -> Analysis | Decoded:
+        """The analysis if there is a condition, else the decoded runs: map and trajectories either way."""
+        return self.decoded if self.converged is None else self.analysis
+
+
+def kind_of(kinds: dict[str, Any]) -> Callable[[str], str]:
+    """A check that a kind is one of ``kinds``, for typer."""
+
+    def check(kind: str) -> str:
+        if kind not in kinds:
+            raise typer.BadParameter(f"{kind!r}: expected one of {', '.join(kinds)}")
+        return kind
+
+    return check

@@ -1,0 +1,198 @@
+"""``trajhmm figure``; a further kind is one function and one line in `KINDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trajhmm.cli.asked import Asked, Converged, OptionalLogs, Rule, kind_of
+from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, RunBy, Seed, Step, Where, split
+from trajhmm.cli.terminal import say
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Style(StrEnum):
+    """Whose conventions of print to follow."""
+
+    DEFAULT = "default"
+    NEURIPS = "neurips"
+    ICML = "icml"
+    ICLR = "iclr"
+    NATURE = "nature"
+
+
+class PageWidth(StrEnum):
+    """How wide a figure is."""
+
+    COLUMN = "column"
+    FULL = "full"
+
+
+class StepScale(StrEnum):
+    """How steps are spaced."""
+
+    LINEAR = "linear"
+    LOG = "log"
+    SQRT = "sqrt"
+
+
+class Since(StrEnum):
+    """From where steps to convergence are counted."""
+
+    BRANCH = "branch"
+    START = "start"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AskedFigure(Asked):
+    """What the user asks of a figure.
+
+    Attributes
+    ----------
+    width : of the figure.
+    metrics : to draw; none for those that speak most for the states.
+    state : to look at; None for a detour or the state with the strongest evidence.
+    since : from where steps to convergence are counted.
+    step_scale : how steps are spaced.
+    """
+
+    width: PageWidth
+    metrics: list[str]
+    state: int | None
+    since: Since
+    step_scale: StepScale
+
+
+def _map(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_training_map
+
+    return plot_training_map(asked.result.map, width=asked.width.value)
+
+
+def _raster(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_state_raster
+
+    times = None if asked.converged is None else asked.analysis.convergence_times
+    return plot_state_raster(asked.result.map, convergence=times, width=asked.width.value)
+
+
+def _curves(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_metric_panels
+
+    metrics = asked.metrics or asked.decoded.map.telling_metrics()
+    return plot_metric_panels(
+        asked.decoded.trajectories, metrics, step_scale=asked.step_scale.value, width=asked.width.value
+    )[0]
+
+
+def _selection(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_selection_curve
+
+    return plot_selection_curve(asked.model, width=asked.width.value)
+
+
+def _regression(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_regression
+
+    return plot_regression(asked.analysis.regression, width=asked.width.value)
+
+
+def _convergence(asked: AskedFigure) -> Axes:
+    from trajhmm.dynamics import convergence_by_visit
+    from trajhmm.errors import AnalysisError
+    from trajhmm.figures import plot_convergence
+
+    analysis, state = asked.analysis, asked.state
+    if state is None:
+        if not analysis.telling_states:
+            raise AnalysisError(
+                "no state can be tested as a detour: name one with --state K, and --since start to compare all runs"
+            )
+        state = analysis.telling_states[0]
+        say(f"state {state}, {'a detour' if analysis.map.detours else 'with the strongest evidence, not a detour'}")
+    visits = convergence_by_visit(analysis.map, analysis.convergence_times, state, since=asked.since.value)
+    return plot_convergence(visits, width=asked.width.value)
+
+
+def _profile(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_state_profile
+
+    training_map = asked.decoded.map if asked.logs else None
+    return plot_state_profile(asked.model, training_map=training_map, width=asked.width.value)
+
+
+KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
+    "map": _map,
+    "raster": _raster,
+    "curves": _curves,
+    "selection": _selection,
+    "regression": _regression,
+    "convergence": _convergence,
+    "profile": _profile,
+}
+
+
+def figure(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", callback=kind_of(KINDS), show_default=False)
+    ],
+    model: ModelFile,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FIGURE", help="A .pdf, .svg or .png to write.")],
+    logs: OptionalLogs = None,
+    style: Annotated[Style, typer.Option("--style", help="Widths and type as the venue asks.")] = Style.DEFAULT,
+    width: Annotated[
+        PageWidth, typer.Option("--width", help="A column (half the text where it has one), or the whole text.")
+    ] = PageWidth.FULL,
+    converged: Converged = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="For curves: a panel each; repeat or separate by commas."),
+    ] = None,
+    state: Annotated[
+        int | None, typer.Option("--state", metavar="K", help="For convergence: by default a detour if there is one.")
+    ] = None,
+    since: Annotated[
+        Since,
+        typer.Option("--since", help="For convergence: count from where runs part, or from the start of training."),
+    ] = Since.BRANCH,
+    step_scale: Annotated[
+        StepScale, typer.Option("--step-scale", help="For curves: how steps are spaced.")
+    ] = StepScale.LINEAR,
+    rule: Rule = DetourRule.STRICT,
+    seed: Seed = 0,
+    run_by: RunBy = None,
+    rename: Rename = None,
+    where: Where = None,
+    step: Step = None,
+) -> None:
+    """Draw one figure for print. map, raster and curves need logs; regression and convergence --converged as well.
+
+    Example: trajhmm figure map logs/ --model model.json --converged 'eval_accuracy > 0.9' -o map.pdf --style icml
+    """
+    from trajhmm.figures import figure_format, print_style, save_figure
+
+    figure_format(output)
+    asked = AskedFigure(
+        what=f"figure {kind}",
+        model_file=model,
+        logs=logs or [],
+        reading=Reading(run_by=run_by, rename=rename, where=where, step=step),
+        converged=converged,
+        rule=rule,
+        seed=seed,
+        width=width,
+        metrics=split(metric),
+        state=state,
+        since=since,
+        step_scale=step_scale,
+    )
+    with print_style(style.value):
+        save_figure(KINDS[kind](asked), output)
+    say(f"{output}: written")
