@@ -96,3 +96,37 @@ def test_baselines_stand_beside_the_model(told, logs, trajhmm):
     ours = next(row for row in rows if row[:2] == ["hmm", "20%"])
     assert ours[2] == "1.00"
     assert next(row for row in rows if row[:2] == ["nonfinite", "20%"])[2] == "0.00"
+
+
+def test_tables_and_figures_are_written(told, logs, trajhmm, tmp_path):
+    asked = ["evaluate", logs, "--model", told[0], "--collapse", "accuracy < 0.5", "--group", "seed"]
+    ended = trajhmm(*asked, "--baselines", "--budget", "0.2", "-o", tmp_path / "out")
+    assert ended.code == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    drawn = {f"{name}.{suffix}" for name in ("timeline", "drivers", "recall", "leads") for suffix in ("pdf", "png")}
+    assert names == drawn | {"outcomes.csv", "detectors.csv"}
+    outcomes = pd.read_csv(tmp_path / "out" / "outcomes.csv").set_index("run")
+    assert set(outcomes[outcomes["kind"] == "collapsed"].index) == {f"doomed_{i}" for i in range(40, 50)}
+    assert set(pd.read_csv(tmp_path / "out" / "detectors.csv")["detector"]) == set(DETECTORS)
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])
+@pytest.mark.parametrize("kind", ["timeline", "drivers"])
+def test_figures_of_a_run_come_out_the_same_every_time(told, logs, trajhmm, tmp_path, kind, suffix):
+    asked = ["figure", kind, logs, "--model", told[0], "--run", "doomed_42", "--collapse", "accuracy < 0.5"]
+    for name in ("one", "other"):
+        assert trajhmm(*asked, "-o", tmp_path / f"{name}.{suffix}", "--style", "nature").code == 0
+    assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"other.{suffix}").read_bytes()
+
+
+def test_figures_that_lack_something_say_what(told, logs, trajhmm, tmp_path):
+    asked = ["figure", "timeline", logs, "--model", told[0], "-o", tmp_path / "t.pdf"]
+    ended = trajhmm(*asked)
+    assert ended.code == 2
+    assert "figure timeline needs a run: --run NAME" in ended.err
+    ended = trajhmm(*asked, "--run", "nobody")
+    assert ended.code == 1
+    assert "no run 'nobody' in these logs" in ended.err
+    ended = trajhmm("figure", "leads", logs, "--model", told[0], "-o", tmp_path / "t.pdf")
+    assert ended.code == 2
+    assert "needs to know what became of the runs" in ended.err

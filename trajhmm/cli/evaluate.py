@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Seed, Step, Where
-from trajhmm.cli.terminal import progress_bar, say_notes
-from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
+from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
 
     from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
@@ -49,11 +52,10 @@ def evaluate(
         list[float] | None,
         typer.Option("--budget", min=0, max=1, help="With --baselines: share of healthy runs; by default 0.05, 0.1."),
     ] = None,
-    group: Annotated[
-        str | None, typer.Option("--group", metavar="COLUMN", help="Runs that belong together, such as seed.")
-    ] = None,
-    condition: Annotated[
-        str | None, typer.Option("--condition", metavar="COLUMN", help="With --baselines: held out as a whole.")
+    group: Group = None,
+    condition: Condition = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
     seed: Seed = 0,
@@ -79,18 +81,21 @@ def evaluate(
     known = ends.of(runs)
     trials = trials_of(runs, known, condition=condition, group=group, metrics=fitted.metrics)
     outcomes, report, risks = _judged(fitted, runs, trials, lead=lead, seed=seed)
-    compared = _compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None
+    beside = compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None
+    if output is not None:
+        written = _write(output, runs, fitted, trials, outcomes, beside)
+        say(f"{output}: {', '.join(path.name for path in written)}")
     if as_json:
         whole: dict[str, Any] = {
             "report": report.to_dict(),
             "risk": [at.to_dict() for at in risks],
             "runs": [_of_run(outcome) for outcome in outcomes],
         }
-        typer.echo(json.dumps(whole if compared is None else {**whole, "detectors": compared.to_dict()["rows"]}))
+        typer.echo(json.dumps(whole if beside is None else {**whole, "detectors": beside.to_dict()["rows"]}))
         return
     _print(report, risks)
-    if compared is not None:
-        _print_table(compared)
+    if beside is not None:
+        _print_table(beside)
 
 
 def _judged(
@@ -120,7 +125,8 @@ def _judged(
     return outcomes, report, risks
 
 
-def _compared(trials: Sequence[Trial], budgets: list[float], *, lead: int | None, seed: int) -> Comparison:
+def compared(trials: Sequence[Trial], budgets: list[float], *, lead: int | None, seed: int) -> Comparison:
+    """Every detector on runs whose end is known, with a progress bar."""
     from trajhmm.warning.detectors import DETECTORS, make_detector
     from trajhmm.warning.evaluation import compare
 
@@ -133,6 +139,49 @@ def _compared(trials: Sequence[Trial], budgets: list[float], *, lead: int | None
             seed=seed,
             progress=progress,
         )
+
+
+def _write(
+    folder: Path,
+    runs: RunSet,
+    model: Model,
+    trials: Sequence[Trial],
+    outcomes: Sequence[RunOutcome],
+    beside: Comparison | None,
+) -> list[Path]:
+    """A table of runs, a typical collapse and what drove its alarm; of detectors a table and figures."""
+    import pandas as pd
+
+    from trajhmm import figures
+    from trajhmm.files import write_text
+    from trajhmm.warning.timeline import timeline_of
+
+    tables = {"outcomes.csv": pd.DataFrame([_of_run(outcome) for outcome in outcomes])}
+    drawings: dict[str, Axes] = {}
+    with figures.print_style():
+        typical = _typical(outcomes)
+        if typical is not None:
+            truth = next(trial.truth for trial in trials if trial.run.run == typical)
+            seen = timeline_of(runs, typical, model, truth=truth)
+            drawings |= {"timeline": figures.plot_warning_timeline(seen), "drivers": figures.plot_drivers(seen)}
+        if beside is not None:
+            tables["detectors.csv"] = beside.frame()
+            drawings["recall"] = figures.plot_recall_vs_false_alarms(beside)
+            drawings["leads"] = figures.plot_lead_times(beside)
+        written = [folder / name for name in tables]
+        for name, table in tables.items():
+            write_text(folder / name, table.to_csv(index=False))
+        for name, axes in drawings.items():
+            for suffix in (".pdf", ".png"):
+                figures.save_figure(axes, folder / f"{name}{suffix}")
+                written.append(folder / f"{name}{suffix}")
+    return written
+
+
+def _typical(outcomes: Sequence[RunOutcome]) -> str | None:
+    """The collapsing run with the median lead; None if no run collapses."""
+    collapsed = sorted((o for o in outcomes if o.kind.value == "collapsed"), key=lambda o: (o.lead_share, o.run))
+    return collapsed[len(collapsed) // 2].run if collapsed else None
 
 
 def _print(report: Report, risks: Sequence[RiskAt]) -> None:
@@ -151,13 +200,13 @@ def _print(report: Report, risks: Sequence[RiskAt]) -> None:
         typer.echo(f"  {report.unwarnable} collapses came too soon to be warned of, and count as missed")
 
 
-def _print_table(compared: Comparison) -> None:
+def _print_table(beside: Comparison) -> None:
     typer.echo()
     typer.echo("All detectors, each fitted and calibrated on other groups and conditions than it is tested on:")
     typer.echo(
         f"{'detector':<20}{'budget':<8}{'recall':<22}{'lead':<7}{'healthy':<22}{'survivors':<11}{'precision':<11}"
     )
-    for row in compared.rows:
+    for row in beside.rows:
         budget = "as is" if row.budget is None else f"{row.budget:.0%}"
         if row.report is None:
             typer.echo(f"{row.detector:<20}{budget:<8}{row.reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,13 @@ import typer
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, Rule, kind_of
 from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, RunBy, Seed, Step, Where, split
 from trajhmm.cli.terminal import say
+from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from trajhmm.warning.evaluation import Comparison
+    from trajhmm.warning.timeline import Timeline
 
 
 class Style(StrEnum):
@@ -59,6 +64,9 @@ class AskedFigure(Asked):
     width : of the figure.
     metrics : to draw; none for those that speak most for the states.
     state : to look at; None for a detour or the state with the strongest evidence.
+    run : to look at.
+    ends : what became of runs.
+    group, condition : columns by which runs belong together.
     since : from where steps to convergence are counted.
     step_scale : how steps are spaced.
     """
@@ -68,6 +76,34 @@ class AskedFigure(Asked):
     state: int | None
     since: Since
     step_scale: StepScale
+    run: str | None
+    ends: Truth
+    group: str | None
+    condition: str | None
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The run under a model for warning; without its name, the command is wrong."""
+        from trajhmm.warning.timeline import timeline_of
+
+        if self.run is None:
+            raise typer.BadParameter(f"{self.what} needs a run: --run NAME")
+        truth = self.ends.of(self.runs).get(self.run) if self.ends.known else None
+        return timeline_of(self.runs, self.run, self.model, truth=truth)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Every detector on the runs; if their end is not known, the command is wrong."""
+        from trajhmm.cli.evaluate import compared
+        from trajhmm.warning.runs import trials_of
+
+        if not self.ends.known:
+            raise typer.BadParameter(f"{self.what} needs to know what became of the runs: --truth FILE or --collapse C")
+        runs = self.runs
+        trials = trials_of(
+            runs, self.ends.of(runs), condition=self.condition, group=self.group, metrics=self.model.metrics
+        )
+        return compared(trials, [0.05, 0.1, 0.2], lead=None, seed=self.seed)
 
 
 def _map(asked: AskedFigure) -> Axes:
@@ -128,6 +164,30 @@ def _profile(asked: AskedFigure) -> Axes:
     return plot_state_profile(asked.model, training_map=training_map, width=asked.width.value)
 
 
+def _timeline(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_warning_timeline
+
+    return plot_warning_timeline(asked.timeline, metrics=asked.metrics or None, width=asked.width.value)
+
+
+def _drivers(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_drivers
+
+    return plot_drivers(asked.timeline, width=asked.width.value)
+
+
+def _recall(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_recall_vs_false_alarms
+
+    return plot_recall_vs_false_alarms(asked.comparison, width=asked.width.value)
+
+
+def _leads(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_lead_times
+
+    return plot_lead_times(asked.comparison, width=asked.width.value)
+
+
 KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
     "map": _map,
     "raster": _raster,
@@ -136,6 +196,10 @@ KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
     "regression": _regression,
     "convergence": _convergence,
     "profile": _profile,
+    "timeline": _timeline,
+    "drivers": _drivers,
+    "recall": _recall,
+    "leads": _leads,
 }
 
 
@@ -165,6 +229,13 @@ def figure(
     step_scale: Annotated[
         StepScale, typer.Option("--step-scale", help="For curves: how steps are spaced.")
     ] = StepScale.LINEAR,
+    run: Annotated[str | None, typer.Option("--run", metavar="NAME", help="For timeline and drivers.")] = None,
+    truth: TruthFile = None,
+    collapse: Collapse = None,
+    sustained: Sustained = 5,
+    onset: Onset = None,
+    group: Group = None,
+    condition: Condition = None,
     rule: Rule = DetourRule.STRICT,
     seed: Seed = 0,
     run_by: RunBy = None,
@@ -172,7 +243,11 @@ def figure(
     where: Where = None,
     step: Step = None,
 ) -> None:
-    """Draw one figure for print. map, raster and curves need logs; regression and convergence --converged as well.
+    """Draw one figure for print.
+
+    Map, raster and curves need logs; regression and convergence --converged as well. Timeline and drivers show a --run
+    under a model for warning, with what became of it if --truth or --collapse is given; recall and leads compare all
+    detectors on runs whose end is known.
 
     Example: trajhmm figure map logs/ --model model.json --converged 'eval_accuracy > 0.9' -o map.pdf --style icml
     """
@@ -192,6 +267,10 @@ def figure(
         state=state,
         since=since,
         step_scale=step_scale,
+        run=run,
+        ends=Truth(file=truth, collapse=collapse, sustained=sustained, onset=onset),
+        group=group,
+        condition=condition,
     )
     with print_style(style.value):
         save_figure(KINDS[kind](asked), output)

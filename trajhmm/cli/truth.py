@@ -27,6 +27,13 @@ Onset = Annotated[
     ),
 ]
 
+Group = Annotated[
+    str | None, typer.Option("--group", metavar="COLUMN", help="Runs that belong together, such as seed.")
+]
+Condition = Annotated[
+    str | None, typer.Option("--condition", metavar="COLUMN", help="For detectors side by side: held out as a whole.")
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from trajhmm.errors import AnalysisError
-from trajhmm.figures.style import COLUMN_WIDTH, DETOUR_INK, FAINT_INK, SMALL_SIZE, print_style, state_colors
+from trajhmm.figures.style import DETOUR_INK, FAINT_INK, Width, current_style, inches, print_style, state_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def plot_recall_vs_false_alarms(
     *,
     names: Sequence[str] | None = None,
     ax: Axes | None = None,
-    width: float = COLUMN_WIDTH,
+    width: Width = "column",
 ) -> Axes:
     """Draw the share of collapsing runs named in time against the share of healthy runs that alarmed.
 
@@ -40,7 +40,7 @@ def plot_recall_vs_false_alarms(
     comparison : the detectors.
     names : those to name, at most five; by default the HMM and the four others that find most. The rest is grey.
     ax : axes to draw into; by default those of a new figure.
-    width : of the new figure, in inches.
+    width : of the new figure: that of a column or of the text under the style around, or inches.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def plot_lead_times(
     budget: float | None = None,
     names: Sequence[str] | None = None,
     ax: Axes | None = None,
-    width: float = COLUMN_WIDTH,
+    width: Width = "column",
 ) -> Axes:
     """Draw the share of collapsing runs that were named with at least so much of the way to collapse left.
 
@@ -82,7 +82,7 @@ def plot_lead_times(
     budget : share of healthy runs that may alarm, one of those compared; by default the smallest.
     names : as for `plot_recall_vs_false_alarms`.
     ax : axes to draw into; by default those of a new figure.
-    width : of the new figure, in inches.
+    width : of the new figure: that of a column or of the text under the style around, or inches.
 
     Raises
     ------
@@ -184,8 +184,8 @@ def _draw_leads(ax: Axes, row: ComparisonRow, chosen: list[str]) -> None:
     ax.step(x, y, where="post", label=label, **look)
 
 
-def _axes(width: float) -> Axes:
-    return Figure(figsize=(width, _HEIGHT), layout="constrained").add_subplot()
+def _axes(width: Width) -> Axes:
+    return Figure(figsize=(inches(width), _HEIGHT), layout="constrained").add_subplot()
 
 
 def _legend(ax: Axes, chosen: list[str]) -> None:
@@ -201,7 +201,7 @@ def _legend(ax: Axes, chosen: list[str]) -> None:
             bbox_to_anchor=(0.0, 1.0),
             ncols=3,
             frameon=False,
-            fontsize=SMALL_SIZE,
+            fontsize=current_style().small,
             handlelength=1.8,
             columnspacing=0.8,
             borderaxespad=0.2,

@@ -15,9 +15,10 @@ from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import (
     DETOUR_INK,
     FAINT_INK,
-    FULL_WIDTH,
     INK,
-    SMALL_SIZE,
+    Width,
+    current_style,
+    inches,
     ink_on,
     print_style,
     size_of,
@@ -46,7 +47,7 @@ def plot_warning_timeline(
     *,
     metrics: Sequence[str] | None = None,
     ax: Axes | None = None,
-    width: float = FULL_WIDTH,
+    width: Width = "full",
 ) -> Axes:
     """Draw a run's metrics, its states, and its score against the threshold; onset, alarm and collapse as lines.
 
@@ -55,7 +56,7 @@ def plot_warning_timeline(
     timeline : the run.
     metrics : names, at most three; by default those that drove the alarm, or added most to the score.
     ax : axes to divide into panels; by default those of a new figure.
-    width : of the new figure, in inches.
+    width : of the new figure: that of a column or of the text under the style around, or inches.
 
     Raises
     ------
@@ -73,8 +74,9 @@ def plot_warning_timeline(
         if ax is None:
             inside = sum(heights) + _GAP * (len(heights) - 1)
             height = inside + _FOOT + _HEAD
-            figure = Figure(figsize=(width, height))
-            ax = figure.add_axes((_LEFT / width, _FOOT / height, 1 - (_LEFT + _RIGHT) / width, inside / height))
+            across = inches(width)
+            figure = Figure(figsize=(across, height))
+            ax = figure.add_axes((_LEFT / across, _FOOT / height, 1 - (_LEFT + _RIGHT) / across, inside / height))
         ax.set_axis_off()
         panels = _divided(ax, heights)
         for panel, name in zip(panels, names, strict=False):
@@ -87,7 +89,7 @@ def plot_warning_timeline(
     return ax
 
 
-def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: float = FULL_WIDTH) -> Axes:
+def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: Width = "full") -> Axes:
     """Draw what each metric adds to the surprise of each row, darker for more; the alarm as a line.
 
     The eight metrics that add most at the alarm (without one, over all rows), largest on top.
@@ -96,13 +98,13 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: float = F
     ----------
     timeline : the run.
     ax : axes to draw into; by default those of a new figure.
-    width : of the new figure, in inches.
+    width : of the new figure: that of a column or of the text under the style around, or inches.
     """
     names = telling_metrics(timeline, _MOST_ROWS)
     shares = timeline.contributions[:, [timeline.metrics.index(name) for name in names]]
     with print_style():
         if ax is None:
-            figure = Figure(figsize=(width, 0.75 + 0.16 * len(names)), layout="constrained")
+            figure = Figure(figsize=(inches(width), 0.75 + 0.16 * len(names)), layout="constrained")
             ax = figure.add_subplot()
         limit = max(float(np.quantile(shares, 0.999)), 1.0)
         mesh = ax.pcolormesh(
@@ -114,7 +116,7 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: float = F
             vmax=np.sqrt(limit),
             rasterized=True,
         )
-        ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=SMALL_SIZE)
+        ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=current_style().small)
         ax.tick_params(axis="y", length=0)
         ax.invert_yaxis()
         ax.set_xlabel("step")
@@ -197,7 +199,13 @@ def _draw_score(ax: Axes, timeline: Timeline) -> None:
     _name(ax, "score")
     beside = blended_transform_factory(ax.transAxes, ax.transData)
     ax.text(
-        0.004, timeline.threshold, "threshold", transform=beside, color=DETOUR_INK, fontsize=SMALL_SIZE, va="bottom"
+        0.004,
+        timeline.threshold,
+        "threshold",
+        transform=beside,
+        color=DETOUR_INK,
+        fontsize=current_style().small,
+        va="bottom",
     )
 
 
@@ -212,7 +220,13 @@ def _draw_states(ax: Axes, timeline: Timeline) -> None:
         if room > text_size(str(state))[0] + 4.0:
             middle = (edges[start] + edges[stop]) / 2
             ax.text(
-                middle, 0.45, str(state), color=ink_on(colors[state]), fontsize=SMALL_SIZE, ha="center", va="center"
+                middle,
+                0.45,
+                str(state),
+                color=ink_on(colors[state]),
+                fontsize=current_style().small,
+                ha="center",
+                va="center",
             )
     ax.set_xlim(*_limits(timeline))
     ax.set_yticks([])
@@ -227,7 +241,9 @@ def _number(value: float, _: float) -> str:
 
 def _name(ax: Axes, name: str) -> None:
     """What a panel shows, above its left end."""
-    ax.annotate(name, (0, 1), (0, 1.5), xycoords="axes fraction", textcoords="offset points", fontsize=SMALL_SIZE)
+    ax.annotate(
+        name, (0, 1), (0, 1.5), xycoords="axes fraction", textcoords="offset points", fontsize=current_style().small
+    )
 
 
 def _draw_moments(ax: Axes, timeline: Timeline, *, named: bool, apart: bool = False) -> None:
@@ -254,11 +270,11 @@ def _draw_moments(ax: Axes, timeline: Timeline, *, named: bool, apart: bool = Fa
         ax.annotate(
             name,
             (first + at / width * (last - first), 1),
-            (0, (10.0 if apart else 1.5) + line * (SMALL_SIZE + 1.5)),
+            (0, (10.0 if apart else 1.5) + line * (current_style().small + 1.5)),
             xycoords=above,
             textcoords="offset points",
             color=color,
-            fontsize=SMALL_SIZE,
+            fontsize=current_style().small,
             va="bottom",
             ha="center",
         )
