@@ -3,32 +3,71 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours import StateEvidence
 from trajhmm.dynamics.prefix import PrefixPoint
+from trajhmm.dynamics.training_map import TrainingMap
 from trajhmm.hmm import Model
+from trajhmm.logs import Note
 
 _WIDTH = 100
 
 
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What an analysis found, a paragraph each; empty where there is nothing to say.
+
+    Attributes
+    ----------
+    fit, map : of the model and of the training map.
+    convergence, regression, prefix, dissimilarity : of the runs.
+    detours : which states are, then a paragraph on each.
+    """
+
+    fit: str
+    map: str
+    convergence: str
+    detours: tuple[str, ...]
+    regression: str
+    prefix: str
+    dissimilarity: str
+
+
+def findings(analysis: Analysis, model: Model) -> Findings:
+    """The findings, with their uncertainty and what not to conclude."""
+    return Findings(
+        fit=describe_fit(analysis.map, model, analysis.notes),
+        map=describe_map(analysis.map),
+        convergence=_convergence_paragraph(analysis),
+        detours=tuple(_detour_paragraphs(analysis)),
+        regression=_regression_paragraph(analysis),
+        prefix=_prefix_paragraph(analysis),
+        dissimilarity=_dissimilarity_paragraph(analysis),
+    )
+
+
 def summarize(analysis: Analysis, model: Model) -> str:
-    """The findings, with their uncertainty and what not to conclude, as paragraphs of text."""
+    """The findings as paragraphs of text."""
+    found = findings(analysis, model)
     paragraphs = [
-        _fit_paragraph(analysis, model),
-        _map_paragraph(analysis),
-        _convergence_paragraph(analysis),
-        *_detour_paragraphs(analysis),
-        _regression_paragraph(analysis),
-        _prefix_paragraph(analysis),
-        _dissimilarity_paragraph(analysis),
+        found.fit,
+        found.map,
+        found.convergence,
+        *found.detours,
+        found.regression,
+        found.prefix,
+        found.dissimilarity,
     ]
     return "\n\n".join(textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs if paragraph) + "\n"
 
 
-def _fit_paragraph(analysis: Analysis, model: Model) -> str:
+def describe_fit(training_map: TrainingMap, model: Model, notes: Iterable[Note]) -> str:
+    """How the model was fitted, how that ended, and what was cut from the runs."""
     tried = [point.states for point in model.curve]
     chosen = f"chosen by {model.criterion} from {tried[0]}…{tried[-1]}" if len(tried) > 1 else "as asked for"
     status = {
@@ -38,7 +77,7 @@ def _fit_paragraph(analysis: Analysis, model: Model) -> str:
     }[model.status.outcome]
     at_edge = len(tried) > 1 and model.n_states == max(tried)
     text = (
-        f"{len(analysis.map.runs)} runs, {len(analysis.map.path):,} rows, {len(model.metrics)} metrics. "
+        f"{len(training_map.runs)} runs, {len(training_map.path):,} rows, {len(model.metrics)} metrics. "
         f"{model.n_states} states ({chosen}), {model.hmm.covariance_type} covariance; {status}."
     )
     if at_edge:
@@ -46,17 +85,18 @@ def _fit_paragraph(analysis: Analysis, model: Model) -> str:
             " That is the most that was tried: rows of one run depend on each other, so that criterion asks for ever"
         )
         text += " more states; read the states as a description, not as a count of what exists."
-    cut = sum(note.kind == "cut" for note in analysis.notes)
+    cut = sum(note.kind == "cut" for note in notes)
     if cut:
         text += f" {cut} runs diverged and were cut at their first non-finite value."
     return text
 
 
-def _map_paragraph(analysis: Analysis) -> str:
-    everyone = len(analysis.map.runs)
-    optional = [state.state for state in analysis.map.states if 0 < state.runs < everyone]
+def describe_map(training_map: TrainingMap) -> str:
+    """Which states only some runs visit, and where the map forks."""
+    everyone = len(training_map.runs)
+    optional = [state.state for state in training_map.states if 0 < state.runs < everyone]
     forks = sorted(
-        {edge.source for edge in analysis.map.edges if sum(e.source == edge.source for e in analysis.map.edges) > 1}
+        {edge.source for edge in training_map.edges if sum(e.source == edge.source for e in training_map.edges) > 1}
     )
     text = f"Some runs visit and others skip {_listed(optional)}." if optional else "All runs visit the same states."
     if forks:
