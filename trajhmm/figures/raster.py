@@ -65,7 +65,7 @@ def plot_state_raster(
     AnalysisError
         ``convergence`` holds none of the runs.
     """
-    order, ticks = _order(training_map, convergence)
+    order, ticks = order_runs(training_map, convergence)
     n_runs = len(order)
     with print_style():
         if ax is None:
@@ -85,7 +85,7 @@ def plot_state_raster(
     return ax
 
 
-def _order(training_map: TrainingMap, convergence: Convergence | None) -> tuple[list[int], list[tuple[int, float]]]:
+def order_runs(training_map: TrainingMap, convergence: Convergence | None) -> tuple[list[int], list[tuple[int, float]]]:
     """Runs from top to bottom, and the band and step of each tick."""
     if convergence is None:
         return list(range(len(training_map.runs))), []
@@ -104,7 +104,7 @@ def _order(training_map: TrainingMap, convergence: Convergence | None) -> tuple[
     return order, [(band, float(met[names[run]])) for band, run in enumerate(order) if names[run] in met]
 
 
-def _bounds(training_map: TrainingMap) -> list[tuple[slice, NDArray[np.float64]]]:
+def row_bounds(training_map: TrainingMap) -> list[tuple[slice, NDArray[np.float64]]]:
     """Rows of each run, with the (rows + 1,) steps at which its rows begin and the last one ends."""
     stops = np.cumsum(training_map.lengths)
     bounds = []
@@ -121,7 +121,7 @@ def _grid(training_map: TrainingMap, order: list[int]) -> tuple[tuple[float, flo
 
     Where the steps allow it, a column stands for the largest step that divides all others, and nothing is lost.
     """
-    bounds = _bounds(training_map)
+    bounds = row_bounds(training_map)
     first = min((steps[0] for _, steps in bounds if len(steps)), default=0.0)
     end = max((steps[-1] for _, steps in bounds if len(steps)), default=1.0)
     divisor = int(np.gcd.reduce(np.concatenate([steps - first for _, steps in bounds]).astype(np.int64)))
@@ -139,7 +139,7 @@ def _grid(training_map: TrainingMap, order: list[int]) -> tuple[tuple[float, flo
 def _draw_hatches(ax: Axes, training_map: TrainingMap, order: list[int]) -> None:
     """Hatch the visits to states whose colour an earlier state has already."""
     hatches = state_hatches(training_map.n_states)
-    bounds = _bounds(training_map)
+    bounds = row_bounds(training_map)
     for hatch in sorted(set(hatches) - {""}):
         hatched = np.array([mark == hatch for mark in hatches])
         boxes = []

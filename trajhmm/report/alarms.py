@@ -1,0 +1,174 @@
+"""What a model for warning says of runs: its calibration, the alarms, and how the scores of runs that alarmed went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from trajhmm.errors import ModelFileError
+from trajhmm.hmm import Model
+from trajhmm.hmm.calibration import Calibration
+from trajhmm.logs import RunSet
+from trajhmm.report.tables import MISSING, Cell, Column, Row, Table, number, share, short, whole, words
+from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.tracking import Alarm, Driver, Scored, Tracker
+
+WIDTH, HEIGHT = 240.0, 72.0
+# Points of a curve, at most: as many as its chart has pixels on a screen.
+_POINTS = 240
+# A score this many times as far above the lowest as the threshold is runs along the top.
+_TALLEST = 8.0
+SHOWN = 12
+"""So many charts are open from the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreChart:
+    """The score of one run over its steps; lines in units of the chart, from the upper left corner."""
+
+    run: str
+    curve: str
+    threshold: float
+    alarm: float
+    first_step: str
+    last_step: str
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarms:
+    """Everything that a model for warning says of runs."""
+
+    facts: tuple[tuple[str, str], ...]
+    alarmed: int
+    table: Table
+    quiet: Table
+    charts: tuple[ScoreChart, ...]
+
+
+def alarms(runs: RunSet, model: Model) -> Alarms:
+    """Score runs and lay out what there is to warn of.
+
+    Raises
+    ------
+    ModelFileError
+        The logs lack a metric that the model watches, or the model is a map.
+    """
+    calibration = model.calibration
+    if calibration is None:
+        raise ModelFileError(f"the model was fitted for a {model.purpose}, which cannot warn")
+    monitor = Monitor(model)
+    scored = monitor.score(runs)
+    trackers = [monitor.trackers[run] for run in runs.runs]
+    raised = [(tracker, tracker.alarm) for tracker in trackers if tracker.alarm is not None]
+    quiet = [tracker for tracker in trackers if tracker.alarm is None]
+    return Alarms(
+        facts=_facts(calibration, model),
+        alarmed=len(raised),
+        table=_alarm_table(raised),
+        quiet=_quiet_table(quiet, calibration),
+        charts=tuple(_chart(alarm, scored[tracker.run]) for tracker, alarm in raised),
+    )
+
+
+def _facts(calibration: Calibration, model: Model) -> tuple[tuple[str, str], ...]:
+    risk = calibration.risk
+    learnt = (
+        f"{risk.collapsed} runs that collapsed and {risk.survived} that did not"
+        if risk.collapsed + risk.survived
+        else "comes with trajhmm, not learnt from runs of your own"
+    )
+    return (
+        ("Alarm where the score is above", f"{short(calibration.threshold)} nats"),
+        ("Promise", f"of new healthy runs at most {calibration.attainable:.1%} ever alarm"),
+        ("Asked for", f"{calibration.budget:.1%}"),
+        ("Calibrated on", f"{calibration.n_runs} healthy runs"),
+        ("Score averaged over", f"{calibration.span:g} rows"),
+        ("Risk", learnt),
+        ("Metrics watched", ", ".join(model.metrics)),
+    )
+
+
+def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
+    return Table(
+        name="Runs that alarmed",
+        columns=(
+            Column(title="Run", number=False),
+            Column(title="Alarm at step"),
+            Column(title="Score then"),
+            Column(title="Risk then"),
+            Column(title="Risk at the end"),
+            Column(title="Last step"),
+            Column(title="Driven by (nats)", number=False),
+        ),
+        rows=tuple(
+            Row(
+                cells=(
+                    words(tracker.run),
+                    whole(alarm.step),
+                    number(alarm.score),
+                    share(alarm.risk),
+                    share(None if tracker.last is None else float(tracker.last.risk[-1])),
+                    whole(tracker.last_step),
+                    words(", ".join(map(_driver, alarm.drivers))),
+                )
+            )
+            for tracker, alarm in raised
+        ),
+    )
+
+
+def _driver(driver: Driver) -> str:
+    return f"{driver.metric} " + ("not finite" if math.isinf(driver.contribution) else short(driver.contribution))
+
+
+def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
+    return Table(
+        name="Runs that stayed quiet",
+        columns=(
+            Column(title="Run", number=False),
+            Column(title="Largest score"),
+            Column(title="Below the threshold by"),
+            Column(title="Risk at the end"),
+            Column(title="Last step"),
+        ),
+        rows=tuple(
+            Row(
+                cells=(
+                    words(tracker.run),
+                    number(tracker.largest),
+                    number(calibration.threshold - tracker.largest),
+                    Cell(text=MISSING) if tracker.last is None else share(float(tracker.last.risk[-1])),
+                    whole(tracker.last_step),
+                )
+            )
+            for tracker in quiet
+        ),
+    )
+
+
+def _chart(alarm: Alarm, scored: Scored) -> ScoreChart:
+    """The largest score of each of at most 240 stretches; what is far above the threshold runs along the top."""
+    finite = scored.score[np.isfinite(scored.score)]
+    lowest = float(min(finite.min(initial=alarm.threshold), alarm.threshold - 1.0))
+    top = lowest + _TALLEST * (alarm.threshold - lowest)
+    top = min(top, max(float(finite.max(initial=alarm.threshold)), alarm.threshold + 0.2 * (alarm.threshold - lowest)))
+    starts = np.unique(np.linspace(0, len(scored.steps), min(_POINTS, len(scored.steps)), endpoint=False).astype(int))
+    scores = np.maximum.reduceat(np.minimum(scored.score, top), starts)
+    first, last = int(scored.steps[0]), int(scored.steps[-1])
+    to_x = WIDTH / max(last - first, 1)
+    to_y = HEIGHT / (top - lowest)
+    points = zip((scored.steps[starts] - first) * to_x, (top - scores) * to_y, strict=True)
+    peak = float(scored.score.max())
+    return ScoreChart(
+        run=alarm.run,
+        curve="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points),
+        threshold=round((top - alarm.threshold) * to_y, 1),
+        alarm=round((alarm.step - first) * to_x, 1),
+        first_step=f"{first:,}",
+        last_step=f"{last:,}",
+        caption=f"alarm at step {alarm.step:,}, peak {short(peak)}" + (" (cut off above)" if peak > top else ""),
+    )

@@ -1,0 +1,77 @@
+"""What each state is: its means, when runs enter it, what speaks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trajhmm.dynamics.training_map import MapState, TrainingMap
+from trajhmm.figures.raster import row_bounds
+from trajhmm.report.tables import Bar, Cell, Column, Row, Table, fixed, short, words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One state in words and numbers."""
+
+    state: int
+    is_detour: bool
+    facts: tuple[tuple[str, str], ...]
+    table: Table
+
+
+def profiles(training_map: TrainingMap) -> tuple[Profile, ...]:
+    """Describe every state that some run visits."""
+    widest = max((float(np.abs(state.means).max()) for state in training_map.states), default=1.0)
+    entries = _entries(training_map)
+    return tuple(
+        _profile(state, training_map, entries[state.state], widest) for state in training_map.states if state.runs
+    )
+
+
+def _profile(state: MapState, training_map: TrainingMap, entries: list[int], widest: float) -> Profile:
+    rows = state.rows / len(training_map.path)
+    top = ", ".join(
+        f"{part.metric} {'↑' if part.movement > 0 else '↓'} ({short(part.importance)})" for part in state.top_metrics
+    )
+    facts = (
+        ("Runs", f"{state.runs} of {len(training_map.runs)}"),
+        ("Share of all rows", f"{rows:.0%}"),
+        ("First entered at step", f"{np.median(entries):,.0f} (median; {min(entries):,} to {max(entries):,})"),
+        ("Top metrics", top),
+    )
+    return Profile(
+        state=state.state,
+        is_detour=state.state in training_map.detours,
+        facts=facts,
+        table=Table(
+            name=f"Profile of state {state.state}",
+            columns=(
+                Column(title="Metric", number=False),
+                Column(title="Mean"),
+                Column(title="Spread"),
+                Column(title="Drawn", number=False, plain=True),
+            ),
+            rows=tuple(
+                Row(cells=(words(metric), fixed(mean), fixed(spread), _drawn(mean, widest)))
+                for metric, mean, spread in zip(
+                    training_map.metrics, state.means.tolist(), state.deviations.tolist(), strict=True
+                )
+            ),
+        ),
+    )
+
+
+def _drawn(mean: float, widest: float) -> Cell:
+    return Cell(bar=Bar.on_scale((min(mean, 0.0), max(mean, 0.0)), (-widest, widest)))
+
+
+def _entries(training_map: TrainingMap) -> list[list[int]]:
+    """For each state, the steps at which runs first enter it."""
+    entries: list[list[int]] = [[] for _ in training_map.states]
+    for rows, steps in row_bounds(training_map):
+        states, first = np.unique(training_map.path[rows], return_index=True)
+        for state, row in zip(states.tolist(), first.tolist(), strict=True):
+            entries[state].append(int(steps[row]))
+    return entries
