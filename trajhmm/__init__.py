@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
     from trajhmm.logs import RunSet, Scan, read_logs, scan_logs, write_logs
     from trajhmm.metrics import ModelLogger, RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
+    from trajhmm.report import render_report, write_report
     from trajhmm.warning.callbacks import RunMonitor
     from trajhmm.warning.monitor import Monitor
     from trajhmm.warning.reference import fit_warning
@@ -56,6 +57,7 @@ _HOMES = {
     "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
     "logs": ("RunSet", "Scan", "read_logs", "scan_logs", "write_logs"),
     "metrics": ("ModelLogger", "RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
+    "report": ("render_report", "write_report"),
     "warning.callbacks": ("RunMonitor",),
     "warning.monitor": ("Monitor",),
     "warning.reference": ("fit_warning",),
@@ -95,12 +97,14 @@ __all__ = [
     "plot_training_map",
     "print_style",
     "read_logs",
+    "render_report",
     "save_figure",
     "scan_logs",
     "snapshot",
     "update_metrics",
     "weight_metrics",
     "write_logs",
+    "write_report",
 ]
 
 

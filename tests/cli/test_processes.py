@@ -61,6 +61,7 @@ def test_the_verbs_are_those_that_have_a_test_here():
         "evaluate",
         "fit",
         "inspect",
+        "report",
         "simulate",
         "warn",
     ]

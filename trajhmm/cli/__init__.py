@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from trajhmm.cli import analyze, collect, convert, decode, demo, evaluate, figure, fit, inspect, simulate, tables, warn
+from trajhmm.cli import (
+    analyze,
+    collect,
+    convert,
+    decode,
+    demo,
+    evaluate,
+    figure,
+    fit,
+    inspect,
+    report,
+    simulate,
+    tables,
+    warn,
+)
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(
@@ -29,6 +43,7 @@ app.command("figure")(figure.figure)
 app.command("table")(tables.table)
 app.command("warn")(warn.warn)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.add_typer(simulate.app, name="simulate")
 
 # What a shell makes of a program that Ctrl-C ended.

@@ -14,7 +14,9 @@ from trajhmm.cli.options import (
     Logs,
     ModelFile,
     Reading,
+    Refits,
     Rename,
+    Rule,
     RunBy,
     Seed,
     Step,
@@ -35,10 +37,8 @@ def analyze(
         str, typer.Option("--converged", metavar="CONDITION", help="When a run has converged: 'eval_accuracy > 0.9'.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")],
-    rule: Annotated[DetourRule, typer.Option("--rule", help="What counts as a detour.")] = DetourRule.STRICT,
-    refits: Annotated[
-        int, typer.Option("--refits", min=0, help="Refits on resampled runs, to see how often a detour is found again.")
-    ] = 20,
+    rule: Rule = DetourRule.STRICT,
+    refits: Refits = 20,
     seed: Seed = 0,
     jobs: Jobs = ALL_CORES,
     run_by: RunBy = None,
@@ -46,7 +46,7 @@ def analyze(
     where: Where = None,
     step: Step = None,
 ) -> None:
-    """Say which states training passes through and which are detours; write the map, tables and figures.
+    """Say which states training passes through and which are detours; write the map, tables, figures and report.
 
     Example: trajhmm analyze logs/ --model model.json --converged 'eval_accuracy > 0.9' -o analysis/
     """
@@ -54,6 +54,7 @@ def analyze(
     from trajhmm.dynamics.files import write_analysis
     from trajhmm.hmm import load_model
     from trajhmm.logs import parse_condition
+    from trajhmm.report import write_report
 
     with usage_errors():
         parse_condition(converged)
@@ -65,8 +66,9 @@ def analyze(
         )
     say_notes(analysis.notes)
     written = write_analysis(analysis, fitted, output) + write_figures(analysis, fitted, output)
+    write_report(output / "report.html", runs, fitted, analysis=analysis, sources=[*logs, model])
     typer.echo((output / "summary.txt").read_text(encoding="utf-8"), nl=False)
-    say(f"{output}: {', '.join(path.name for path in written)}")
+    say(f"{output}: {', '.join(path.name for path in written)}, report.html")
 
 
 def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:

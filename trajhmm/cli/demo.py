@@ -33,6 +33,7 @@ def demo(
     from trajhmm.logs import read_logs
     from trajhmm.logs.bundled import bundled_logs
     from trajhmm.metrics import WEIGHT_METRICS
+    from trajhmm.report import write_report
 
     say("40 seeds of a small network learning sparse parities; states 1 to 8 of its weight metrics …")
     runs = read_logs(bundled_logs())
@@ -45,8 +46,10 @@ def demo(
     analysis = analyze(runs, model, converged=CONVERGED, refits=_REFITS, jobs=ALL_CORES)
     model.save(output / "model.json")
     written = [*write_analysis(analysis, model, output), *write_figures(analysis, model, output)]
+    sources = [bundled_logs(), output / "model.json"]
+    write_report(output / "report.html", runs, model, analysis=analysis, sources=sources)
     typer.echo("\n" + (output / "summary.txt").read_text(encoding="utf-8"))
-    say(f"{output}/: model.json, {', '.join(path.name for path in written)}")
+    say(f"{output}/: model.json, {', '.join(path.name for path in written)}, report.html")
     say(
         "the same on your logs:\n"
         "  trajhmm fit LOGS/ -o model.json\n"

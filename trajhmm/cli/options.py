@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from trajhmm.logs import RunSet, Scan
     from trajhmm.logs.settings import Settings
 
+
+class DetourRule(StrEnum):
+    """What counts as a detour."""
+
+    STRICT = "strict"
+    PAPER = "paper"
+
+
 Logs = Annotated[
     list[Path], typer.Argument(metavar="LOGS", help="Log files or folders: Parquet, CSV, TSV, JSON lines.")
 ]
@@ -32,7 +40,11 @@ Where = Annotated[
 Step = Annotated[str | None, typer.Option("--step", metavar="COLUMN", help="Column that counts steps, if not step.")]
 ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same bytes.")]
+Refits = Annotated[
+    int, typer.Option("--refits", min=0, help="Refits on resampled runs, to see how often a detour is found again.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Threads; the result does not depend on it.")]
+Rule = Annotated[DetourRule, typer.Option("--rule", help="What counts as a detour.")]
 
 ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -1,0 +1,68 @@
+"""``trajhmm report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trajhmm.cli.options import (
+    ALL_CORES,
+    DetourRule,
+    Jobs,
+    Logs,
+    ModelFile,
+    Reading,
+    Refits,
+    Rename,
+    Rule,
+    RunBy,
+    Seed,
+    Step,
+    Where,
+    usage_errors,
+)
+from trajhmm.cli.terminal import say, say_notes
+
+
+def report(
+    logs: Logs,
+    model: ModelFile,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="report.html", help="The page to write.")],
+    converged: Annotated[
+        str | None,
+        typer.Option("--converged", metavar="CONDITION", help="With a map: look for detours, 'eval_accuracy > 0.9'."),
+    ] = None,
+    rule: Rule = DetourRule.STRICT,
+    refits: Refits = 20,
+    seed: Seed = 0,
+    jobs: Jobs = ALL_CORES,
+    run_by: RunBy = None,
+    rename: Rename = None,
+    where: Where = None,
+    step: Step = None,
+) -> None:
+    """Show runs under a model on one page that needs no network: the map, or the alarms of a model for warning.
+
+    With --converged also which states delay convergence, as `trajhmm analyze` finds it.
+
+    Example: trajhmm report logs/ --model model.json --converged 'eval_accuracy > 0.9' -o report.html
+    """
+    from trajhmm.dynamics import analyze
+    from trajhmm.hmm import load_model
+    from trajhmm.logs import parse_condition
+    from trajhmm.report import write_report
+
+    if converged is not None:
+        with usage_errors():
+            parse_condition(converged)
+    fitted = load_model(model)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
+    analysis = None
+    if converged is not None:
+        with usage_errors():
+            analysis = analyze(runs, fitted, converged=converged, rule=rule.value, refits=refits, seed=seed, jobs=jobs)
+    say_notes(runs.notes if analysis is None else analysis.notes)
+    write_report(output, runs, fitted, analysis=analysis, sources=[*logs, model])
+    say(f"{output}: written")
