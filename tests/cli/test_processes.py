@@ -20,7 +20,7 @@ from trajhmm.cli import app
 
 README = Path(__file__).parents[2] / "README.md"
 # What takes long to load.
-HEAVY = ("numba", "sklearn", "matplotlib", "statsmodels", "networkx", "scipy", "hmmlearn")
+HEAVY = ("numba", "sklearn", "matplotlib", "statsmodels", "networkx", "scipy", "hmmlearn", "jinja2")
 
 
 def calling(*arguments):
@@ -188,7 +188,7 @@ def test_analyze_writes_its_tables_and_prints_the_summary(model, simulated, work
     assert done.out == (workshop / "analysis" / "summary.txt").read_text()
     written = {path.name for path in (workshop / "analysis").iterdir()}
     tables = {"states.parquet", "map.json", "detours.csv", "convergence.csv", "regression.json", "dissimilarity.json"}
-    assert tables | {"map.pdf", "raster.pdf"} <= written
+    assert tables | {"map.pdf", "raster.pdf", "report.html"} <= written
     convergence = pd.read_csv(workshop / "analysis" / "convergence.csv")
     assert list(convergence) == ["run", "step", "converged"]
     truth = pd.read_csv(simulated / "truth.csv")
@@ -197,16 +197,36 @@ def test_analyze_writes_its_tables_and_prints_the_summary(model, simulated, work
     assert convergence["step"][reached].tolist() == truth["convergence_step"][reached].tolist()
 
 
+def test_report_writes_one_page_with_or_without_a_condition(model, simulated, workshop, trajhmm_process):
+    line = ["report", simulated, "--model", model, "-o", "report.html", "--refits", "0"]
+    plain = trajhmm_process(*line, cwd=workshop)
+    assert (plain.code, plain.out) == (0, "")
+    assert plain.err.endswith("report.html: written\n")
+    page = (workshop / "report.html").read_text(encoding="utf-8")
+    assert "logs · model.json" in page
+    assert str(workshop) not in page
+    assert 'id="detours"' not in page
+    assert trajhmm_process(*line, "--converged", "eval_accuracy > 0.9", cwd=workshop).code == 0
+    whole = (workshop / "report.html").read_text(encoding="utf-8")
+    assert 'id="detours"' in whole
+    assert (workshop / "analysis" / "report.html").read_text(encoding="utf-8") == whole
+
+
+def test_report_of_a_condition_that_does_not_parse_is_a_wrong_command(model, simulated, trajhmm_process):
+    done = trajhmm_process("report", simulated, "--model", model, "--converged", "accuracy >", "-o", "report.html")
+    assert (done.code, done.out) == (2, "")
+
+
 @pytest.mark.slow
 def test_demo_leaves_a_whole_analysis(tmp_path, trajhmm_process):
     done = trajhmm_process("demo", "-o", "demo", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert {"model.json", "map.pdf", "detours.csv", "summary.txt"} <= {
+    assert {"model.json", "map.pdf", "detours.csv", "summary.txt", "report.html"} <= {
         path.name for path in (tmp_path / "demo").iterdir()
     }
 
 
-@pytest.mark.parametrize("verb", ["inspect", "convert", "fit", "decode", "analyze"])
+@pytest.mark.parametrize("verb", ["inspect", "convert", "fit", "decode", "analyze", "report"])
 def test_a_bad_input_ends_a_process_with_1_and_one_line(verb, tmp_path, trajhmm_process):
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     options = {
@@ -215,6 +235,7 @@ def test_a_bad_input_ends_a_process_with_1_and_one_line(verb, tmp_path, trajhmm_
         "fit": ["-o", "out"],
         "decode": ["--model", "torn.parquet", "-o", "out"],
         "analyze": ["--model", "torn.parquet", "--converged", "loss < 1", "-o", "out"],
+        "report": ["--model", "torn.parquet", "-o", "out"],
     }
     done = trajhmm_process(verb, "torn.parquet", *options[verb], cwd=tmp_path)
     assert (done.code, done.out) == (1, "")

@@ -12,7 +12,7 @@ from trajhmm.errors import ModelFileError
 from trajhmm.hmm import Model
 from trajhmm.hmm.calibration import Calibration
 from trajhmm.logs import RunSet
-from trajhmm.report.tables import MISSING, Cell, Column, Row, Table, number, share, short, whole, words
+from trajhmm.report.tables import MISSING, Cell, Column, Row, Table, fixed, share, short, whole, words
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.tracking import Alarm, Driver, Scored, Tracker
 
@@ -109,7 +109,7 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
                 cells=(
                     words(tracker.run),
                     whole(alarm.step),
-                    number(alarm.score),
+                    fixed(alarm.score, 1),
                     share(alarm.risk),
                     share(None if tracker.last is None else float(tracker.last.risk[-1])),
                     whole(tracker.last_step),
@@ -139,8 +139,8 @@ def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
             Row(
                 cells=(
                     words(tracker.run),
-                    number(tracker.largest),
-                    number(calibration.threshold - tracker.largest),
+                    fixed(tracker.largest, 1),
+                    fixed(calibration.threshold - tracker.largest, 1),
                     Cell(text=MISSING) if tracker.last is None else share(float(tracker.last.risk[-1])),
                     whole(tracker.last_step),
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -77,17 +78,23 @@ def whole(value: float | None) -> Cell:
 
 
 def number(value: float | None) -> Cell:
-    """A number in three digits; what is not known is left out."""
-    if value is None or math.isnan(value):
-        return Cell(text=MISSING)
-    return Cell(text=short(value), value=value if math.isfinite(value) else math.copysign(1e308, value))
+    """A number in three digits that count."""
+    return _number(value, None if value is None else short(value))
 
 
 def fixed(value: float | None, digits: int = 2) -> Cell:
     """A number with so many decimals."""
-    if value is None or not math.isfinite(value):
+    # Adding 0 makes a plain zero of a negative one.
+    return _number(value, None if value is None else f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−"))
+
+
+def _number(value: float | None, text: str | None) -> Cell:
+    """What is not known is left out; what is infinite is larger than all else."""
+    if value is None or text is None or math.isnan(value):
         return Cell(text=MISSING)
-    return Cell(text=f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−"), value=value)
+    if math.isinf(value):
+        return Cell(text=short(value), value=math.copysign(sys.float_info.max, value))
+    return Cell(text=text, value=value)
 
 
 def share(value: float | None) -> Cell:

@@ -1,0 +1,195 @@
+"""What the page says is what the analysis found; nothing else gets in, and nothing is loaded."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trajhmm as th
+from trajhmm.dynamics.summary import findings
+from trajhmm.errors import AnalysisError
+from trajhmm.logs import Note
+from trajhmm.warning.monitor import Monitor
+
+from .made import EVIL, Page, planted_logs
+
+DETOURS = "States weighed as detours"
+CONVERGENCE = "Convergence, and the share of rows in each state"
+
+
+def test_the_table_of_detours_holds_the_numbers_of_the_analysis(analysed):
+    page, expected, evidence = analysed.page, analysed.analysis.detours, analysed.analysis.evidence
+    assert expected["is_detour"].any()  # else there is little to compare
+    for title, column in {
+        "Runs through": "runs_with",
+        "Runs past": "runs_without",
+        "Delay": "effect",
+        "95% interval": "ci_low",
+        "p": "p_value",
+        "p, Holm": "p_adjusted",
+        "Coefficient": "coefficient",
+    }.items():
+        np.testing.assert_allclose(page.values(DETOURS, title), expected[column], rtol=1e-12, err_msg=title)
+    assert page.column(DETOURS, "Detour") == ["yes" if found else "no" for found in expected["is_detour"]]
+    assert page.column(DETOURS, "Published rule") == ["yes" if found else "no" for found in evidence["detour_paper"]]
+    np.testing.assert_allclose(page.values(DETOURS, "Refits"), evidence["survives_refits"].astype(float))
+
+
+def test_the_table_of_convergence_holds_steps_and_bags_of_states(analysed):
+    page, analysis = analysed.page, analysed.analysis
+    assert page.column(CONVERGENCE, "Run") == analysis.convergence["run"].tolist()
+    assert page.values(CONVERGENCE, "Step") == analysis.convergence["step"].tolist()
+    assert page.column(CONVERGENCE, "Converged") == ["yes" if c else "no" for c in analysis.convergence["converged"]]
+    for state in range(analysed.model.n_states):
+        np.testing.assert_allclose(page.values(CONVERGENCE, f"In {state}"), analysis.bags[:, state])
+
+
+def test_the_regression_and_the_curve_over_states_are_there(analysed):
+    name = "Regression of convergence on the share of rows in each state"
+    r = analysed.analysis.regression
+    ours = analysed.page.values(name, "Converged runs")
+    np.testing.assert_allclose(ours, [r.n_runs, r.r2, r.loro_r2, r.f_p_value, r.permutation_p])
+    tried = "Numbers of states that were tried"
+    assert analysed.page.values(tried, "States") == [4, 5, 6]
+    np.testing.assert_allclose(analysed.page.values(tried, "BIC"), [p.bic for p in analysed.model.curve])
+    assert f"{analysed.model.n_states} (chosen)" in analysed.page.column(tried, "States")
+
+
+def test_sentences_are_those_of_the_summary(analysed):
+    said = findings(analysed.analysis, analysed.model)
+    sentences = [said.fit, said.map, said.convergence, *said.detours, said.regression, said.prefix, said.dissimilarity]
+    assert len(said.detours) > 1
+    for sentence in filter(None, sentences):
+        assert " ".join(sentence.split()) in analysed.page.words
+
+
+def test_profiles_hold_means_runs_and_entries(analysed):
+    training_map = analysed.analysis.map
+    for state in training_map.states:
+        name = f"Profile of state {state.state}"
+        assert analysed.page.column(name, "Metric") == list(training_map.metrics)
+        np.testing.assert_allclose(analysed.page.values(name, "Mean"), state.means)
+        np.testing.assert_allclose(analysed.page.values(name, "Spread"), state.deviations)
+
+
+def test_the_raster_has_each_run_once_with_the_states_that_it_visits(analysed):
+    training_map = analysed.analysis.map
+    bands = [attrs["data-visits"] for tag, attrs in analysed.page.tags if tag == "li" and "data-visits" in attrs]
+    paths = np.split(training_map.path, np.cumsum(training_map.lengths)[:-1])
+    assert sorted(bands) == sorted(" ".join(map(str, np.unique(path))) for path in paths)
+    widths = [
+        float(attrs["width"].rstrip("%"))
+        for tag, attrs in analysed.page.tags
+        if tag == "rect" and "%" in attrs["width"]
+    ]
+    assert min(widths) > 0
+    assert sum(widths) == pytest.approx(100 * len(training_map.runs), rel=1e-2)
+
+
+def test_problems_stand_beside_their_runs(analysed):
+    problems = dict(zip(analysed.page.column("Runs", "Run"), analysed.page.column("Runs", "Problems"), strict=True))
+    assert "gap: 1 gap in the steps" in problems["seed_01"]
+    assert problems["seed_02"] == "–"
+
+
+def test_a_name_that_is_markup_is_shown_as_text(analysed, warned):
+    for page in (analysed.page, warned.page):
+        assert EVIL in page.words
+        assert EVIL not in page.html
+        assert [tag for tag, _ in page.tags].count("script") == 1
+
+
+def test_the_page_loads_nothing(analysed, warned):
+    for page in (analysed.page, warned.page):
+        assert not re.search(r"https?:|//[a-z]|@import|\bsrc=", page.html)
+        assert set(re.findall(r"url\(([^)]*)\)", page.html)) <= {"#hatch"}
+        assert all(attrs["href"].startswith("#") for _, attrs in page.tags if "href" in attrs)
+
+
+def test_files_are_named_without_the_folders_they_lie_in(analysed, tmp_path):
+    note = Note(kind="torn", text=f"{tmp_path}/secret/logs/a.jsonl: last line is half-written, left out")
+    sources = [tmp_path / "secret" / "logs", tmp_path / "secret" / "model.json"]
+    runs = replace(analysed.runs, notes=(*analysed.runs.notes, note))
+    page = Page(th.render_report(runs, analysed.model, sources=sources))
+    assert "trajhmm report · logs · model.json" in page.words
+    assert "torn: logs/a.jsonl: last line" in page.words
+    assert "secret" not in page.html
+    assert str(Path.home()) not in page.html
+
+
+def test_the_same_input_gives_the_same_bytes(analysed, tmp_path):
+    again = th.render_report(analysed.runs, analysed.model, analysis=analysed.analysis)
+    assert again == analysed.page.html
+    th.write_report(tmp_path / "report.html", analysed.runs, analysed.model, analysis=analysed.analysis)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == again
+    other = th.render_report(analysed.runs.select_runs(analysed.runs.runs[:-1]), analysed.model)
+    assert other != again
+
+
+def test_a_map_without_a_condition_has_no_detours(analysed):
+    page = Page(th.render_report(analysed.runs, analysed.model))
+    assert DETOURS not in page.tables
+    assert "Training map" in page.words
+    assert page.values("Profile of state 0", "Mean") == analysed.page.values("Profile of state 0", "Mean")
+
+
+def test_a_run_without_usable_rows_is_listed_and_named_as_left_out(analysed):
+    runs = analysed.runs
+    values = runs.values.copy()
+    values[: runs.lengths[0]] = np.nan
+    page = Page(th.render_report(replace(runs, values=values), analysed.model))
+    at = page.column("Runs", "Run").index(runs.runs[0])
+    assert "run left out" in page.column("Runs", "Problems")[at]
+    assert page.column("Runs", "Run") == list(runs.runs)
+
+
+def test_forty_runs_of_a_thousand_rows_stay_below_five_megabytes():
+    runs = planted_logs(n_runs=40, n_rows=1000)
+    model = th.fit(runs, states=8, restarts=1, iterations=10)
+    analysis = th.analyze(runs, model, converged="eval_accuracy > 0.9", refits=0)
+    assert len(th.render_report(runs, model, analysis=analysis).encode()) < 1_000_000
+    # As many visits as there can be: each row in another state than the one before.
+    path = np.arange(runs.n_rows) % 8
+    busy = replace(analysis, map=replace(analysis.map, path=path))
+    assert len(th.render_report(runs, model, analysis=busy).encode()) < 5_000_000
+
+
+def test_from_the_ninth_state_on_colours_are_hatched(analysed):
+    model = th.fit(analysed.runs, states=9, restarts=1, iterations=5)
+    page = Page(th.render_report(analysed.runs, model))
+    assert {9 > k >= 8 for k in model.decode(analysed.runs).path} == {False, True}
+    assert [attrs for tag, attrs in page.tags if tag == "rect" and attrs.get("class") == "hatched s8"]
+    assert not [attrs for tag, attrs in page.tags if tag == "rect" and attrs.get("class") == "hatched s7"]
+
+
+def test_alarms_are_those_of_the_monitor(warned):
+    monitor = Monitor(warned.model)
+    monitor.score(warned.runs)
+    alarms = {run: tracker.alarm for run, tracker in monitor.trackers.items() if tracker.alarm is not None}
+    assert 0 < len(alarms) < warned.runs.n_runs
+    page, table = warned.page, "Runs that alarmed"
+    assert page.column(table, "Run") == list(alarms)
+    assert page.values(table, "Alarm at step") == [alarm.step for alarm in alarms.values()]
+    assert page.values(table, "Score then") == [alarm.score for alarm in alarms.values()]
+    assert page.values(table, "Risk then") == [alarm.risk for alarm in alarms.values()]
+    for driven, alarm in zip(page.column(table, "Driven by (nats)"), alarms.values(), strict=True):
+        assert re.findall(r"\w+_\w+", driven) == [driver.metric for driver in alarm.drivers]
+    assert set(page.column("Runs that stayed quiet", "Run")) == set(warned.runs.runs) - set(alarms)
+    assert f"{warned.model.calibration.n_runs} healthy runs" in page.words
+    assert "Training map" not in page.words
+
+
+def test_a_run_whose_first_value_is_not_finite_has_a_chart_too(warned):
+    values = warned.runs.values.copy()
+    values[0, 0] = np.inf
+    page = Page(th.render_report(replace(warned.runs, values=values), warned.model))
+    assert "train_loss not finite" in page.words
+    assert "∞" in page.column("Runs that alarmed", "Score then")
+    assert "nan" not in " ".join(attrs["d"] for tag, attrs in page.tags if tag == "path")
+
+
+def test_an_analysis_does_not_go_with_a_model_for_warning(analysed, warned):
+    with pytest.raises(AnalysisError, match="fitted for warning"):
+        th.render_report(warned.runs, warned.model, analysis=analysed.analysis)
