@@ -26,7 +26,6 @@ Converged = Annotated[
     str | None,
     typer.Option("--converged", metavar="CONDITION", help="When a run has converged: 'eval_accuracy > 0.9'."),
 ]
-Rule = Annotated[DetourRule, typer.Option("--rule", help="What counts as a detour.")]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import Asked, Converged, OptionalLogs, Rule, kind_of
-from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, RunBy, Seed, Step, Where, split
+from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
+from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, Rule, RunBy, Seed, Step, Where, split
 from trajhmm.cli.terminal import say
 from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 

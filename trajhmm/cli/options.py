@@ -49,13 +49,6 @@ Rule = Annotated[DetourRule, typer.Option("--rule", help="What counts as a detou
 ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class DetourRule(StrEnum):
-    """What counts as a detour."""
-
-    STRICT = "strict"
-    PAPER = "paper"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How the user wants logs read."""

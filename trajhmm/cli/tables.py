@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import Asked, Converged, OptionalLogs, Rule, kind_of
-from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, RunBy, Seed, Step, Where
+from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
+from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, Rule, RunBy, Seed, Step, Where
 from trajhmm.cli.terminal import say
 from trajhmm.cli.typeset import Column, Estimate, as_csv, as_latex, p_text
 from trajhmm.errors import TrajHMMError

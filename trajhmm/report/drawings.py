@@ -14,10 +14,10 @@ from trajhmm.figures.maplabels import LINE_SPACING, PlacedLabel, counted, metric
 from trajhmm.figures.maplayout import RING_GAP, PlacedEdge
 from trajhmm.figures.mapplan import DETOUR, MARGIN, Plan, plan_map
 from trajhmm.figures.raster import order_runs, row_bounds
-from trajhmm.figures.style import SMALL_SIZE
+from trajhmm.figures.style import current_style
 
 # From line to line of a label, in points.
-_LINE = 1.17 * SMALL_SIZE * LINE_SPACING
+_LINE = 1.17 * current_style().small * LINE_SPACING
 # A piece of a band this wide, in per cent of it, has room for its state's number.
 _NUMBERED = 4.0
 
