@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import trajhmm as th
 from trajhmm.figures.style import ink_on, luminance, state_colors
+
+from .made import planted_logs
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (trajhmm[test])")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -60,10 +63,12 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, analysed, warned):
-    """Where the two pages lie."""
+    """Where the pages lie."""
     folder = tmp_path_factory.mktemp("pages")
     for name, pages in (("map", analysed), ("warning", warned)):
         (folder / f"{name}.html").write_text(pages.page.html, encoding="utf-8")
+    many = planted_logs(n_runs=90, n_rows=30)
+    (folder / "many.html").write_text(th.render_report(many, analysed.model), encoding="utf-8")
     return folder
 
 
@@ -159,6 +164,18 @@ def shown_profiles(browser):
     return [e.get_attribute("data-profile") for e in found(browser, "[data-profile]") if e.is_displayed()]
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", ["map", "many"])
+def test_every_run_has_a_band_in_the_raster(opened, name, width):
+    browser = opened(name, width=width)
+    bands = browser.execute_script(
+        "return [...document.querySelectorAll('.raster li svg')].map((band) => {"
+        "const {width, height} = band.getBoundingClientRect(); return [width, height];})"
+    )
+    assert len(bands) == {"map": 24, "many": 90}[name]
+    assert all(across > 0.6 * width and high >= 5 for across, high in bands)
+
+
 @pytest.mark.parametrize("name", ["map", "warning"])
 def test_every_table_sorts_by_every_column(opened, name):
     browser = opened(name)
@@ -199,7 +216,7 @@ def test_a_table_is_sorted_from_the_keyboard(opened, analysed):
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["map", "warning"])
+@pytest.mark.parametrize("name", ["map", "many", "warning"])
 def test_no_text_is_cut_off_and_the_page_does_not_scroll_sideways(opened, name, width):
     browser = opened(name, width=width)
     browser.execute_script("document.querySelectorAll('details').forEach((part) => part.open = true)")
@@ -255,7 +272,7 @@ def axe_source():
 
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["map", "warning"])
+@pytest.mark.parametrize("name", ["map", "many", "warning"])
 def test_axe_finds_nothing_to_complain_of(opened, name, scheme, width):
     source = axe_source()
     browser = opened(name, scheme=scheme, width=width)
