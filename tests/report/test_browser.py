@@ -1,6 +1,7 @@
 """The page as a reader meets it, in headless Chromium: clicks, keys, narrow windows, print, names and contrast."""
 
 import base64
+import itertools
 import os
 import re
 import shutil
@@ -174,6 +175,9 @@ def test_every_run_has_a_band_in_the_raster(opened, name, width):
     )
     assert len(bands) == {"map": 24, "many": 90}[name]
     assert all(across > 0.6 * width and high >= 5 for across, high in bands)
+    ticks = [tick.rect for tick in found(browser, ".ticks span") if tick.is_displayed()]
+    assert len(ticks) >= 3
+    assert all(left["x"] + left["width"] + 4 <= right["x"] for left, right in itertools.pairwise(ticks))
 
 
 @pytest.mark.parametrize("name", ["map", "warning"])

@@ -138,7 +138,7 @@ def draw_map(training_map: TrainingMap, width: float) -> MapDrawing:
         arrows=tuple(_arrow(edge, top) for edge in plan.edges),
         boxes=tuple(_box(label, top) for label in (*plan.labels, *plan.captions)),
         leaders=tuple(_line(np.array([label.center, label.anchor]), top) for label in plan.labels if label.leader),
-        texts=(*_texts(plan, top),),
+        texts=tuple(_texts(plan, top)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from trajhmm.dynamics import Analysis, TrainingMap
 from trajhmm.dynamics.summary import describe_fit, describe_map
 from trajhmm.dynamics.training_map import build_map
 from trajhmm.errors import AnalysisError
+from trajhmm.figures.maplabels import counted
 from trajhmm.figures.style import FULL_WIDTH, POINTS, ink_on, state_colors
 from trajhmm.files import write_text
 from trajhmm.hmm import Model
@@ -92,16 +93,16 @@ def _map_content(runs: RunSet, model: Model, analysis: Analysis | None, sources:
             training_map.runs, np.split(training_map.path, np.cumsum(training_map.lengths)[:-1]), strict=True
         )
     }
-    seen = overview(runs, _named(notes, sources), visits=visited, convergence=convergence)
-    tiles = [*_tiles(runs, seen), (str(model.n_states), "states")]
+    seen = overview(runs, without_folders(notes, sources), visits=visited, convergence=convergence)
+    tiles = [*_tiles(runs, seen), _tile(model.n_states, "state", "states")]
     if analysis is not None:
         converged = int(analysis.convergence_times.converged.sum())
         tiles += [
             (f"{converged} of {len(training_map.runs)}", "runs converge"),
-            (str(len(training_map.detours)), "detours"),
+            _tile(len(training_map.detours), "detour", "detours"),
         ]
     return {
-        "title": f"Training map of {runs.n_runs} runs",
+        "title": f"Training map of {counted(runs.n_runs)}",
         "tiles": tiles,
         "overview": seen,
         "fit": describe_fit(training_map, model, notes),
@@ -117,9 +118,9 @@ def _map_content(runs: RunSet, model: Model, analysis: Analysis | None, sources:
 
 def _warning_content(runs: RunSet, model: Model, sources: Sequence[Path]) -> dict[str, Any]:
     found = warnings_of.alarms(runs, model)
-    seen = overview(runs, _named(runs.notes, sources))
+    seen = overview(runs, without_folders(runs.notes, sources))
     return {
-        "title": f"Warnings of {runs.n_runs} runs",
+        "title": f"Warnings of {counted(runs.n_runs)}",
         "tiles": [*_tiles(runs, seen), (f"{found.alarmed} of {runs.n_runs}", "runs alarmed")],
         "overview": seen,
         "choice": choice(model),
@@ -134,16 +135,16 @@ def _mapped(runs: RunSet, model: Model) -> tuple[TrainingMap, tuple[Note, ...]]:
     return training_map, (*runs.notes, *sequences.notes)
 
 
-def _named(notes: Iterable[Note], sources: Sequence[Path]) -> tuple[Note, ...]:
-    return without_folders(notes, sources)
-
-
 def _tiles(runs: RunSet, seen: Overview) -> list[tuple[str, str]]:
     return [
-        (f"{runs.n_runs:,}", "runs"),
-        (f"{runs.n_rows:,}", "rows"),
-        (str(seen.troubled), "runs with problems"),
+        _tile(runs.n_runs, "run", "runs"),
+        _tile(runs.n_rows, "row", "rows"),
+        _tile(seen.troubled, "run with problems", "runs with problems"),
     ]
+
+
+def _tile(n: int, one: str, many: str) -> tuple[str, str]:
+    return f"{n:,}", one if n == 1 else many
 
 
 def _state_styles(n_states: int) -> list[tuple[int, str, str]]:
