@@ -11,7 +11,7 @@ import typer
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
 from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, Rule, RunBy, Seed, Step, Where
 from trajhmm.cli.terminal import say
-from trajhmm.cli.typeset import Column, Estimate, as_csv, as_latex, p_text
+from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex
 from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def _detours(asked: Asked) -> list[Column]:
         Column("runs_with", "Runs with", [e.runs_with for e in evidence]),
         Column("runs_without", "without", [e.runs_without for e in evidence]),
         Column("delay", "Delay in steps (95%)", delays),
-        Column("p_value", "p", [e.p_value for e in evidence], probability=True),
-        Column("p_adjusted", "p (Holm)", [e.p_adjusted for e in evidence], probability=True),
+        Column("p_value", "p", [e.p_value and P(e.p_value) for e in evidence]),
+        Column("p_adjusted", "p (Holm)", [e.p_adjusted and P(e.p_adjusted) for e in evidence]),
         Column("hazard_ratio", "Hazard ratio (95%)", ratios),
         Column("coefficient", "Coefficient", [e.coefficient for e in evidence]),
         Column("is_detour", "Detour", [e.state in asked.analysis.map.detours for e in evidence]),
@@ -67,8 +67,8 @@ def _regression(asked: Asked) -> list[Column]:
     quantities = {
         "R²": regression.r2,
         "R², run left out": regression.loro_r2,
-        "p of the F test": p_text(regression.f_p_value),
-        "p by permutation": p_text(regression.permutation_p),
+        "p of the F test": regression.f_p_value and P(regression.f_p_value),
+        "p by permutation": regression.permutation_p and P(regression.permutation_p),
         "converged runs": regression.n_runs,
         **{f"coefficient of state {k}": float(value) for k, value in enumerate(regression.coefficients)},
     }
@@ -142,7 +142,7 @@ def table(
 
 
 def _with_means(top: Sequence[MetricImportance]) -> str:
-    return ", ".join(f"{t.metric} ({t.movement:+.2f})" for t in top)
+    return ", ".join(f"{t.metric} ({t.movement:+.2f})" for t in top).replace("(-", "(−")
 
 
 def _with_arrows(top: Sequence[MetricImportance]) -> str:

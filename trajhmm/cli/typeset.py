@@ -17,6 +17,10 @@ _ESCAPES = {
 _NOTHING = "–"
 
 
+class P(float):
+    """A p-value."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with a 95% interval."""
@@ -38,13 +42,11 @@ class Column:
     name : in CSV.
     title : in LaTeX.
     cells : a value each row.
-    probability : whether the values are p-values.
     """
 
     name: str
     title: str
     cells: Sequence[Cell]
-    probability: bool = False
 
 
 def as_csv(columns: Sequence[Column]) -> str:
@@ -68,8 +70,8 @@ def as_csv(columns: Sequence[Column]) -> str:
 
 def as_latex(columns: Sequence[Column]) -> str:
     r"""Render a ``tabular`` with booktabs' rules; three digits that count, p-values below 0.001 as such."""
-    alignment = "".join("l" if any(isinstance(c, str) for c in column.cells) else "r" for column in columns)
-    cells = [[p_text(c) if column.probability else _rounded(c) for c in column.cells] for column in columns]
+    alignment = "".join("l" if all(isinstance(c, str) for c in column.cells) else "r" for column in columns)
+    cells = [[_rounded(cell) for cell in column.cells] for column in columns]
     lines = [
         "% \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{{alignment}}}",
@@ -88,36 +90,43 @@ def escaped(text: str) -> str:
     return "".join(_ESCAPES.get(character, character) for character in text)
 
 
-def p_text(p: Cell) -> str | None:
-    """A p-value in two digits that count, or that it is below 0.001."""
-    if not isinstance(p, float) or _is_missing(p):
-        return None
-    return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
-
-
 def _line(cells: Sequence[str | None]) -> str:
     return " & ".join(_NOTHING if cell is None else escaped(cell) for cell in cells) + r" \\"
 
 
 def _rounded(cell: Cell) -> str | None:
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    if isinstance(cell, str) or cell is None:
-        return cell
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    if isinstance(cell, Estimate):
-        if _is_missing(cell.low) or _is_missing(cell.high):
-            return _digits(cell.value, cell.value)
-        # As many decimals as the width of the interval is worth.
-        value, low, high = (_digits(x, (cell.high - cell.low) / 10) for x in (cell.value, cell.low, cell.high))
-        return f"{value} ({low} to {high})"
-    return None if _is_missing(cell) else _digits(cell, cell / 10)
+    if _is_missing(cell):
+        return None
+    match cell:
+        case bool():
+            text = "yes" if cell else "no"
+        case int():
+            text = f"{cell:,}"
+        case P():
+            text = "<0.001" if cell < 0.001 else f"{cell:.2g}" if cell < 0.1 else f"{cell:.2f}"
+        case float():
+            text = _digits(cell, cell / 10)
+        case Estimate():
+            text = _with_interval(cell)
+        case _:
+            text = str(cell)
+    return text
+
+
+def _with_interval(estimate: Estimate) -> str:
+    """As many decimals as the width of the interval is worth."""
+    if _is_missing(estimate.low) or _is_missing(estimate.high):
+        return _digits(estimate.value, estimate.value / 10)
+    fineness = (estimate.high - estimate.low) / 10
+    value, low, high = (_digits(number, fineness) for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
 
 
 def _digits(value: float, fineness: float) -> str:
-    """A number with so many decimals that one digit of ``fineness`` or two show."""
-    decimals = 2 if fineness == 0 else min(6, max(0, 1 - math.floor(math.log10(abs(fineness)))))
+    """A number with so many decimals that two digits of ``fineness`` show; 0 below a millionth."""
+    if abs(value) < 1e-6:
+        return "0"
+    decimals = min(6, max(0, 1 - math.floor(math.log10(max(abs(fineness), 1e-6)))))
     text = f"{value:,.{decimals}f}"
     return text.replace("-", "−")
 
