@@ -9,8 +9,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle
 
 from trajhmm.dynamics.convergence import Convergence
+from trajhmm.dynamics.regression import regress
 from trajhmm.dynamics.training_map import MapEdge, MapState, MetricImportance, TrainingMap
 from trajhmm.dynamics.trajectories import Trajectories
+from trajhmm.dynamics.visits import convergence_by_visit
+from trajhmm.features import PerRunScaler
+from trajhmm.hmm import FitStatus, GaussianHMM, Model
+from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.selection import SelectionPoint
 from trajhmm.metrics import WEIGHT_METRICS
 
 STEP = 50
@@ -202,3 +208,65 @@ def arrows(ax):
             source, target = gid.removeprefix("edge-").split("-")
             found[int(source), int(target)] = patch
     return found
+
+
+def made_model(n_states, metrics=WEIGHT_METRICS, *, curve=None, criterion="bic", seed=0):
+    """A model whose states have means drawn at random; ``curve`` holds K, BIC, held-out score and its error."""
+    rng = np.random.default_rng(seed)
+    points = [(n_states, 1000.0, None, None)] if curve is None else curve
+    return Model(
+        metrics=tuple(metrics),
+        scaler=PerRunScaler(),
+        parameters=Parameters(
+            startprob=np.full(n_states, 1 / n_states),
+            transmat=np.full((n_states, n_states), 1 / n_states),
+            means=rng.normal(size=(n_states, len(metrics))),
+            covars=np.ones((n_states, len(metrics))),
+            covariance_type="diag",
+        ),
+        settings=GaussianHMM(n_components=n_states).settings,
+        criterion=criterion,
+        curve=tuple(
+            SelectionPoint(
+                states=k, outcome="degenerate" if bic is None else "converged", log_likelihood=bic, n_parameters=None,
+                bic=bic, aic=bic, icl=bic, heldout=heldout, heldout_se=error,
+                restart_log_likelihoods=(), reached_best=1, agreement=None,
+            )
+            for k, bic, heldout, error in points
+        ),
+        status=FitStatus(outcome="converged", chosen=0, outcomes=(), log_likelihoods=(), agreement=()),
+        purpose="map",
+        seed=0,
+        n_runs=40,
+        n_rows=1000,
+        versions={},
+    )  # fmt: skip
+
+
+def made_regression(n_runs=34, seed=0, scale=6000.0):
+    """A regression of convergence on bags of three states that nearly tell it."""
+    rng = np.random.default_rng(seed)
+    bags = rng.dirichlet([1.0, 2.0, 3.0], size=n_runs)
+    steps = np.round(scale * (0.2 + bags[:, 0]) + rng.normal(size=n_runs) * 0.03 * scale).astype(np.int64)
+    return regress(
+        bags,
+        Convergence(
+            condition="eval_accuracy > 0.9",
+            runs=tuple(f"seed_{run}" for run in range(n_runs)),
+            steps=steps,
+            converged=np.ones(n_runs, dtype=bool),
+        ),
+    )
+
+
+def made_visits(state=2, since="start"):
+    """Convergence of eleven runs that visit a state and of nine that do not; some never converge."""
+    paths = [[0, 1, 2, 3]] * 11 + [[0, 1, 3]] * 9
+    training_map = made_map(paths, 4, dwell=(30, 60))
+    rng = np.random.default_rng(1)
+    ends = training_map.lengths.cumsum() - 1
+    last = training_map.steps[ends]
+    converged = np.arange(20) % 5 != 0
+    steps = np.where(converged, last - STEP * rng.integers(0, 20, size=20), last)
+    convergence = Convergence(condition="eval_accuracy > 0.9", runs=training_map.runs, steps=steps, converged=converged)
+    return convergence_by_visit(training_map, convergence, state, since=since)

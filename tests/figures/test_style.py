@@ -1,7 +1,8 @@
-import functools
 import hashlib
 import itertools
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,42 +13,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from trajhmm.errors import TrajHMMError
-from trajhmm.figures import (
-    plot_metric_curves,
-    plot_state_raster,
-    plot_training_map,
-    print_style,
-    save_figure,
-    state_colors,
-    state_hatches,
-)
+from trajhmm.figures import plot_training_map, print_style, save_figure, state_colors, state_hatches
 from trajhmm.figures.style import ink_on, luminance
 
-from .made import made_convergence, made_map, made_trajectories, shown_texts, six_states, ten_states
+from .gallery import GALLERY, VENUES, drawn_once, style_of
+from .made import drawn, outside, overlapping, shown_texts, six_states, ten_states
 
 FORMATS = ("pdf", "svg", "png")
-NAMES = ("map", "narrow map", "raster", "narrow raster", "curves", "log curves", "sqrt curves")
-
-
-def figures():
-    training_map = ten_states()
-    convergence = made_convergence(training_map, [None, *range(100, 4000, 100)])
-    short = made_map([[0, 1, 2]] * 4, 3)
-    trajectories = made_trajectories([(range(0, 500, 10), range(50), [0] * 20 + [1] * 30)])
-    return {
-        "map": plot_training_map(training_map).figure,
-        "narrow map": plot_training_map(training_map, width=3.25).figure,
-        "raster": plot_state_raster(training_map, convergence=convergence).figure,
-        "narrow raster": plot_state_raster(short, width=3.25).figure,
-        "curves": plot_metric_curves(trajectories, "weight_l2").figure,
-        "log curves": plot_metric_curves(trajectories, "weight_l2", step_scale="log", width=3.25).figure,
-        "sqrt curves": plot_metric_curves(trajectories, "weight_l2", step_scale="sqrt", width=3.25).figure,
-    }
-
-
-@functools.cache
-def drawn_once():
-    return figures()
+NAMES = (*GALLERY, *VENUES)
 
 
 def lightness(color):
@@ -97,17 +70,18 @@ def test_drawing_and_saving_leave_the_settings_alone(tmp_path):
     assert dict(mpl.rcParams) == before
 
 
-def test_same_input_same_bytes(tmp_path):
-    once, again = drawn_once(), figures()
-    assert tuple(once) == NAMES
-    for name, format in itertools.product(NAMES, FORMATS):
-        save_figure(once[name], tmp_path / f"once.{format}")
-        save_figure(again[name], tmp_path / f"again.{format}")
-        assert (tmp_path / f"once.{format}").read_bytes() == (tmp_path / f"again.{format}").read_bytes(), name
+@pytest.mark.parametrize("name", NAMES)
+def test_same_input_same_bytes(tmp_path, name):
+    again = (GALLERY | VENUES)[name]()
+    with print_style(style_of(name)):
+        for format in FORMATS:
+            save_figure(drawn_once(name), tmp_path / f"once.{format}")
+            save_figure(again, tmp_path / f"again.{format}")
+            assert (tmp_path / f"once.{format}").read_bytes() == (tmp_path / f"again.{format}").read_bytes(), format
 
 
 def test_saving_in_another_order_gives_the_same_bytes(tmp_path):
-    figure = drawn_once()["narrow raster"]
+    figure = drawn_once("narrow raster")
     for format in (*FORMATS, *reversed(FORMATS)):
         path = tmp_path / f"figure.{format}"
         before = path.read_bytes() if path.exists() else None
@@ -155,25 +129,46 @@ def test_another_process_with_other_hashes_and_settings_gives_the_same_bytes_wit
         assert hashlib.sha256((tmp_path / f"here.{format}").read_bytes()).hexdigest() == digest, format
 
 
+def fonts_in(content):
+    """Names and kinds of the fonts that a PDF embeds."""
+    names = {name.decode() for name in re.findall(rb"/FontName /(?:[A-Z]{6}\+)?([\w-]+)", content)}
+    return names, {kind.decode() for kind in re.findall(rb"/Subtype /(Type3|TrueType|CIDFontType2|Type1)\b", content)}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pdf_fonts_are_type_42_and_nothing_is_dated(tmp_path, name):
-    save_figure(drawn_once()[name], tmp_path / "figure.pdf")
+    with print_style(style_of(name)):
+        save_figure(drawn_once(name), tmp_path / "figure.pdf")
     content = (tmp_path / "figure.pdf").read_bytes()
-    assert b"/Type3" not in content
-    assert b"/CIDFontType2" in content or b"/TrueType" in content
-    assert b"DejaVuSans" in content
+    names, kinds = fonts_in(content)
+    assert kinds <= {"TrueType", "CIDFontType2"}
+    assert kinds
+    family = "STIXGeneral" if style_of(name) in ("neurips", "icml", "iclr") else "DejaVuSans"
+    assert all(font.startswith(family) for font in names)
+    assert names
     for mark in (b"CreationDate", b"ModDate", b"/Producer", b"/Creator"):
         assert mark not in content
 
 
+@pytest.mark.skipif(shutil.which("pdffonts") is None, reason="no pdffonts (poppler-utils) to ask")
+@pytest.mark.parametrize("name", ["map", "profile", "map for icml"])
+def test_pdffonts_agrees(tmp_path, name):
+    with print_style(style_of(name)):
+        save_figure(drawn_once(name), tmp_path / "figure.pdf")
+    listed = subprocess.run(["pdffonts", tmp_path / "figure.pdf"], capture_output=True, text=True, check=True).stdout
+    fonts = listed.splitlines()[2:]
+    assert fonts
+    assert all("TrueType" in font and "Type 3" not in font for font in fonts)
+
+
 def test_planted_type_3_font_is_seen(tmp_path):
     with mpl.rc_context({"pdf.fonttype": 3}):
-        drawn_once()["map"].savefig(tmp_path / "figure.pdf")
+        drawn_once("map").savefig(tmp_path / "figure.pdf")
     assert b"/Type3" in (tmp_path / "figure.pdf").read_bytes()
 
 
 def test_svg_outlines_its_text_and_names_no_version(tmp_path):
-    save_figure(drawn_once()["map"], tmp_path / "figure.svg")
+    save_figure(drawn_once("map"), tmp_path / "figure.svg")
     content = (tmp_path / "figure.svg").read_text()
     assert "<text" not in content
     assert "dc:date" not in content
@@ -181,7 +176,7 @@ def test_svg_outlines_its_text_and_names_no_version(tmp_path):
 
 
 def test_png_has_300_dots_an_inch_and_the_size_of_the_figure(tmp_path):
-    figure = drawn_once()["narrow map"]
+    figure = drawn_once("narrow map")
     save_figure(figure, tmp_path / "figure.png")
     content = (tmp_path / "figure.png").read_bytes()
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
@@ -192,11 +187,50 @@ def test_png_has_300_dots_an_inch_and_the_size_of_the_figure(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_is_smaller_than_six_points(name):
-    figure = drawn_once()[name]
+    figure = drawn_once(name)
     sizes = {text.get_text(): text.get_fontsize() for text in shown_texts(figure)}
     assert min(sizes.values()) >= 6, sizes
     # Mathematical text sets exponents at 70 % of its size.
     assert not [text for text in sizes if "$" in text]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_overlaps_another_or_is_cut_off(name):
+    with print_style(style_of(name)):
+        assert overlapping(drawn_once(name)) == []
+        assert outside(drawn_once(name)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_are_as_wide_as_the_style_says_and_have_no_title(name):
+    figure = drawn_once(name)
+    widths = {
+        "default": (3.25, 6.75), "neurips": (2.75,), "icml": (3.25,), "iclr": (2.75,), "nature": (89 / 25.4,)
+    }[style_of(name)]  # fmt: skip
+    assert figure.get_size_inches()[0] == pytest.approx(widths[0]) or figure.get_size_inches()[0] == widths[-1]
+    assert figure.get_suptitle() == ""
+    assert all(ax.get_title() == "" for ax in figure.axes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_legend_stands_over_data(name):
+    with print_style(style_of(name)):
+        figure = drawn_once(name)
+        drawn(figure)
+    for ax in figure.axes:
+        if ax.get_legend():
+            assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
+
+
+def test_a_style_holds_for_what_is_drawn_inside_it_alone():
+    with print_style("icml"):
+        assert plot_training_map(six_states(), width="full").figure.get_size_inches()[0] == pytest.approx(6.75)
+        with print_style():
+            assert mpl.rcParams["font.family"] == ["STIXGeneral"]
+    with print_style():
+        assert mpl.rcParams["font.family"] == ["DejaVu Sans"]
+    with pytest.raises(TrajHMMError, match="'springer': expected one of default, neurips, icml, iclr, nature"):
+        print_style("springer").__enter__()
 
 
 def test_unknown_ending_is_refused_and_nothing_written(tmp_path):

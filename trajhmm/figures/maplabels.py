@@ -17,7 +17,7 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from trajhmm.figures.maplayout import PlacedEdge, PlacedState
-from trajhmm.figures.style import current_style
+from trajhmm.figures.style import SANS, current_style
 
 if TYPE_CHECKING:
     from trajhmm.dynamics.training_map import MapEdge
@@ -150,7 +150,8 @@ def state_candidates(node: PlacedState, text: str, *, up: bool) -> Candidates:
     """Places around a state for a text of its own: below it, or above it if ``up``, where there is room."""
     rows = []
     size = np.array(text_size(text, weight="bold" if node.detour else "normal"))
-    size[1] += 2.0 if node.detour else 0.0  # two texts, one above the other, in colours of their own
+    if node.detour:  # two texts, one above the other, in colours of their own
+        size[1] += (1 / 3 if current_style().font == SANS else 2 / 3) * current_style().small
     wanted = 90.0 if up else -90.0
     for angle in range(-180, 180, 30):
         turn = abs((angle - wanted + 180) % 360 - 180)

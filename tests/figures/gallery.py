@@ -1,0 +1,109 @@
+"""One of each figure, at the widths and styles in which it is printed: what all must hold is tested on these."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from trajhmm.figures import (
+    plot_convergence,
+    plot_metric_curves,
+    plot_metric_panels,
+    plot_regression,
+    plot_selection_curve,
+    plot_state_profile,
+    plot_state_raster,
+    plot_training_map,
+    print_style,
+)
+
+from .made import (
+    made_convergence,
+    made_map,
+    made_model,
+    made_regression,
+    made_trajectories,
+    made_visits,
+    six_states,
+    ten_states,
+)
+
+LONG_NAMES = tuple(f"{name}/decoder.block_{layer}" for layer in range(7) for name in ("weight_l2", "spectral", "trace"))
+CURVE = [(k, 1e5 / k + 2e3 * k, -30 / k - 0.2 * k, 0.6) for k in range(1, 8)] + [(8, None, None, None)]
+
+
+def ten_state_trajectories():
+    rng = np.random.default_rng(2)
+    path = np.repeat(np.arange(10), 12)
+    values = [np.cumsum(rng.normal(size=(len(path), 2)), axis=0) for _ in range(4)]
+    return made_trajectories(
+        [(np.arange(len(path)) * 80, value, path) for value in values], ("weight_l2", "train_loss")
+    )
+
+
+def raster(width):
+    training_map = ten_states()
+    convergence = made_convergence(training_map, [None, *range(100, 4000, 100)])
+    return plot_state_raster(training_map, convergence=convergence, width=width)
+
+
+def short_trajectories():
+    return made_trajectories([(range(0, 500, 10), range(50), [0] * 20 + [1] * 30)])
+
+
+def styled(style, draw):
+    def drawn():
+        with print_style(style):
+            return draw()
+
+    return drawn
+
+
+GALLERY = {
+    "map": lambda: plot_training_map(ten_states()),
+    "narrow map": lambda: plot_training_map(ten_states(), width="column"),
+    "map of six": lambda: plot_training_map(six_states(), width="column"),
+    "raster": lambda: raster("full"),
+    "narrow raster": lambda: plot_state_raster(made_map([[0, 1, 2]] * 4, 3), width="column"),
+    "curves": lambda: plot_metric_curves(short_trajectories(), "weight_l2"),
+    "log curves": lambda: plot_metric_curves(short_trajectories(), "weight_l2", step_scale="log", width="column"),
+    "panels": lambda: plot_metric_panels(
+        ten_state_trajectories(), ("weight_l2", "train_loss"), step_scale="sqrt", width="column"
+    )[0],
+    "selection": lambda: plot_selection_curve(made_model(5, curve=CURVE)),
+    "held-out": lambda: plot_selection_curve(made_model(5, curve=CURVE, criterion="heldout"), width="full"),
+    "regression": lambda: plot_regression(made_regression()),
+    "wide regression": lambda: plot_regression(made_regression(scale=3e6), width="full"),
+    "convergence": lambda: plot_convergence(made_visits()),
+    "convergence after a branch": lambda: plot_convergence(made_visits(since="branch"), width="full"),
+    "profile": lambda: plot_state_profile(made_model(6), training_map=six_states()),
+    "wide profile": lambda: plot_state_profile(made_model(10), training_map=ten_states(), width="full"),
+    "long profile": lambda: plot_state_profile(made_model(10, LONG_NAMES)),
+}
+NARROW = {
+    "map": lambda: plot_training_map(ten_states(), width="column"),
+    "raster": lambda: raster("column"),
+    "panels": lambda: plot_metric_panels(ten_state_trajectories(), ("weight_l2", "train_loss"), width="column")[0],
+    "selection": lambda: plot_selection_curve(made_model(5, curve=CURVE), width="column"),
+    "regression": lambda: plot_regression(made_regression(), width="column"),
+    "convergence": lambda: plot_convergence(made_visits(), width="column"),
+    "profile": lambda: plot_state_profile(made_model(10), training_map=ten_states(), width="column"),
+}
+# The narrowest column, the smallest type in a font like Times, and one figure each of those that differ little.
+VENUES = {
+    f"{kind} for {style}": styled(style, NARROW[kind])
+    for style, kinds in {"neurips": NARROW, "icml": NARROW, "iclr": ["map"], "nature": ["convergence"]}.items()
+    for kind in kinds
+}
+
+
+@functools.cache
+def drawn_once(name):
+    """The figure of that name; drawn once for all tests, which must not change it."""
+    return (GALLERY | VENUES)[name]().get_figure(root=True)
+
+
+def style_of(name):
+    """The style under which a figure of the gallery is drawn and has to be saved."""
+    return name.rsplit(" for ", 1)[1] if name in VENUES else "default"
