@@ -59,10 +59,12 @@ def test_the_verbs_are_those_that_have_a_test_here():
         "decode",
         "demo",
         "evaluate",
+        "figure",
         "fit",
         "inspect",
         "report",
         "simulate",
+        "table",
         "warn",
     ]
 
@@ -188,7 +190,8 @@ def test_analyze_writes_its_tables_and_prints_the_summary(model, simulated, work
     assert done.out == (workshop / "analysis" / "summary.txt").read_text()
     written = {path.name for path in (workshop / "analysis").iterdir()}
     tables = {"states.parquet", "map.json", "detours.csv", "convergence.csv", "regression.json", "dissimilarity.json"}
-    assert tables | {"map.pdf", "raster.pdf", "report.html"} <= written
+    figures = {"map.pdf", "raster.pdf", "profile.pdf", "selection.pdf", "regression.png", "report.html"}
+    assert tables | figures <= written
     convergence = pd.read_csv(workshop / "analysis" / "convergence.csv")
     assert list(convergence) == ["run", "step", "converged"]
     truth = pd.read_csv(simulated / "truth.csv")
@@ -226,7 +229,7 @@ def test_demo_leaves_a_whole_analysis(tmp_path, trajhmm_process):
     }
 
 
-@pytest.mark.parametrize("verb", ["inspect", "convert", "fit", "decode", "analyze", "report"])
+@pytest.mark.parametrize("verb", ["inspect", "convert", "fit", "decode", "analyze", "report", "figure", "table"])
 def test_a_bad_input_ends_a_process_with_1_and_one_line(verb, tmp_path, trajhmm_process):
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     options = {
@@ -236,8 +239,11 @@ def test_a_bad_input_ends_a_process_with_1_and_one_line(verb, tmp_path, trajhmm_
         "decode": ["--model", "torn.parquet", "-o", "out"],
         "analyze": ["--model", "torn.parquet", "--converged", "loss < 1", "-o", "out"],
         "report": ["--model", "torn.parquet", "-o", "out"],
+        "figure": ["--model", "torn.parquet", "-o", "out.pdf"],
+        "table": ["--model", "torn.parquet", "-o", "out.tex"],
     }
-    done = trajhmm_process(verb, "torn.parquet", *options[verb], cwd=tmp_path)
+    kind = {"figure": ["map"], "table": ["states"]}.get(verb, [])
+    done = trajhmm_process(verb, *kind, "torn.parquet", *options[verb], cwd=tmp_path)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("error: torn.parquet: ")
     assert done.err.count("\n") == 1
@@ -302,8 +308,9 @@ def test_ctrl_c_while_a_compiled_module_is_loaded_is_ctrl_c(trajhmm, monkeypatch
         "import trajhmm.cli",
         calling("--help"),
         calling("fit", "-h"),
+        calling("figure", "-h"),
     ],
-    ids=["import", "names", "command line", "help", "help of fit"],
+    ids=["import", "names", "command line", "help", "help of fit", "help of figure"],
 )
 def test_help_and_import_load_nothing_heavy(program):
     assert heavy_modules_of(program) == []

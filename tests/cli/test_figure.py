@@ -1,0 +1,127 @@
+"""`trajhmm figure` and `trajhmm table`: kinds, what they need, and what they write."""
+
+import csv
+import re
+import subprocess
+import sys
+
+import pytest
+
+from trajhmm.cli.figure import KINDS as FIGURES
+from trajhmm.cli.tables import KINDS as TABLES
+from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex, escaped
+
+CONVERGED = ("--converged", "eval_accuracy > 0.9")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Logs with a planted detour, and a model of them."""
+    folder = tmp_path_factory.mktemp("figures")
+    for line in (
+        ["simulate", "planted", "-o", "logs.parquet", "--runs", "16", "--rows", "60"],
+        ["fit", "logs.parquet", "-o", "model.json", "--states", "1:5", "--restarts", "2"],
+    ):
+        subprocess.run([sys.executable, "-m", "trajhmm", *line], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_every_kind_of_figure_is_written(kind, work, trajhmm_process):
+    line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", f"{kind}.svg"]
+    done = trajhmm_process(*line, "--width", "column", "--style", "icml", "--since", "start", cwd=work)
+    assert (done.code, done.out) == (0, ""), done.err
+    assert done.err.endswith(f"{kind}.svg: written\n")
+    # 3.25 inches, in points.
+    assert re.search(r'width="234pt"', (work / f"{kind}.svg").read_text())
+
+
+@pytest.mark.parametrize("kind", ["selection", "profile"])
+def test_some_figures_need_no_logs_and_come_out_the_same(kind, work, trajhmm_process):
+    for name in ("once.pdf", "again.pdf"):
+        done = trajhmm_process("figure", kind, "--model", "model.json", "-o", name, cwd=work)
+        assert done.code == 0, done.err
+    assert (work / "once.pdf").read_bytes() == (work / "again.pdf").read_bytes()
+    assert b"/Type3" not in (work / "once.pdf").read_bytes()
+
+
+def test_metrics_and_the_scale_of_steps_are_the_users(work, trajhmm_process):
+    line = ["figure", "curves", "logs.parquet", "--model", "model.json", "--metric", "weight_l2,trace"]
+    for scale in ("linear", "log", "sqrt"):
+        assert trajhmm_process(*line, "--step-scale", scale, "-o", f"{scale}.png", cwd=work).code == 0
+    assert len({(work / f"{scale}.png").read_bytes() for scale in ("linear", "log", "sqrt")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        (["figure", "regression", "logs.parquet", "-o", "x.pdf"], 2, "figure regression needs to know when a run has"),
+        (["figure", "map", "-o", "x.pdf"], 2, "figure map needs logs"),
+        (["figure", "maps", "-o", "x.pdf"], 2, "'maps': expected one of map, raster, curves"),
+        (["figure", "selection", "-o", "x.jpg"], 1, "x.jpg: expected a name that ends in .pdf, .svg or .png"),
+        (["figure", "curves", "logs.parquet", "--metric", "los", "-o", "x.pdf"], 1, "no metric 'los' in these runs"),
+        (["figure", "convergence", "logs.parquet", *CONVERGED, "--state", "9", "-o", "x.pdf"], 1, "state 9: expected"),
+        (["figure", "regression", "logs.parquet", "--converged", "eval >", "-o", "x.pdf"], 2, "eval >"),
+        (["table", "detours", "logs.parquet", "-o", "x.tex"], 2, "table detours needs to know when a run has"),
+        (["table", "states", "-o", "x.tex"], 2, "table states needs logs"),
+        (["table", "state", "-o", "x.tex"], 2, "'state': expected one of states, edges, detours"),
+        (["table", "selection", "-o", "x.txt"], 1, "x.txt: expected a name that ends in .tex or .csv"),
+    ],
+)
+def test_what_is_missing_is_said(line, code, said, work, trajhmm, monkeypatch):
+    monkeypatch.chdir(work)
+    done = trajhmm(*line, "--model", "model.json")
+    assert done.code == code
+    assert said in " ".join(done.err.split())
+    assert not list(work.glob("x.*"))
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_every_kind_of_table_is_written(kind, work, trajhmm_process):
+    logs = [] if kind == "selection" else ["logs.parquet", *CONVERGED]
+    for suffix in ("tex", "csv"):
+        line = ["table", kind, *logs, "--model", "model.json", "-o", f"{kind}.{suffix}"]
+        done = trajhmm_process(*line, cwd=work)
+        assert (done.code, done.out) == (0, ""), done.err
+    rows = list(csv.reader((work / f"{kind}.csv").read_text(encoding="utf-8").splitlines()))
+    latex = (work / f"{kind}.tex").read_text(encoding="utf-8")
+    body = latex.split("\\midrule\n")[1].split("\\bottomrule")[0].splitlines()
+    assert len(body) == len(rows) - 1 >= 2
+    columns = len(re.search(r"\\begin\{tabular\}\{([lr]+)\}", latex).group(1))
+    assert {len(re.split(r"(?<!\\)&", line)) for line in body} == {columns}
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert not re.search(r"(?<!\\)_", latex)
+
+
+def test_numbers_are_rounded_for_print_and_whole_in_csv():
+    columns = [
+        Column("name", "50% & name", ["weight_l2", "a#b"]),
+        Column("runs", "Runs", [12345, None]),
+        Column("delay", "Delay", [Estimate(1234.567, 1100.2, 1398.9), None]),
+        Column("ratio", "Ratio", [Estimate(1.23456, 0.98765, 1.54321), float("nan")]),
+        Column("p", "p", [P(0.00004), P(0.0347)]),
+        Column("is_detour", "Detour", [True, False]),
+        Column("share", "Share", [-0.123456, 1e-17]),
+    ]
+    assert as_latex(columns).splitlines() == [
+        "% \\usepackage{booktabs}",
+        "\\begin{tabular}{lrrrrrr}",
+        "\\toprule",
+        "50\\% \\& name & Runs & Delay & Ratio & p & Detour & Share \\\\",
+        "\\midrule",
+        "weight\\_l2 & 12,345 & 1,235 (1,100 to 1,399) & 1.235 (0.988 to 1.543) & $<$0.001 & yes & $-$0.123 \\\\",
+        "a\\#b & – & – & – & 0.035 & no & 0 \\\\",
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    first, second = list(csv.DictReader(as_csv(columns).splitlines()))
+    assert (first["delay"], first["delay_low"], first["delay_high"], first["p"]) == (
+        "1234.567", "1100.2", "1398.9", "4e-05"
+    )  # fmt: skip
+    assert (second["runs"], second["delay"], second["ratio"], second["is_detour"]) == ("", "", "", "False")
+
+
+def test_all_that_latex_reads_otherwise_is_escaped():
+    assert escaped("a_b {c} $5 ~ ^ \\ R² ↑↓ <") == (
+        "a\\_b \\{c\\} \\$5 \\textasciitilde{} \\textasciicircum{} \\textbackslash{} R$^2$ $\\uparrow$$\\downarrow$ $<$"
+    )
