@@ -190,7 +190,7 @@ def test_analyze_writes_its_tables_and_prints_the_summary(model, simulated, work
     assert done.out == (workshop / "analysis" / "summary.txt").read_text()
     written = {path.name for path in (workshop / "analysis").iterdir()}
     tables = {"states.parquet", "map.json", "detours.csv", "convergence.csv", "regression.json", "dissimilarity.json"}
-    figures = {"map.pdf", "raster.pdf", "profile.pdf", "selection.pdf", "regression.png", "report.html"}
+    figures = {"map.pdf", "raster.pdf", "profile.pdf", "selection.png", "report.html"}
     assert tables | figures <= written
     convergence = pd.read_csv(workshop / "analysis" / "convergence.csv")
     assert list(convergence) == ["run", "step", "converged"]
