@@ -8,21 +8,27 @@ import numpy as np
 
 from trajhmm.figures import (
     plot_convergence,
+    plot_drivers,
+    plot_lead_times,
     plot_metric_curves,
     plot_metric_panels,
+    plot_recall_vs_false_alarms,
     plot_regression,
     plot_selection_curve,
     plot_state_profile,
     plot_state_raster,
     plot_training_map,
+    plot_warning_timeline,
     print_style,
 )
 
 from .made import (
+    made_comparison,
     made_convergence,
     made_map,
     made_model,
     made_regression,
+    made_timeline,
     made_trajectories,
     made_visits,
     six_states,
@@ -80,6 +86,11 @@ GALLERY = {
     "profile": lambda: plot_state_profile(made_model(6), training_map=six_states()),
     "wide profile": lambda: plot_state_profile(made_model(10), training_map=ten_states(), width="full"),
     "long profile": lambda: plot_state_profile(made_model(10, LONG_NAMES)),
+    "timeline": lambda: plot_warning_timeline(made_timeline()),
+    "quiet timeline": lambda: plot_warning_timeline(made_timeline(alarm=None), width="column"),
+    "drivers": lambda: plot_drivers(made_timeline()),
+    "recall": lambda: plot_recall_vs_false_alarms(made_comparison()),
+    "leads": lambda: plot_lead_times(made_comparison()),
 }
 NARROW = {
     "map": lambda: plot_training_map(ten_states(), width="column"),
@@ -89,6 +100,10 @@ NARROW = {
     "regression": lambda: plot_regression(made_regression(), width="column"),
     "convergence": lambda: plot_convergence(made_visits(), width="column"),
     "profile": lambda: plot_state_profile(made_model(10), training_map=ten_states(), width="column"),
+    "timeline": lambda: plot_warning_timeline(made_timeline(), width="column"),
+    "drivers": lambda: plot_drivers(made_timeline(), width="column"),
+    "recall": lambda: plot_recall_vs_false_alarms(made_comparison(), width="column"),
+    "leads": lambda: plot_lead_times(made_comparison(), width="column"),
 }
 # The narrowest column, the smallest type in a font like Times, and one figure each of those that differ little.
 VENUES = {

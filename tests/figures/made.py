@@ -18,6 +18,10 @@ from trajhmm.hmm import FitStatus, GaussianHMM, Model
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.selection import SelectionPoint
 from trajhmm.metrics import WEIGHT_METRICS
+from trajhmm.warning.evaluation import Comparison, ComparisonRow, judge, report_on
+from trajhmm.warning.runs import RunTruth
+from trajhmm.warning.timeline import Timeline
+from trajhmm.warning.tracking import Alarm, Driver
 
 STEP = 50
 
@@ -270,3 +274,60 @@ def made_visits(state=2, since="start"):
     steps = np.where(converged, last - STEP * rng.integers(0, 20, size=20), last)
     convergence = Convergence(condition="eval_accuracy > 0.9", runs=training_map.runs, steps=steps, converged=converged)
     return convergence_by_visit(training_map, convergence, state, since=since)
+
+
+TIMELINE_STEPS = 10 * np.arange(50)
+WATCHED = ("train_loss", "grad_norm", "weight_l2", "bias_mean")
+
+
+def made_timeline(*, alarm=300):
+    """grad_norm, then train_loss, drive the score over its threshold of 5 at step 300."""
+    rng = np.random.default_rng(0)
+    contributions = np.abs(rng.normal(size=(50, 4))) * 0.1
+    contributions[30:, 1], contributions[30:, 0] = 8.0, 3.0
+    score = np.where(np.arange(50) >= 30, 12.0, 1.0)
+    told = Alarm(
+        run="a",
+        step=300,
+        score=12.0,
+        threshold=5.0,
+        risk=0.5,
+        state=1,
+        drivers=(Driver(metric="grad_norm", contribution=8.0), Driver(metric="train_loss", contribution=3.0)),
+    )
+    return Timeline(
+        run="a",
+        metrics=WATCHED,
+        steps=TIMELINE_STEPS,
+        values=1.0 + rng.random((50, 4)),
+        contributions=contributions,
+        score=score,
+        risk=np.linspace(0.1, 0.6, 50),
+        states=np.repeat([2, 0, 1], [20, 10, 20]),
+        n_states=3,
+        threshold=5.0,
+        alarm=told if alarm else None,
+        truth=RunTruth(onset=250, collapse_step=400) if alarm else RunTruth(),
+    )
+
+
+def made_comparison():
+    """Two detectors at two budgets; the first finds three of four collapses early, the second one late."""
+    steps = np.arange(0, 101)
+
+    def row(detector, budget, alarms):
+        outcomes = [
+            judge(f"c{i}", steps, RunTruth(onset=20, collapse_step=100), alarm) for i, alarm in enumerate(alarms)
+        ] + [judge("h", steps, RunTruth(), None)]
+        report = report_on(outcomes, rng=np.random.default_rng(0), resamples=10)
+        return ComparisonRow(detector=detector, budget=budget, report=report, outcomes=tuple(outcomes))
+
+    return Comparison(
+        rows=(
+            row("hmm", 0.05, [40, 40, 60, None]),
+            row("hmm", 0.1, [30, 30, 30, 60]),
+            row("zclip", None, [None, None, None, None]),
+            row("zclip", 0.05, [90, None, None, None]),
+            ComparisonRow(detector="logistic", budget=0.05, reason="no labels"),
+        )
+    )

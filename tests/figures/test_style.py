@@ -72,10 +72,11 @@ def test_drawing_and_saving_leave_the_settings_alone(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_same_input_same_bytes(tmp_path, name):
-    again = (GALLERY | VENUES)[name]()
+    # Both new: a figure that was shown in other dots before may have been laid out a hair differently.
+    once, again = (GALLERY | VENUES)[name](), (GALLERY | VENUES)[name]()
     with print_style(style_of(name)):
         for format in FORMATS:
-            save_figure(drawn_once(name), tmp_path / f"once.{format}")
+            save_figure(once, tmp_path / f"once.{format}")
             save_figure(again, tmp_path / f"again.{format}")
             assert (tmp_path / f"once.{format}").read_bytes() == (tmp_path / f"again.{format}").read_bytes(), format
 

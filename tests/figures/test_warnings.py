@@ -16,46 +16,8 @@ from trajhmm.figures import (
     plot_warning_timeline,
 )
 from trajhmm.figures.style import DETOUR_INK
-from trajhmm.warning.evaluation import Comparison, ComparisonRow, judge, report_on
-from trajhmm.warning.runs import RunTruth
-from trajhmm.warning.timeline import Timeline
-from trajhmm.warning.tracking import Alarm, Driver
 
-from .made import outside, overlapping
-
-STEPS = 10 * np.arange(50)
-METRICS = ("train_loss", "grad_norm", "weight_l2", "bias_mean")
-
-
-def made_timeline(*, alarm=300):
-    """grad_norm, then train_loss, drive the score over its threshold of 5 at step 300."""
-    rng = np.random.default_rng(0)
-    contributions = np.abs(rng.normal(size=(50, 4))) * 0.1
-    contributions[30:, 1], contributions[30:, 0] = 8.0, 3.0
-    score = np.where(np.arange(50) >= 30, 12.0, 1.0)
-    told = Alarm(
-        run="a",
-        step=300,
-        score=12.0,
-        threshold=5.0,
-        risk=0.5,
-        state=1,
-        drivers=(Driver(metric="grad_norm", contribution=8.0), Driver(metric="train_loss", contribution=3.0)),
-    )
-    return Timeline(
-        run="a",
-        metrics=METRICS,
-        steps=STEPS,
-        values=1.0 + rng.random((50, 4)),
-        contributions=contributions,
-        score=score,
-        risk=np.linspace(0.1, 0.6, 50),
-        states=np.repeat([2, 0, 1], [20, 10, 20]),
-        n_states=3,
-        threshold=5.0,
-        alarm=told if alarm else None,
-        truth=RunTruth(onset=250, collapse_step=400),
-    )
+from .made import made_comparison, made_timeline, outside, overlapping
 
 
 def texts(ax):
@@ -77,7 +39,7 @@ def test_score_threshold_and_moments_stand_where_they_are():
     ax = plot_warning_timeline(made_timeline(), metrics=["weight_l2"])
     score = panel(ax, "score")
     curve, threshold, onset, alarm, collapse = score.lines
-    np.testing.assert_array_equal(curve.get_xdata(), STEPS)
+    np.testing.assert_array_equal(curve.get_xdata(), made_timeline().steps)
     np.testing.assert_array_equal(curve.get_ydata(), made_timeline().score)
     assert set(threshold.get_ydata()) == {5.0}
     assert [line.get_xdata()[0] for line in (onset, alarm, collapse)] == [250, 300, 400]
@@ -96,8 +58,7 @@ def test_a_score_that_is_infinite_is_drawn_at_the_top():
 
 
 def test_a_quiet_run_has_no_line_for_an_alarm():
-    seen = replace(made_timeline(alarm=None), truth=RunTruth())
-    ax = plot_warning_timeline(seen)
+    ax = plot_warning_timeline(made_timeline(alarm=None))
     assert len(panel(ax, "score").lines) == 2
     assert "alarm" not in texts(ax)
 
@@ -106,7 +67,7 @@ def test_metrics_that_are_not_there_or_too_many_are_refused():
     with pytest.raises(AnalysisError, match="no metric 'loss' in this model"):
         plot_warning_timeline(made_timeline(), metrics=["loss"])
     with pytest.raises(AnalysisError, match="4 metrics do not fit; name at most 3"):
-        plot_warning_timeline(made_timeline(), metrics=METRICS)
+        plot_warning_timeline(made_timeline(), metrics=made_timeline().metrics)
 
 
 def test_drivers_stand_in_the_order_of_what_they_add_at_the_alarm():
@@ -125,34 +86,12 @@ def test_no_text_runs_into_another_or_off_the_page(plot, width):
     assert outside(figure) == []
 
 
-def compared():
-    """Two detectors at two budgets; the first finds three of four collapses early, the second one late."""
-    steps = np.arange(0, 101)
-
-    def row(detector, budget, alarms):
-        outcomes = [
-            judge(f"c{i}", steps, RunTruth(onset=20, collapse_step=100), alarm) for i, alarm in enumerate(alarms)
-        ] + [judge("h", steps, RunTruth(), None)]
-        report = report_on(outcomes, rng=np.random.default_rng(0), resamples=10)
-        return ComparisonRow(detector=detector, budget=budget, report=report, outcomes=tuple(outcomes))
-
-    return Comparison(
-        rows=(
-            row("hmm", 0.05, [40, 40, 60, None]),
-            row("hmm", 0.1, [30, 30, 30, 60]),
-            row("zclip", None, [None, None, None, None]),
-            row("zclip", 0.05, [90, None, None, None]),
-            ComparisonRow(detector="logistic", budget=0.05, reason="no labels"),
-        )
-    )
-
-
 def labelled(ax, name):
     return next(line for line in ax.lines if line.get_label() == name)
 
 
 def test_recall_stands_over_false_alarms():
-    ax = plot_recall_vs_false_alarms(compared())
+    ax = plot_recall_vs_false_alarms(made_comparison())
     np.testing.assert_allclose(labelled(ax, "hmm").get_ydata(), [0.75, 1.0])
     np.testing.assert_allclose(labelled(ax, "hmm").get_xdata(), [0.0, 0.0])
     np.testing.assert_allclose(labelled(ax, "zclip").get_ydata(), [0.25])
@@ -163,13 +102,13 @@ def test_recall_stands_over_false_alarms():
 
 def test_leads_are_a_survival_curve():
     """Alarms at 40, 40 and 60 of onset 20 to collapse 100 leave 75, 75 and 50% of the way."""
-    line = labelled(plot_lead_times(compared()), "hmm")
+    line = labelled(plot_lead_times(made_comparison()), "hmm")
     np.testing.assert_allclose(line.get_xdata(), [1.0, 0.75, 0.75, 0.5, 0.0])
     np.testing.assert_allclose(line.get_ydata(), [0.0, 0.25, 0.5, 0.75, 0.75])
     with pytest.raises(AnalysisError, match=r"no budget 0.2 was compared \(found: 0.05, 0.1\)"):
-        plot_lead_times(compared(), budget=0.2)
+        plot_lead_times(made_comparison(), budget=0.2)
 
 
 def test_names_that_are_not_there_are_refused():
     with pytest.raises(AnalysisError, match="no detector 'adwin' was compared"):
-        plot_lead_times(compared(), names=["adwin"])
+        plot_lead_times(made_comparison(), names=["adwin"])
