@@ -243,7 +243,8 @@ def figure_format(path: str | Path) -> str:
 def save_figure(figure: Figure | Axes, path: str | Path) -> None:
     """Write a figure as PDF, SVG or PNG (300 dots an inch), whole or not at all.
 
-    No dates, versions or random identifiers are written: the same figure gives the same bytes.
+    No dates, versions or random identifiers are written: the same figure gives the same bytes. The first time settles
+    where things stand: what is added to the figure later gets no room made for it.
 
     Parameters
     ----------
@@ -260,4 +261,9 @@ def save_figure(figure: Figure | Axes, path: str | Path) -> None:
     if whole is None:
         raise TrajHMMError(f"{path}: these axes are in no figure")
     with replacing(path) as temporary, print_style():
+        engine = whole.get_layout_engine()
+        if engine is not None:
+            # Once and for all: laid out again for each format, labels would move, and bytes depend on the order.
+            engine.execute(whole)
+            whole.set_layout_engine("none")
         whole.savefig(temporary, format=format, dpi=300, metadata=_METADATA[format])
