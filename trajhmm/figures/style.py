@@ -36,6 +36,7 @@ INK, FAINT_INK, DETOUR_INK = "#1a1a1a", "#595959", "#D55E00"
 """Text and outlines; text that comes second; detours (vermillion)."""
 
 _OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#D55E00", "#56B4E9", "#000000", "#CC79A7")
+_DOTS = 300
 _HATCHES = ("", "/////", "xxxxx", ".....", "|||||", "-----", "ooo")
 _METADATA: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
@@ -74,7 +75,7 @@ _SETTINGS: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "trajhmm",
     "pdf.compression": 6,
-    "savefig.dpi": 300,
+    "savefig.dpi": _DOTS,
     "savefig.bbox": None,
     "savefig.facecolor": "white",
     "figure.facecolor": "white",
@@ -264,6 +265,8 @@ def save_figure(figure: Figure | Axes, path: str | Path) -> None:
         engine = whole.get_layout_engine()
         if engine is not None:
             # Once and for all: laid out again for each format, labels would move, and bytes depend on the order.
+            drawn_at, whole.dpi = whole.dpi, _DOTS  # as wide as text is in print
             engine.execute(whole)
+            whole.dpi = drawn_at
             whole.set_layout_engine("none")
-        whole.savefig(temporary, format=format, dpi=300, metadata=_METADATA[format])
+        whole.savefig(temporary, format=format, dpi=_DOTS, metadata=_METADATA[format])
