@@ -108,7 +108,12 @@ NARROW = {
 # The narrowest column, the smallest type in a font like Times, and one figure each of those that differ little.
 VENUES = {
     f"{kind} for {style}": styled(style, NARROW[kind])
-    for style, kinds in {"neurips": NARROW, "icml": NARROW, "iclr": ["map"], "nature": ["convergence"]}.items()
+    for style, kinds in {
+        "neurips": ["panels", "profile", "timeline"],
+        "icml": ["map", "selection", "timeline"],
+        "iclr": ["regression"],
+        "nature": ["convergence", "recall"],
+    }.items()
     for kind in kinds
 }
 
