@@ -9,11 +9,10 @@ import pytest
 
 from trajhmm.cli.figure import KINDS as FIGURES
 from trajhmm.cli.tables import KINDS as TABLES
+from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex, escaped
 
 # Of a model for warning: drawn in test_evaluate.py.
 OF_WARNINGS = ("timeline", "drivers", "recall", "leads")
-from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex, escaped
-
 CONVERGED = ("--converged", "eval_accuracy > 0.9")
 
 
