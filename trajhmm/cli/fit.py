@@ -160,9 +160,10 @@ def report(model: Model) -> None:
     say(f"EM: {ending}, log-likelihood {model.status.log_likelihoods[model.status.chosen][-1]:.6g}")
     others = [a for restart, a in enumerate(model.status.agreement) if a is not None and restart != model.status.chosen]
     if others:
+        agreement = "…".join(dict.fromkeys(f"{end:.2f}" for end in (min(others), max(others))))
         say(
             f"{model.status.reached_best} of {len(outcomes)} restarts reached this optimum; the states of the others "
-            f"agree with it to {min(others):.2f}…{max(others):.2f} (adjusted Rand index)"
+            f"agree with it to {agreement} (adjusted Rand index)"
         )
     skipped = [str(point.states) for point in model.curve if point.outcome == "degenerate"]
     if skipped:

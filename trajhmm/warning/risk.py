@@ -53,7 +53,7 @@ def learn_risk(departures: Departures, labelled: Sequence[Trial], healthy: Seque
     labelled : runs that collapsed, or were perturbed and lived.
     healthy : (T,) levels of each healthy run, under departures learnt from others.
     """
-    rows, ends, weights = [], [], []
+    rows, ends = [], []
     horizon = _usual_time_to_collapse(labelled)
     for trial in labelled:
         run, truth = trial.run, trial.truth

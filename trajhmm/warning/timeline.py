@@ -73,13 +73,13 @@ def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None 
     monitor, scorer = Monitor(model), Scorer(model)
     one = with_metrics(runs.select_runs([run]), model.metrics)
     scored = monitor.score(one)[run]
-    filtered = model.filter(one)
+    sequences = model.sequences(one)
     return Timeline(
         run=run,
         metrics=model.metrics,
         steps=scored.steps,
         values=one.values[:, [one.metrics.index(metric) for metric in model.metrics]],
-        contributions=scorer.contributions(model.sequences(one).values, filtered.probs),
+        contributions=scorer.contributions(sequences.values, model.filter(sequences).probs),
         score=scored.score,
         risk=scored.risk,
         states=scored.state,
