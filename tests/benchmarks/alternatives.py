@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from trajhmm.hmm import GaussianHMM
-from trajhmm.hmm.inference import filter_rows
+from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.warning.averages import exponential_average
 from trajhmm.warning.detectors import HMMSurprise, Reference, StandardisedMetrics
 from trajhmm.warning.detectors.interface import Detector

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.evaluation import evaluate_risk, first_alarm, judge, moments_after_onset, report_on
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.reference import fit_warning
@@ -39,7 +40,7 @@ def judged(trials, logs, budget, seed):
         scored = Monitor(model).score(logs.select_runs(trial.run.run for trial in tested))
         for trial in tested:
             run = scored[trial.run.run]
-            alarm = first_alarm(run.score, model.calibration.threshold)
+            alarm = first_alarm(run.score, calibration_of(model).threshold)
             outcomes.append(judge(trial.run.run, run.steps, trial.truth, alarm))
             risks[trial.run.run] = run.risk
     return outcomes, risks

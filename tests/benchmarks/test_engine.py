@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 
 from trajhmm.hmm import GaussianHMM
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.em import mstep
-from trajhmm.hmm.fitting import Data, Job
-from trajhmm.hmm.hmmlearn_engine import to_hmmlearn
-from trajhmm.hmm.parallel import in_threads
-from trajhmm.hmm.source import InMemory
-from trajhmm.hmm.statistics import estep
+from trajhmm.hmm.learning.em import mstep
+from trajhmm.hmm.learning.fitting import Data, Job
+from trajhmm.hmm.learning.hmmlearn_engine import to_hmmlearn
+from trajhmm.hmm.learning.statistics import estep
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.hmm.rows.source import InMemory
 
 RUNS, ROWS, METRICS = 40, 1000, 14
 ITERATIONS, RESTARTS = 32, 5

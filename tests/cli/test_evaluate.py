@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from trajhmm.hmm import load_model
+from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.detectors import DETECTORS
 from trajhmm.warning.risk import DEFAULT_RISK
 
@@ -60,12 +61,12 @@ def test_fit_leaves_out_what_collapsed_or_was_perturbed_and_learns_from_it(told,
     path, said = told
     model = load_model(path)
     assert model.n_runs == 30
-    assert (model.calibration.risk.collapsed, model.calibration.risk.survived) == (10, 10)
+    assert (calibration_of(model).risk.collapsed, calibration_of(model).risk.survived) == (10, 10)
     assert "risk learnt from 10 runs that collapsed and 10 that lived" in said
     plain = trajhmm("fit", logs, "--where", "onset < 0", "--for", "warning", "--restarts", "1", "-o", tmp_path / "m")
     assert plain.code == 0
-    assert load_model(tmp_path / "m").calibration.risk == DEFAULT_RISK
-    assert load_model(tmp_path / "m").calibration.threshold == model.calibration.threshold
+    assert calibration_of(load_model(tmp_path / "m")).risk == DEFAULT_RISK
+    assert calibration_of(load_model(tmp_path / "m")).threshold == calibration_of(model).threshold
 
 
 def test_a_map_is_not_told_what_became_of_runs(logs, trajhmm, tmp_path):

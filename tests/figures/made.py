@@ -15,8 +15,8 @@ from trajhmm.dynamics.trajectories import Trajectories
 from trajhmm.dynamics.visits import convergence_by_visit
 from trajhmm.features import PerRunScaler
 from trajhmm.hmm import FitStatus, GaussianHMM, Model
+from trajhmm.hmm.learning.selection import SelectionPoint
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.selection import SelectionPoint
 from trajhmm.metrics import WEIGHT_METRICS
 from trajhmm.warning.evaluation import Comparison, ComparisonRow, judge, report_on
 from trajhmm.warning.runs import RunTruth

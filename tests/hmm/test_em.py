@@ -11,13 +11,13 @@ from hypothesis.extra import numpy as hnp
 
 from trajhmm.errors import FitError
 from trajhmm.hmm import GaussianHMM
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.em import NativeEngine, climb, floored, mstep
-from trajhmm.hmm.fitting import Data, Job
-from trajhmm.hmm.hmmlearn_engine import HmmlearnEngine
+from trajhmm.hmm.learning.em import NativeEngine, climb, floored, mstep
+from trajhmm.hmm.learning.fitting import Data, Job
+from trajhmm.hmm.learning.hmmlearn_engine import HmmlearnEngine
+from trajhmm.hmm.learning.statistics import Statistics, estep
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
-from trajhmm.hmm.source import InMemory
-from trajhmm.hmm.statistics import Statistics, estep
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.source import InMemory
 
 
 def blobs(seed, *, runs=6, rows=50, d=3):

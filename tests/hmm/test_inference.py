@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.hmmlearn_engine import from_hmmlearn, to_hmmlearn
-from trajhmm.hmm.inference import decode_rows, filter_rows, log_density, smooth_rows
+from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, log_density, smooth_rows
+from trajhmm.hmm.learning.hmmlearn_engine import from_hmmlearn, to_hmmlearn
+from trajhmm.hmm.learning.statistics import estep
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
-from trajhmm.hmm.statistics import estep
+from trajhmm.hmm.rows.chunk import Chunk
 
 from .made import random_parameters
 

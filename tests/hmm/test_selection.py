@@ -5,10 +5,10 @@ import pytest
 
 from trajhmm.errors import FitError
 from trajhmm.hmm import GaussianHMM
-from trajhmm.hmm.inference import decode_rows
+from trajhmm.hmm.inference.posteriors import decode_rows
+from trajhmm.hmm.learning.selection import select_states
 from trajhmm.hmm.parameters import count_parameters
-from trajhmm.hmm.selection import select_states
-from trajhmm.hmm.source import InMemory
+from trajhmm.hmm.rows.source import InMemory
 
 
 def select(values, lengths, *, restarts, **choice):

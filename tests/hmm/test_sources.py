@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.paths import adjusted_rand
-from trajhmm.hmm.source import InMemory, spread_of
-from trajhmm.hmm.starts import sample_rows
+from trajhmm.hmm.inference.paths import adjusted_rand
+from trajhmm.hmm.learning.starts import sample_rows
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.source import InMemory, spread_of
 
 
 def runs_of(rng, lengths, *, offset=0.0):

@@ -5,12 +5,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from trajhmm.hmm import GaussianHMM, statistics
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.em import mstep
+from trajhmm.hmm import GaussianHMM
+from trajhmm.hmm.inference.recursions import Exact, Scaled
+from trajhmm.hmm.learning import statistics
+from trajhmm.hmm.learning.em import mstep
+from trajhmm.hmm.learning.statistics import Statistics, estep
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
-from trajhmm.hmm.recursions import Exact, Scaled
-from trajhmm.hmm.statistics import Statistics, estep
+from trajhmm.hmm.rows.chunk import Chunk
 
 from .made import random_parameters
 

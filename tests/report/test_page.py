@@ -11,6 +11,7 @@ import trajhmm as th
 from trajhmm.dynamics.summary import findings
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import Note
+from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor
 
 from .made import EVIL, Page, planted_logs
@@ -177,7 +178,7 @@ def test_alarms_are_those_of_the_monitor(warned):
     for driven, alarm in zip(page.column(table, "Driven by (nats)"), alarms.values(), strict=True):
         assert re.findall(r"\w+_\w+", driven) == [driver.metric for driver in alarm.drivers]
     assert set(page.column("Runs that stayed quiet", "Run")) == set(warned.runs.runs) - set(alarms)
-    assert f"{warned.model.calibration.n_runs} healthy runs" in page.words
+    assert f"{calibration_of(warned.model).n_runs} healthy runs" in page.words
     assert "Training map" not in page.words
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import trajhmm as th
-from trajhmm.hmm.order import match_states
+from trajhmm.hmm.inference.matching import match_states
 from trajhmm.simulate import planted
 
 

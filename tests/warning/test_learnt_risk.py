@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from trajhmm.errors import FitError, LogError
 from trajhmm.features import Departures
-from trajhmm.hmm.calibration import RiskCurve
 from trajhmm.logs import RunSet
 from trajhmm.warning.averages import exponential_average
+from trajhmm.warning.calibration import RiskCurve, calibration_of
 from trajhmm.warning.reference import fit_warning
 from trajhmm.warning.risk import DEFAULT_RISK, learn_risk, levels
 from trajhmm.warning.runs import RunTruth, Trial
@@ -124,9 +124,9 @@ def test_runs_whose_end_is_known_are_no_reference_and_teach_the_risk():
     settings = {"states": 1, "restarts": 1}
     taught = fit_warning(logs, truth=truth, **settings)
     plain = fit_warning(logs.select_runs(run for run in logs.runs if run.startswith("healthy")), **settings)
-    assert taught.calibration.maxima == plain.calibration.maxima
-    assert (taught.calibration.risk.collapsed, taught.calibration.risk.survived) == (6, 6)
-    assert plain.calibration.risk == DEFAULT_RISK
+    assert calibration_of(taught).maxima == calibration_of(plain).maxima
+    assert (calibration_of(taught).risk.collapsed, calibration_of(taught).risk.survived) == (6, 6)
+    assert calibration_of(plain).risk == DEFAULT_RISK
     assert any("6 runs that collapsed and 6 that were perturbed and lived" in note.text for note in taught.notes)
 
 

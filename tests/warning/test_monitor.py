@@ -22,6 +22,7 @@ from trajhmm.logs import RunSet
 from trajhmm.logs.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
 from trajhmm.metrics import RunLogger
+from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor, Watch
 from trajhmm.warning.reference import fit_warning
 
@@ -80,7 +81,7 @@ def test_the_score_is_the_hmms_surprise_at_departures_over_the_last_rows(model):
     away = model.sequences(logs).values
     hmm = model.hmm.to_hmmlearn()
     total = [hmm.score(away[: t + 1]) for t in range(30)]
-    surprise = pd.Series(-np.diff([0.0, *total])).ewm(span=model.calibration.span, adjust=False).mean()
+    surprise = pd.Series(-np.diff([0.0, *total])).ewm(span=calibration_of(model).span, adjust=False).mean()
     np.testing.assert_allclose(Monitor(model).score(logs)["a"].score, surprise, rtol=1e-8)
 
 
@@ -88,7 +89,7 @@ def test_the_risk_is_its_curve_at_the_averaged_size_of_departures(model):
     logs = RunSet.from_frame(frame_of(drifting(), "a"))
     size = np.sqrt((np.sinh(model.sequences(logs).values) ** 2).mean(axis=1))
     level = pd.Series(np.log(np.maximum(size, 0.5))).ewm(span=5, adjust=False).mean().to_numpy()
-    curve = model.calibration.risk
+    curve = calibration_of(model).risk
     log_odds = curve.constant + curve.near * np.minimum(level, 1) + curve.far * np.maximum(level - 1, 0)
     np.testing.assert_allclose(Monitor(model).score(logs)["a"].risk, 1 / (1 + np.exp(-log_odds)), rtol=1e-9)
 

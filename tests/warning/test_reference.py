@@ -11,6 +11,7 @@ from trajhmm.features import Departures, causal_runs
 from trajhmm.hmm import load_model
 from trajhmm.logs import RunSet, read_logs
 from trajhmm.simulate import planted
+from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.detectors import HMMSurprise, Reference
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.reference import fit_warning
@@ -28,7 +29,7 @@ def fit(runs, **settings):
 
 def test_the_threshold_is_the_conformal_quantile_of_runs_left_out():
     model = fit(healthy_logs(20), false_alarm=0.1)
-    calibration = model.calibration
+    calibration = calibration_of(model)
     assert calibration.n_runs == len(calibration.maxima) == 20
     # ⌊21 · 0.1⌋ = 2 of 21 may lie above: the second largest of 20.
     assert calibration.threshold == sorted(calibration.maxima)[-2]
@@ -41,8 +42,8 @@ def test_the_model_that_is_kept_had_not_seen_the_run_that_set_the_threshold():
     monitor = Monitor(model)
     largest = {run: part.score.max() for run, part in monitor.score(logs).items()}
     # Eight runs are eight folds: of all runs only the one left out has the very score that set the threshold.
-    assert [run for run, score in largest.items() if score == model.calibration.threshold] != []
-    run = next(run for run, score in largest.items() if score == model.calibration.threshold)
+    assert [run for run, score in largest.items() if score == calibration_of(model).threshold] != []
+    run = next(run for run, score in largest.items() if score == calibration_of(model).threshold)
     others = causal_runs(logs.select_runs(one for one in logs.runs if one != run), model.metrics)
     expected = HMMSurprise(states=1, restarts=2, iterations=20).fit(Reference(healthy=others))
     np.testing.assert_allclose(model.parameters.means, expected.hmm.means_, rtol=1e-9)
@@ -50,7 +51,7 @@ def test_the_model_that_is_kept_had_not_seen_the_run_that_set_the_threshold():
 
 
 def test_few_runs_promise_what_they_can():
-    calibration = fit(healthy_logs(6), false_alarm=0.05).calibration
+    calibration = calibration_of(fit(healthy_logs(6), false_alarm=0.05))
     assert calibration.attainable == pytest.approx(1 / 7)
     assert calibration.threshold == max(calibration.maxima)
     with pytest.raises(FitError, match="at least 3 healthy runs, found 2"):
@@ -78,7 +79,7 @@ def test_the_model_file_keeps_everything_bit_for_bit(tmp_path):
     model = fit(healthy_logs(6))
     model.save(tmp_path / "reference.json")
     again = load_model(tmp_path / "reference.json")
-    assert again.calibration == model.calibration
+    assert calibration_of(again) == calibration_of(model)
     assert isinstance(again.scaler, Departures)
     logs = RunSet.from_frame(frame_of(drifting(), "a"))
     one, other = Monitor(model).score(logs)["a"], Monitor(again).score(logs)["a"]
@@ -89,7 +90,7 @@ def test_the_model_file_keeps_everything_bit_for_bit(tmp_path):
 
 def test_same_seed_same_model_whatever_the_threads():
     one, other = fit(healthy_logs(6), jobs=1), fit(healthy_logs(6), jobs=2)
-    assert one.calibration == other.calibration
+    assert calibration_of(one) == calibration_of(other)
     np.testing.assert_array_equal(one.hmm.means_, other.hmm.means_)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
+from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.reference import fit_warning
 from trajhmm.warning.runs import RunTruth
@@ -34,7 +35,7 @@ def test_it_is_what_the_monitor_says(model, logs):
     np.testing.assert_array_equal(seen.risk, scored.risk)
     np.testing.assert_array_equal(seen.states, scored.state)
     assert seen.alarm == monitor.trackers["b"].alarm
-    assert seen.threshold == model.calibration.threshold
+    assert seen.threshold == calibration_of(model).threshold
     assert (seen.truth.onset, seen.truth.collapse_step) == (500, 800)
     np.testing.assert_array_equal(seen.values[:, METRICS.index("weight_l2")], drifting(8)[:, 2])
 

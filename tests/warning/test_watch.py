@@ -14,6 +14,7 @@ import pytest
 from trajhmm.errors import ModelFileError, TrajHMMError
 from trajhmm.logs import RunSet
 from trajhmm.logs.settings import Settings
+from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor, Watch
 from trajhmm.warning.reference import fit_warning
 
@@ -243,7 +244,7 @@ def test_a_resume_alone_raises_no_alarm(model, tmp_path):
         tracker = stopped.monitor.trackers[run]
         assert tracker.last_step == 990
         if run not in told:
-            assert tracker.largest <= model.calibration.threshold
+            assert tracker.largest <= calibration_of(model).threshold
 
 
 def test_a_run_that_goes_wrong_after_a_resume_alarms_at_the_step_resumed_to(model):

@@ -104,11 +104,13 @@ def _judged(
     """What the model says of runs, held against what became of them."""
     import numpy as np
 
+    from trajhmm.warning.calibration import calibration_of
     from trajhmm.warning.evaluation import evaluate_risk, first_alarm, judge, moments_after_onset, report_on
     from trajhmm.warning.monitor import Monitor
 
     scored = Monitor(model).score(runs)
-    threshold = model.calibration.threshold if model.calibration is not None else np.inf
+    calibration = calibration_of(model)
+    threshold = calibration.threshold if calibration is not None else np.inf
     outcomes = [
         judge(
             trial.run.run, trial.run.steps, trial.truth, first_alarm(scored[trial.run.run].score, threshold), lead=lead

@@ -170,14 +170,21 @@ def report(model: Model) -> None:
         say(f"warning: every restart degenerated at {', '.join(skipped)} states")
     if model.status.outcome == "max_iterations":
         say("warning: not converged; raise --iterations")
-    if model.calibration is not None:
-        promised, budget = model.calibration.attainable, model.calibration.budget
+    if model.purpose == "warning":
+        _report_calibration(model)
+
+
+def _report_calibration(model: Model) -> None:
+    from trajhmm.warning.calibration import calibration_of
+
+    calibration = calibration_of(model)
+    if calibration is not None:
+        promised, budget, learnt = calibration.attainable, calibration.budget, calibration.risk
         say(
-            f"threshold {model.calibration.threshold:.4g}: at most {promised:.1%} of healthy runs alarm, "
-            f"calibrated on {model.calibration.n_runs}"
+            f"threshold {calibration.threshold:.4g}: at most {promised:.1%} of healthy runs alarm, "
+            f"calibrated on {calibration.n_runs}"
         )
-        if model.calibration.risk.collapsed or model.calibration.risk.survived:
-            learnt = model.calibration.risk
+        if learnt.collapsed or learnt.survived:
             say(f"risk learnt from {learnt.collapsed} runs that collapsed and {learnt.survived} that lived")
         if promised > budget:
             say(f"warning: so few healthy runs cannot promise {budget:.1%}; {math.ceil(1 / budget - 1)} could")

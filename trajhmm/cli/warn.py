@@ -195,7 +195,10 @@ class _Remarks:
 
 
 def _threshold(model: Model) -> float:
-    return math.nan if model.calibration is None else model.calibration.threshold
+    from trajhmm.warning.calibration import calibration_of
+
+    calibration = calibration_of(model)
+    return math.nan if calibration is None else calibration.threshold
 
 
 def _object(tracker: Tracker, model: Model) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from trajhmm.dynamics.regression import bag_of_states
 from trajhmm.errors import FitError
 from trajhmm.features import Sequences
 from trajhmm.hmm import GaussianHMM, Model
-from trajhmm.hmm.inference import filter_rows
-from trajhmm.hmm.parallel import in_threads
+from trajhmm.hmm.inference.posteriors import filter_rows
+from trajhmm.hmm.rows.parallel import in_threads
 from trajhmm.logs.runset import offsets_of
 
 POINTS = 10

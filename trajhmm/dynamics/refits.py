@@ -13,9 +13,9 @@ from trajhmm.dynamics.training_map import TrainingMap
 from trajhmm.errors import FitError
 from trajhmm.features import Sequences
 from trajhmm.hmm import GaussianHMM, Model
-from trajhmm.hmm.inference import decode_rows
-from trajhmm.hmm.order import match_states
-from trajhmm.hmm.parallel import in_threads
+from trajhmm.hmm.inference.matching import match_states
+from trajhmm.hmm.inference.posteriors import decode_rows
+from trajhmm.hmm.rows.parallel import in_threads
 
 _RESTARTS = 2
 _ITERATIONS = 50

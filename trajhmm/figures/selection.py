@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from trajhmm.hmm import Model
-    from trajhmm.hmm.selection import Criterion
+    from trajhmm.hmm.learning.selection import Criterion
 
 HEIGHT = 2.0
 """Of a new figure, in inches."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trajhmm.hmm.fitting import FitStatus
-from trajhmm.hmm.inference import Filtered, Smoothed
-from trajhmm.hmm.model import Model, fit
+from trajhmm.hmm.fitmap import fit
+from trajhmm.hmm.inference.posteriors import Filtered, Smoothed
+from trajhmm.hmm.learning.fitting import FitStatus
+from trajhmm.hmm.learning.selection import SelectionPoint
+from trajhmm.hmm.model import Model
 from trajhmm.hmm.modelfile import load_model
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.selection import SelectionPoint
 
 if TYPE_CHECKING:
     from trajhmm.hmm.estimator import GaussianHMM

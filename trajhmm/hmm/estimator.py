@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.fitting import Data, EngineName, FitStatus, Job, Settings, run_jobs
-from trajhmm.hmm.inference import decode_rows, filter_rows, smooth_rows
+from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
+from trajhmm.hmm.learning.fitting import Data, EngineName, FitStatus, Job, Settings, run_jobs
 from trajhmm.hmm.parameters import CovarianceType, Parameters, count_parameters
-from trajhmm.hmm.source import InMemory
+from trajhmm.hmm.rows.source import InMemory
 from trajhmm.logs.runset import offsets_of
 
 # Squares of larger values overflow.
@@ -131,14 +131,14 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         It starts once and has no covariance floor, as hmmlearn, unless ``settings`` say otherwise: ``n_iter``, ``tol``
         (here in nats a row), ``floor``, … as for the class.
         """
-        from trajhmm.hmm.hmmlearn_engine import from_hmmlearn
+        from trajhmm.hmm.learning.hmmlearn_engine import from_hmmlearn
 
         parameters = from_hmmlearn(model)
         return cls.from_parameters(parameters, **{"start": parameters, "n_restarts": 1, "floor": 0.0, **settings})
 
     def to_hmmlearn(self) -> Any:
         """An `hmmlearn.hmm.GaussianHMM` with these parameters."""
-        from trajhmm.hmm.hmmlearn_engine import to_hmmlearn
+        from trajhmm.hmm.learning.hmmlearn_engine import to_hmmlearn
 
         return to_hmmlearn(self.parameters)
 

@@ -13,16 +13,39 @@ import numpy as np
 from trajhmm.errors import ModelFileError
 from trajhmm.features import scaler_from_dict
 from trajhmm.files import write_text
-from trajhmm.hmm.calibration import Calibration, RiskCurve
-from trajhmm.hmm.fitting import FitStatus, Settings
+from trajhmm.hmm.learning.fitting import FitStatus, Settings
+from trajhmm.hmm.learning.selection import SelectionPoint
 from trajhmm.hmm.model import Model
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.selection import SelectionPoint
 
 SCHEMA = "trajhmm.model"
 SCHEMA_VERSION = 1
 _NO_MODEL = "not a model file of trajhmm; expected what 'trajhmm fit -o' writes"
 
+# What stands at the top of the file beside the sections of other rooms.
+_OWN = frozenset(
+    {
+        "schema",
+        "schema_version",
+        "versions",
+        "purpose",
+        "seed",
+        "n_runs",
+        "n_rows",
+        "metrics",
+        "scaler",
+        "n_states",
+        "covariance_type",
+        "settings",
+        "startprob",
+        "transmat",
+        "means",
+        "covars",
+        "criterion",
+        "curve",
+        "status",
+    }
+)
 _SETTINGS = ("n_restarts", "n_iter", "tol", "floor", "shrinkage", "engine", "random_state")
 
 
@@ -94,7 +117,7 @@ def _content(model: Model) -> dict[str, Any]:
         "criterion": model.criterion,
         "curve": [dataclasses.asdict(point) for point in model.curve],
         "status": dataclasses.asdict(model.status),
-        "calibration": None if model.calibration is None else dataclasses.asdict(model.calibration),
+        **model.sections,
     }
 
 
@@ -135,15 +158,7 @@ def _model(content: dict[str, Any]) -> Model:
         n_runs=content["n_runs"],
         n_rows=content["n_rows"],
         versions=content["versions"],
-        calibration=_calibration(content["calibration"]),
-    )
-
-
-def _calibration(stored: dict[str, Any] | None) -> Calibration | None:
-    return (
-        None
-        if stored is None
-        else Calibration(**{**stored, "maxima": tuple(stored["maxima"]), "risk": RiskCurve(**stored["risk"])})
+        sections={name: content[name] for name in content if name not in _OWN},
     )
 
 

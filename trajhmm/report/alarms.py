@@ -10,9 +10,9 @@ import numpy as np
 
 from trajhmm.errors import ModelFileError
 from trajhmm.hmm import Model
-from trajhmm.hmm.calibration import Calibration
 from trajhmm.logs import RunSet
 from trajhmm.report.tables import MISSING, Cell, Column, Row, Table, fixed, share, short, whole, words
+from trajhmm.warning.calibration import Calibration, calibration_of
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.tracking import Alarm, Driver, Scored, Tracker
 
@@ -57,7 +57,7 @@ def alarms(runs: RunSet, model: Model) -> Alarms:
     ModelFileError
         The logs lack a metric that the model watches, or the model is a map.
     """
-    calibration = model.calibration
+    calibration = calibration_of(model)
     if calibration is None:
         raise ModelFileError(f"the model was fitted for a {model.purpose}, which cannot warn")
     monitor = Monitor(model)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from trajhmm.hmm import Model
-from trajhmm.hmm.selection import SelectionPoint
+from trajhmm.hmm.learning.selection import SelectionPoint
 from trajhmm.report.tables import Cell, Column, Row, Table, fixed, whole
 
 WIDTH, HEIGHT = 240.0, 100.0

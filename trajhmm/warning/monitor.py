@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from trajhmm.hmm.model import with_metrics
 from trajhmm.logs import RunSet
 from trajhmm.logs.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
+from trajhmm.warning.calibration import SECTION
 from trajhmm.warning.statefile import StateFile
 from trajhmm.warning.tracking import Alarm, Scored, Scorer, Tracker
 
@@ -171,5 +171,5 @@ def fingerprint(model: Model) -> str:
     known = model.parameters
     for part in (known.startprob, known.transmat, known.means, known.covars):
         digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(json.dumps([model.scaler.to_dict(), model.calibration and asdict(model.calibration)]).encode())
+    digest.update(json.dumps([model.scaler.to_dict(), model.sections.get(SECTION)]).encode())
     return digest.hexdigest()

@@ -12,11 +12,11 @@ from trajhmm.errors import FitError, LogError
 from trajhmm.features import CausalRun, Departures, causal_runs
 from trajhmm.features.sequences import chosen_metrics
 from trajhmm.hmm import Model, SelectionPoint
-from trajhmm.hmm.calibration import Calibration, RiskCurve
-from trajhmm.hmm.parallel import Progress, in_threads
 from trajhmm.hmm.parameters import CovarianceType, count_parameters
+from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
+from trajhmm.warning.calibration import SECTION, Calibration, RiskCurve
 from trajhmm.warning.detectors import HMMSurprise, Reference
 from trajhmm.warning.detectors.hmm import usual_states
 from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
@@ -212,6 +212,15 @@ def _model(
     notes: tuple[Note, ...],
 ) -> Model:
     hmm, features = fitted.hmm, departures_of(fitted)
+    calibration = Calibration(
+        threshold=threshold.value,
+        budget=threshold.budget,
+        attainable=threshold.attainable,
+        n_runs=threshold.runs,
+        span=fitted.span,
+        risk=risk,
+        maxima=tuple(np.sort(crossed[best].maxima).tolist()),
+    )
     return Model(
         metrics=features.metrics,
         scaler=features,
@@ -226,15 +235,7 @@ def _model(
         n_rows=sum(run.n_rows for run in healthy),
         versions=software_versions(),
         notes=notes,
-        calibration=Calibration(
-            threshold=threshold.value,
-            budget=threshold.budget,
-            attainable=threshold.attainable,
-            n_runs=threshold.runs,
-            span=fitted.span,
-            risk=risk,
-            maxima=tuple(np.sort(crossed[best].maxima).tolist()),
-        ),
+        sections={SECTION: calibration.to_dict()},
     )
 
 

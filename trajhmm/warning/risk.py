@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.calibration import RiskCurve
 from trajhmm.warning.averages import exponential_average
+from trajhmm.warning.calibration import RiskCurve
 
 if TYPE_CHECKING:
     from trajhmm.features import Departures

@@ -15,10 +15,10 @@ from trajhmm.features import Departures, carried_forward
 from trajhmm.features.causal import LARGEST
 from trajhmm.features.departures import compressed
 from trajhmm.hmm import Model
-from trajhmm.hmm.calibration import Calibration
-from trajhmm.hmm.emissions import Emissions
+from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.kernels import exact
 from trajhmm.warning.averages import exponential_average
+from trajhmm.warning.calibration import Calibration, calibration_of
 from trajhmm.warning.risk import levels
 
 _MOST_DRIVERS = 5
@@ -89,14 +89,15 @@ class Scorer:
     """
 
     def __init__(self, model: Model) -> None:
-        if model.calibration is None or not isinstance(model.scaler, Departures):
+        calibration = calibration_of(model)
+        if calibration is None or not isinstance(model.scaler, Departures):
             raise ModelFileError(
                 f"the model was fitted for a {model.purpose}, which sees whole runs and cannot warn; fit one with "
                 "'trajhmm fit HEALTHY --for warning'"
             )
         self.metrics = model.metrics
         self.departures: Departures = model.scaler
-        self.calibration: Calibration = model.calibration
+        self.calibration: Calibration = calibration
         self.parameters = model.parameters
         self.emissions = Emissions.of(self.parameters)
         self.precisions = self.parameters.precisions()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun, Departures
 from trajhmm.hmm import GaussianHMM
-from trajhmm.hmm.inference import filter_rows
+from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.parameters import CovarianceType
 from trajhmm.warning.averages import exponential_average
 from trajhmm.warning.detectors.densities import FeatureDetector

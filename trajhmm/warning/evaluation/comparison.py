@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import TrajHMMError
-from trajhmm.hmm.parallel import Progress
+from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.warning.detectors.interface import Detector, Reference
 from trajhmm.warning.evaluation.folds import Cell, split_trials
 from trajhmm.warning.evaluation.intervals import RESAMPLES

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.chunk import run_begins
-from trajhmm.hmm.emissions import Emissions
+from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.kernels import exact, scaled
+from trajhmm.hmm.rows.chunk import run_begins
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trajhmm.errors import ModelFileError
+from trajhmm.hmm import Model
+
+SECTION = "calibration"
 
 # Logarithm of the spreads that a run is off, from which on it says less and less of collapse how much more it is.
 _KNEE = 1.0
@@ -65,3 +71,24 @@ class Calibration:
     span: float
     risk: RiskCurve
     maxima: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the model file holds, in the section ``calibration``."""
+        return {**asdict(self), "maxima": list(self.maxima)}
+
+
+def calibration_of(model: Model) -> Calibration | None:
+    """The calibration that a model holds; None for a map.
+
+    Raises
+    ------
+    ModelFileError
+        A part of it is missing or unknown.
+    """
+    stored = model.sections.get(SECTION)
+    if stored is None:
+        return None
+    try:
+        return Calibration(**{**stored, "maxima": tuple(stored["maxima"]), "risk": RiskCurve(**stored["risk"])})
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(f"the model's calibration lacks a part or has an unknown one ({error})") from error

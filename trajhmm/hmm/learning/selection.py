@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.em import Outcome, Restart, best_of
-from trajhmm.hmm.fitting import Data, Fit, Job, Settings, run_jobs
-from trajhmm.hmm.inference import filter_rows
-from trajhmm.hmm.parallel import Progress
+from trajhmm.hmm.inference.posteriors import filter_rows
+from trajhmm.hmm.learning.em import Outcome, Restart, best_of
+from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
 from trajhmm.hmm.parameters import Parameters, count_parameters
-from trajhmm.hmm.source import Source
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.parallel import Progress
+from trajhmm.hmm.rows.source import Source
 
 Criterion = Literal["bic", "aic", "icl", "heldout"]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)

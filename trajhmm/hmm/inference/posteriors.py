@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.chunk import run_begins
-from trajhmm.hmm.emissions import Emissions, log_density
+from trajhmm.hmm.inference.emissions import Emissions, log_density
 from trajhmm.hmm.kernels import exact
 from trajhmm.hmm.kernels.viterbi import viterbi
 from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.rows.chunk import run_begins
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,11 +11,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.parallel import in_threads
+from trajhmm.hmm.learning.statistics import Statistics, estep
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.source import Source
-from trajhmm.hmm.statistics import Statistics, estep
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.hmm.rows.source import Source
 
 Outcome = Literal["converged", "max_iterations", "degenerate"]
 

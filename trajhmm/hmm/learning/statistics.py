@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.emissions import Emissions
+from trajhmm.hmm.inference.emissions import Emissions
+from trajhmm.hmm.inference.recursions import Exact, Piece, Recursion, Scaled
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.recursions import Exact, Piece, Recursion, Scaled
+from trajhmm.hmm.rows.chunk import Chunk
 
 # Rows whose densities and probabilities are held at a time. A longer run is filtered piece by piece, and each piece
 # once more on the way back.

@@ -9,10 +9,10 @@ import numpy as np
 from hmmlearn.hmm import GaussianHMM as HmmlearnHMM
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.em import Start, Step
+from trajhmm.hmm.learning.em import Start, Step
+from trajhmm.hmm.learning.statistics import estep
 from trajhmm.hmm.parameters import CovarianceType, Parameters
-from trajhmm.hmm.source import InMemory
-from trajhmm.hmm.statistics import estep
+from trajhmm.hmm.rows.source import InMemory
 
 
 class HmmlearnEngine:

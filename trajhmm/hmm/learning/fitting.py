@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.em import Engine, NativeEngine, Outcome, Prior, Restart, Start, best_of, climb
-from trajhmm.hmm.parallel import Progress, in_threads
+from trajhmm.hmm.inference.paths import paths_of
+from trajhmm.hmm.learning.em import Engine, NativeEngine, Outcome, Prior, Restart, Start, best_of, climb
+from trajhmm.hmm.learning.starts import sample_rows, shaken, start_parameters
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, CovarianceType, Parameters
-from trajhmm.hmm.paths import paths_of
-from trajhmm.hmm.source import InMemory, Source, spread_of
-from trajhmm.hmm.starts import sample_rows, shaken, start_parameters
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.parallel import Progress, in_threads
+from trajhmm.hmm.rows.source import InMemory, Source, spread_of
 
 EngineName = Literal["native", "hmmlearn"]
 
@@ -281,6 +281,6 @@ def _engine(name: str, source: Source, n_jobs: int) -> Engine:
         raise FitError(f"engine {name!r}: expected native or hmmlearn")
     if not isinstance(source, InMemory):
         raise FitError("engine hmmlearn needs all rows in memory; use the native engine")
-    from trajhmm.hmm.hmmlearn_engine import HmmlearnEngine
+    from trajhmm.hmm.learning.hmmlearn_engine import HmmlearnEngine
 
     return HmmlearnEngine(source)

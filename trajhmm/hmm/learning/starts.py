@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.chunk import Chunk
 from trajhmm.hmm.parameters import CovarianceType, Parameters
-from trajhmm.hmm.source import Source, joined, sample_of
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.source import Source, joined, sample_of
 
 # A little of every transition and every start is possible at first: what EM starts at 0 stays at 0.
 _PSEUDOCOUNT = 1.0

@@ -23,8 +23,8 @@ from trajhmm.features.sequences import (
     leading_metric,
     map_sequences,
 )
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.source import Source
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.source import Source
 from trajhmm.logs import Note, Scan
 from trajhmm.logs.runset import offsets_of
 from trajhmm.logs.scan import Piece

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.chunk import Chunk
+from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.logs.runset import offsets_of
 
 Result = TypeVar("Result")

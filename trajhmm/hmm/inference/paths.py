@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.chunk import Chunk
-from trajhmm.hmm.inference import decode_rows
+from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.rows.chunk import Chunk
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

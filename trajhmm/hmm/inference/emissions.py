@@ -152,7 +152,7 @@ class Emissions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
-    """Moments of rows about the centre of the states; see `trajhmm.hmm.statistics.Statistics`."""
+    """Moments of rows about the centre of the states; see `trajhmm.hmm.learning.statistics.Statistics`."""
 
     mass: NDArray[np.float64]
     absent: NDArray[np.float64]

@@ -1,0 +1,128 @@
+"""`fit`: a training map from the logs of many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from trajhmm.errors import FitError
+from trajhmm.features import PerRunScaler, map_sequences
+from trajhmm.hmm.learning.fitting import EngineName
+from trajhmm.hmm.learning.selection import CRITERIA, Criterion, select_states
+from trajhmm.hmm.model import Model
+from trajhmm.hmm.parameters import CovarianceType
+from trajhmm.hmm.rows.outofcore import Rows, rows_on_cluster, rows_on_disk
+from trajhmm.hmm.rows.parallel import Progress
+from trajhmm.hmm.rows.source import InMemory, Source
+from trajhmm.hmm.versions import software_versions
+from trajhmm.logs import RunSet, Scan
+
+DEFAULT_STATES = range(1, 9)
+
+
+def fit(
+    runs: RunSet | Scan,
+    *,
+    metrics: Sequence[str] | None = None,
+    states: int | Iterable[int] | None = None,
+    covariance: CovarianceType = "diag",
+    criterion: Criterion = "bic",
+    restarts: int = 5,
+    iterations: int = 200,
+    shrinkage: float = 0.0,
+    seed: int = 0,
+    jobs: int = 1,
+    engine: EngineName = "native",
+    dask: str | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Fit a training map: a Gaussian HMM over the metrics of many runs, each scaled by itself.
+
+    Parameters
+    ----------
+    runs : the logs; a `Scan` of logs that do not fit in memory is read piece by piece in each iteration.
+    metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
+    states : a number of states, or several to choose from; by default 1 to 8, and no more than there are runs.
+    covariance : ``diag``, ``full``, ``tied`` or ``spherical``.
+    criterion : ``bic``, ``aic``, ``icl`` or ``heldout``.
+    restarts, iterations : of EM for each number of states.
+    shrinkage : how many rows with the variances of the whole data each state is given beside its own.
+    seed : of the starts; the same seed gives the same model.
+    jobs : threads; the model does not depend on it.
+    engine : ``native`` or ``hmmlearn``.
+    dask : address of the scheduler of a Dask cluster, whose workers read the pieces of a `Scan` and hold their rows.
+    progress : called with (fits done, fits in all).
+
+    Raises
+    ------
+    LogError
+        Unknown metrics, or none that changes.
+    FitError
+        Fewer runs or rows than states, or every restart degenerate; with ``dask``, no scheduler, or logs in memory.
+    """
+    from trajhmm.hmm.estimator import GaussianHMM
+
+    if criterion not in CRITERIA:
+        raise FitError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+    if restarts < 1 or iterations < 1:
+        raise FitError("restarts and iterations must be at least 1")
+    with _rows(runs, metrics, dask) as rows:
+        settings = GaussianHMM(
+            covariance_type=covariance,
+            n_restarts=restarts,
+            n_iter=iterations,
+            shrinkage=shrinkage,
+            engine=engine,
+            random_state=seed,
+        ).settings
+        chosen, curve = select_states(
+            rows.source,
+            settings,
+            states=_states(states, rows.source),
+            criterion=criterion,
+            n_jobs=jobs,
+            progress=progress,
+        )
+        return Model(
+            metrics=rows.metrics,
+            scaler=PerRunScaler(),
+            parameters=chosen.parameters,
+            settings=replace(settings, n_components=chosen.parameters.n_states),
+            criterion=criterion,
+            curve=curve,
+            status=chosen.status,
+            purpose="map",
+            seed=seed,
+            n_runs=len(rows.source.lengths),
+            n_rows=int(rows.source.lengths.sum()),
+            versions=software_versions(),
+            notes=rows.notes,
+        )
+
+
+def _rows(runs: RunSet | Scan, metrics: Sequence[str] | None, dask: str | None) -> AbstractContextManager[Rows]:
+    if isinstance(runs, Scan):
+        return rows_on_disk(runs, metrics) if dask is None else rows_on_cluster(runs, metrics, dask)
+    if dask is not None:
+        raise FitError("a cluster reads the files itself: give fit what scan_logs says of them, not logs in memory")
+    sequences = map_sequences(runs, metrics)
+    source = InMemory.of(sequences.values, sequences.offsets)
+    return nullcontext(Rows(source=source, metrics=sequences.metrics, notes=sequences.notes))
+
+
+def _states(states: int | Iterable[int] | None, source: Source) -> list[int]:
+    n_runs, n_rows = len(source.lengths), int(source.lengths.sum())
+    available = min(n_runs, n_rows)
+    if states is None:
+        return [k for k in DEFAULT_STATES if k <= available]
+    tried = [states] if isinstance(states, int) else sorted(set(states))
+    if not tried or tried[0] < 1:
+        raise FitError(f"states {tried}: expected whole numbers from 1 on")
+    if tried[-1] > available:
+        what, found = ("runs", n_runs) if tried[-1] > n_runs else ("rows", n_rows)
+        raise FitError(
+            f"{tried[-1]} states need at least {tried[-1]} {what}, found {found}; "
+            f"ask for at most {available} with --states"
+        )
+    return tried
