@@ -90,6 +90,33 @@ def test_rounding_noise_is_constant():
     np.testing.assert_array_equal(PerRunScaler().transform(values, np.array([40])), 0)
 
 
+@pytest.mark.parametrize("constant", [0.1, -3e-5, 1 / 3, 1e-40, 0.99999994, 12345.678])
+def test_rounding_noise_of_single_precision_is_constant(constant):
+    """A metric of float32 that is summed in another order differs in its last bits."""
+    lengths = np.array([40, 40])
+    near = np.float32(constant)
+    logged = np.full(80, near)
+    logged[::2] = np.nextafter(near, np.float32(0))
+    logged[1::7] = np.nextafter(np.nextafter(near, np.float32(0)), np.float32(0))
+    logged[40:] = near * np.linspace(0.5, 1, 40, dtype=np.float32)
+    assert logged.dtype == np.float32
+    assert len(np.unique(logged[:40])) == 3
+    values = np.column_stack([logged.astype(np.float64), np.random.default_rng(0).normal(size=80)])
+    scaled = PerRunScaler().transform(values, lengths)
+    np.testing.assert_array_equal(scaled[:40, 0], 0)
+    np.testing.assert_allclose(scaled[40:].std(axis=0), 1)
+    np.testing.assert_allclose(scaled[:40, 1].std(), 1)
+
+
+def test_what_single_precision_tells_apart_still_moves():
+    small = np.float32(0.1) + 16 * np.spacing(np.float32(0.1)) * np.arange(30, dtype=np.float32)
+    double = 0.1 + 1e-9 * np.arange(30)  # no float32 could tell these apart: logged in double precision
+    counts = 1e7 + np.arange(3.0)  # whole numbers are exact, though these are float32 too
+    for column in (small.astype(np.float64), double, counts):
+        scaled = PerRunScaler().transform(column[:, np.newaxis], np.array([len(column)]))
+        assert scaled[:, 0].std() == pytest.approx(1)
+
+
 def test_runs_do_not_touch_each_other():
     values, lengths = runs_of(2, [30, 20]), np.array([30, 20])
     together = PerRunScaler().transform(values, lengths)

@@ -8,7 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+# A metric that stays within this share of its largest value does not change: what is left is rounding.
 _ROUNDING = 1e-12
+# Of numbers in single precision it is so many units in the last place of the largest.
+_SINGLE_ULPS = 4
 
 
 class Scaler(Protocol):
@@ -27,7 +30,7 @@ class PerRunScaler:
     """z-score of each metric within each run (Hu et al., TMLR 2023, section 3.1).
 
     It sees the whole run, so it is for maps of finished runs, never for warning. A metric that does not change within a
-    run, beyond rounding, becomes 0 there.
+    run, beyond rounding in the precision that it was logged in, becomes 0 there.
     """
 
     kind: str = "per-run"
@@ -61,5 +64,30 @@ def per_run_moments(
     centred = scaled - np.repeat(mean, lengths, axis=0)
     spread = np.sqrt(np.add.reduceat(centred**2, starts, axis=0) / rows)
     span = np.maximum.reduceat(scaled, starts, axis=0) - np.minimum.reduceat(scaled, starts, axis=0)
-    spread[span <= _ROUNDING] = 0.0
+    spread[(span <= _ROUNDING) | _rounded_to_single(values, starts, lengths, span * scale, largest)] = 0.0
     return centred, np.repeat(spread, lengths, axis=0)
+
+
+def _rounded_to_single(
+    values: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    span: NDArray[np.float64],
+    largest: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """(R, D) True where a run's metric was logged in single precision and changes in the last digits of that alone.
+
+    Single precision is told by the values: each is exactly a float32. Whole numbers may be counts, which are exact.
+
+    Parameters
+    ----------
+    starts, lengths : (R,) first rows and numbers of rows of the runs.
+    span, largest : (R, D) range and largest magnitude of each metric in each run.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # too large for a float32: then it is none
+        within = (span > 0) & (span <= _SINGLE_ULPS * np.spacing(largest.astype(np.float32)))
+        for run, metric in np.argwhere(within):
+            column = values[starts[run] : starts[run] + lengths[run], metric]
+            single = column.astype(np.float32) == column
+            within[run, metric] = single.all() and (column != np.round(column)).any()
+    return within
