@@ -1,5 +1,7 @@
 """EM from hmmlearn's parameters, beside hmmlearn, iteration by iteration, on planted and on real logs."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hmmlearn.hmm import GaussianHMM as HmmlearnHMM
@@ -10,6 +12,9 @@ from trajhmm.features import map_sequences
 from trajhmm.hmm import GaussianHMM
 from trajhmm.hmm.parameters import COVARIANCE_TYPES
 from trajhmm.simulate import planted
+
+# NumPy 2.5 deprecates what hmmlearn 0.3.3 does; the tests here call hmmlearn themselves.
+pytestmark = pytest.mark.filterwarnings(r"ignore:Setting the shape on a NumPy array:DeprecationWarning:hmmlearn\.utils")
 
 ITERATIONS = 32
 # Both add the same terms in another order, 32 times over.
@@ -89,3 +94,25 @@ def test_there_and_back(covariance_type):
 def test_a_model_without_parameters_is_refused():
     with pytest.raises(FitError, match="has no parameters"):
         GaussianHMM.from_hmmlearn(HmmlearnHMM(3))
+
+
+def test_users_who_make_warnings_errors_are_served_by_the_engine_and_see_every_other(monkeypatch):
+    fit_of_hmmlearn = HmmlearnHMM.fit
+    told = ["Setting the shape on a NumPy array has been deprecated in NumPy 2.5."]
+
+    def warns(self, *arguments):
+        for text in told:
+            warnings.warn_explicit(text, DeprecationWarning, "utils.py", 27, module="hmmlearn.utils")
+        return fit_of_hmmlearn(self, *arguments)
+
+    monkeypatch.setattr(HmmlearnHMM, "fit", warns)
+    sequences = map_sequences(planted(n_runs=4, seed=3).logs)
+    model = GaussianHMM(2, engine="hmmlearn", n_restarts=1, n_iter=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        model.fit(sequences.values, sequences.lengths)
+        assert list(warnings.filters) == before
+        told.append("something else is deprecated")
+        with pytest.raises(DeprecationWarning, match="something else"):
+            model.fit(sequences.values, sequences.lengths)

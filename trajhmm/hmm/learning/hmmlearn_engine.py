@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from trajhmm.hmm.learning.em import Start, Step
 from trajhmm.hmm.learning.statistics import estep
 from trajhmm.hmm.parameters import CovarianceType, Parameters
 from trajhmm.hmm.rows.source import InMemory
+
+_FILTERS = Lock()
 
 
 class HmmlearnEngine:
@@ -38,7 +43,7 @@ class HmmlearnEngine:
         lengths = np.diff(self._chunk.offsets)[start.weights > 0]
         model = to_hmmlearn(start.parameters, n_iter=1)
         # An empty state makes hmmlearn divide by zero; the caller sees the NaN and marks the restart degenerate.
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"), _shapes_may_be_set():
             model.fit(self._chunk.values[used], lengths)
         return Step(
             log_likelihood=float(model.monitor_.history[-1]),
@@ -46,6 +51,22 @@ class HmmlearnEngine:
             n_rows=float(lengths.sum()),
             parameters=from_hmmlearn(model, start.parameters),
         )
+
+
+@contextmanager
+def _shapes_may_be_set() -> Iterator[None]:
+    """Keep quiet that hmmlearn 0.3.3 sets an array's shape, which NumPy deprecates from 2.5 on and no user can mend.
+
+    One thread at a time: filters of warnings belong to the process, and must come off in the order they were put on.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore",
+            message="Setting the shape on a NumPy array",
+            category=DeprecationWarning,
+            module=r"hmmlearn\.utils",
+        )
+        yield
 
 
 def to_hmmlearn(parameters: Parameters, *, n_iter: int = 10) -> Any:
