@@ -16,8 +16,14 @@ from trajhmm.hmm.parameters import CovarianceType, Parameters, count_parameters
 from trajhmm.hmm.rows.source import InMemory
 from trajhmm.logs.runset import offsets_of
 
-# Squares of larger values overflow.
-_LARGEST = 1e150
+# Squares of larger values overflow, and squares of smaller differences vanish.
+_LARGEST, _SMALLEST = 1e150, 1e-150
+# A metric that stays within this share of its largest value does not vary.
+_CONSTANT = 1e-12
+
+
+class InputError(FitError, ValueError):
+    """Rows, lengths, weights or a start that do not fit the estimator; a ValueError, as scikit-learn has it."""
 
 
 class GaussianHMM(BaseEstimator):  # type: ignore[misc]
@@ -36,7 +42,8 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     floor : least variance of a state in each metric, as a share of the metric's own variance; holds in every iteration.
     shrinkage : how many rows with the variances of the whole data, and no covariances, each state is given beside its
         own (an inverse Wishart prior).
-    start : parameters to start from; then the first restart begins there, and the others at shaken copies.
+    start : parameters to start from; then the first restart begins there, and the others at shaken copies. What is 0
+        in its transitions or its start probabilities stays 0.
     engine : ``native``, or ``hmmlearn`` to run its iterations from the same starts.
     random_state : seed of the starts.
 
@@ -85,18 +92,27 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : (N, D), finite; NaN where a metric is missing, which is marginalised.
+        X : (N, D), finite; NaN where a metric is missing, which is marginalised. Units do not matter, as long as floats
+            hold the squares.
         lengths : (R,) rows of each run.
-        sample_weight : (R,) weights of the runs, not negative; 1 if None.
+        sample_weight : (R,) weights of the runs, not negative, 0 leaves out; 1 if None. Their unit does not matter: the
+            rows that are not left out weigh 1 on average.
 
         Raises
         ------
         FitError
-            Infinite values, a metric that is missing everywhere, fewer rows than states, or every restart degenerate.
+            Fewer rows than states, or every restart degenerate.
+        InputError
+            Values that are infinite or whose squares floats cannot hold, a metric that is missing everywhere, weights or
+            a start that do not match.
         """
         values, offsets, kept = _checked(X, lengths)
-        weights = _weights(sample_weight, kept)
-        job = Job(settings=self.settings, data=Data(source=InMemory.of(values, offsets), weights=weights))
+        _check_columns(values)
+        settings = self.settings
+        if settings.start is not None:
+            _check_start(settings.start, settings, values.shape[1])
+        weights = _weights(sample_weight, kept, np.diff(offsets))
+        job = Job(settings=settings, data=Data(source=InMemory.of(values, offsets), weights=weights))
         chosen = job.choose(run_jobs([job])[0])
         return self.take(chosen.parameters, chosen.status)
 
@@ -161,6 +177,21 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
             covariance_type=self.covariance_type,
         )
 
+    def _given(
+        self,
+        X: ArrayLike,  # noqa: N803
+        lengths: ArrayLike | None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], Parameters]:
+        """Values and offsets of rows to look at with the fitted parameters; a metric may be missing in every row."""
+        parameters = self.parameters
+        values, offsets, _ = _checked(X, lengths)
+        if values.shape[1] != parameters.n_metrics:
+            raise InputError(
+                f"X has {values.shape[1]} features, but GaussianHMM is expecting {parameters.n_metrics} features as "
+                "input: the metrics that it was fitted to"
+            )
+        return values, offsets, parameters
+
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
@@ -168,13 +199,11 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Log-likelihood of the runs, in nats, summed."""
-        values, offsets, _ = _checked(X, lengths)
-        return float(filter_rows(values, offsets, self.parameters)[1].sum())
+        return float(filter_rows(*self._given(X, lengths))[1].sum())
 
     def bic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Bayesian information criterion on the total log-likelihood: lower is better."""
-        values, _, _ = _checked(X, lengths)
-        return float(self.n_parameters * np.log(len(values)) - 2 * self.score(X, lengths))
+        return float(self.n_parameters * np.log(len(np.asarray(X))) - 2 * self.score(X, lengths))
 
     def aic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Akaike information criterion on the total log-likelihood: lower is better."""
@@ -182,18 +211,15 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.int64]:  # noqa: N803
         """(N,) likeliest paths (Viterbi)."""
-        values, offsets, _ = _checked(X, lengths)
-        return decode_rows(values, offsets, self.parameters)[0]
+        return decode_rows(*self._given(X, lengths))[0]
 
     def predict_proba(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:  # noqa: N803
         """(N, K) smoothed probabilities of the states."""
-        values, offsets, _ = _checked(X, lengths)
-        return smooth_rows(values, offsets, self.parameters)
+        return smooth_rows(*self._given(X, lengths))
 
     def filter(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:  # noqa: N803
         """(N, K) filtered probabilities of the states: row t from rows up to t of its run."""
-        values, offsets, _ = _checked(X, lengths)
-        return np.exp(filter_rows(values, offsets, self.parameters)[0])
+        return np.exp(filter_rows(*self._given(X, lengths))[0])
 
     def _set(self, parameters: Parameters) -> None:
         self.startprob_ = parameters.startprob
@@ -209,27 +235,68 @@ def _checked(
     """Values, offsets of the runs that have rows, and (R,) which of the runs given these are."""
     values = np.ascontiguousarray(rows, dtype=np.float64)
     if values.ndim != 2:
-        raise FitError(f"expected rows of shape (N, D), found shape {values.shape}")
+        raise InputError(f"expected rows of shape (N, D), found shape {values.shape}")
     # Maxima rather than a mask, which would be another large array; NaN is passed over.
     if len(values) and max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None)) > _LARGEST:
         row, column = np.argwhere(np.abs(values) > _LARGEST)[0]
-        raise FitError(f"row {row}, column {column} is {values[row, column]}; expected values within ±{_LARGEST:g}")
-    unseen = [column for column in range(values.shape[1]) if np.isnan(values[:, column]).all()]
-    if len(values) and unseen:
-        raise FitError(f"column {unseen[0]} is missing in every row; leave it out")
+        raise InputError(f"row {row}, column {column} is {values[row, column]}; expected values within ±{_LARGEST:g}")
     sizes = np.array([len(values)]) if lengths is None else np.asarray(lengths, dtype=np.int64)
     if sizes.sum() != len(values) or (sizes < 0).any():
-        raise FitError(f"lengths add up to {sizes.sum()}, but there are {len(values)} rows")
+        raise InputError(f"lengths add up to {sizes.sum()}, but there are {len(values)} rows")
     return values, offsets_of(sizes[sizes > 0]), sizes > 0
 
 
-def _weights(sample_weight: ArrayLike | None, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(R,) weights of the runs that have rows."""
+def _check_columns(values: NDArray[np.float64]) -> None:
+    """Refuse (N, D) rows that hold nothing of a metric, or that would seem constant because of its unit."""
+    for column in range(values.shape[1]) if len(values) else ():
+        top, bottom = np.fmax.reduce(values[:, column]), np.fmin.reduce(values[:, column])
+        if np.isnan(top):
+            raise InputError(f"column {column} is missing in every row; leave it out")
+        if _CONSTANT * max(top, -bottom) < top - bottom < _SMALLEST:
+            raise InputError(
+                f"column {column} varies by no more than {top - bottom:.2g}, and floats do not hold the square of it; "
+                "multiply it by a power of ten"
+            )
+
+
+def _weights(
+    sample_weight: ArrayLike | None, kept: NDArray[np.bool_], lengths: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(R,) weights of the runs that have rows, so that a row of a run that is not left out weighs 1 on average.
+
+    How many rows a state needs, and how many a prior adds, is counted in such rows.
+
+    Parameters
+    ----------
+    kept : which of the runs that weights were given for have rows.
+    lengths : (R,) rows of those that do.
+    """
     if sample_weight is None:
-        return np.ones(int(kept.sum()))
+        return np.ones(len(lengths))
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != kept.shape:
-        raise FitError(f"sample_weight has shape {weights.shape}; expected one number for each of {len(kept)} runs")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise FitError("sample_weight: expected finite numbers, none negative, not all 0")
-    return weights[kept]
+        raise InputError(f"sample_weight has shape {weights.shape}; expected one number for each of {len(kept)} runs")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[kept].any()):
+        raise InputError("sample_weight: expected finite numbers, none negative, not all 0")
+    weights = weights[kept] / weights[kept].max()  # so that equal weights become exactly 1
+    used = weights > 0
+    scaled: NDArray[np.float64] = weights / (weights[used] @ lengths[used] / lengths[used].sum())
+    return scaled
+
+
+def _check_start(start: Parameters, settings: Settings, n_metrics: int) -> None:
+    """Refuse a start of other states, metrics or covariances than are to be fitted."""
+    if start.n_states != settings.n_components:
+        raise InputError(f"start has {start.n_states} states; expected n_components, which is {settings.n_components}")
+    if start.covariance_type != settings.covariance_type:
+        raise InputError(
+            f"start has {start.covariance_type} covariances; expected covariance_type, which is "
+            f"{settings.covariance_type}"
+        )
+    if start.n_metrics != n_metrics:
+        raise InputError(f"start has {start.n_metrics} metrics; expected {n_metrics}, the columns of X")
+    k, d = start.n_states, start.n_metrics
+    covars = {"diag": (k, d), "full": (k, d, d), "tied": (d, d), "spherical": (k,)}[start.covariance_type]
+    for name, shape in (("startprob", (k,)), ("transmat", (k, k)), ("means", (k, d)), ("covars", covars)):
+        if getattr(start, name).shape != shape:
+            raise InputError(f"start: {name} has shape {getattr(start, name).shape}; expected {shape}")
