@@ -90,7 +90,8 @@ def planted(
         typer.Option(
             "--separation",
             min=0,
-            help="Euclidean distance between means, in the unit of --noise, such as 2.5.  [default: ring 2.65, spread 2.5]",
+            help="Euclidean distance between means, in the unit of --noise, such as 2.5.  "
+            "[default: ring 2.65, spread 2.5]",
         ),
     ] = None,
     noise: Annotated[
@@ -98,16 +99,20 @@ def planted(
         typer.Option(
             "--noise",
             min=0,
-            help="Standard deviation of a metric around the mean of its state, such as 0.35.  [default: ring 1, spread 0.35]",
+            help="Standard deviation of a metric around the mean of its state, such as 0.35.  "
+            "[default: ring 1, spread 0.35]",
         ),
     ] = None,
     ar: Annotated[
-        float, typer.Option("--ar", min=0, max=1, help="Autoregression of the noise from row to row, below 1: 0.5.")
+        float,
+        typer.Option("--ar", min=0, max=1, help="Autoregression of the noise from row to row, below 1, such as 0.5."),
     ] = 0.0,
     tails: Annotated[
         float | None,
         typer.Option(
-            "--tails", min=2, help="Degrees of freedom of Student's t for the noise, above 2: 3.  [default: normal]"
+            "--tails",
+            min=2,
+            help="Degrees of freedom of Student's t for the noise, above 2, such as 3.  [default: normal]",
         ),
     ] = None,
     growth: Annotated[
@@ -190,7 +195,8 @@ def drift(
         typer.Option(
             "--noise",
             min=0,
-            help="Standard deviation around the road, where metrics range from -1 to 1 (or so their logarithm), such as 0.03.",
+            help="Standard deviation around the road, where metrics (half of them by their logarithm) "
+            "range from -1 to 1, such as 0.03.",
         ),
     ] = 0.03,
     seed: Seed = 0,
