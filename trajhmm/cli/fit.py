@@ -35,6 +35,13 @@ class Covariance(StrEnum):
     SPHERICAL = "spherical"
 
 
+class Topology(StrEnum):
+    """Which transitions there may be."""
+
+    FREE = "free"
+    LEFT_RIGHT = "left-right"
+
+
 class Criterion(StrEnum):
     """What chooses the number of states."""
 
@@ -64,6 +71,9 @@ def fit(
     covariance: Annotated[
         Covariance | None, typer.Option("--covariance", help="Of a state's metrics; diag for a map, full for warning.")
     ] = None,
+    topology: Annotated[
+        Topology, typer.Option("--topology", help="From a state to any, or to the same and later ones only.")
+    ] = Topology.FREE,
     criterion: Annotated[Criterion, typer.Option("--criterion", help="What chooses the number.")] = Criterion.BIC,
     restarts: Annotated[int, typer.Option("--restarts", min=1, help="Starts of EM for each number of states.")] = 5,
     iterations: Annotated[int, typer.Option("--iterations", min=1, help="Most iterations of each start.")] = 200,
@@ -108,8 +118,9 @@ def fit(
     if output.is_dir():
         raise TrajHMMError(f"{output}: is a folder; expected the name of a model file to write")
 
-    if purpose is Purpose.WARNING and (stream or dask is not None or engine is not Engine.NATIVE):
-        raise typer.BadParameter("--stream, --dask and --engine are for maps")
+    of_maps = stream or dask is not None or engine is not Engine.NATIVE or topology is not Topology.FREE
+    if purpose is Purpose.WARNING and of_maps:
+        raise typer.BadParameter("--stream, --dask, --engine and --topology are for maps")
 
     ends = Truth(file=truth, collapse=collapse, sustained=sustained, onset=onset)
     if ends.known and purpose is Purpose.MAP:
@@ -138,7 +149,13 @@ def fit(
             from trajhmm.hmm import fit as fit_map
 
             model = fit_map(
-                runs, **shared, criterion=criterion.value, engine=engine.value, dask=dask, progress=progress
+                runs,
+                **shared,
+                topology=topology.value,
+                criterion=criterion.value,
+                engine=engine.value,
+                dask=dask,
+                progress=progress,
             )
     say_notes((note for note in model.notes if note not in runs.notes), more="for the fit")
     model.save(output)

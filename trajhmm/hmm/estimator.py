@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from trajhmm.errors import FitError
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.learning.fitting import Data, EngineName, FitStatus, Job, Settings, run_jobs
-from trajhmm.hmm.parameters import CovarianceType, Parameters, count_parameters
+from trajhmm.hmm.parameters import CovarianceType, Parameters, Topology, allowed_transitions, count_parameters
 from trajhmm.hmm.rows.source import InMemory
 from trajhmm.logs.runset import offsets_of
 
@@ -29,12 +29,13 @@ class InputError(FitError, ValueError):
 class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     """Gaussian hidden Markov model, fitted by expectation–maximisation from several starts.
 
-    States come in the order in which runs first enter them.
+    States come in the order in which runs first enter them; where the topology is left to right, in its order.
 
     Parameters
     ----------
     n_components : number of states, K.
     covariance_type : ``diag``, ``full``, ``tied`` or ``spherical``.
+    topology : ``free``, or ``left-right``: from a state only to itself or a later one; a run may begin in any.
     n_restarts : number of starts; the best that is not degenerate is kept. The first cuts runs into consecutive shares,
         the next cluster rows, one in four is a shaken copy of the best of these.
     n_iter : most iterations of each.
@@ -61,6 +62,7 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         n_components: int = 1,
         *,
         covariance_type: CovarianceType = "diag",
+        topology: Topology = "free",
         n_restarts: int = 5,
         n_iter: int = 200,
         tol: float = 1e-6,
@@ -72,6 +74,7 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.topology = topology
         self.n_restarts = n_restarts
         self.n_iter = n_iter
         self.tol = tol
@@ -103,8 +106,8 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         FitError
             Fewer rows than states, or every restart degenerate.
         InputError
-            Values that are infinite or whose squares floats cannot hold, a metric that is missing everywhere, weights or
-            a start that do not match.
+            Infinite values or such whose squares floats cannot hold; a metric that is missing everywhere; weights or a
+            start that do not match.
         """
         values, offsets, kept = _checked(X, lengths)
         _check_columns(values)
@@ -195,7 +198,9 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
-        return count_parameters(self.n_components, self.parameters.n_metrics, self.covariance_type)
+        return count_parameters(
+            self.n_components, self.parameters.n_metrics, self.covariance_type, topology=self.topology
+        )
 
     def score(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Log-likelihood of the runs, in nats, summed."""
@@ -300,3 +305,7 @@ def _check_start(start: Parameters, settings: Settings, n_metrics: int) -> None:
     for name, shape in (("startprob", (k,)), ("transmat", (k, k)), ("means", (k, d)), ("covars", covars)):
         if getattr(start, name).shape != shape:
             raise InputError(f"start: {name} has shape {getattr(start, name).shape}; expected {shape}")
+    if start.transmat[~allowed_transitions(k, settings.topology)].any():
+        raise InputError(
+            f"start: transmat has transitions that topology {settings.topology} rules out; expected 0 there"
+        )

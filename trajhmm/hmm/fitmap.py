@@ -11,7 +11,7 @@ from trajhmm.features import PerRunScaler, map_sequences
 from trajhmm.hmm.learning.fitting import EngineName
 from trajhmm.hmm.learning.selection import CRITERIA, Criterion, select_states
 from trajhmm.hmm.model import Model
-from trajhmm.hmm.parameters import CovarianceType
+from trajhmm.hmm.parameters import CovarianceType, Topology
 from trajhmm.hmm.rows.outofcore import Rows, rows_on_cluster, rows_on_disk
 from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.hmm.rows.source import InMemory, Source
@@ -27,6 +27,7 @@ def fit(
     metrics: Sequence[str] | None = None,
     states: int | Iterable[int] | None = None,
     covariance: CovarianceType = "diag",
+    topology: Topology = "free",
     criterion: Criterion = "bic",
     restarts: int = 5,
     iterations: int = 200,
@@ -45,6 +46,7 @@ def fit(
     metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
     states : a number of states, or several to choose from; by default 1 to 8, and no more than there are runs.
     covariance : ``diag``, ``full``, ``tied`` or ``spherical``.
+    topology : ``free``, or ``left-right``: from a state only to itself or a later one; a run may begin in any.
     criterion : ``bic``, ``aic``, ``icl`` or ``heldout``.
     restarts, iterations : of EM for each number of states.
     shrinkage : how many rows with the variances of the whole data each state is given beside its own.
@@ -70,6 +72,7 @@ def fit(
     with _rows(runs, metrics, dask) as rows:
         settings = GaussianHMM(
             covariance_type=covariance,
+            topology=topology,
             n_restarts=restarts,
             n_iter=iterations,
             shrinkage=shrinkage,

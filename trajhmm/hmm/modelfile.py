@@ -46,7 +46,7 @@ _OWN = frozenset(
         "status",
     }
 )
-_SETTINGS = ("n_restarts", "n_iter", "tol", "floor", "shrinkage", "engine", "random_state")
+_SETTINGS = ("topology", "n_restarts", "n_iter", "tol", "floor", "shrinkage", "engine", "random_state")
 
 
 def save_model(model: Model, path: str | Path) -> None:

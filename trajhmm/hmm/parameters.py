@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 CovarianceType = Literal["diag", "full", "tied", "spherical"]
 COVARIANCE_TYPES: tuple[CovarianceType, ...] = get_args(CovarianceType)
+Topology = Literal["free", "left-right"]
+TOPOLOGIES: tuple[Topology, ...] = get_args(Topology)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,6 +25,7 @@ class Parameters:
     means : (K, D).
     covars : by ``covariance_type``: ``diag`` (K, D) variances; ``full`` (K, D, D) matrices; ``tied`` (D, D), one matrix
         for all states; ``spherical`` (K,), one variance for all metrics of a state.
+    shift_variance : (D,) variance over runs of what each run is shifted by in each metric; None if runs have no shifts.
     """
 
     startprob: NDArray[np.float64]
@@ -30,10 +33,15 @@ class Parameters:
     means: NDArray[np.float64]
     covars: NDArray[np.float64]
     covariance_type: CovarianceType
+    shift_variance: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for array in (self.startprob, self.transmat, self.means, self.covars):
+        for array in self._arrays():
             array.setflags(write=False)
+
+    def _arrays(self) -> tuple[NDArray[np.float64], ...]:
+        arrays = (self.startprob, self.transmat, self.means, self.covars)
+        return arrays if self.shift_variance is None else (*arrays, self.shift_variance)
 
     @property
     def n_states(self) -> int:
@@ -85,11 +93,18 @@ class Parameters:
     @property
     def is_finite(self) -> bool:
         """Whether every number is finite."""
-        arrays = (self.startprob, self.transmat, self.means, self.covars)
-        return all(bool(np.isfinite(array).all()) for array in arrays)
+        return all(bool(np.isfinite(array).all()) for array in self._arrays())
 
 
-def count_parameters(n_states: int, n_metrics: int, covariance_type: CovarianceType) -> int:
+def allowed_transitions(n_states: int, topology: Topology) -> NDArray[np.bool_]:
+    """(K, K) True where there may be a transition: all, or from left to right to the same or a later state."""
+    everywhere = np.ones((n_states, n_states), dtype=bool)
+    return everywhere if topology == "free" else np.triu(everywhere)
+
+
+def count_parameters(
+    n_states: int, n_metrics: int, covariance_type: CovarianceType, *, topology: Topology = "free"
+) -> int:
     """Number of free parameters: start, transitions, means and covariances."""
     matrix = n_metrics * (n_metrics + 1) // 2
     covariances = {
@@ -98,4 +113,5 @@ def count_parameters(n_states: int, n_metrics: int, covariance_type: CovarianceT
         "tied": matrix,
         "spherical": n_states,
     }[covariance_type]
-    return (n_states - 1) + n_states * (n_states - 1) + n_states * n_metrics + covariances
+    transitions = int(allowed_transitions(n_states, topology).sum()) - n_states
+    return (n_states - 1) + transitions + n_states * n_metrics + covariances

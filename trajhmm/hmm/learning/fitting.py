@@ -15,7 +15,7 @@ from trajhmm.errors import FitError
 from trajhmm.hmm.inference.paths import paths_of
 from trajhmm.hmm.learning.em import Engine, NativeEngine, Outcome, Prior, Restart, Start, best_of, climb
 from trajhmm.hmm.learning.starts import sample_rows, shaken, start_parameters
-from trajhmm.hmm.parameters import COVARIANCE_TYPES, CovarianceType, Parameters
+from trajhmm.hmm.parameters import COVARIANCE_TYPES, TOPOLOGIES, CovarianceType, Parameters, Topology
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.rows.source import InMemory, Source, spread_of
@@ -34,6 +34,7 @@ class Settings:
 
     n_components: int
     covariance_type: CovarianceType
+    topology: Topology = "free"
     n_restarts: int
     n_iter: int
     tol: float
@@ -46,6 +47,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.covariance_type not in COVARIANCE_TYPES:
             raise FitError(f"covariance_type {self.covariance_type!r}: expected one of {', '.join(COVARIANCE_TYPES)}")
+        if self.topology not in TOPOLOGIES:
+            raise FitError(f"topology {self.topology!r}: expected one of {', '.join(TOPOLOGIES)}")
         for name, least in (("n_components", 1), ("n_restarts", 1), ("n_iter", 1), ("floor", 0), ("shrinkage", 0)):
             if not getattr(self, name) >= least:
                 raise FitError(f"{name} {getattr(self, name)}: expected at least {least}")
@@ -159,7 +162,8 @@ class Job:
         s = self.settings
         seed = np.random.SeedSequence([s.random_state, s.n_components, restart])
         if best is not None:
-            parameters = shaken(best, np.random.default_rng(seed))
+            keep_zeros = s.start is not None or s.topology != "free"
+            parameters = shaken(best, np.random.default_rng(seed), keep_zeros=keep_zeros)
         elif s.start is not None:
             parameters = s.start
         else:
@@ -167,6 +171,7 @@ class Job:
                 self.data.sample,
                 n_states=s.n_components,
                 covariance_type=s.covariance_type,
+                topology=s.topology,
                 variance=self.data.variance,
                 restart=restart,
                 seed=seed,
@@ -194,8 +199,10 @@ class Job:
         fits = [restarts[index].parameters for index in compared]
         paths = reduce(add, self.data.source.map(partial(paths_of, fits=fits, weights=self.data.weights)))
         agreement = dict(zip(compared, paths.agreement(), strict=True))
+        parameters = restarts[chosen].parameters
         return Fit(
-            parameters=restarts[chosen].parameters.permuted(paths.entry_order()),
+            # Left to right the order of the states is that of the transitions.
+            parameters=parameters.permuted(paths.entry_order()) if self.settings.topology == "free" else parameters,
             log_likelihood=restarts[chosen].log_likelihood,
             joint=paths.joint,
             status=FitStatus(

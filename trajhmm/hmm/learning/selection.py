@@ -99,7 +99,7 @@ def select_states(
         except FitError:
             points.append(_no_point(k))
             continue
-        points.append(_point(k, fits[k], done, whole.n_rows, scores))
+        points.append(_point(job.settings, fits[k], done, whole.n_rows, scores))
     if not fits:
         raise FitError(
             f"every restart at every number of states ({', '.join(map(str, states))}) degenerated; "
@@ -109,15 +109,15 @@ def select_states(
 
 
 def _point(
-    k: int, fit: Fit, restarts: list[Restart], n_rows: int, heldout: NDArray[np.float64] | None
+    settings: Settings, fit: Fit, restarts: list[Restart], n_rows: int, heldout: NDArray[np.float64] | None
 ) -> SelectionPoint:
     p = fit.parameters
-    n_parameters = count_parameters(p.n_states, p.n_metrics, p.covariance_type)
+    n_parameters = count_parameters(p.n_states, p.n_metrics, p.covariance_type, topology=settings.topology)
     usable = [restart.log_likelihood for restart in restarts if restart.outcome != "degenerate"]
     others = [a for index, a in enumerate(fit.status.agreement) if a is not None and index != fit.status.chosen]
     penalty = n_parameters * float(np.log(n_rows))
     return SelectionPoint(
-        states=k,
+        states=p.n_states,
         outcome=fit.status.outcome,
         log_likelihood=fit.log_likelihood,
         n_parameters=n_parameters,

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.parameters import CovarianceType, Parameters
+from trajhmm.hmm.parameters import CovarianceType, Parameters, Topology, allowed_transitions
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.source import Source, joined, sample_of
 
@@ -37,31 +37,56 @@ def start_parameters(
     *,
     n_states: int,
     covariance_type: CovarianceType,
+    topology: Topology = "free",
     variance: NDArray[np.float64],
     restart: int,
     seed: np.random.SeedSequence,
 ) -> Parameters:
     """Parameters to start a restart from: restart 0 cuts each run into consecutive shares, others cluster rows.
 
+    Where runs are so short that a share would be left without rows, restart 0 clusters rows as well: states that begin
+    alike never part, and most of them would stay empty. From left to right, clusters are put in order of time.
+
     Parameters
     ----------
     sample : rows to start from.
     variance : (D,) of the data.
-    seed : of this restart; restart 0 does not use it.
+    seed : of this restart.
     """
-    if restart == 0:
-        labels = consecutive_shares(sample.offsets, n_states)
-    else:
+    labels = consecutive_shares(sample.offsets, n_states)
+    if restart > 0 or not np.bincount(labels, minlength=n_states).all():
         labels = clusters(sample.values / np.sqrt(variance), n_states, np.random.default_rng(seed))
-    return parameters_from_labels(sample, labels, n_states=n_states, covariance_type=covariance_type, variance=variance)
+        if topology == "left-right":
+            labels = in_time(labels, sample.offsets, n_states)
+    return parameters_from_labels(
+        sample, labels, n_states=n_states, covariance_type=covariance_type, topology=topology, variance=variance
+    )
 
 
 def consecutive_shares(offsets: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:
     """(N,) labels that cut each run into ``n_states`` consecutive shares of equal length."""
-    lengths = np.diff(offsets)
-    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    share: NDArray[np.int64] = position * n_states // np.repeat(lengths, lengths)
+    position, lengths = _positions(offsets)
+    share: NDArray[np.int64] = position * n_states // lengths
     return share
+
+
+def in_time(labels: NDArray[np.int64], offsets: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:
+    """(N,) labels renamed so that their rows stand ever later in their runs, in the mean over rows.
+
+    The mean and not the first row: one row that strays would make a late label an early one.
+    """
+    position, lengths = _positions(offsets)
+    counts = np.bincount(labels, minlength=n_states)
+    passed = np.bincount(labels, weights=(position + 0.5) / lengths, minlength=n_states)
+    mean = np.divide(passed, counts, out=np.ones(n_states), where=counts > 0)
+    renamed: NDArray[np.int64] = np.argsort(np.argsort(mean, kind="stable"), kind="stable")[labels]
+    return renamed
+
+
+def _positions(offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(N,) row within its run, and (N,) rows of that run."""
+    lengths = np.diff(offsets)
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths), np.repeat(lengths, lengths)
 
 
 def clusters(values: NDArray[np.float64], n_states: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -94,13 +119,14 @@ def parameters_from_labels(
     *,
     n_states: int,
     covariance_type: CovarianceType,
+    topology: Topology = "free",
     variance: NDArray[np.float64],
 ) -> Parameters:
     """The moments and counts of labelled rows; a label without rows gets those of all rows.
 
     Parameters
     ----------
-    labels : (N,) of the rows of ``sample``.
+    labels : (N,) of the rows of ``sample``; from left to right in the order of the states.
     variance : (D,) of the data, for metrics that no row of a label has, and for the spread of all.
     """
     groups = [_moments(sample.values[labels == k], sample.values, variance) for k in range(n_states)]
@@ -113,6 +139,7 @@ def parameters_from_labels(
     inside[sample.offsets[1:] - 1] = False
     here = np.flatnonzero(inside)
     np.add.at(transitions, (labels[here], labels[here + 1]), 1.0)
+    transitions *= allowed_transitions(n_states, topology)
     variances = np.diagonal(matrices, axis1=1, axis2=2)
     covars = {
         "diag": variances,
@@ -153,13 +180,27 @@ def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean
 
 
-def shaken(parameters: Parameters, rng: np.random.Generator) -> Parameters:
-    """A copy whose means and transitions are off by chance, to find out whether EM comes back or finds better."""
+def shaken(parameters: Parameters, rng: np.random.Generator, *, keep_zeros: bool = False) -> Parameters:
+    """A copy whose means and transitions are off by chance, to find out whether EM comes back or finds better.
+
+    Parameters
+    ----------
+    keep_zeros : whether what never happens goes on never to happen.
+    """
     k = parameters.n_states
     noise = rng.normal(size=parameters.means.shape) * np.sqrt(parameters.variances())
     return replace(
         parameters,
-        startprob=(1 - _SHAKE) * parameters.startprob + _SHAKE * rng.dirichlet(np.ones(k)),
-        transmat=(1 - _SHAKE) * parameters.transmat + _SHAKE * rng.dirichlet(np.ones(k), size=k),
+        startprob=_mixed(parameters.startprob, rng.dirichlet(np.ones(k)), keep_zeros=keep_zeros),
+        transmat=_mixed(parameters.transmat, rng.dirichlet(np.ones(k), size=k), keep_zeros=keep_zeros),
         means=parameters.means + _SHAKE * noise,
     )
+
+
+def _mixed(probs: NDArray[np.float64], others: NDArray[np.float64], *, keep_zeros: bool) -> NDArray[np.float64]:
+    """(…, K) probabilities that are a little those of ``others``."""
+    mixed: NDArray[np.float64] = (1 - _SHAKE) * probs + _SHAKE * others
+    if keep_zeros and not probs.all():
+        mixed = np.where(probs > 0, mixed, 0.0)
+        mixed /= mixed.sum(axis=-1, keepdims=True)
+    return mixed
