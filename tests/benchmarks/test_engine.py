@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 from trajhmm.hmm import GaussianHMM
-from trajhmm.hmm.learning.em import mstep
+from trajhmm.hmm.inference.statistics import estep
 from trajhmm.hmm.learning.fitting import Data, Job
 from trajhmm.hmm.learning.hmmlearn_engine import to_hmmlearn
-from trajhmm.hmm.learning.statistics import estep
+from trajhmm.hmm.learning.mstep import mstep
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import in_threads
 from trajhmm.hmm.rows.source import InMemory

@@ -11,10 +11,11 @@ from hypothesis.extra import numpy as hnp
 
 from trajhmm.errors import FitError
 from trajhmm.hmm import GaussianHMM
-from trajhmm.hmm.learning.em import NativeEngine, climb, floored, mstep
+from trajhmm.hmm.inference.statistics import Statistics, estep
+from trajhmm.hmm.learning.em import NativeEngine, climb
 from trajhmm.hmm.learning.fitting import Data, Job
 from trajhmm.hmm.learning.hmmlearn_engine import HmmlearnEngine
-from trajhmm.hmm.learning.statistics import Statistics, estep
+from trajhmm.hmm.learning.mstep import floored, mstep
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.source import InMemory
@@ -122,6 +123,8 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole():
 
 def assert_same_statistics(found, expected, rtol=1e-11):
     for field in fields(Statistics):
+        if field.name == "by_run":
+            continue
         one, other = getattr(found, field.name), getattr(expected, field.name)
         size = max(np.abs(other).max(), expected.n_rows)
         np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * size, err_msg=field.name)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, log_density, smooth_rows
+from trajhmm.hmm.inference.statistics import estep
 from trajhmm.hmm.learning.hmmlearn_engine import from_hmmlearn, to_hmmlearn
-from trajhmm.hmm.learning.statistics import estep
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 

@@ -47,23 +47,40 @@ class Emissions:
         return cls(parameters=parameters, centre=centre, precision=whitening)
 
     def densities(
-        self, values: NDArray[np.float64], densities: NDArray[np.float64], *, complete: bool, scaled: bool
+        self,
+        values: NDArray[np.float64],
+        densities: NDArray[np.float64],
+        *,
+        complete: bool,
+        scaled: bool,
+        offsets: NDArray[np.int64] | None = None,
+        doubt: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Fill (N, K) ``densities`` for (N, D) rows, NaN where missing.
 
         Log-densities in nats; if ``scaled`` densities over the largest of their row.
+
+        Parameters
+        ----------
+        offsets, doubt : (R + 1,) row offsets of the runs, and (R, D) variances of the shifts that were taken from their
+            rows; the log-densities are then means over the shift. None if runs are not shifted.
 
         Returns
         -------
         (N,) logarithm of that largest density; 0 if not ``scaled``.
         """
         largest, means = np.empty(len(values)), self.parameters.means
+        if offsets is None or doubt is None:
+            offsets, doubt = np.array([0, len(values)]), np.empty((0, values.shape[1]))
         if self.parameters.is_diagonal:
             log_norms = 0.5 * (np.log(self.precision) - LOG_TWO_PI)
-            diagonal_densities(values, complete, means, self.precision, log_norms, scaled, densities, largest)
+            diagonal_densities(
+                values, complete, means, self.precision, log_norms, offsets, doubt, scaled, densities, largest
+            )
         else:
             partial, place = self._partial_densities(values, complete=complete)
-            full_densities(values, partial, place, means, self.precision, self.centre, scaled, densities, largest)
+            w, centre = self.precision, self.centre
+            full_densities(values, partial, place, means, w, centre, offsets, doubt, scaled, densities, largest)
         return largest
 
     def log_densities_by_row(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,22 +95,37 @@ class Emissions:
         full_densities_by_row(values, self.parameters.means, self.precision, constants, log_densities)
         return log_densities
 
-    def moments(self, values: NDArray[np.float64], weights: NDArray[np.float64], *, complete: bool) -> Moments:
-        """Moments of (N, D) rows, NaN where missing, with (N, K) weights, about ``centre``."""
+    def moments(
+        self,
+        values: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        *,
+        complete: bool,
+        groups: NDArray[np.int64] | None = None,
+    ) -> Moments:
+        """Moments of (N, D) rows, NaN where missing, with (N, K) weights, about ``centre``.
+
+        Parameters
+        ----------
+        groups : (G + 1,) group g holds the rows ``groups[g]:groups[g + 1]``; all are one group if None.
+        """
         k, d = self.parameters.means.shape
-        mass = np.ones(len(values)) @ weights
+        groups = np.array([0, len(values)]) if groups is None else groups
+        g = len(groups) - 1
+        mass, absent = np.zeros((g, k)), np.zeros((g, k, d))
         if self.parameters.is_diagonal:
-            sums, absent = np.zeros((k, 2 * d)), np.zeros((k, d))
-            diagonal_moments(values, complete, weights, self.centre, sums, absent)
-            return Moments(mass=mass, absent=absent, first=sums[:, :d], second=sums[:, d:])
-        first, second = np.zeros((k, d)), np.zeros((k, d, d))
+            sums = np.zeros((g, k, 2 * d))
+            diagonal_moments(values, complete, weights, self.centre, groups, mass, absent, sums)
+            return Moments(mass=mass, absent=absent, first=sums[:, :, :d], second=sums[:, :, d:].sum(axis=0))
+        first, second = np.zeros((g, k, d)), np.zeros((k, d, d))
         skip: NDArray[np.bool_] = np.zeros(len(values), dtype=bool)
         if not complete:
             skip[:] = np.isnan(values).any(axis=1)
-        full_moments(values, weights, skip, self.centre, first, second)
+        full_moments(values, weights, skip, self.centre, groups, mass, first, second)
         for gap in () if complete else self._gaps(values):
-            self._add_expected(gap, values[gap.rows], weights[gap.rows], first, second)
-        return Moments(mass=mass, absent=np.zeros((k, d)), first=first, second=second)
+            owner = np.searchsorted(groups, gap.rows, side="right") - 1
+            self._add_expected(gap, values[gap.rows], weights[gap.rows], owner, first, second)
+        return Moments(mass=mass, absent=absent, first=first, second=second)
 
     def _gaps(self, values: NDArray[np.float64]) -> Iterator[_Gap]:
         """The rows with missing values, those that miss the same metrics together."""
@@ -135,6 +167,7 @@ class Emissions:
         gap: _Gap,
         values: NDArray[np.float64],
         weights: NDArray[np.float64],
+        owner: NDArray[np.int64],
         first: NDArray[np.float64],
         second: NDArray[np.float64],
     ) -> None:
@@ -145,14 +178,17 @@ class Emissions:
             away = values[:, gap.there] - means[k, gap.there]
             expected[:, gap.gone] = means[k, gap.gone] - self.centre[gap.gone] + away @ gap.regression[k].T
             weighted = weights[:, k, np.newaxis] * expected
-            first[k] += weighted.sum(axis=0)
+            np.add.at(first[:, k], owner, weighted)
             second[k] += weighted.T @ expected
             second[k][np.ix_(gap.gone, gap.gone)] += weights[:, k].sum() * gap.residual[k]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
-    """Moments of rows about the centre of the states; see `trajhmm.hmm.learning.statistics.Statistics`."""
+    """Moments of G groups of rows about the centre of the states; see `trajhmm.hmm.inference.statistics.Statistics`.
+
+    ``mass`` (G, K), ``absent`` and ``first`` (G, K, D); ``second`` (K, D) or (K, D, D), of all groups together.
+    """
 
     mass: NDArray[np.float64]
     absent: NDArray[np.float64]

@@ -27,6 +27,7 @@ class Piece:
     offsets : (R + 1,) run r holds the rows ``offsets[r]:offsets[r + 1]``.
     weights : (R,) of the runs.
     continued : True if the rows are part of one run that began earlier.
+    doubt : (R, D) variances of the shifts that were taken from ``values``; None if runs are not shifted.
     """
 
     values: Floats
@@ -34,6 +35,7 @@ class Piece:
     offsets: Ints
     weights: Floats
     continued: bool
+    doubt: Floats | None = None
 
     def per_row(self) -> Floats:
         """(n,) weights of the rows."""
@@ -132,7 +134,14 @@ class Scaled(Recursion):
         """Filter; None where a row has no probability left."""
         n, came = len(piece.values), before.copy()
         densities, alpha, sums = self._rows("densities", n), self._rows("alpha", n), np.empty(n)
-        largest = self._emissions.densities(piece.values, densities, complete=piece.complete, scaled=True)
+        largest = self._emissions.densities(
+            piece.values,
+            densities,
+            complete=piece.complete,
+            scaled=True,
+            offsets=piece.offsets,
+            doubt=piece.doubt,
+        )
         startprob, transmat = self._startprob, self._transmat
         if not self._forward(densities, piece.offsets, piece.continued, startprob, transmat, before, alpha, sums):
             return None
@@ -162,7 +171,14 @@ class Exact(Recursion):
         """Filter; None only if a row is impossible in every state."""
         n, came = len(piece.values), before.copy()
         densities, alpha, predictive = self._rows("densities", n), self._rows("alpha", n), np.empty(n)
-        sums = self._emissions.densities(piece.values, densities, complete=piece.complete, scaled=False)
+        sums = self._emissions.densities(
+            piece.values,
+            densities,
+            complete=piece.complete,
+            scaled=False,
+            offsets=piece.offsets,
+            doubt=piece.doubt,
+        )
         exact.forward(densities, piece.fresh(), self._startprob, self._transmat, before, alpha, predictive)
         if not np.isfinite(predictive).all():
             return None

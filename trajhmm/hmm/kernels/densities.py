@@ -1,7 +1,8 @@
 """Log-densities of rows in each state, and their exponentials scaled so that none can underflow in the wrong place.
 
 Loops run over blocks of rows, state by state, so that they vectorise over rows and stay in cache. Missing values (NaN)
-are marginalised: a metric that is missing takes no part.
+are marginalised: a metric that is missing takes no part. Where each run is shifted by an offset that is known up to a
+variance, what that costs is taken from the log-densities (`_less_doubt`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def diagonal_densities(
     means: Floats,
     precisions: Floats,
     log_norms: Floats,
+    offsets: Ints,
+    doubt: Floats,
     scaled: bool,  # noqa: FBT001
     densities: Floats,
     largest: Floats,
@@ -49,12 +52,15 @@ def diagonal_densities(
     complete : True if no value is missing.
     means, precisions : (K, D), precisions 1/σ².
     log_norms : (K, D), -½ log 2πσ².
+    offsets : (R + 1,) run r holds the rows ``offsets[r]:offsets[r + 1]``.
+    doubt : (R, D) variance of each run's shift; (0, D) if runs are not shifted.
     scaled : what to fill in.
     densities : (N, K), filled with log-densities; if ``scaled`` with densities over the largest of their row.
     largest : (N,), filled with the logarithm of that largest density; 0 if not ``scaled``.
     """
     n_rows, n_metrics = values.shape
     n_states = len(means)
+    run = 0
     logs = np.empty((n_states, BLOCK))
     column = np.empty(BLOCK)
     powers = np.empty(BLOCK, dtype=np.int64)
@@ -78,6 +84,8 @@ def diagonal_densities(
                     for t in range(size):
                         away = column[t] - mean
                         log[t] -= away * away * half if away == away else norm  # noqa: PLR0124 (NaN is not itself)
+        if len(doubt):
+            run = _less_doubt(logs, size, begin, values, complete, offsets, run, doubt, precisions)
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
 
 
@@ -89,6 +97,8 @@ def full_densities(
     means: Floats,
     whitening: Floats,
     centre: Floats,
+    offsets: Ints,
+    doubt: Floats,
     scaled: bool,  # noqa: FBT001
     densities: Floats,
     largest: Floats,
@@ -103,6 +113,7 @@ def full_densities(
     means : (K, D).
     whitening : (K, D, D) lower triangular, W with W Σ Wᵀ = 1.
     centre : (D,) somewhere among the means, so that products lose no digits to large offsets.
+    offsets, doubt : as for `diagonal_densities`; a missing value counts as if it were there.
     scaled, densities, largest : as for `diagonal_densities`.
     """
     n_rows, n_metrics = values.shape
@@ -110,10 +121,13 @@ def full_densities(
     stacked = whitening.reshape(n_states * n_metrics, n_metrics)
     shifts = np.zeros(n_states * n_metrics)
     constants = np.full(n_states, -0.5 * n_metrics * LOG_TWO_PI)
+    precisions = np.zeros((n_states, n_metrics))
+    run = 0
     for k in range(n_states):
         for d in range(n_metrics):
             constants[k] += math.log(whitening[k, d, d])
             for e in range(d + 1):
+                precisions[k, e] += whitening[k, d, e] * whitening[k, d, e]
                 shifts[k * n_metrics + d] += whitening[k, d, e] * (means[k, e] - centre[e])
     logs = np.empty((n_states, BLOCK))
     columns = np.zeros((n_metrics, BLOCK))
@@ -139,7 +153,54 @@ def full_densities(
             for t in range(size):
                 if place[begin + t] >= 0:
                     logs[:, t] = partial[place[begin + t]]
+        if len(doubt):
+            run = _less_doubt(logs, size, begin, values, True, offsets, run, doubt, precisions)  # noqa: FBT003
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
+
+
+@njit(cache=True, nogil=True)
+def _less_doubt(
+    logs: Floats,
+    size: int,
+    begin: int,
+    values: Floats,
+    complete: bool,  # noqa: FBT001
+    offsets: Ints,
+    run: int,
+    doubt: Floats,
+    precisions: Floats,
+) -> int:
+    """Take ½ Σ_d v_rd (Σ_k⁻¹)_dd from one block of (K, BLOCK) log-densities: their mean over a run's shift.
+
+    Parameters
+    ----------
+    values, complete, offsets, doubt : as for `diagonal_densities`; v is ``doubt``.
+    run : at or before that of the first row.
+    precisions : (K, D) diagonals of the inverse covariances.
+
+    Returns
+    -------
+    The run of the last row.
+    """
+    n_states, n_metrics = precisions.shape
+    costs = np.empty(n_states)
+    known = -1
+    for t in range(size):
+        row = begin + t
+        while row >= offsets[run + 1]:
+            run += 1
+        if run != known or not complete:
+            for k in range(n_states):
+                costs[k] = 0.0
+            for d in range(n_metrics):
+                if not complete and np.isnan(values[row, d]):
+                    continue
+                for k in range(n_states):
+                    costs[k] += 0.5 * doubt[run, d] * precisions[k, d]
+            known = run
+        for k in range(n_states):
+            logs[k, t] -= costs[k]
+    return run
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,8 @@
-"""Moments of rows weighted by the probabilities of states, as matrix products over blocks of rows."""
+"""Moments of rows about a point: products of weights and powers of the values, over blocks of rows.
+
+First moments and masses are kept for each *group* of consecutive rows: for each run where runs have shifts of their
+own, else for all rows together.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from trajhmm.hmm.kernels.densities import BLOCK
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
@@ -18,10 +23,12 @@ def diagonal_moments(
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
     weights: Floats,
     centre: Floats,
-    sums: Floats,
+    groups: Ints,
+    mass: Floats,
     absent: Floats,
+    sums: Floats,
 ) -> None:
-    """Add first and second moments about ``centre``.
+    """Add masses and first and second moments about ``centre``.
 
     Parameters
     ----------
@@ -29,58 +36,77 @@ def diagonal_moments(
     complete : True if no value is missing.
     weights : (n, K).
     centre : (D,)
-    sums : (K, 2 D), added to: Σ_t w_tk (z_t - c), then Σ_t w_tk (z_t - c)², over the values that are there.
-    absent : (K, D), added to: Σ_t w_tk over the rows that miss the metric.
+    groups : (G + 1,) group g holds the rows ``groups[g]:groups[g + 1]``.
+    mass : (G, K), added to: Σ_t w_tk.
+    absent : (G, K, D), added to: Σ_t w_tk over the rows that miss the metric.
+    sums : (G, K, 2 D), added to: Σ_t w_tk (z_t - c), then Σ_t w_tk (z_t - c)², over the values that are there.
     """
-    n_rows, n_metrics = values.shape
+    n_metrics = values.shape[1]
     powers = np.empty((BLOCK, 2 * n_metrics))
     gone = np.empty((BLOCK, n_metrics))
-    for begin in range(0, n_rows, BLOCK):
-        size = min(BLOCK, n_rows - begin)
-        for t in range(size):
-            for d in range(n_metrics):
-                away = values[begin + t, d] - centre[d]
-                powers[t, d] = away
-                powers[t, n_metrics + d] = away * away
-        block = weights[begin : begin + size].T
-        if not complete:
+    for group in range(len(groups) - 1):
+        for begin in range(groups[group], groups[group + 1], BLOCK):
+            size = min(BLOCK, groups[group + 1] - begin)
             for t in range(size):
                 for d in range(n_metrics):
-                    missing = np.isnan(powers[t, d])
-                    gone[t, d] = 1.0 if missing else 0.0
-                    if missing:
-                        powers[t, d] = 0.0
-                        powers[t, n_metrics + d] = 0.0
-            absent += np.dot(block, gone[:size])
-        sums += np.dot(block, powers[:size])
+                    away = values[begin + t, d] - centre[d]
+                    powers[t, d] = away
+                    powers[t, n_metrics + d] = away * away
+            block = weights[begin : begin + size].T
+            if not complete:
+                for t in range(size):
+                    for d in range(n_metrics):
+                        missing = np.isnan(powers[t, d])
+                        gone[t, d] = 1.0 if missing else 0.0
+                        if missing:
+                            powers[t, d] = 0.0
+                            powers[t, n_metrics + d] = 0.0
+                absent[group] += np.dot(block, gone[:size])
+            mass[group] += weights[begin : begin + size].sum(axis=0)
+            sums[group] += np.dot(block, powers[:size])
 
 
 @njit(cache=True, nogil=True)
-def full_moments(values: Floats, weights: Floats, skip: Bools, centre: Floats, first: Floats, second: Floats) -> None:
-    """Add first moments and matrices of second moments about ``centre``.
+def full_moments(
+    values: Floats,
+    weights: Floats,
+    skip: Bools,
+    centre: Floats,
+    groups: Ints,
+    mass: Floats,
+    first: Floats,
+    second: Floats,
+) -> None:
+    """Add masses, first moments and matrices of second moments about ``centre``.
 
     Parameters
     ----------
     values : (n, D)
     weights : (n, K).
-    skip : (n,) rows to leave out.
+    skip : (n,) rows to leave out of the moments; they count in the masses.
     centre : (D,)
-    first : (K, D), added to: Σ_t w_tk (z_t - c).
-    second : (K, D, D), added to: Σ_t w_tk (z_t - c)(z_t - c)ᵀ.
+    groups : (G + 1,) group g holds the rows ``groups[g]:groups[g + 1]``.
+    mass : (G, K), added to: Σ_t w_tk.
+    first : (G, K, D), added to: Σ_t w_tk (z_t - c).
+    second : (K, D, D), added to: Σ_t w_tk (z_t - c)(z_t - c)ᵀ, over all groups.
     """
     n_rows, n_metrics = values.shape
     n_states = weights.shape[1]
     away = np.empty((BLOCK, n_metrics))
     weighted = np.empty((BLOCK, n_states * n_metrics))
+    group = 0
     for begin in range(0, n_rows, BLOCK):
         size = min(BLOCK, n_rows - begin)
         for t in range(size):
+            while begin + t >= groups[group + 1]:
+                group += 1
             for d in range(n_metrics):
                 away[t, d] = 0.0 if skip[begin + t] else values[begin + t, d] - centre[d]
             for k in range(n_states):
                 weight = weights[begin + t, k]
+                mass[group, k] += weight
                 for d in range(n_metrics):
                     share = weight * away[t, d]
                     weighted[t, k * n_metrics + d] = share
-                    first[k, d] += share
+                    first[group, k, d] += share
         second += np.dot(weighted[:size].T, away[:size]).reshape(n_states, n_metrics, n_metrics)

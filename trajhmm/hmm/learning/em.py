@@ -1,4 +1,4 @@
-"""Expectation–maximisation: M-step, covariance floor, stopping rule, honest status."""
+"""Expectation–maximisation: iterations, stopping rule, honest status."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.learning.statistics import Statistics, estep
+from trajhmm.hmm.inference.statistics import Statistics, estep
+from trajhmm.hmm.learning.mixed import shifted_mstep
+from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import in_threads
 from trajhmm.hmm.rows.source import Source
+from trajhmm.hmm.shifts import Shifts
 
 Outcome = Literal["converged", "max_iterations", "degenerate"]
 
@@ -23,38 +26,6 @@ Outcome = Literal["converged", "max_iterations", "degenerate"]
 _ROUNDING = 1e-9
 # A state that explains less than one row, all runs together, is empty.
 _EMPTY = 1.0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prior:
-    """What keeps covariances away from zero.
-
-    Attributes
-    ----------
-    floor : (D,) least variance of each metric.
-    target : (D,) variance that states are shrunk to.
-    rows : how many rows of variance ``target`` each state is given beside its own; 0 for none.
-    """
-
-    floor: NDArray[np.float64]
-    target: NDArray[np.float64]
-    rows: float
-
-    def log_density(self, parameters: Parameters) -> float:
-        """Log-density of the covariances, up to a constant, in nats: an inverse Wishart prior."""
-        if self.rows == 0:
-            return 0.0
-        if parameters.is_diagonal:
-            variances = parameters.variances()
-            if parameters.covariance_type == "spherical":
-                variances, target = variances[:, :1], self.target.mean()
-                return float(-0.5 * self.rows * len(self.target) * (np.log(variances) + target / variances).sum())
-            return float(-0.5 * self.rows * (np.log(variances) + self.target / variances).sum())
-        matrices = parameters.matrices()
-        if parameters.covariance_type == "tied":
-            matrices = matrices[:1]
-        traces = (np.diagonal(np.linalg.inv(matrices), axis1=1, axis2=2) * self.target).sum(axis=1)
-        return float(-0.5 * self.rows * (np.linalg.slogdet(matrices)[1] + traces).sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,11 +37,21 @@ class Start:
     parameters : to begin with.
     weights : (R,) of all runs of the data; 0 leaves a run out.
     prior : on the covariances.
+    shifts : of all runs, if ``parameters`` hold a variance of shifts; else None.
     """
 
     parameters: Parameters
     weights: NDArray[np.float64]
     prior: Prior
+    shifts: Shifts | None = None
+
+    @property
+    def beside(self) -> float:
+        """What EM maximises beside the expected log-likelihood, in nats: log-prior, less the shifts' divergence."""
+        beside = self.prior.log_density(self.parameters)
+        if self.shifts is not None and self.parameters.shift_variance is not None:
+            beside += float(self.weights @ self.shifts.less_divergence(self.parameters.shift_variance))
+        return beside
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,12 +64,14 @@ class Step:
     mass : (K,) expected rows in each state.
     n_rows : rows times weights of their runs.
     parameters : that maximise the expected log-likelihood, before the floor.
+    shifts : of the runs, that maximise it with them; None if runs have none.
     """
 
     log_likelihood: float
     mass: NDArray[np.float64]
     n_rows: float
     parameters: Parameters
+    shifts: Shifts | None = None
 
 
 class Engine(Protocol):
@@ -107,23 +90,20 @@ class NativeEngine:
 
     def steps(self, starts: Sequence[Start]) -> list[Step]:
         """One iteration from each of several parameters."""
-        pairs = [(start.parameters, start.weights) for start in starts]
-        sums = reduce(_add_each, self._source.map(partial(_esteps, pairs=pairs, n_jobs=self._n_jobs)))
+        sums = reduce(_add_each, self._source.map(partial(_esteps, starts=starts, n_jobs=self._n_jobs)))
         return [_step(statistics, start) for statistics, start in zip(sums, starts, strict=True)]
 
 
-def _esteps(
-    chunk: Chunk, pairs: Sequence[tuple[Parameters, NDArray[np.float64]]], n_jobs: int
-) -> list[Statistics | None]:
-    if len(pairs) == 1 or n_jobs == 1:
-        return [_estep(chunk, pair) for pair in pairs]
-    return in_threads(partial(_estep, chunk), pairs, n_jobs=n_jobs)
+def _esteps(chunk: Chunk, starts: Sequence[Start], n_jobs: int) -> list[Statistics | None]:
+    if len(starts) == 1 or n_jobs == 1:
+        return [_estep(chunk, start) for start in starts]
+    return in_threads(partial(_estep, chunk), starts, n_jobs=n_jobs)
 
 
-def _estep(chunk: Chunk, pair: tuple[Parameters, NDArray[np.float64]]) -> Statistics | None:
-    parameters, weights = pair
+def _estep(chunk: Chunk, start: Start) -> Statistics | None:
+    shifts = None if start.shifts is None else start.shifts.of(chunk)
     try:
-        return estep(chunk, parameters, chunk.own(weights))
+        return estep(chunk, start.parameters, chunk.own(start.weights), shifts)
     except np.linalg.LinAlgError:  # a covariance matrix is singular
         return None
 
@@ -136,11 +116,16 @@ def _step(statistics: Statistics | None, start: Start) -> Step:
     if statistics is None:
         nothing = np.zeros(start.parameters.n_states)
         return Step(log_likelihood=np.nan, mass=nothing, n_rows=0.0, parameters=start.parameters)
+    if start.shifts is None:
+        parameters, shifts = mstep(statistics, start.parameters, start.prior), None
+    else:
+        parameters, shifts = shifted_mstep(statistics, start.parameters, start.shifts, start.weights, start.prior)
     return Step(
         log_likelihood=statistics.log_likelihood,
         mass=statistics.mass,
         n_rows=statistics.n_rows,
-        parameters=mstep(statistics, start.parameters, start.prior),
+        parameters=parameters,
+        shifts=shifts,
     )
 
 
@@ -153,15 +138,17 @@ class Restart:
     outcome : ``converged``; ``max_iterations``, stopped by the cap; ``degenerate``, an empty state, a singular
         covariance, or a likelihood that is not finite or fell.
     log_likelihoods : nats, of the parameters before each iteration, with the log-density of the prior if there is one;
-        the last is that of ``parameters``.
-    log_likelihood : of ``parameters``, without the prior.
+        the last is that of ``parameters``. With shifts, the lower bound on it that EM maximises.
+    log_likelihood : of ``parameters``, without the prior; with shifts its lower bound.
     parameters : the best parameters reached.
+    shifts : of the runs, with them; None if runs have none.
     """
 
     outcome: Outcome
     log_likelihoods: tuple[float, ...]
     log_likelihood: float
     parameters: Parameters
+    shifts: Shifts | None = None
 
     @property
     def objective(self) -> float:
@@ -179,80 +166,6 @@ def best_of(restarts: Sequence[Restart]) -> int | None:
         return None
     best = max(restarts[index].objective for index in usable)
     return next(index for index in usable if best - restarts[index].objective <= _ROUNDING * abs(best))
-
-
-def mstep(statistics: Statistics, parameters: Parameters, prior: Prior | None = None) -> Parameters:
-    """Maximise the expected log-likelihood (with a prior, the posterior); what has no evidence stays as it is.
-
-    Parameters
-    ----------
-    statistics : under ``parameters``.
-    prior : its ``rows`` and ``target`` shrink covariances; its floor is left to `floored`.
-    """
-    mass = statistics.mass[:, np.newaxis] - statistics.absent
-    seen = mass > 0
-    shift = np.divide(statistics.first, mass, out=np.zeros_like(statistics.first), where=seen)
-    leaving = statistics.transitions.sum(axis=1, keepdims=True)
-    startprob = statistics.start / statistics.start.sum() if statistics.start.sum() > 0 else parameters.startprob
-    return replace(
-        parameters,
-        startprob=startprob,
-        transmat=np.divide(statistics.transitions, leaving, out=parameters.transmat.copy(), where=leaving > 0),
-        means=parameters.means + shift,
-        covars=_covariances(statistics, parameters, mass, shift, prior),
-    )
-
-
-def _covariances(
-    statistics: Statistics,
-    parameters: Parameters,
-    mass: NDArray[np.float64],
-    shift: NDArray[np.float64],
-    prior: Prior | None,
-) -> NDArray[np.float64]:
-    """Covariances in the shape that ``parameters`` has them; ``mass`` and ``shift`` (K, D)."""
-    rows, target = (prior.rows, prior.target) if prior is not None else (0.0, np.zeros(parameters.n_metrics))
-    if parameters.is_diagonal:
-        squares = np.maximum(statistics.second - mass * shift**2, 0.0) + rows * target
-        counts = mass + rows
-        if parameters.covariance_type == "spherical":
-            squares, counts = squares.sum(axis=1), counts.sum(axis=1)
-        return np.divide(squares, counts, out=parameters.covars.copy(), where=counts > 0)
-    outer = shift[:, :, np.newaxis] * shift[:, np.newaxis, :]
-    products = statistics.second - statistics.mass[:, np.newaxis, np.newaxis] * outer
-    counts = statistics.mass
-    if parameters.covariance_type == "tied":
-        products, counts = products.sum(axis=0), counts.sum(axis=0)
-    products = (products + np.swapaxes(products, -1, -2)) / 2 + rows * np.diag(target)
-    counts = np.asarray(counts + rows)[..., np.newaxis, np.newaxis]
-    return np.divide(products, counts, out=parameters.covars.copy(), where=counts > 0)
-
-
-def floored(parameters: Parameters, floor: NDArray[np.float64]) -> Parameters:
-    """Raise covariances to at least ``floor``.
-
-    Variances are at least the metric's floor (``spherical``: the mean of the floors). Of a matrix, with F the diagonal
-    matrix of floors, Σ - F is positive semidefinite, by raising the eigenvalues of F^-½ Σ F^-½ to 1. Either is the
-    exact maximum of the M-step under that constraint, so the likelihood still never falls.
-
-    Parameters
-    ----------
-    floor : (D,) least variance of each metric; 0 for none.
-    """
-    if not floor.any():
-        return parameters
-    if parameters.is_diagonal:
-        least = floor if parameters.covariance_type == "diag" else floor.mean()
-        return replace(parameters, covars=np.maximum(parameters.covars, least))
-    root = np.sqrt(floor)
-    scale = root[:, np.newaxis] * root[np.newaxis, :]
-    eigenvalues, vectors = np.linalg.eigh(parameters.covars / scale)
-    low = eigenvalues[..., 0] < 1.0
-    if not low.any():
-        return parameters
-    raised = (vectors * np.maximum(eigenvalues, 1.0)[..., np.newaxis, :]) @ np.swapaxes(vectors, -1, -2)
-    raised = (raised + np.swapaxes(raised, -1, -2)) / 2 * scale
-    return replace(parameters, covars=np.where(low[..., np.newaxis, np.newaxis], raised, parameters.covars))
 
 
 def climb(
@@ -291,7 +204,8 @@ class _Ascent:
     def advance(self, step: Step) -> None:
         """Take in one iteration from ``current``: move on, or end."""
         likelihood = step.log_likelihood
-        objective = likelihood + (self._log_prior() if np.isfinite(likelihood) else 0.0)
+        beside = self.current.beside if np.isfinite(likelihood) else 0.0
+        objective = likelihood + beside
         trace = self._objectives
         if not np.isfinite(objective):
             self._end("degenerate")
@@ -303,7 +217,7 @@ class _Ascent:
             self._end("converged" if wavers and step.mass.min() >= _EMPTY else "degenerate")
             return
         trace.append(objective)
-        self._likelihood = likelihood
+        self._likelihood = objective - self.current.prior.log_density(self.current.parameters)
         converged = len(trace) > 1 and trace[-1] - trace[-2] <= self._tol * step.n_rows
         if converged or len(trace) > self._n_iter:
             usual: Outcome = "converged" if converged else "max_iterations"
@@ -313,10 +227,7 @@ class _Ascent:
         else:
             self._previous = self.current
             parameters = floored(step.parameters, self.current.prior.floor)
-            self.current = replace(self.current, parameters=parameters)
-
-    def _log_prior(self) -> float:
-        return self.current.prior.log_density(self.current.parameters)
+            self.current = replace(self.current, parameters=parameters, shifts=step.shifts)
 
     def _end(self, outcome: Outcome) -> None:
         self.result = Restart(
@@ -324,4 +235,5 @@ class _Ascent:
             log_likelihoods=tuple(self._objectives),
             log_likelihood=self._likelihood,
             parameters=self.current.parameters,
+            shifts=self.current.shifts,
         )

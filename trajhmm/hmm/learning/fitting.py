@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.hmm.inference.paths import paths_of
-from trajhmm.hmm.learning.em import Engine, NativeEngine, Outcome, Prior, Restart, Start, best_of, climb
+from trajhmm.hmm.learning.em import Engine, NativeEngine, Outcome, Restart, Start, best_of, climb
+from trajhmm.hmm.learning.mstep import Prior
 from trajhmm.hmm.learning.starts import sample_rows, shaken, start_parameters
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, TOPOLOGIES, CovarianceType, Parameters, Topology
 from trajhmm.hmm.rows.chunk import Chunk

@@ -12,8 +12,8 @@ import numpy as np
 from hmmlearn.hmm import GaussianHMM as HmmlearnHMM
 
 from trajhmm.errors import FitError
+from trajhmm.hmm.inference.statistics import estep
 from trajhmm.hmm.learning.em import Start, Step
-from trajhmm.hmm.learning.statistics import estep
 from trajhmm.hmm.parameters import CovarianceType, Parameters
 from trajhmm.hmm.rows.source import InMemory
 

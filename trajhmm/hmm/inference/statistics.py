@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.emissions import Emissions
-from trajhmm.hmm.inference.recursions import Exact, Piece, Recursion, Scaled
+from trajhmm.hmm.inference.recursions import Exact, Piece, Recursion, Scaled, Smoothing
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.shifts import Shifts
 
 # Rows whose densities and probabilities are held at a time. A longer run is filtered piece by piece, and each piece
 # once more on the way back.
@@ -18,10 +19,30 @@ STRETCH = 8192
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class RunMoments:
+    """Some of `Statistics`, for each of G consecutive runs or for a part of one, each run times its weight.
+
+    Attributes
+    ----------
+    first_run : number of the first among all runs of the data.
+    mass : (G, K).
+    absent : (G, K, D).
+    first : (G, K, D), about the run's shift and the state's mean.
+    log_likelihood : (G,) in nats, not times the weight.
+    """
+
+    first_run: int
+    log_likelihood: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    absent: NDArray[np.float64]
+    first: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Statistics:
     """Sufficient statistics of some runs under given parameters, each run times its weight.
 
-    Moments are taken about the means of those parameters.
+    Moments are taken about the means of those parameters, and about the shifts of the runs if they have any.
 
     Attributes
     ----------
@@ -35,6 +56,7 @@ class Statistics:
         Σ_t γ_t(k) (z_t - μ_k)(z_t - μ_k)ᵀ if not (``full``, ``tied``).
     log_likelihood : in nats.
     n_rows : number of rows, each times the weight of its run.
+    by_run : masses and first moments of each run, in pieces; empty where runs are not shifted.
     """
 
     start: NDArray[np.float64]
@@ -45,12 +67,18 @@ class Statistics:
     second: NDArray[np.float64]
     log_likelihood: float
     n_rows: float
+    by_run: tuple[RunMoments, ...] = ()
 
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
-def estep(chunk: Chunk, parameters: Parameters, weights: NDArray[np.float64] | None = None) -> Statistics:
+def estep(
+    chunk: Chunk,
+    parameters: Parameters,
+    weights: NDArray[np.float64] | None = None,
+    shifts: Shifts | None = None,
+) -> Statistics:
     """Expected statistics of whole runs (Baum–Welch; Rabiner 1989).
 
     Parameters
@@ -58,6 +86,7 @@ def estep(chunk: Chunk, parameters: Parameters, weights: NDArray[np.float64] | N
     chunk : the runs.
     parameters : of the current iteration.
     weights : (R,) of the runs, not negative; 1 if None.
+    shifts : of the chunk's runs; the log-likelihood is then the expected one, without the divergence of the shifts.
 
     Raises
     ------
@@ -70,29 +99,41 @@ def estep(chunk: Chunk, parameters: Parameters, weights: NDArray[np.float64] | N
     total = _nothing(parameters)
     for stretch in chunk.stretches(weights, rows=STRETCH):
         begin = stretch.first_run - chunk.first_run
-        total = total + _over_stretch(stretch, weights[begin : begin + stretch.n_runs], emissions, recursion)
+        own = slice(begin, begin + stretch.n_runs)
+        shifted = None if shifts is None else shifts.runs(own.start, own.stop)
+        total = total + _over_stretch(stretch, weights[own], shifted, emissions, recursion)
     return _about_means(total, emissions)
 
 
-def _over_stretch(stretch: Chunk, weights: NDArray[np.float64], emissions: Emissions, scaled: Scaled) -> Statistics:
+def _over_stretch(
+    stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions, scaled: Scaled
+) -> Statistics:
     """Scaled where that can be trusted, else in halves, down to the run that needs logarithms; about the centre."""
-    statistics = _sweep(stretch, weights, emissions, scaled)
+    statistics = _sweep(stretch, weights, shifts, emissions, scaled)
     if statistics is not None:
         return statistics
     if stretch.n_runs > 1:
-        half = stretch.n_runs // 2
-        return _over_stretch(stretch.runs(0, half), weights[:half], emissions, scaled) + _over_stretch(
-            stretch.runs(half, stretch.n_runs), weights[half:], emissions, scaled
-        )
-    statistics = _sweep(stretch, weights, emissions, Exact(emissions))
+        half, n = stretch.n_runs // 2, stretch.n_runs
+        parts = [
+            _over_stretch(
+                stretch.runs(first, last),
+                weights[first:last],
+                None if shifts is None else shifts.runs(first, last),
+                emissions,
+                scaled,
+            )
+            for first, last in ((0, half), (half, n))
+        ]
+        return parts[0] + parts[1]
+    statistics = _sweep(stretch, weights, shifts, emissions, Exact(emissions))
     return statistics if statistics is not None else replace(_nothing(emissions.parameters), log_likelihood=-np.inf)
 
 
 def _sweep(
-    stretch: Chunk, weights: NDArray[np.float64], emissions: Emissions, recursion: Recursion
+    stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions, recursion: Recursion
 ) -> Statistics | None:
     """Forward and backward over a stretch, piece by piece; None where the recursion cannot be trusted."""
-    pieces = _pieces(stretch, weights)
+    pieces = _pieces(stretch, weights, shifts)
     befores = []
     before = recursion.before()
     filtering = None
@@ -110,24 +151,43 @@ def _sweep(
         if piece is not pieces[-1]:
             filtering = recursion.forward(piece, before)
         smoothing = None if filtering is None else recursion.backward(piece, filtering, beta)
-        if smoothing is None:
+        if filtering is None or smoothing is None:
             return None
-        moments = emissions.moments(piece.values, smoothing.probs, complete=piece.complete)
-        total = total + Statistics(
-            start=smoothing.started,
-            transitions=smoothing.transitions,
-            mass=moments.mass,
-            absent=moments.absent,
-            first=moments.first,
-            second=moments.second,
-            log_likelihood=0.0,
-            n_rows=0.0,
-        )
+        total = total + _counted(piece, filtering.predictive, smoothing, emissions, stretch.first_run)
     return total
 
 
-def _pieces(stretch: Chunk, weights: NDArray[np.float64]) -> list[Piece]:
-    """The stretch as one piece, or a long run in several."""
+def _counted(
+    piece: Piece, predictive: NDArray[np.float64], smoothing: Smoothing, emissions: Emissions, first_run: int
+) -> Statistics:
+    """What a smoothed piece adds, its likelihood apart; about the centre of the states."""
+    groups = None if piece.doubt is None else piece.offsets
+    moments = emissions.moments(piece.values, smoothing.probs, complete=piece.complete, groups=groups)
+    by_run = RunMoments(
+        first_run=first_run,
+        log_likelihood=np.add.reduceat(predictive, piece.offsets[:-1]),
+        mass=moments.mass,
+        absent=moments.absent,
+        first=moments.first,
+    )
+    return Statistics(
+        start=smoothing.started,
+        transitions=smoothing.transitions,
+        mass=moments.mass.sum(axis=0),
+        absent=moments.absent.sum(axis=0),
+        first=moments.first.sum(axis=0),
+        second=moments.second,
+        log_likelihood=0.0,
+        n_rows=0.0,
+        by_run=() if piece.doubt is None else (by_run,),
+    )
+
+
+def _pieces(stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None) -> list[Piece]:
+    """The stretch as one piece, or a long run in several, less the shifts of its runs."""
+    values = stretch.values
+    if shifts is not None:
+        values = values - np.repeat(shifts.mean, np.diff(stretch.offsets), axis=0)
     if stretch.n_rows <= STRETCH:
         bounds = [(0, stretch.n_rows, stretch.offsets)]
     else:
@@ -136,11 +196,12 @@ def _pieces(stretch: Chunk, weights: NDArray[np.float64]) -> list[Piece]:
         bounds = [(begin, end, np.array([0, end - begin])) for begin, end in zip(begins, ends, strict=True)]
     return [
         Piece(
-            values=stretch.values[begin:end],
+            values=values[begin:end],
             complete=stretch.complete,
             offsets=offsets,
             weights=weights,
             continued=begin > 0,
+            doubt=None if shifts is None else shifts.variance,
         )
         for begin, end, offsets in bounds
     ]
@@ -164,6 +225,11 @@ def _about_means(statistics: Statistics, emissions: Emissions) -> Statistics:
     """Move moments from the centre of the states to the mean of each."""
     shift = emissions.parameters.means - emissions.centre
     there = statistics.mass[:, np.newaxis] - statistics.absent
+    by_run = tuple(
+        replace(part, first=part.first - (part.mass[:, :, np.newaxis] - part.absent) * shift)
+        for part in statistics.by_run
+    )
+    statistics = replace(statistics, by_run=by_run)
     first = statistics.first - there * shift
     if emissions.parameters.is_diagonal:
         return replace(statistics, first=first, second=statistics.second - shift * (statistics.first + first))

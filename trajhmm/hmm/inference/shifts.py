@@ -1,0 +1,213 @@
+"""The shift of each run under fixed parameters: what EM updates, and what a run that no fit has seen needs.
+
+A run's likelihood has several modes in its shift: moved by the distance of two states it looks as if it had been in the
+other one. So a new run is tried from several sides, and the best is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.hmm.inference.statistics import RunMoments, estep
+from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.shifts import Shifts
+
+Floats = NDArray[np.float64]
+
+# Rows of a run that are looked at while its sides are compared.
+_ROWS_TO_COMPARE = 96
+_COMPARED_FOR = 2
+# A run's first and last rows: this share of it, but at least so many.
+_END_SHARE, _FEWEST_AT_END = 0.03, 2
+_ITERATIONS = 20
+_TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ByRun:
+    """Masses and first moments of all R runs of some data; see `trajhmm.hmm.inference.statistics.RunMoments`.
+
+    ``log_likelihood`` (R,), ``mass`` (R, K), ``absent`` and ``first`` (R, K, D).
+    """
+
+    log_likelihood: Floats
+    mass: Floats
+    absent: Floats
+    first: Floats
+
+    @classmethod
+    def of(cls, parts: Sequence[RunMoments], n_runs: int) -> ByRun:
+        """Put parts together; runs that are in none have no mass."""
+        shape = parts[0].first.shape[1:]
+        log_likelihood, mass = np.zeros(n_runs), np.zeros((n_runs, shape[0]))
+        absent, first = np.zeros((n_runs, *shape)), np.zeros((n_runs, *shape))
+        for part in parts:
+            rows = slice(part.first_run, part.first_run + len(part.mass))
+            log_likelihood[rows] += part.log_likelihood
+            mass[rows] += part.mass
+            absent[rows] += part.absent
+            first[rows] += part.first
+        return cls(log_likelihood=log_likelihood, mass=mass, absent=absent, first=first)
+
+    @property
+    def there(self) -> Floats:
+        """(R, K, D) expected rows of each run in each state in which the metric is there."""
+        return self.mass[:, :, np.newaxis] - self.absent
+
+
+def shift_precision(there: Floats, parameters: Parameters) -> Floats:
+    """(R, D) precision of each shift on its own, given (R, K, D) expected rows: 1/τ² + Σ_k n_rk (Σ_k⁻¹)_dd."""
+    precisions = np.diagonal(parameters.precisions(), axis1=1, axis2=2)
+    precision: Floats = np.einsum("rkd,kd->rd", there, precisions) + 1.0 / _shift_variance(parameters)
+    return precision
+
+
+def updated_shifts(moments: ByRun, shifts: Shifts, parameters: Parameters) -> Shifts:
+    """The best normal q(a_r) for fixed states of the rows; the bound on the likelihood cannot fall.
+
+    Parameters
+    ----------
+    moments : under ``parameters`` and ``shifts``, runs not weighted.
+    shifts : of the R runs.
+    """
+    tau = _shift_variance(parameters)
+    there = moments.there
+    if parameters.is_diagonal:
+        inverse = 1.0 / parameters.variances()
+        precision = np.einsum("rkd,kd->rd", there, inverse) + 1.0 / tau
+        pull = np.einsum("rkd,kd->rd", moments.first, inverse) - shifts.mean / tau
+        return Shifts(mean=shifts.mean + pull / precision, variance=1.0 / precision)
+    matrices = parameters.precisions()
+    joint = np.einsum("rk,kde->rde", moments.mass, matrices) + np.diag(1.0 / tau)
+    pull = np.einsum("rke,kde->rd", moments.first, matrices) - shifts.mean / tau
+    moved = np.linalg.solve(joint, pull[:, :, np.newaxis])[:, :, 0]
+    return Shifts(mean=shifts.mean + moved, variance=1.0 / shift_precision(there, parameters))
+
+
+def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None = None) -> Shifts:
+    """Shifts of a chunk's runs under fixed parameters, the best of several sides.
+
+    Tried are: no shift; the first, the last and all rows on each state in turn; and ``known``. A run's few rows decide
+    which side is best, then all of its rows where exactly.
+
+    Parameters
+    ----------
+    chunk : R runs.
+    parameters : with a variance of shifts.
+    known : (R, D) shifts of these runs to try as well.
+    """
+    every = max(1, int(np.diff(chunk.offsets).max()) // _ROWS_TO_COMPARE)
+    few = thinned(chunk, every)
+    strided = replace(_possible(parameters), transmat=np.linalg.matrix_power(_possible(parameters).transmat, every))
+    best, reached = Shifts.none(chunk.n_runs, chunk.values.shape[1]), np.full(chunk.n_runs, -np.inf)
+    for mean in _sides(chunk, parameters, known):
+        side, score = _settled(few, strided, mean, iterations=_COMPARED_FOR, tolerance=0.0)
+        better = (score > reached)[:, np.newaxis]
+        best = Shifts(
+            mean=np.where(better, side.mean, best.mean), variance=np.where(better, side.variance, best.variance)
+        )
+        reached = np.maximum(reached, score)
+    return _settled(chunk, _possible(parameters), best.mean, iterations=_ITERATIONS, tolerance=_TOLERANCE)[0]
+
+
+def without_shifts(values: Floats, offsets: NDArray[np.int64], parameters: Parameters) -> Floats:
+    """(N, D) rows less the shifts of their runs; the rows themselves if the model knows no shifts.
+
+    Parameters
+    ----------
+    values, offsets : (N, D) rows, NaN where missing, and (R + 1,) row offsets of the runs.
+    """
+    if parameters.shift_variance is None:
+        return values
+    shifts = infer_shifts(Chunk.of(np.ascontiguousarray(values), offsets), parameters)
+    return values - np.repeat(shifts.mean, np.diff(offsets), axis=0)
+
+
+def thinned(chunk: Chunk, every: int) -> Chunk:
+    """One row in ``every`` of each run, its first among them."""
+    if every == 1:
+        return chunk
+    lengths = -(-np.diff(chunk.offsets) // every)
+    rows = np.concatenate(
+        [np.arange(begin, end, every) for begin, end in zip(chunk.offsets, chunk.offsets[1:], strict=False)]
+    )
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    return Chunk(values=np.ascontiguousarray(chunk.values[rows]), offsets=offsets, complete=chunk.complete)
+
+
+def end_means(chunk: Chunk) -> tuple[Floats, Floats, Floats]:
+    """(R, D) means of each run's first rows, of its last rows, and of all; NaN for a metric that they miss."""
+    found: list[list[Floats]] = [[], [], []]
+    for begin, end in zip(chunk.offsets, chunk.offsets[1:], strict=False):
+        few = min(end - begin, max(_FEWEST_AT_END, round(_END_SHARE * (end - begin))))
+        for kept, rows in zip(found, ((begin, begin + few), (end - few, end), (begin, end)), strict=True):
+            kept.append(_mean(chunk.values[rows[0] : rows[1]]))
+    first, last, whole = (np.array(kept) for kept in found)
+    return first, last, whole
+
+
+def _sides(chunk: Chunk, parameters: Parameters, known: Shifts | None) -> Iterator[Floats]:
+    """(R, D) shifts to begin with."""
+    yield np.zeros((chunk.n_runs, parameters.n_metrics))
+    if known is not None:
+        yield known.mean
+    ends = end_means(chunk)
+    for mean in parameters.means:
+        for end in ends:
+            away = end - mean
+            yield np.where(np.isnan(away), 0.0, away)
+
+
+def _settled(
+    chunk: Chunk, parameters: Parameters, mean: Floats, *, iterations: int, tolerance: float
+) -> tuple[Shifts, Floats]:
+    """Improve shifts a few times; also (R,) the bound on each run's log-likelihood before the last time."""
+    tau = _shift_variance(parameters)
+    # Not certain, as that would have no likelihood; about as sure as a mean over the run's rows.
+    variance = np.minimum(tau, parameters.variances().min(axis=0) / np.diff(chunk.offsets)[:, np.newaxis])
+    shifts = Shifts(mean=mean.copy(), variance=variance)
+    before = np.full(chunk.n_runs, -np.inf)
+    for _ in range(iterations + 1):
+        found = estep(chunk, parameters, shifts=shifts)
+        if not np.isfinite(found.log_likelihood):
+            return shifts, np.full(chunk.n_runs, -np.inf)
+        moments = ByRun.of(_from(found.by_run, chunk.first_run), chunk.n_runs)
+        score = moments.log_likelihood + shifts.less_divergence(tau)
+        if (score - before).max() <= tolerance * max(1, chunk.n_rows / chunk.n_runs):
+            break
+        before = score
+        shifts = updated_shifts(moments, shifts, parameters)
+    return shifts, before
+
+
+def _from(parts: Sequence[RunMoments], first_run: int) -> list[RunMoments]:
+    return [replace(part, first_run=part.first_run - first_run) for part in parts]
+
+
+def _possible(parameters: Parameters) -> Parameters:
+    """The same with every start a little possible, so that no new run is impossible."""
+    startprob = np.maximum(parameters.startprob, _LEAST)
+    return replace(parameters, startprob=startprob / startprob.sum())
+
+
+_LEAST = 1e-8
+
+
+def _shift_variance(parameters: Parameters) -> Floats:
+    if parameters.shift_variance is None:
+        raise ValueError("these parameters hold no variance of shifts")
+    return parameters.shift_variance
+
+
+def _mean(rows: Floats) -> Floats:
+    """(D,) mean of what is there, NaN where nothing is."""
+    there = ~np.isnan(rows)
+    count = there.sum(axis=0)
+    total = np.where(there, rows, 0.0).sum(axis=0)
+    mean: Floats = np.divide(total, count, out=np.full(rows.shape[1], np.nan), where=count > 0)
+    return mean

@@ -1,0 +1,111 @@
+"""The M-step of the mixed-effects HMM: means of the states and shifts of the runs together.
+
+Row t of run r in state k is z = a_r + μ_k + ε, a_r ~ N(0, diag τ²), ε ~ N(0, Σ_k). Beside forward–backward EM keeps a
+normal q(a_r), independent over metrics (variational EM; Neal and Hinton 1998). Every step here is the maximum of the
+bound in one block of variables, the others held: means and shifts; covariances; variances of the shifts; τ². So the
+bound never falls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.hmm.inference.shifts import ByRun, shift_precision
+from trajhmm.hmm.inference.statistics import Statistics
+from trajhmm.hmm.learning.mstep import Prior, floored, mstep
+from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.shifts import Shifts
+
+Floats = NDArray[np.float64]
+
+# Runs differ by at least this share of a metric's variance: a variance of 0 could not be left again.
+LEAST_SHIFT = 1e-6
+
+
+def shifted_mstep(
+    statistics: Statistics, parameters: Parameters, shifts: Shifts, weights: Floats, prior: Prior
+) -> tuple[Parameters, Shifts]:
+    """Maximise the bound block by block; covariances are floored already.
+
+    Parameters
+    ----------
+    statistics : under ``parameters`` and ``shifts``, with moments of each run.
+    shifts : of all R runs.
+    weights : (R,) of the runs; a run of weight 0 keeps its shift.
+    prior : of the covariances.
+    """
+    own = _unweighted(ByRun.of(statistics.by_run, len(weights)), weights)
+    solve = _together if parameters.is_diagonal else _in_turn
+    means, moved = solve(own, parameters, shifts, weights)
+    # Shifts add up to 0: what they have in common is the states'.
+    mean = shifts.mean + moved
+    common = weights @ mean / weights.sum()
+    used = (weights > 0)[:, np.newaxis]
+    mean = np.where(used, mean - common, shifts.mean)
+    away = (moved[:, np.newaxis, :] + means) * used[:, :, np.newaxis]
+    spread = _about_new(statistics, own, away, weights, shifts.variance)
+    around = replace(parameters, means=parameters.means + means + common)
+    better = floored(mstep(spread, around, prior), prior.floor)
+    variance = np.where(used, 1.0 / shift_precision(own.there, better), shifts.variance)
+    tau = weights @ (mean**2 + variance) / weights.sum()
+    better = replace(better, shift_variance=np.maximum(tau, LEAST_SHIFT * prior.target))
+    return better, Shifts(mean=mean, variance=variance)
+
+
+def _unweighted(moments: ByRun, weights: Floats) -> ByRun:
+    share = np.divide(1.0, weights, out=np.zeros_like(weights), where=weights > 0)
+    wide = share[:, np.newaxis, np.newaxis]
+    return replace(
+        moments, mass=moments.mass * share[:, np.newaxis], absent=moments.absent * wide, first=moments.first * wide
+    )
+
+
+def _together(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats) -> tuple[Floats, Floats]:
+    """(K, D) and (R, D) moves of means and shifts: one linear system of K equations for each metric."""
+    tau = parameters.shift_variance
+    assert tau is not None  # noqa: S101 (narrows the type)
+    there, inverse = own.there, 1.0 / parameters.variances()
+    pulls = there * inverse
+    precision = pulls.sum(axis=1) + 1.0 / tau
+    free = ((own.first * inverse).sum(axis=1) - shifts.mean / tau) / precision
+    weighted = there * weights[:, np.newaxis, np.newaxis]
+    matrix = -np.einsum("rkd,rld,rd->dkl", weighted, pulls, 1.0 / precision)
+    total = weighted.sum(axis=0).T
+    k = np.arange(parameters.n_states)
+    # What no row speaks of stays where it is.
+    matrix[:, k, k] += total + np.where(total > 0, 1e-10 * total, 1.0)
+    right = np.einsum("r,rkd->dk", weights, own.first) - np.einsum("rkd,rd->dk", weighted, free)
+    means = np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0].T
+    return means, free - np.einsum("rkd,kd->rd", pulls, means) / precision
+
+
+def _in_turn(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats) -> tuple[Floats, Floats]:
+    """(K, D) and (R, D) moves of means and then shifts, where metrics hang together."""
+    tau = parameters.shift_variance
+    assert tau is not None  # noqa: S101 (narrows the type)
+    mass = (weights @ own.mass)[:, np.newaxis]
+    first = np.einsum("r,rkd->kd", weights, own.first)
+    means = np.divide(first, mass, out=np.zeros_like(first), where=mass > 0)
+    precisions = parameters.precisions()
+    joint = np.einsum("rk,kde->rde", own.mass, precisions) + np.diag(1.0 / tau)
+    left = own.first - own.mass[:, :, np.newaxis] * means
+    pull = np.einsum("rke,kde->rd", left, precisions) - shifts.mean / tau
+    return means, np.linalg.solve(joint, pull[:, :, np.newaxis])[:, :, 0]
+
+
+def _about_new(statistics: Statistics, own: ByRun, away: Floats, weights: Floats, variance: Floats) -> Statistics:
+    """The statistics about moved means and shifts, (R, K, D) ``away`` from the old, and what is not known of shifts."""
+    there = own.there * weights[:, np.newaxis, np.newaxis]
+    first = own.first * weights[:, np.newaxis, np.newaxis]
+    doubt = np.einsum("rkd,rd->kd", there, variance)
+    if statistics.second.ndim == away.ndim - 1:
+        second = statistics.second + (there * away**2 - 2 * first * away).sum(axis=0) + doubt
+    else:
+        cross = np.einsum("rki,rkj->kij", first, away)
+        outer = np.einsum("rki,rkj->kij", there * away, away)
+        second = statistics.second - cross - cross.transpose(0, 2, 1) + outer
+        second += doubt[:, :, np.newaxis] * np.eye(away.shape[2])
+    return replace(statistics, first=np.zeros_like(statistics.first), second=second)
