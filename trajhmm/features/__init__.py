@@ -1,17 +1,18 @@
 """From the metrics in the logs to the sequences that the HMM sees."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trajhmm.features.causal import CausalRun, causal_runs
 from trajhmm.features.columns import columns_by_run
 from trajhmm.features.departures import Departures
+from trajhmm.features.pooled import SCALINGS, PooledScaler, Scaling
 from trajhmm.features.samestep import SameStep
 from trajhmm.features.scalers import PerRunScaler, Scaler
 from trajhmm.features.sequences import Sequences, carried_forward, map_sequences
 
 
-def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | Departures:
+def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | PooledScaler | Departures:
     """Read a scaler back from a model file.
 
     Raises
@@ -19,17 +20,24 @@ def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | Departures:
     KeyError
         The kind is unknown, or a part is missing.
     """
-    kinds: dict[str, type[PerRunScaler | Departures]] = {"per-run": PerRunScaler, "departures": Departures}
-    kind = kinds[str(stored["kind"])]
-    return Departures.from_dict(stored) if kind is Departures else PerRunScaler()
+    kinds: dict[str, Callable[[Mapping[str, Any]], PerRunScaler | PooledScaler | Departures]] = {
+        "per-run": lambda _: PerRunScaler(),
+        "shared": PooledScaler.from_dict,
+        "own-start": PooledScaler.from_dict,
+        "departures": Departures.from_dict,
+    }
+    return kinds[str(stored["kind"])](stored)
 
 
 __all__ = [
+    "SCALINGS",
     "CausalRun",
     "Departures",
     "PerRunScaler",
+    "PooledScaler",
     "SameStep",
     "Scaler",
+    "Scaling",
     "Sequences",
     "carried_forward",
     "causal_runs",

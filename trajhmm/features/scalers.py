@@ -45,6 +45,21 @@ class PerRunScaler:
         return {"kind": self.kind}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unscaled:
+    """Values as they are: for those that are scaled later, when all of them are known."""
+
+    kind: str = "none"
+
+    def transform(self, values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: ARG002
+        """The (N, D) values as they are."""
+        return values
+
+    def to_dict(self) -> dict[str, object]:
+        """What a model file would hold."""
+        return {"kind": self.kind}
+
+
 def per_run_moments(
     values: NDArray[np.float64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
 from trajhmm.features.choose import default_metrics
-from trajhmm.features.scalers import PerRunScaler, Scaler
+from trajhmm.features.pooled import PooledScaler, Scaling, learn_scaler
+from trajhmm.features.scalers import PerRunScaler, Scaler, Unscaled, per_run_moments
 from trajhmm.logs import Note, RunSet, Scan
 from trajhmm.logs.runset import offsets_of
 
@@ -80,7 +81,8 @@ def map_sequences(
     runs: RunSet,
     metrics: Sequence[str] | None = None,
     *,
-    scaler: PerRunScaler | None = None,
+    scaler: PerRunScaler | PooledScaler | Unscaled | None = None,
+    scaling: Scaling = "per-run",
     leading: str | None = None,
     keep_constant: bool = False,
 ) -> Sequences:
@@ -93,7 +95,8 @@ def map_sequences(
     ----------
     runs : what was read.
     metrics : names; by default those that `default_metrics` chooses.
-    scaler : by default a z-score within each run.
+    scaler : one that was learnt before; by default one of the kind that ``scaling`` says.
+    scaling : ``per-run``, a z-score within each run, or a scale learnt from these runs, see `trajhmm.features.pooled`.
     leading : metric whose rows are kept; by default the one that is logged least often.
     keep_constant : keep metrics that never change, as a fitted model needs them all.
 
@@ -106,7 +109,6 @@ def map_sequences(
     notes = [*said]
     columns = [runs.metrics.index(metric) for metric in metrics]
     lead = metrics.index(leading if leading is not None else leading_metric(runs, metrics))
-    scaler = scaler if scaler is not None else PerRunScaler()
     # Block by block into one array, so that nothing else grows as large as the logs.
     values = np.empty((int(runs.logged[:, columns[lead]].sum()), len(columns)))
     rows: list[NDArray[np.int64]] = []
@@ -116,7 +118,7 @@ def map_sequences(
     for first, last in _blocks(runs.offsets):
         block = _aligned(runs, slice(first, last), columns, lead)
         if len(block.rows):
-            values[filled : filled + len(block.rows)] = scaler.transform(block.values, block.lengths[block.lengths > 0])
+            values[filled : filled + len(block.rows)] = block.values
         filled += len(block.rows)
         rows.append(block.rows)
         diverged |= block.diverged
@@ -138,7 +140,11 @@ def map_sequences(
             f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics"
         )
     if not keep_constant:
-        values, metrics = _changing(values, metrics, notes)
+        values, metrics = _changing(values, lengths[kept], metrics, notes)
+    if scaler is None:
+        scaler = PerRunScaler() if scaling == "per-run" else learn_scaler(values, lengths[kept], scaling)
+    for rows_of, some in _row_blocks(lengths[kept]):
+        values[rows_of] = scaler.transform(values[rows_of], some)
     return Sequences(
         runs=tuple(run for run, keep in zip(runs.runs, kept, strict=True) if keep),
         lengths=lengths[kept],
@@ -269,17 +275,32 @@ def _aligned(runs: RunSet, block: slice, columns: list[int], leading: int) -> _B
     )
 
 
+def _row_blocks(lengths: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Rows of blocks of at most `_BLOCK` rows, or of one run, and the lengths of their runs."""
+    offsets = offsets_of(lengths)
+    for first, last in _blocks(offsets):
+        yield slice(int(offsets[first]), int(offsets[last])), lengths[first:last]
+
+
+def changing(values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(D,) which metrics change within some run, beyond rounding; (N, D) values of runs with (R,) lengths."""
+    changes: NDArray[np.bool_] = np.zeros(values.shape[1], dtype=bool)
+    for rows, some in _row_blocks(lengths):
+        changes |= (per_run_moments(values[rows], some)[1] > 0).any(axis=0)
+    return changes
+
+
 def _changing(
-    scaled: NDArray[np.float64], metrics: tuple[str, ...], notes: list[Note]
+    values: NDArray[np.float64], lengths: NDArray[np.int64], metrics: tuple[str, ...], notes: list[Note]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    changes = np.array([column.any() for column in scaled.T])
+    changes = changing(values, lengths)
     if changes.all():
-        return scaled, metrics
+        return values, metrics
     if not changes.any():
         raise LogError(f"none of {', '.join(metrics[:6])} changes within a run; nothing is left to fit")
     notes.append(constant_note(metrics, changes))
     kept = tuple(metric for metric, change in zip(metrics, changes, strict=True) if change)
-    return np.ascontiguousarray(scaled[:, changes]), kept
+    return np.ascontiguousarray(values[:, changes]), kept
 
 
 def aligned_note(metric: str, rows: int) -> Note:

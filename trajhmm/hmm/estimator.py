@@ -11,7 +11,8 @@ from sklearn.exceptions import NotFittedError
 
 from trajhmm.errors import FitError
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
-from trajhmm.hmm.learning.fitting import Data, EngineName, FitStatus, Job, Settings, run_jobs
+from trajhmm.hmm.inference.shifts import without_shifts
+from trajhmm.hmm.learning.fitting import Data, EngineName, FitStatus, Job, SearchName, Settings, run_jobs
 from trajhmm.hmm.parameters import CovarianceType, Parameters, Topology, allowed_transitions, count_parameters
 from trajhmm.hmm.rows.source import InMemory
 from trajhmm.logs.runset import offsets_of
@@ -47,6 +48,11 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         in its transitions or its start probabilities stays 0.
     engine : ``native``, or ``hmmlearn`` to run its iterations from the same starts.
     random_state : seed of the starts.
+    shifts : whether each run is shifted by an offset of its own in each metric (a mixed-effects HMM); what is asked of
+        the fitted model is then answered for rows less the shift that is inferred for their run. Needs a wide search.
+    scales : whether each run has a scale of its own in each metric as well; with diagonal covariances.
+    search : ``restarts``; or ``wide``, a search on a sample of the rows whose best finds EM goes on from, see
+        `trajhmm.hmm.learning.search`.
 
     Attributes
     ----------
@@ -54,6 +60,7 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     transmat_ : (K, K)
     means_ : (K, D)
     covars_ : (K, D) variances if ``diag``, (K, D, D) if ``full``, (D, D) if ``tied``, (K,) if ``spherical``.
+    shift_variance_, scale_variance_ : (D,) variances over runs of shifts and of logarithms of scales; None without.
     status_ : `FitStatus`.
     """
 
@@ -71,6 +78,9 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         start: Parameters | None = None,
         engine: EngineName = "native",
         random_state: int = 0,
+        shifts: bool = False,
+        scales: bool = False,
+        search: SearchName = "restarts",
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -83,6 +93,9 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         self.start = start
         self.engine = engine
         self.random_state = random_state
+        self.shifts = shifts
+        self.scales = scales
+        self.search = search
 
     def fit(
         self,
@@ -178,6 +191,8 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
             means=np.asarray(self.means_),
             covars=np.asarray(self.covars_),
             covariance_type=self.covariance_type,
+            shift_variance=None if self.shift_variance_ is None else np.asarray(self.shift_variance_),
+            scale_variance=None if self.scale_variance_ is None else np.asarray(self.scale_variance_),
         )
 
     def _given(
@@ -193,13 +208,17 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
                 f"X has {values.shape[1]} features, but GaussianHMM is expecting {parameters.n_metrics} features as "
                 "input: the metrics that it was fitted to"
             )
-        return values, offsets, parameters
+        return without_shifts(values, offsets, parameters), offsets, parameters
 
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
         return count_parameters(
-            self.n_components, self.parameters.n_metrics, self.covariance_type, topology=self.topology
+            self.n_components,
+            self.parameters.n_metrics,
+            self.covariance_type,
+            topology=self.topology,
+            own=self.shifts + self.scales,
         )
 
     def score(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
@@ -231,6 +250,8 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         self.transmat_ = parameters.transmat
         self.means_ = parameters.means
         self.covars_ = parameters.covars
+        self.shift_variance_ = parameters.shift_variance
+        self.scale_variance_ = parameters.scale_variance
         self.n_features_in_ = parameters.n_metrics
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import cast
 
 from trajhmm.errors import FitError
-from trajhmm.features import PerRunScaler, map_sequences
+from trajhmm.features import SCALINGS, PerRunScaler, PooledScaler, Scaling, map_sequences
 from trajhmm.hmm.learning.fitting import EngineName
 from trajhmm.hmm.learning.selection import CRITERIA, Criterion, select_states
 from trajhmm.hmm.model import Model
@@ -19,6 +20,8 @@ from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import RunSet, Scan
 
 DEFAULT_STATES = range(1, 9)
+DEFAULT_HALVES = 5
+SCALES = True
 
 
 def fit(
@@ -28,7 +31,9 @@ def fit(
     states: int | Iterable[int] | None = None,
     covariance: CovarianceType = "diag",
     topology: Topology = "free",
-    criterion: Criterion = "bic",
+    scaling: Scaling | None = None,
+    criterion: Criterion = "reproducible",
+    halves: int = DEFAULT_HALVES,
     restarts: int = 5,
     iterations: int = 200,
     shrinkage: float = 0.0,
@@ -38,7 +43,7 @@ def fit(
     dask: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """Fit a training map: a Gaussian HMM over the metrics of many runs, each scaled by itself.
+    """Fit a training map: a Gaussian HMM over the metrics of many runs.
 
     Parameters
     ----------
@@ -47,8 +52,14 @@ def fit(
     states : a number of states, or several to choose from; by default 1 to 8, and no more than there are runs.
     covariance : ``diag``, ``full``, ``tied`` or ``spherical``.
     topology : ``free``, or ``left-right``: from a state only to itself or a later one; a run may begin in any.
-    criterion : ``bic``, ``aic``, ``icl`` or ``heldout``.
-    restarts, iterations : of EM for each number of states.
+    scaling : ``mixed``, one scale for all runs, each of which is shifted by an offset of its own that is learnt with
+        the states; ``own-start``, one scale, less each run's first rows; ``shared``, one scale; ``per-run``, z-scores
+        within each run, as Hu et al. (2023). By default ``mixed``; with engine ``hmmlearn``, which knows no shifts,
+        ``per-run``.
+    criterion : what chooses the number of states: ``reproducible``, the largest at which halves of the runs give the
+        same map; ``bic``, ``aic``, ``icl`` or ``heldout``.
+    halves : how often runs are split into halves; 0 for not at all, and then the map has no certificate.
+    restarts, iterations : starts of the search, and iterations of EM, for each number of states.
     shrinkage : how many rows with the variances of the whole data each state is given beside its own.
     seed : of the starts; the same seed gives the same model.
     jobs : threads; the model does not depend on it.
@@ -69,7 +80,10 @@ def fit(
         raise FitError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
     if restarts < 1 or iterations < 1:
         raise FitError("restarts and iterations must be at least 1")
-    with _rows(runs, metrics, dask) as rows:
+    scaling = scaling if scaling is not None else "mixed" if engine == "native" else "per-run"
+    if scaling not in SCALINGS:
+        raise FitError(f"scaling {scaling!r}: expected one of {', '.join(SCALINGS)}")
+    with _rows(runs, metrics, scaling, dask) as rows:
         settings = GaussianHMM(
             covariance_type=covariance,
             topology=topology,
@@ -78,23 +92,28 @@ def fit(
             shrinkage=shrinkage,
             engine=engine,
             random_state=seed,
+            shifts=scaling == "mixed",
+            scales=SCALES and scaling == "mixed" and covariance in ("diag", "spherical"),
+            search="wide",
         ).settings
-        chosen, curve = select_states(
+        selection = select_states(
             rows.source,
             settings,
             states=_states(states, rows.source),
             criterion=criterion,
+            n_splits=halves,
             n_jobs=jobs,
             progress=progress,
         )
         return Model(
             metrics=rows.metrics,
-            scaler=PerRunScaler(),
-            parameters=chosen.parameters,
-            settings=replace(settings, n_components=chosen.parameters.n_states),
+            scaler=rows.scaler,
+            parameters=selection.fit.parameters,
+            settings=replace(settings, n_components=selection.fit.parameters.n_states),
             criterion=criterion,
-            curve=curve,
-            status=chosen.status,
+            curve=selection.curve,
+            status=selection.fit.status,
+            certificate=selection.certificate,
             purpose="map",
             seed=seed,
             n_runs=len(rows.source.lengths),
@@ -104,14 +123,17 @@ def fit(
         )
 
 
-def _rows(runs: RunSet | Scan, metrics: Sequence[str] | None, dask: str | None) -> AbstractContextManager[Rows]:
+def _rows(
+    runs: RunSet | Scan, metrics: Sequence[str] | None, scaling: Scaling, dask: str | None
+) -> AbstractContextManager[Rows]:
     if isinstance(runs, Scan):
-        return rows_on_disk(runs, metrics) if dask is None else rows_on_cluster(runs, metrics, dask)
+        return rows_on_disk(runs, metrics, scaling) if dask is None else rows_on_cluster(runs, metrics, scaling, dask)
     if dask is not None:
         raise FitError("a cluster reads the files itself: give fit what scan_logs says of them, not logs in memory")
-    sequences = map_sequences(runs, metrics)
+    sequences = map_sequences(runs, metrics, scaling=scaling)
     source = InMemory.of(sequences.values, sequences.offsets)
-    return nullcontext(Rows(source=source, metrics=sequences.metrics, notes=sequences.notes))
+    scaler = cast("PerRunScaler | PooledScaler", sequences.scaler)
+    return nullcontext(Rows(source=source, metrics=sequences.metrics, scaler=scaler, notes=sequences.notes))
 
 
 def _states(states: int | Iterable[int] | None, source: Source) -> list[int]:

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import ModelFileError
-from trajhmm.features import Departures, PerRunScaler, Sequences, map_sequences
+from trajhmm.features import Departures, PerRunScaler, PooledScaler, Sequences, map_sequences
+from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.inference.posteriors import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
+from trajhmm.hmm.inference.shifts import without_shifts
 from trajhmm.hmm.learning.fitting import FitStatus, Settings
 from trajhmm.hmm.learning.selection import Criterion, SelectionPoint
 from trajhmm.hmm.parameters import Parameters
@@ -41,11 +43,12 @@ class Model:
     n_runs, n_rows : what it was fitted to.
     versions : of the software that fitted it.
     notes : what was left out, aligned or cut for the fit; not kept in the model file.
+    certificate : how far the map comes back with other runs and other seeds; None if that was not asked for.
     sections : what the rooms above know of the model, by name: JSON that the file holds as it is, and that they read.
     """
 
     metrics: tuple[str, ...]
-    scaler: PerRunScaler | Departures
+    scaler: PerRunScaler | PooledScaler | Departures
     parameters: Parameters
     settings: Settings
     criterion: Criterion
@@ -57,6 +60,7 @@ class Model:
     n_rows: int
     versions: dict[str, str]
     notes: tuple[Note, ...] = ()
+    certificate: Certificate | None = None
     sections: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -71,8 +75,15 @@ class Model:
 
         return GaussianHMM(**vars(self.settings)).take(self.parameters, self.status)
 
+    @property
+    def scaling(self) -> str:
+        """``mixed``, ``own-start``, ``shared`` or ``per-run``; ``departures`` of a model for warning."""
+        return "mixed" if self.parameters.shift_variance is not None else self.scaler.kind
+
     def sequences(self, runs: RunSet | Sequences) -> Sequences:
-        """Align, cut and scale runs as this model needs them.
+        """Align, cut and scale runs as this model needs them, each less its own shift if the model knows shifts.
+
+        A run's shift comes from all of its rows: a map is for finished runs.
 
         Raises
         ------
@@ -81,10 +92,26 @@ class Model:
         """
         if isinstance(runs, Sequences):
             return runs
+        return self.unshifted(self.scaled(runs))
+
+    def scaled(self, runs: RunSet) -> Sequences:
+        """Align, cut and scale runs, shifts left in: what the model was fitted to.
+
+        Raises
+        ------
+        ModelFileError
+            The logs lack a metric that the model was made for.
+        """
         runs = with_metrics(runs, self.metrics)
         if isinstance(self.scaler, Departures):
             return self.scaler.sequences(runs)
         return map_sequences(runs, self.metrics, scaler=self.scaler, keep_constant=True)
+
+    def unshifted(self, scaled: Sequences) -> Sequences:
+        """Take from each run its shift."""
+        if self.parameters.shift_variance is None:
+            return scaled
+        return replace(scaled, values=without_shifts(scaled.values, scaled.offsets, self.parameters))
 
     def filter(self, runs: RunSet | Sequences) -> Filtered:
         """Filter runs: what each row and those before it say of the state."""

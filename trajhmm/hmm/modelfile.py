@@ -13,6 +13,7 @@ import numpy as np
 from trajhmm.errors import ModelFileError
 from trajhmm.features import scaler_from_dict
 from trajhmm.files import write_text
+from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.learning.fitting import FitStatus, Settings
 from trajhmm.hmm.learning.selection import SelectionPoint
 from trajhmm.hmm.model import Model
@@ -41,12 +42,27 @@ _OWN = frozenset(
         "transmat",
         "means",
         "covars",
+        "shift_variance",
+        "scale_variance",
+        "certificate",
         "criterion",
         "curve",
         "status",
     }
 )
-_SETTINGS = ("topology", "n_restarts", "n_iter", "tol", "floor", "shrinkage", "engine", "random_state")
+_SETTINGS = (
+    "topology",
+    "shifts",
+    "scales",
+    "search",
+    "n_restarts",
+    "n_iter",
+    "tol",
+    "floor",
+    "shrinkage",
+    "engine",
+    "random_state",
+)
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -114,22 +130,32 @@ def _content(model: Model) -> dict[str, Any]:
         "transmat": parameters.transmat.tolist(),
         "means": parameters.means.tolist(),
         "covars": parameters.covars.tolist(),
+        "shift_variance": None if parameters.shift_variance is None else parameters.shift_variance.tolist(),
+        "scale_variance": None if parameters.scale_variance is None else parameters.scale_variance.tolist(),
         "criterion": model.criterion,
         "curve": [dataclasses.asdict(point) for point in model.curve],
         "status": dataclasses.asdict(model.status),
+        "certificate": None if model.certificate is None else model.certificate.to_dict(),
         **model.sections,
     }
 
 
 def _model(content: dict[str, Any]) -> Model:
+    own = {
+        name: np.array(content[name], dtype=np.float64)
+        for name in ("shift_variance", "scale_variance")
+        if content.get(name) is not None
+    }
     parameters = Parameters(
         startprob=np.array(content["startprob"], dtype=np.float64),
         transmat=np.array(content["transmat"], dtype=np.float64),
         means=np.array(content["means"], dtype=np.float64),
         covars=np.array(content["covars"], dtype=np.float64),
         covariance_type=content["covariance_type"],
+        **own,
     )
     status = content["status"]
+    certificate = content.get("certificate")
     settings = Settings(
         n_components=parameters.n_states,
         covariance_type=parameters.covariance_type,
@@ -158,6 +184,7 @@ def _model(content: dict[str, Any]) -> Model:
         n_runs=content["n_runs"],
         n_rows=content["n_rows"],
         versions=content["versions"],
+        certificate=None if certificate is None else Certificate.from_dict(certificate),
         sections={name: content[name] for name in content if name not in _OWN},
     )
 

@@ -26,6 +26,7 @@ class Parameters:
     covars : by ``covariance_type``: ``diag`` (K, D) variances; ``full`` (K, D, D) matrices; ``tied`` (D, D), one matrix
         for all states; ``spherical`` (K,), one variance for all metrics of a state.
     shift_variance : (D,) variance over runs of what each run is shifted by in each metric; None if runs have no shifts.
+    scale_variance : (D,) variance over runs of the logarithm of each run's own scale; None if runs have none.
     """
 
     startprob: NDArray[np.float64]
@@ -34,6 +35,7 @@ class Parameters:
     covars: NDArray[np.float64]
     covariance_type: CovarianceType
     shift_variance: NDArray[np.float64] | None = None
+    scale_variance: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         for array in self._arrays():
@@ -41,7 +43,8 @@ class Parameters:
 
     def _arrays(self) -> tuple[NDArray[np.float64], ...]:
         arrays = (self.startprob, self.transmat, self.means, self.covars)
-        return arrays if self.shift_variance is None else (*arrays, self.shift_variance)
+        own = tuple(array for array in (self.shift_variance, self.scale_variance) if array is not None)
+        return (*arrays, *own)
 
     @property
     def n_states(self) -> int:
@@ -103,9 +106,14 @@ def allowed_transitions(n_states: int, topology: Topology) -> NDArray[np.bool_]:
 
 
 def count_parameters(
-    n_states: int, n_metrics: int, covariance_type: CovarianceType, *, topology: Topology = "free"
+    n_states: int,
+    n_metrics: int,
+    covariance_type: CovarianceType,
+    *,
+    topology: Topology = "free",
+    own: int = 0,
 ) -> int:
-    """Number of free parameters: start, transitions, means and covariances."""
+    """Number of free parameters: start, transitions, means, covariances; ``own`` variances a metric of what runs have of their own."""
     matrix = n_metrics * (n_metrics + 1) // 2
     covariances = {
         "diag": n_states * n_metrics,
@@ -114,4 +122,4 @@ def count_parameters(
         "spherical": n_states,
     }[covariance_type]
     transitions = int(allowed_transitions(n_states, topology).sum()) - n_states
-    return (n_states - 1) + transitions + n_states * n_metrics + covariances
+    return (n_states - 1) + transitions + n_states * n_metrics + covariances + own * n_metrics

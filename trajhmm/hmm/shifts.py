@@ -1,4 +1,4 @@
-"""What each run has of its own: a shift in every metric, known up to a variance."""
+"""What each run has of its own in every metric: a shift, known up to a variance, and a scale."""
 
 from __future__ import annotations
 
@@ -14,38 +14,74 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shifts:
-    """Shifts of R runs in D metrics: independent normal distributions q(a_r), as EM knows them.
+    """Shifts and scales of R runs in D metrics, as EM knows them.
 
-    Row t of run r in state k is z = a_r + μ_k + ε, with a_r ~ N(0, τ²) and ε ~ N(0, Σ_k).
+    Row t of run r in state k is z with exp(b_r) z = a_r + μ_k + ε, a_r ~ N(0, τ²), ε ~ N(0, Σ_k). Of a_r it keeps
+    normal distributions q(a_r), independent over metrics; of b_r, the logarithm of the scale, the likeliest value under
+    b_r ~ N(0, υ²).
 
     Attributes
     ----------
-    mean : (R, D).
-    variance : (R, D); what is not known of them.
+    mean : (R, D) of a_r.
+    variance : (R, D) of a_r; what is not known of it.
+    log_scale : (R, D) b_r; 0 where runs have no scale of their own.
     """
 
     mean: Floats
     variance: Floats
+    log_scale: Floats
 
     def __post_init__(self) -> None:
-        self.mean.setflags(write=False)
-        self.variance.setflags(write=False)
+        for array in (self.mean, self.variance, self.log_scale):
+            array.setflags(write=False)
 
     @classmethod
     def none(cls, n_runs: int, n_metrics: int) -> Shifts:
-        """No run is shifted, and that is certain."""
-        return cls(mean=np.zeros((n_runs, n_metrics)), variance=np.zeros((n_runs, n_metrics)))
+        """No run is shifted or scaled, and that is certain."""
+        return cls(
+            mean=np.zeros((n_runs, n_metrics)),
+            variance=np.zeros((n_runs, n_metrics)),
+            log_scale=np.zeros((n_runs, n_metrics)),
+        )
 
     def of(self, chunk: Chunk) -> Shifts:
-        """Of the shifts of all runs of the data, those of a chunk's runs."""
-        return Shifts(mean=chunk.own(self.mean), variance=chunk.own(self.variance))
+        """Of those of all runs of the data, those of a chunk's runs."""
+        return self.runs(chunk.first_run, chunk.first_run + chunk.n_runs)
 
     def runs(self, first: int, last: int) -> Shifts:
         """Those of the runs ``first:last``."""
-        return Shifts(mean=self.mean[first:last], variance=self.variance[first:last])
+        return Shifts(
+            mean=self.mean[first:last], variance=self.variance[first:last], log_scale=self.log_scale[first:last]
+        )
 
-    def less_divergence(self, shift_variance: Floats) -> Floats:
-        """(R,) minus the Kullback–Leibler divergence of q(a_r) from N(0, τ²), in nats; ``shift_variance`` (D,) τ²."""
+    def picked(self, wanted: NDArray[np.bool_]) -> Shifts:
+        """Those of the runs that (R,) ``wanted`` marks."""
+        return Shifts(mean=self.mean[wanted], variance=self.variance[wanted], log_scale=self.log_scale[wanted])
+
+    def instead(self, other: Shifts, where: NDArray[np.bool_]) -> Shifts:
+        """Those of ``other`` for the runs that (R,) ``where`` marks."""
+        column = where[:, np.newaxis]
+        return Shifts(
+            mean=np.where(column, other.mean, self.mean),
+            variance=np.where(column, other.variance, self.variance),
+            log_scale=np.where(column, other.log_scale, self.log_scale),
+        )
+
+    def taken_from(self, values: Floats, lengths: NDArray[np.int64]) -> Floats:
+        """(N, D) rows of these runs, scaled and less their shifts; ``lengths`` (R,) rows of each run."""
+        own = values * np.repeat(np.exp(self.log_scale), lengths, axis=0) if self.log_scale.any() else values
+        less: Floats = own - np.repeat(self.mean, lengths, axis=0)
+        return less
+
+    def log_density(self, shift_variance: Floats, scale_variance: Floats | None) -> Floats:
+        """(R,) log p(b_r), less the Kullback–Leibler divergence of q(a_r) from N(0, τ²), in nats.
+
+        Parameters
+        ----------
+        shift_variance, scale_variance : (D,) τ² and υ²; None without scales.
+        """
         share = self.variance / shift_variance
-        gain: Floats = 0.5 * (np.log(share) + 1.0 - share - self.mean**2 / shift_variance).sum(axis=1)
-        return gain
+        density: Floats = 0.5 * (np.log(share) + 1.0 - share - self.mean**2 / shift_variance).sum(axis=1)
+        if scale_variance is not None:
+            density -= 0.5 * (self.log_scale**2 / scale_variance + np.log(scale_variance)).sum(axis=1)
+        return density

@@ -116,7 +116,8 @@ class Emissions:
         if self.parameters.is_diagonal:
             sums = np.zeros((g, k, 2 * d))
             diagonal_moments(values, complete, weights, self.centre, groups, mass, absent, sums)
-            return Moments(mass=mass, absent=absent, first=sums[:, :, :d], second=sums[:, :, d:].sum(axis=0))
+            squares = sums[:, :, d:]
+            return Moments(mass=mass, absent=absent, first=sums[:, :, :d], second=squares.sum(axis=0), squares=squares)
         first, second = np.zeros((g, k, d)), np.zeros((k, d, d))
         skip: NDArray[np.bool_] = np.zeros(len(values), dtype=bool)
         if not complete:
@@ -125,7 +126,7 @@ class Emissions:
         for gap in () if complete else self._gaps(values):
             owner = np.searchsorted(groups, gap.rows, side="right") - 1
             self._add_expected(gap, values[gap.rows], weights[gap.rows], owner, first, second)
-        return Moments(mass=mass, absent=absent, first=first, second=second)
+        return Moments(mass=mass, absent=absent, first=first, second=second, squares=np.zeros((g, k, d)))
 
     def _gaps(self, values: NDArray[np.float64]) -> Iterator[_Gap]:
         """The rows with missing values, those that miss the same metrics together."""
@@ -187,13 +188,15 @@ class Emissions:
 class Moments:
     """Moments of G groups of rows about the centre of the states; see `trajhmm.hmm.inference.statistics.Statistics`.
 
-    ``mass`` (G, K), ``absent`` and ``first`` (G, K, D); ``second`` (K, D) or (K, D, D), of all groups together.
+    ``mass`` (G, K), ``absent`` and ``first`` (G, K, D); ``second`` (K, D) or (K, D, D), of all groups together;
+    ``squares`` (G, K, D), of each group, 0 where metrics hang together.
     """
 
     mass: NDArray[np.float64]
     absent: NDArray[np.float64]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
+    squares: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.posteriors import decode_rows
+from trajhmm.hmm.inference.shifts import without_shifts
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 
@@ -59,14 +60,15 @@ def paths_of(chunk: Chunk, fits: Sequence[Parameters], weights: NDArray[np.float
     k = fits[0].n_states
     entries, visits, tables, joint = np.zeros(k), np.zeros(k), np.zeros((len(fits), k, k)), 0.0
     for stretch in chunk.stretches(chunk.own(weights), rows=65536):
-        reference, likelihood = decode_rows(stretch.values, stretch.offsets, fits[0])
+        values = [without_shifts(stretch.values, stretch.offsets, fit) for fit in fits]
+        reference, likelihood = decode_rows(values[0], stretch.offsets, fits[0])
         joint += likelihood
         for start, stop in pairwise(stretch.offsets):
             states, first = np.unique(reference[start:stop], return_index=True)
             entries[states] += first
             visits[states] += 1
         for number, parameters in enumerate(fits):
-            path = decode_rows(stretch.values, stretch.offsets, parameters)[0] if number else reference
+            path = decode_rows(values[number], stretch.offsets, parameters)[0] if number else reference
             tables[number] += np.bincount(reference * k + path, minlength=k * k).reshape(k, k)
     return Paths(entries=entries, visits=visits, joint=joint, tables=tables)
 

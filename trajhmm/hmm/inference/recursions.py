@@ -28,6 +28,7 @@ class Piece:
     weights : (R,) of the runs.
     continued : True if the rows are part of one run that began earlier.
     doubt : (R, D) variances of the shifts that were taken from ``values``; None if runs are not shifted.
+    jacobian : (n,) logarithm of what ``values`` were stretched by; None if they were not.
     """
 
     values: Floats
@@ -36,6 +37,11 @@ class Piece:
     weights: Floats
     continued: bool
     doubt: Floats | None = None
+    jacobian: Floats | None = None
+
+    def density(self, predictive: Floats) -> Floats:
+        """(n,) log-densities of rows as they were logged, from those of rows as they were stretched."""
+        return predictive if self.jacobian is None else predictive + self.jacobian
 
     def per_row(self) -> Floats:
         """(n,) weights of the rows."""

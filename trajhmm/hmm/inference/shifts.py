@@ -26,33 +26,39 @@ _COMPARED_FOR = 2
 _END_SHARE, _FEWEST_AT_END = 0.03, 2
 _ITERATIONS = 20
 _TOLERANCE = 1e-7
+# Steps of Newton's method for a run's scale, and the largest of them.
+_NEWTON, _LARGEST_STEP = 6, 0.5
+# Probability of what no fitted run did.
+_LEAST = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ByRun:
     """Masses and first moments of all R runs of some data; see `trajhmm.hmm.inference.statistics.RunMoments`.
 
-    ``log_likelihood`` (R,), ``mass`` (R, K), ``absent`` and ``first`` (R, K, D).
+    ``log_likelihood`` (R,), ``mass`` (R, K), ``absent``, ``first`` and ``second`` (R, K, D).
     """
 
     log_likelihood: Floats
     mass: Floats
     absent: Floats
     first: Floats
+    second: Floats
 
     @classmethod
     def of(cls, parts: Sequence[RunMoments], n_runs: int) -> ByRun:
         """Put parts together; runs that are in none have no mass."""
         shape = parts[0].first.shape[1:]
         log_likelihood, mass = np.zeros(n_runs), np.zeros((n_runs, shape[0]))
-        absent, first = np.zeros((n_runs, *shape)), np.zeros((n_runs, *shape))
+        absent, first, second = (np.zeros((n_runs, *shape)) for _ in range(3))
         for part in parts:
             rows = slice(part.first_run, part.first_run + len(part.mass))
             log_likelihood[rows] += part.log_likelihood
             mass[rows] += part.mass
             absent[rows] += part.absent
             first[rows] += part.first
-        return cls(log_likelihood=log_likelihood, mass=mass, absent=absent, first=first)
+            second[rows] += part.second
+        return cls(log_likelihood=log_likelihood, mass=mass, absent=absent, first=first, second=second)
 
     @property
     def there(self) -> Floats:
@@ -68,7 +74,7 @@ def shift_precision(there: Floats, parameters: Parameters) -> Floats:
 
 
 def updated_shifts(moments: ByRun, shifts: Shifts, parameters: Parameters) -> Shifts:
-    """The best normal q(a_r) for fixed states of the rows; the bound on the likelihood cannot fall.
+    """The best q(a_r) and scales for fixed states of the rows; the bound on the likelihood cannot fall.
 
     Parameters
     ----------
@@ -76,20 +82,68 @@ def updated_shifts(moments: ByRun, shifts: Shifts, parameters: Parameters) -> Sh
     shifts : of the R runs.
     """
     tau = _shift_variance(parameters)
+    if not parameters.is_diagonal:
+        matrices = parameters.precisions()
+        joint = np.einsum("rk,kde->rde", moments.mass, matrices) + np.diag(1.0 / tau)
+        pull = np.einsum("rke,kde->rd", moments.first, matrices) - shifts.mean / tau
+        moved = np.linalg.solve(joint, pull[:, :, np.newaxis])[:, :, 0]
+        variance = 1.0 / shift_precision(moments.there, parameters)
+        return replace(shifts, mean=shifts.mean + moved, variance=variance)
+    if parameters.scale_variance is not None:
+        shifts = rescaled(moments, shifts, parameters)
+        return replace(shifts, variance=1.0 / shift_precision(moments.there, parameters))
+    inverse = 1.0 / parameters.variances()
+    precision = np.einsum("rkd,kd->rd", moments.there, inverse) + 1.0 / tau
+    pull = np.einsum("rkd,kd->rd", moments.first, inverse) - shifts.mean / tau
+    return replace(shifts, mean=shifts.mean + pull / precision, variance=1.0 / precision)
+
+
+def rescaled(moments: ByRun, shifts: Shifts, parameters: Parameters) -> Shifts:
+    """The likeliest scale of each run, and the mean of its shift with it, for fixed states of the rows.
+
+    With w the rows as they are scaled now, S_k and Q_k their weighted sums and sums of squares in state k, the bound as
+    a function of a further factor exp(b) and of the shift is n b - ½ Σ_k Σ_t γ_tk (exp(b) w_t - a - μ_k)² / σ_k² -
+    a² / 2τ² - (b_0 + b)² / 2υ². The best a is linear in exp(b); what is left is climbed in b alone, by Newton's method
+    with halved steps, so that the bound cannot fall.
+    """
+    tau, upsilon = _shift_variance(parameters), parameters.scale_variance
+    if upsilon is None:
+        raise ValueError("these parameters hold no variance of scales")
+    inverse, means = 1.0 / parameters.variances(), parameters.means
     there = moments.there
-    if parameters.is_diagonal:
-        inverse = 1.0 / parameters.variances()
-        precision = np.einsum("rkd,kd->rd", there, inverse) + 1.0 / tau
-        pull = np.einsum("rkd,kd->rd", moments.first, inverse) - shifts.mean / tau
-        return Shifts(mean=shifts.mean + pull / precision, variance=1.0 / precision)
-    matrices = parameters.precisions()
-    joint = np.einsum("rk,kde->rde", moments.mass, matrices) + np.diag(1.0 / tau)
-    pull = np.einsum("rke,kde->rd", moments.first, matrices) - shifts.mean / tau
-    moved = np.linalg.solve(joint, pull[:, :, np.newaxis])[:, :, 0]
-    return Shifts(mean=shifts.mean + moved, variance=1.0 / shift_precision(there, parameters))
+    level = shifts.mean[:, np.newaxis, :] + means
+    first = moments.first + there * level
+    second = moments.second + 2 * level * moments.first + there * level**2
+    rows = there.sum(axis=1)
+    precision = (there * inverse).sum(axis=1) + 1.0 / tau
+    p = (first * inverse).sum(axis=1) / precision
+    q = (there * means * inverse).sum(axis=1) / precision
+    a = np.maximum((second * inverse).sum(axis=1) - precision * p**2, 0.0)
+    c = (first * means * inverse).sum(axis=1) - precision * p * q
+    more = _climb_scale(rows, a, c, shifts.log_scale, upsilon)
+    return replace(shifts, mean=np.exp(more) * p - q, log_scale=shifts.log_scale + more)
 
 
-def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None = None) -> Shifts:
+def _climb_scale(rows: Floats, a: Floats, c: Floats, known: Floats, upsilon: Floats) -> Floats:
+    """(R, D) b that raises n b - ½ a exp(2b) + c exp(b) - (known + b)² / 2υ² from b = 0."""
+
+    def value(b: Floats) -> Floats:
+        reached: Floats = rows * b - 0.5 * a * np.exp(2 * b) + c * np.exp(b) - (known + b) ** 2 / (2 * upsilon)
+        return reached
+
+    b = np.zeros_like(rows)
+    best = value(b)
+    for _ in range(_NEWTON):
+        slope = rows - a * np.exp(2 * b) + c * np.exp(b) - (known + b) / upsilon
+        curve = 2 * a * np.exp(2 * b) + np.abs(c) * np.exp(b) + 1.0 / upsilon
+        step = np.clip(slope / curve, -_LARGEST_STEP, _LARGEST_STEP)
+        reached = value(b + step)
+        better = reached > best
+        b, best = np.where(better, b + step, b), np.where(better, reached, best)
+    return b
+
+
+def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None = None, settle: bool = True) -> Shifts:
     """Shifts of a chunk's runs under fixed parameters, the best of several sides.
 
     Tried are: no shift; the first, the last and all rows on each state in turn; and ``known``. A run's few rows decide
@@ -100,19 +154,19 @@ def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None =
     chunk : R runs.
     parameters : with a variance of shifts.
     known : (R, D) shifts of these runs to try as well.
+    settle : whether all rows are to have their say; EM that goes on from here sees to that itself.
     """
     every = max(1, int(np.diff(chunk.offsets).max()) // _ROWS_TO_COMPARE)
     few = thinned(chunk, every)
-    strided = replace(_possible(parameters), transmat=np.linalg.matrix_power(_possible(parameters).transmat, every))
+    strided = strode(possible(parameters), every)
     best, reached = Shifts.none(chunk.n_runs, chunk.values.shape[1]), np.full(chunk.n_runs, -np.inf)
-    for mean in _sides(chunk, parameters, known):
-        side, score = _settled(few, strided, mean, iterations=_COMPARED_FOR, tolerance=0.0)
-        better = (score > reached)[:, np.newaxis]
-        best = Shifts(
-            mean=np.where(better, side.mean, best.mean), variance=np.where(better, side.variance, best.variance)
-        )
+    for side in _sides(chunk, parameters, known):
+        settled, score = _settled(few, strided, side, iterations=_COMPARED_FOR, tolerance=0.0)
+        best = best.instead(settled, score > reached)
         reached = np.maximum(reached, score)
-    return _settled(chunk, _possible(parameters), best.mean, iterations=_ITERATIONS, tolerance=_TOLERANCE)[0]
+    if not settle:
+        return best
+    return _settled(chunk, possible(parameters), best, iterations=_ITERATIONS, tolerance=_TOLERANCE)[0]
 
 
 def without_shifts(values: Floats, offsets: NDArray[np.int64], parameters: Parameters) -> Floats:
@@ -125,7 +179,23 @@ def without_shifts(values: Floats, offsets: NDArray[np.int64], parameters: Param
     if parameters.shift_variance is None:
         return values
     shifts = infer_shifts(Chunk.of(np.ascontiguousarray(values), offsets), parameters)
-    return values - np.repeat(shifts.mean, np.diff(offsets), axis=0)
+    return shifts.taken_from(values, np.diff(offsets))
+
+
+def possible(parameters: Parameters) -> Parameters:
+    """The same with every start and transition a little possible, so that no run that was not fitted is impossible."""
+    startprob = np.maximum(parameters.startprob, _LEAST)
+    transmat = np.maximum(parameters.transmat, _LEAST)
+    return replace(
+        parameters,
+        startprob=startprob / startprob.sum(),
+        transmat=transmat / transmat.sum(axis=1, keepdims=True),
+    )
+
+
+def strode(parameters: Parameters, every: int) -> Parameters:
+    """The same for rows of which one in ``every`` was taken."""
+    return replace(parameters, transmat=np.linalg.matrix_power(parameters.transmat, every))
 
 
 def thinned(chunk: Chunk, every: int) -> Chunk:
@@ -151,33 +221,33 @@ def end_means(chunk: Chunk) -> tuple[Floats, Floats, Floats]:
     return first, last, whole
 
 
-def _sides(chunk: Chunk, parameters: Parameters, known: Shifts | None) -> Iterator[Floats]:
-    """(R, D) shifts to begin with."""
-    yield np.zeros((chunk.n_runs, parameters.n_metrics))
+def _sides(chunk: Chunk, parameters: Parameters, known: Shifts | None) -> Iterator[Shifts]:
+    """Shifts to begin with, about as sure as a mean over a run's rows: certain ones would have no likelihood."""
+    tau = _shift_variance(parameters)
+    variance = np.minimum(tau, parameters.variances().min(axis=0) / np.diff(chunk.offsets)[:, np.newaxis])
+    none = replace(Shifts.none(chunk.n_runs, parameters.n_metrics), variance=variance)
+    yield none
     if known is not None:
-        yield known.mean
+        yield replace(known, variance=variance)
     ends = end_means(chunk)
     for mean in parameters.means:
         for end in ends:
             away = end - mean
-            yield np.where(np.isnan(away), 0.0, away)
+            yield replace(none, mean=np.where(np.isnan(away), 0.0, away))
 
 
 def _settled(
-    chunk: Chunk, parameters: Parameters, mean: Floats, *, iterations: int, tolerance: float
+    chunk: Chunk, parameters: Parameters, shifts: Shifts, *, iterations: int, tolerance: float
 ) -> tuple[Shifts, Floats]:
     """Improve shifts a few times; also (R,) the bound on each run's log-likelihood before the last time."""
     tau = _shift_variance(parameters)
-    # Not certain, as that would have no likelihood; about as sure as a mean over the run's rows.
-    variance = np.minimum(tau, parameters.variances().min(axis=0) / np.diff(chunk.offsets)[:, np.newaxis])
-    shifts = Shifts(mean=mean.copy(), variance=variance)
     before = np.full(chunk.n_runs, -np.inf)
     for _ in range(iterations + 1):
         found = estep(chunk, parameters, shifts=shifts)
         if not np.isfinite(found.log_likelihood):
             return shifts, np.full(chunk.n_runs, -np.inf)
         moments = ByRun.of(_from(found.by_run, chunk.first_run), chunk.n_runs)
-        score = moments.log_likelihood + shifts.less_divergence(tau)
+        score = moments.log_likelihood + shifts.log_density(tau, parameters.scale_variance)
         if (score - before).max() <= tolerance * max(1, chunk.n_rows / chunk.n_runs):
             break
         before = score
@@ -187,15 +257,6 @@ def _settled(
 
 def _from(parts: Sequence[RunMoments], first_run: int) -> list[RunMoments]:
     return [replace(part, first_run=part.first_run - first_run) for part in parts]
-
-
-def _possible(parameters: Parameters) -> Parameters:
-    """The same with every start a little possible, so that no new run is impossible."""
-    startprob = np.maximum(parameters.startprob, _LEAST)
-    return replace(parameters, startprob=startprob / startprob.sum())
-
-
-_LEAST = 1e-8
 
 
 def _shift_variance(parameters: Parameters) -> Floats:

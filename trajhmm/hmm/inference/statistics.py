@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.inference.recursions import Exact, Piece, Recursion, Scaled, Smoothing
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.chunk import Chunk, run_begins
 from trajhmm.hmm.shifts import Shifts
 
 # Rows whose densities and probabilities are held at a time. A longer run is filtered piece by piece, and each piece
@@ -28,6 +28,7 @@ class RunMoments:
     mass : (G, K).
     absent : (G, K, D).
     first : (G, K, D), about the run's shift and the state's mean.
+    second : (G, K, D), squares about these; of the diagonal alone.
     log_likelihood : (G,) in nats, not times the weight.
     """
 
@@ -36,6 +37,7 @@ class RunMoments:
     mass: NDArray[np.float64]
     absent: NDArray[np.float64]
     first: NDArray[np.float64]
+    second: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +107,30 @@ def estep(
     return _about_means(total, emissions)
 
 
+def labelled_statistics(
+    chunk: Chunk, labels: NDArray[np.int64], parameters: Parameters, shifts: Shifts | None = None
+) -> Statistics:
+    """The statistics of runs whose states are known, likelihood apart.
+
+    Parameters
+    ----------
+    chunk : the runs.
+    labels : (N,) their states.
+    parameters, shifts : what moments are taken about.
+    """
+    emissions = Emissions.of(parameters)
+    k = parameters.n_states
+    certain = np.eye(k)[labels]
+    piece = _pieces(chunk, np.ones(chunk.n_runs), shifts, cut=False)[0]
+    inside = ~run_begins(chunk.offsets)[1:]
+    transitions = np.zeros((k, k))
+    np.add.at(transitions, (labels[:-1][inside], labels[1:][inside]), 1.0)
+    started = certain[chunk.offsets[:-1]].sum(axis=0)
+    smoothing = Smoothing(probs=certain, started=started, transitions=transitions)
+    counted = _counted(piece, np.zeros(chunk.n_rows), smoothing, emissions, chunk.first_run)
+    return _about_means(counted, emissions)
+
+
 def _over_stretch(
     stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions, scaled: Scaled
 ) -> Statistics:
@@ -144,7 +170,7 @@ def _sweep(
         if filtering is None:
             return None
         per_row = piece.per_row()
-        log_likelihood, n_rows = float(per_row @ filtering.predictive), float(per_row.sum())
+        log_likelihood, n_rows = float(per_row @ piece.density(filtering.predictive)), float(per_row.sum())
         total = total + replace(_nothing(emissions.parameters), log_likelihood=log_likelihood, n_rows=n_rows)
     beta = recursion.after()
     for piece, before in zip(reversed(pieces), reversed(befores), strict=True):
@@ -153,7 +179,7 @@ def _sweep(
         smoothing = None if filtering is None else recursion.backward(piece, filtering, beta)
         if filtering is None or smoothing is None:
             return None
-        total = total + _counted(piece, filtering.predictive, smoothing, emissions, stretch.first_run)
+        total = total + _counted(piece, piece.density(filtering.predictive), smoothing, emissions, stretch.first_run)
     return total
 
 
@@ -169,6 +195,7 @@ def _counted(
         mass=moments.mass,
         absent=moments.absent,
         first=moments.first,
+        second=moments.squares,
     )
     return Statistics(
         start=smoothing.started,
@@ -183,12 +210,16 @@ def _counted(
     )
 
 
-def _pieces(stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None) -> list[Piece]:
+def _pieces(stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, *, cut: bool = True) -> list[Piece]:
     """The stretch as one piece, or a long run in several, less the shifts of its runs."""
-    values = stretch.values
+    values, jacobian = stretch.values, None
     if shifts is not None:
-        values = values - np.repeat(shifts.mean, np.diff(stretch.offsets), axis=0)
-    if stretch.n_rows <= STRETCH:
+        lengths = np.diff(stretch.offsets)
+        values = shifts.taken_from(values, lengths)
+        if shifts.log_scale.any():
+            stretched = np.repeat(shifts.log_scale, lengths, axis=0)
+            jacobian = (stretched if stretch.complete else np.where(np.isnan(values), 0.0, stretched)).sum(axis=1)
+    if stretch.n_rows <= STRETCH or not cut:
         bounds = [(0, stretch.n_rows, stretch.offsets)]
     else:
         begins = range(0, stretch.n_rows, STRETCH)
@@ -202,6 +233,7 @@ def _pieces(stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None)
             weights=weights,
             continued=begin > 0,
             doubt=None if shifts is None else shifts.variance,
+            jacobian=None if jacobian is None else jacobian[begin:end],
         )
         for begin, end, offsets in bounds
     ]
@@ -221,15 +253,16 @@ def _nothing(parameters: Parameters) -> Statistics:
     )
 
 
+def _run_about_means(part: RunMoments, shift: NDArray[np.float64]) -> RunMoments:
+    first = part.first - (part.mass[:, :, np.newaxis] - part.absent) * shift
+    return replace(part, first=first, second=part.second - shift * (part.first + first))
+
+
 def _about_means(statistics: Statistics, emissions: Emissions) -> Statistics:
     """Move moments from the centre of the states to the mean of each."""
     shift = emissions.parameters.means - emissions.centre
     there = statistics.mass[:, np.newaxis] - statistics.absent
-    by_run = tuple(
-        replace(part, first=part.first - (part.mass[:, :, np.newaxis] - part.absent) * shift)
-        for part in statistics.by_run
-    )
-    statistics = replace(statistics, by_run=by_run)
+    statistics = replace(statistics, by_run=tuple(_run_about_means(part, shift) for part in statistics.by_run))
     first = statistics.first - there * shift
     if emissions.parameters.is_diagonal:
         return replace(statistics, first=first, second=statistics.second - shift * (statistics.first + first))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.statistics import Statistics, estep
-from trajhmm.hmm.learning.mixed import shifted_mstep
+from trajhmm.hmm.learning.mixed import log_density_of_scales, shifted_mstep
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
@@ -50,7 +50,11 @@ class Start:
         """What EM maximises beside the expected log-likelihood, in nats: log-prior, less the shifts' divergence."""
         beside = self.prior.log_density(self.parameters)
         if self.shifts is not None and self.parameters.shift_variance is not None:
-            beside += float(self.weights @ self.shifts.less_divergence(self.parameters.shift_variance))
+            used = self.weights > 0
+            tau, upsilon = self.parameters.shift_variance, self.parameters.scale_variance
+            beside += float(self.weights[used] @ self.shifts.picked(used).log_density(tau, upsilon))
+            if upsilon is not None:
+                beside += log_density_of_scales(upsilon)
         return beside
 
 
@@ -113,7 +117,7 @@ def _add_each(one: list[Statistics | None], other: list[Statistics | None]) -> l
 
 
 def _step(statistics: Statistics | None, start: Start) -> Step:
-    if statistics is None:
+    if statistics is None or not np.isfinite(statistics.log_likelihood):
         nothing = np.zeros(start.parameters.n_states)
         return Step(log_likelihood=np.nan, mass=nothing, n_rows=0.0, parameters=start.parameters)
     if start.shifts is None:

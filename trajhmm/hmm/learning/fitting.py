@@ -13,16 +13,23 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.hmm.inference.paths import paths_of
+from trajhmm.hmm.inference.shifts import infer_shifts
 from trajhmm.hmm.learning.em import Engine, NativeEngine, Outcome, Restart, Start, best_of, climb
 from trajhmm.hmm.learning.mstep import Prior
+from trajhmm.hmm.learning.samples import Sample, take_sample
+from trajhmm.hmm.learning.search import Found, Search
 from trajhmm.hmm.learning.starts import sample_rows, shaken, start_parameters
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, TOPOLOGIES, CovarianceType, Parameters, Topology
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Progress, in_threads
-from trajhmm.hmm.rows.source import InMemory, Source, spread_of
+from trajhmm.hmm.rows.source import InMemory, Source, spread_of, spread_within
+from trajhmm.hmm.shifts import Shifts
 
 EngineName = Literal["native", "hmmlearn"]
+SearchName = Literal["restarts", "wide"]
 
+# A search begins from at least so many starts, and hands at most so many of its finds to EM on all rows.
+_FEWEST_STARTS, _FINALS = 8, 2
 # Of the restarts, one in so many is a shaken copy of the best of the others.
 _ONE_SHAKEN_IN = 4
 # Restarts whose log-likelihoods differ by less than this, in nats, have reached the same optimum.
@@ -44,12 +51,23 @@ class Settings:
     start: Parameters | None
     engine: EngineName
     random_state: int
+    shifts: bool = False
+    scales: bool = False
+    search: SearchName = "restarts"
 
     def __post_init__(self) -> None:
         if self.covariance_type not in COVARIANCE_TYPES:
             raise FitError(f"covariance_type {self.covariance_type!r}: expected one of {', '.join(COVARIANCE_TYPES)}")
         if self.topology not in TOPOLOGIES:
             raise FitError(f"topology {self.topology!r}: expected one of {', '.join(TOPOLOGIES)}")
+        if self.search not in ("restarts", "wide"):
+            raise FitError(f"search {self.search!r}: expected restarts or wide")
+        if self.scales and not (self.shifts and self.covariance_type in ("diag", "spherical")):
+            raise FitError("runs have scales only beside shifts, and only with diagonal covariances")
+        if self.shifts and self.search != "wide":
+            raise FitError("runs with shifts need search='wide'")
+        if self.shifts and self.engine == "hmmlearn":
+            raise FitError("engine hmmlearn knows no shifts of runs; use the native engine, or another scaling")
         for name, least in (("n_components", 1), ("n_restarts", 1), ("n_iter", 1), ("floor", 0), ("shrinkage", 0)):
             if not getattr(self, name) >= least:
                 raise FitError(f"{name} {getattr(self, name)}: expected at least {least}")
@@ -120,13 +138,24 @@ class Data:
         return reduce(add, self.source.map(partial(spread_of, weights=self.weights))).variance
 
     @cached_property
-    def sample(self) -> Chunk:
-        """Some rows."""
+    def variance_within(self) -> NDArray[np.float64]:
+        """(D,) variance of each metric about the means of the runs; 1 if it does not vary."""
+        return reduce(add, self.source.map(partial(spread_within, weights=self.weights))).variance
+
+    @cached_property
+    def rows(self) -> Chunk:
+        """Some rows, for restarts."""
         return sample_rows(self.source, self.weights)
 
-    def prepare(self) -> None:
+    @cached_property
+    def sample(self) -> Sample:
+        """Some rows of some runs, for a search."""
+        return take_sample(self.source, self.weights)
+
+    def prepare(self, settings: Settings) -> None:
         """Look at the rows now rather than when first asked."""
-        _ = self.variance, self.sample
+        _ = self.variance_within if settings.shifts else self.variance
+        _ = self.sample if settings.search == "wide" else self.rows
 
     @property
     def n_rows(self) -> int:
@@ -138,6 +167,11 @@ class Data:
 class Job:
     """One number of states to be fitted to some data.
 
+    Attributes
+    ----------
+    settings, data : what is fitted to what.
+    finals : how many finds of a search EM goes on from on all rows.
+
     Raises
     ------
     FitError
@@ -146,6 +180,7 @@ class Job:
 
     settings: Settings
     data: Data
+    finals: int = _FINALS
 
     def __post_init__(self) -> None:
         states = self.settings.n_components
@@ -169,7 +204,7 @@ class Job:
             parameters = s.start
         else:
             parameters = start_parameters(
-                self.data.sample,
+                self.data.rows,
                 n_states=s.n_components,
                 covariance_type=s.covariance_type,
                 topology=s.topology,
@@ -177,9 +212,49 @@ class Job:
                 restart=restart,
                 seed=seed,
             )
-        variance = self.data.variance
-        prior = Prior(floor=s.floor * variance, target=variance, rows=s.shrinkage)
-        return Start(parameters=parameters, weights=self.data.weights, prior=prior)
+        return Start(parameters=parameters, weights=self.data.weights, prior=self.prior)
+
+    @property
+    def prior(self) -> Prior:
+        """What keeps covariances away from zero; relative to what metrics vary within runs, if runs are shifted."""
+        variance = self.data.variance_within if self.settings.shifts else self.data.variance
+        return Prior(floor=self.settings.floor * variance, target=variance, rows=self.settings.shrinkage)
+
+    def searched(self) -> list[Start]:
+        """Where EM on all rows begins after a search, the most promising first; empty if the search found nothing."""
+        s = self.settings
+        search = Search(
+            sample=self.data.sample,
+            n_states=s.n_components,
+            covariance_type=s.covariance_type,
+            topology=s.topology,
+            prior=self.prior,
+            shifted=s.shifts,
+            scaled=s.scales,
+            n_starts=max(s.n_restarts, _FEWEST_STARTS),
+        )
+        found = search.run(np.random.SeedSequence([s.random_state, s.n_components]), keep=self.finals)
+        return [self._on_all_rows(one) for one in found]
+
+    def _on_all_rows(self, found: Found) -> Start:
+        shifts = None
+        if found.shifts is not None:
+            none = Shifts.none(len(self.data.weights), self.data.source.n_metrics)
+            mean, log_scale = none.mean.copy(), none.log_scale.copy()
+            mean[self.data.sample.runs] = found.shifts.mean
+            log_scale[self.data.sample.runs] = found.shifts.log_scale
+            side = Shifts(mean=mean, variance=none.variance, log_scale=log_scale)
+            parts = list(
+                self.data.source.map(
+                    partial(_shifts_of, parameters=found.parameters, known=side, weights=self.data.weights)
+                )
+            )
+            shifts = Shifts(
+                mean=np.concatenate([part.mean for part in parts]),
+                variance=np.concatenate([part.variance for part in parts]),
+                log_scale=np.concatenate([part.log_scale for part in parts]),
+            )
+        return Start(parameters=found.parameters, weights=self.data.weights, prior=self.prior, shifts=shifts)
 
     def choose(self, restarts: Sequence[Restart]) -> Fit:
         """Keep the best of finished restarts and put its states in order.
@@ -231,9 +306,11 @@ def run_jobs(jobs: Sequence[Job], *, n_jobs: int = 1, progress: Progress | None 
     """
     data = {id(job.data): job.data for job in jobs}
     for one in data.values():  # made here, so that threads need not wait for each other
-        one.prepare()
+        one.prepare(jobs[0].settings)
     engine = _engine(jobs[0].settings.engine, jobs[0].data.source, n_jobs)
     restarts: list[list[Restart]] = [[] for _ in jobs]
+    if jobs[0].settings.search == "wide":
+        return _run_searches(jobs, engine, n_jobs, progress)
     total = sum(job.settings.n_restarts for job in jobs)
     for shake in (False, True):
         tasks = [task for index, job in enumerate(jobs) for task in _tasks(index, job, restarts[index], shake=shake)]
@@ -242,6 +319,40 @@ def run_jobs(jobs: Sequence[Job], *, n_jobs: int = 1, progress: Progress | None 
         for (index, _), restart in zip(tasks, _climbed(tasks, jobs, engine, n_jobs, step), strict=True):
             restarts[index].append(restart)
     return restarts
+
+
+def _run_searches(jobs: Sequence[Job], engine: Engine, n_jobs: int, progress: Progress | None) -> list[list[Restart]]:
+    """Search for each job, then EM on all rows from what was found."""
+
+    def whole(job: Job) -> list[Restart]:
+        return [climb(engine, [start], n_iter=job.settings.n_iter, tol=job.settings.tol)[0] for start in job.searched()]
+
+    if not jobs[0].data.source.one_pass:
+        return in_threads(whole, jobs, n_jobs=n_jobs, progress=progress)
+    # All searches go over their samples side by side; the passes over all rows that follow are shared.
+    found = in_threads(Job.searched, jobs, n_jobs=n_jobs)
+    tasks = [(index, partial(_given, start)) for index, starts in enumerate(found) for start in starts]
+    restarts: list[list[Restart]] = [[] for _ in jobs]
+    for (index, _), restart in zip(tasks, _climbed(tasks, jobs, engine, n_jobs, progress), strict=True):
+        restarts[index].append(restart)
+    return restarts
+
+
+def _given(start: Start) -> Start:
+    return start
+
+
+def _shifts_of(chunk: Chunk, parameters: Parameters, known: Shifts, weights: NDArray[np.float64]) -> Shifts:
+    """Shifts of a chunk's runs, those of weight 0 left at none."""
+    used = chunk.own(weights) > 0
+    own = known.of(chunk)
+    if not used.any():
+        return own
+    found = infer_shifts(chunk.picked(used), parameters, known=own.picked(used), settle=False)
+    every = np.zeros(chunk.n_runs, dtype=np.int64)
+    every[used] = np.arange(used.sum())
+    spread = Shifts(mean=found.mean[every], variance=found.variance[every], log_scale=found.log_scale[every])
+    return own.instead(spread, used)
 
 
 def _tasks(index: int, job: Job, done: Sequence[Restart], *, shake: bool) -> list[tuple[int, Callable[[], Start]]]:

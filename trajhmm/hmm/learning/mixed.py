@@ -1,9 +1,9 @@
 """The M-step of the mixed-effects HMM: means of the states and shifts of the runs together.
 
-Row t of run r in state k is z = a_r + μ_k + ε, a_r ~ N(0, diag τ²), ε ~ N(0, Σ_k). Beside forward–backward EM keeps a
-normal q(a_r), independent over metrics (variational EM; Neal and Hinton 1998). Every step here is the maximum of the
-bound in one block of variables, the others held: means and shifts; covariances; variances of the shifts; τ². So the
-bound never falls.
+Row t of run r in state k is z with exp(b_r) z = a_r + μ_k + ε, a_r ~ N(0, diag τ²), ε ~ N(0, Σ_k); b_r = 0 unless runs
+have scales. Beside forward–backward EM keeps a normal q(a_r), independent over metrics (variational EM; Neal and Hinton
+1998), and the likeliest b_r. Every step here climbs the bound in one block of variables, the others held: means and
+shifts; scales and shifts; covariances; variances of the shifts; τ², υ². So the bound never falls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.hmm.inference.shifts import ByRun, shift_precision
+from trajhmm.hmm.inference.shifts import ByRun, rescaled, shift_precision
 from trajhmm.hmm.inference.statistics import Statistics
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.parameters import Parameters
@@ -21,6 +21,9 @@ from trajhmm.hmm.shifts import Shifts
 
 Floats = NDArray[np.float64]
 
+# The variance of scales is learnt as if so many more runs had been seen, with this one: it stays away from 0, where it
+# would keep all scales, and where few runs are seen it stays small.
+_RUNS_BEFORE, _SCALE_BEFORE = 2.0, 0.05**2
 # Runs differ by at least this share of a metric's variance: a variance of 0 could not be left again.
 LEAST_SHIFT = 1e-6
 
@@ -49,17 +52,40 @@ def shifted_mstep(
     spread = _about_new(statistics, own, away, weights, shifts.variance)
     around = replace(parameters, means=parameters.means + means + common)
     better = floored(mstep(spread, around, prior), prior.floor)
+    log_scale = shifts.log_scale
+    if parameters.scale_variance is not None:
+        moments = _moved(own, away)
+        found = rescaled(moments, replace(shifts, mean=mean), better)
+        mean, log_scale = np.where(used, found.mean, mean), np.where(used, found.log_scale, log_scale)
+        total = weights @ log_scale**2 + _RUNS_BEFORE * _SCALE_BEFORE
+        better = replace(better, scale_variance=total / (weights.sum() + _RUNS_BEFORE))
     variance = np.where(used, 1.0 / shift_precision(own.there, better), shifts.variance)
     tau = weights @ (mean**2 + variance) / weights.sum()
     better = replace(better, shift_variance=np.maximum(tau, LEAST_SHIFT * prior.target))
-    return better, Shifts(mean=mean, variance=variance)
+    return better, Shifts(mean=mean, variance=variance, log_scale=log_scale)
+
+
+def log_density_of_scales(scale_variance: Floats) -> float:
+    """Log-density of the (D,) variances of scales, in nats, up to a constant: as if some more runs had been seen."""
+    return float(-0.5 * _RUNS_BEFORE * (np.log(scale_variance) + _SCALE_BEFORE / scale_variance).sum())
+
+
+def _moved(own: ByRun, away: Floats) -> ByRun:
+    """Moments about means and shifts that are (R, K, D) ``away`` from those they were taken about."""
+    there = own.there
+    first = own.first - there * away
+    return replace(own, first=first, second=own.second - away * (own.first + first))
 
 
 def _unweighted(moments: ByRun, weights: Floats) -> ByRun:
     share = np.divide(1.0, weights, out=np.zeros_like(weights), where=weights > 0)
     wide = share[:, np.newaxis, np.newaxis]
     return replace(
-        moments, mass=moments.mass * share[:, np.newaxis], absent=moments.absent * wide, first=moments.first * wide
+        moments,
+        mass=moments.mass * share[:, np.newaxis],
+        absent=moments.absent * wide,
+        first=moments.first * wide,
+        second=moments.second * wide,
     )
 
 

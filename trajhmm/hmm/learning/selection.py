@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
+from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.hmm.inference.posteriors import filter_rows
+from trajhmm.hmm.inference.shifts import without_shifts
 from trajhmm.hmm.learning.em import Outcome, Restart, best_of
 from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
+from trajhmm.hmm.learning.reproducible import FEWEST_RUNS, Halver, certify
 from trajhmm.hmm.parameters import Parameters, count_parameters
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.hmm.rows.source import Source
 
-Criterion = Literal["bic", "aic", "icl", "heldout"]
+Criterion = Literal["reproducible", "bic", "aic", "icl", "heldout"]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 
 _FOLDS = 5
@@ -43,6 +46,8 @@ class SelectionPoint:
     restart_log_likelihoods : of every usable restart, best first: the spread of the optima.
     reached_best : how many restarts reached the best optimum.
     agreement : mean adjusted Rand index of the states of the other restarts with the best one's; None if it is alone.
+    halves, recovery : mean adjusted Rand index of maps of split halves of the runs, and how far the state that comes
+        back worst is found again in them, see `trajhmm.hmm.certificate.Halves`; None where that was not tried.
     """
 
     states: int
@@ -57,6 +62,24 @@ class SelectionPoint:
     restart_log_likelihoods: tuple[float, ...]
     reached_best: int
     agreement: float | None
+    halves: float | None = None
+    recovery: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """The number of states that was chosen.
+
+    Attributes
+    ----------
+    fit : with that number.
+    curve : one point for each number that was tried.
+    certificate : how far the map comes back; None if that was not asked for.
+    """
+
+    fit: Fit
+    curve: tuple[SelectionPoint, ...]
+    certificate: Certificate | None
 
 
 def select_states(
@@ -65,9 +88,10 @@ def select_states(
     *,
     states: Sequence[int],
     criterion: Criterion,
+    n_splits: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
-) -> tuple[Fit, tuple[SelectionPoint, ...]]:
+) -> Selection:
     """Fit every number of states and choose one.
 
     Parameters
@@ -75,7 +99,11 @@ def select_states(
     source : the rows.
     settings : of every fit, save the number of states.
     states : numbers of states to try.
-    criterion : ``bic``, ``aic``, ``icl``, or ``heldout``: log-likelihood of runs that were left out, in five folds.
+    criterion : ``reproducible``: the largest number, of at least 2, at which split halves of the runs agree, even if a
+        smaller one fails; where none does the one whose halves agree best. ``bic``, ``aic``, ``icl``, or ``heldout``:
+        log-likelihood of runs that were left out, in five folds.
+    n_splits : how often runs are split into halves; 0 for not at all, and then ``reproducible`` falls back to BIC, as
+        with fewer than four runs.
     n_jobs : threads; the result does not depend on it.
     progress : called with (restarts done, restarts in all).
 
@@ -105,14 +133,53 @@ def select_states(
             f"every restart at every number of states ({', '.join(map(str, states))}) degenerated; "
             "give more rows, fewer states or fewer metrics"
         )
-    return fits[_best(points, criterion)], tuple(points)
+    if n_splits < 1 or n_runs < FEWEST_RUNS:
+        rule: Criterion = "bic" if criterion == "reproducible" else criterion
+        return Selection(fit=fits[_best(points, rule)], curve=tuple(points), certificate=None)
+    halver = Halver.of(source, settings, n_splits=n_splits, n_jobs=n_jobs)
+    if criterion == "reproducible":
+        chosen, tried = _reproducible(halver, fits)
+    else:
+        chosen = _best(points, criterion)
+        tried = _halves(halver, fits, (chosen,))
+    return Selection(
+        fit=fits[chosen],
+        curve=tuple(_with_halves(point, tried) for point in points),
+        certificate=certify(halver, fits[chosen], tuple(tried.values())),
+    )
+
+
+def _reproducible(halver: Halver, fits: dict[int, Fit]) -> tuple[int, dict[int, Halves]]:
+    """The largest number of states that comes back, and all that were tried: those above it, and the one below."""
+    several = sorted((k for k in fits if k > 1), reverse=True)
+    tried: dict[int, Halves] = {}
+    for k in several:
+        tried |= _halves(halver, fits, (k,))
+        if k in tried and tried[k].agree:
+            below = several[several.index(k) + 1 :][:1]
+            return k, tried | _halves(halver, fits, below)
+    if not tried:
+        return max(fits), tried
+    return max(tried, key=lambda k: (tried[k].mean, -k)), tried
+
+
+def _halves(halver: Halver, fits: dict[int, Fit], states: Iterable[int]) -> dict[int, Halves]:
+    found = {k: halver.halves(fits[k]) for k in states if k > 1}
+    return {k: halves for k, halves in found.items() if halves is not None}
+
+
+def _with_halves(point: SelectionPoint, tried: dict[int, Halves]) -> SelectionPoint:
+    halves = tried.get(point.states)
+    return point if halves is None else replace(point, halves=halves.mean, recovery=halves.worst)
 
 
 def _point(
     settings: Settings, fit: Fit, restarts: list[Restart], n_rows: int, heldout: NDArray[np.float64] | None
 ) -> SelectionPoint:
     p = fit.parameters
-    n_parameters = count_parameters(p.n_states, p.n_metrics, p.covariance_type, topology=settings.topology)
+    n_parameters = count_parameters(
+        p.n_states, p.n_metrics, p.covariance_type, topology=settings.topology, own=settings.shifts + settings.scales
+    )
     usable = [restart.log_likelihood for restart in restarts if restart.outcome != "degenerate"]
     others = [a for index, a in enumerate(fit.status.agreement) if a is not None and index != fit.status.chosen]
     penalty = n_parameters * float(np.log(n_rows))
@@ -196,6 +263,7 @@ def _scores(chunk: Chunk, fits: Sequence[Parameters], fold_of: NDArray[np.int64]
     scores = np.empty(chunk.n_runs)
     for r in range(chunk.n_runs):
         run = chunk.runs(r, r + 1)
-        _, predictive = filter_rows(run.values, run.offsets, fits[fold_of[run.first_run]])
+        fit = fits[fold_of[run.first_run]]
+        _, predictive = filter_rows(without_shifts(run.values, run.offsets, fit), run.offsets, fit)
         scores[r] = predictive.mean()
     return scores

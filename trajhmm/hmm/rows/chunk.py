@@ -53,6 +53,14 @@ class Chunk:
         """Of numbers for all runs of the data, those for the runs of this chunk."""
         return per_run[self.first_run : self.first_run + self.n_runs]
 
+    def picked(self, wanted: NDArray[np.bool_]) -> Chunk:
+        """The runs that (R,) ``wanted`` marks, as a chunk of its own, with copies of their rows."""
+        if wanted.all():
+            return self
+        lengths = np.diff(self.offsets)
+        values = np.ascontiguousarray(self.values[np.repeat(wanted, lengths)])
+        return Chunk(values=values, offsets=np.concatenate(([0], np.cumsum(lengths[wanted]))), complete=self.complete)
+
     def runs(self, first: int, last: int) -> Chunk:
         """The runs ``first:last`` of this chunk as a chunk that shares their rows."""
         rows = slice(self.offsets[first], self.offsets[last])

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, LogError
+from trajhmm.features import PerRunScaler, PooledScaler, Scaling
+from trajhmm.features.pooled import Measured, pooled_kind
+from trajhmm.features.scalers import Unscaled
 from trajhmm.features.sequences import (
     NothingLeftError,
     aligned_note,
+    changing,
     chosen_metrics,
     constant_note,
     leading_metric,
@@ -44,17 +49,23 @@ class Rows:
     ----------
     source : scaled rows of R runs over D metrics.
     metrics : D names.
+    scaler : what scaled the rows.
     notes : what was left out, aligned or cut.
     """
 
     source: Source
     metrics: tuple[str, ...]
+    scaler: PerRunScaler | PooledScaler
     notes: tuple[Note, ...]
 
 
 @contextmanager
-def rows_on_disk(scan: Scan, metrics: Sequence[str] | None) -> Iterator[Rows]:
+def rows_on_disk(scan: Scan, metrics: Sequence[str] | None, scaling: Scaling) -> Iterator[Rows]:
     """Prepare logs for a map and keep the rows in a temporary folder, 8 bytes a value.
+
+    Parameters
+    ----------
+    scaling : how rows are scaled; see `trajhmm.features.pooled`.
 
     Raises
     ------
@@ -74,16 +85,21 @@ def rows_on_disk(scan: Scan, metrics: Sequence[str] | None) -> Iterator[Rows]:
             _OnDisk(file=file, lengths=o.lengths, n_metrics=len(plan.metrics))
             for file, o in zip(files, told, strict=True)
         ]
-        source = Pieces(held=held, lengths_of=[o.lengths for o in told], columns=kept, apply=_in_this_process)
-        yield Rows(source=source, metrics=tuple(plan.metrics[c] for c in kept), notes=notes)
+        lengths = [o.lengths for o in told]
+        scaler = _scaler(scaling, told, lambda bare: map(partial(_measured, bare=bare), held, lengths))
+        for one in held:
+            _scaled(one, one.lengths, scaler).tofile(one.file)
+        source = Pieces(held=held, lengths_of=lengths, columns=kept, apply=_in_this_process)
+        yield plan.rows(source, kept, scaler, notes)
 
 
 @contextmanager
-def rows_on_cluster(scan: Scan, metrics: Sequence[str] | None, address: str) -> Iterator[Rows]:
+def rows_on_cluster(scan: Scan, metrics: Sequence[str] | None, scaling: Scaling, address: str) -> Iterator[Rows]:
     """Prepare logs for a map on the workers of a Dask cluster, which read the files themselves and keep the rows.
 
     Parameters
     ----------
+    scaling : how rows are scaled; see `trajhmm.features.pooled`.
     address : of the scheduler, such as ``tcp://host:8786``.
 
     Raises
@@ -117,19 +133,24 @@ def rows_on_cluster(scan: Scan, metrics: Sequence[str] | None, address: str) -> 
             futures = client.map(function, held, places, retries=_RETRIES, pure=False)
             yield from client.gather(futures)
 
-        source = Pieces(held=prepared, lengths_of=[o.lengths for o in told], columns=kept, apply=apply)
-        yield Rows(source=source, metrics=tuple(plan.metrics[c] for c in kept), notes=notes)
+        lengths = [o.lengths for o in told]
+        scaler = _scaler(scaling, told, lambda bare: apply(partial(_measured, bare=bare), prepared, lengths))
+        ready = client.map(partial(_scaled, scaler=scaler), prepared, lengths, retries=_RETRIES)
+        source = Pieces(held=ready, lengths_of=lengths, columns=kept, apply=apply)
+        yield plan.rows(source, kept, scaler, notes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Outcome:
     """What is to be remembered of a piece.
 
-    Rows of each run that is left, metrics that change, whether others were aligned to the rows of one, and notes.
+    Rows of each run that is left, metrics that change, the least value of each, whether others were aligned to the rows
+    of one, and notes.
     """
 
     lengths: NDArray[np.int64]
     changes: NDArray[np.bool_]
+    least: NDArray[np.float64]
     aligned: bool
     notes: tuple[Note, ...]
 
@@ -148,20 +169,39 @@ class _Plan:
         return cls(metrics=names, leading=leading_metric(scan, names), notes=notes)
 
     def prepared(self, piece: Piece) -> tuple[NDArray[np.float64], _Outcome]:
-        """(N, D) scaled rows of a piece, and what is to be remembered of it."""
+        """(N, D) rows of a piece, not scaled yet, and what is to be remembered of it."""
         runs = piece.read()
         try:
-            sequences = map_sequences(runs, self.metrics, leading=self.leading, keep_constant=True)
+            sequences = map_sequences(runs, self.metrics, scaler=Unscaled(), leading=self.leading, keep_constant=True)
         except NothingLeftError as error:
             nothing = np.empty((0, len(self.metrics)))
             notes = (*runs.notes, Note(kind="left-out", text=str(error)))
-            none = np.zeros(len(self.metrics), dtype=bool)
-            return nothing, _Outcome(lengths=np.empty(0, dtype=np.int64), changes=none, aligned=False, notes=notes)
-        changes: NDArray[np.bool_] = np.any(sequences.values != 0, axis=0)
+            none, least = np.zeros(len(self.metrics), dtype=bool), np.full(len(self.metrics), np.inf)
+            lengths = np.empty(0, dtype=np.int64)
+            return nothing, _Outcome(lengths=lengths, changes=none, least=least, aligned=False, notes=notes)
+        changes = changing(sequences.values, sequences.lengths)
         notes = tuple(note for note in (*runs.notes, *sequences.notes) if note.kind != "aligned")
         aligned = len(notes) < len(runs.notes) + len(sequences.notes)
-        outcome = _Outcome(lengths=sequences.lengths, changes=changes, aligned=aligned, notes=notes)
+        outcome = _Outcome(
+            lengths=sequences.lengths,
+            changes=changes,
+            least=sequences.values.min(axis=0),
+            aligned=aligned,
+            notes=notes,
+        )
         return sequences.values, outcome
+
+    def rows(
+        self,
+        source: Source,
+        kept: NDArray[np.int64],
+        scaler: PerRunScaler | PooledScaler,
+        notes: tuple[Note, ...],
+    ) -> Rows:
+        """What is ready for a fit, of the metrics that are kept."""
+        if isinstance(scaler, PooledScaler):
+            scaler = scaler.take(kept)
+        return Rows(source=source, metrics=tuple(self.metrics[c] for c in kept), scaler=scaler, notes=notes)
 
     def concluded(self, told: Sequence[_Outcome]) -> tuple[NDArray[np.int64], tuple[Note, ...]]:
         """Columns that change somewhere, and all notes, each once."""
@@ -239,8 +279,28 @@ def _visited(
 def _rows_of(held: Any) -> NDArray[np.float64]:
     if isinstance(held, _OnDisk):
         return np.fromfile(held.file).reshape(-1, held.n_metrics)
-    values: NDArray[np.float64] = held[0]
+    values: NDArray[np.float64] = held[0] if isinstance(held, tuple) else held
     return values
+
+
+def _scaler(
+    scaling: Scaling, told: Sequence[_Outcome], measure: Callable[[PooledScaler], Iterator[Measured]]
+) -> PerRunScaler | PooledScaler:
+    """The scaler of all pieces; ``measure`` goes over their rows once."""
+    if scaling == "per-run":
+        return PerRunScaler()
+    least = np.min([outcome.least for outcome in told], axis=0)
+    bare = PooledScaler.unfitted(pooled_kind(scaling), least)
+    return bare.fitted(reduce(add, measure(bare)), within_runs=scaling == "mixed")
+
+
+def _measured(held: Any, lengths: NDArray[np.int64], bare: PooledScaler) -> Measured:
+    return Measured.of(bare.transform(_rows_of(held), lengths), lengths)
+
+
+def _scaled(held: Any, lengths: NDArray[np.int64], scaler: PerRunScaler | PooledScaler) -> NDArray[np.float64]:
+    values = _rows_of(held)
+    return scaler.transform(values, lengths) if len(lengths) else values
 
 
 def _outcome(prepared: tuple[NDArray[np.float64], _Outcome]) -> _Outcome:

@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.features.spread import Spread, spread_about_runs
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.logs.runset import offsets_of
 
@@ -70,38 +71,6 @@ class InMemory:
         yield function(self.chunk)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Spread:
-    """Mean and variance of each metric over rows, each row times the weight of its run; missing values left out.
-
-    Attributes
-    ----------
-    mass, mean, squares : (D,) Σ w, the mean, and Σ w (z - mean)².
-    """
-
-    mass: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    squares: NDArray[np.float64]
-
-    def __add__(self, other: Spread) -> Spread:
-        # Chan, Golub and LeVeque 1983: no digits are lost to large offsets.
-        mass = self.mass + other.mass
-        share = np.divide(other.mass, mass, out=np.zeros_like(mass), where=mass > 0)
-        away = other.mean - self.mean
-        return Spread(
-            mass=mass,
-            mean=self.mean + share * away,
-            squares=self.squares + other.squares + self.mass * share * away**2,
-        )
-
-    @property
-    def variance(self) -> NDArray[np.float64]:
-        """(D,) population variance; 1 where a metric does not vary, so that it can be divided by."""
-        variance = np.divide(self.squares, self.mass, out=np.zeros_like(self.mass), where=self.mass > 0)
-        # What rounding leaves of a constant is no variance.
-        return np.where(variance > (1e-12 * np.abs(self.mean)) ** 2, variance, 1.0)
-
-
 def spread_of(chunk: Chunk, weights: NDArray[np.float64]) -> Spread:
     """Mean and variance over a chunk; ``weights`` (R,) of all runs of the data."""
     d = chunk.values.shape[1]
@@ -120,6 +89,11 @@ def spread_of(chunk: Chunk, weights: NDArray[np.float64]) -> Spread:
         squares = (rows * np.where(there, stretch.values - mean, 0.0) ** 2).sum(axis=0)
         total = total + Spread(mass=mass, mean=mean, squares=squares)
     return total
+
+
+def spread_within(chunk: Chunk, weights: NDArray[np.float64]) -> Spread:
+    """Variance about each run's own mean over a chunk; ``weights`` (R,) of all runs of the data."""
+    return spread_about_runs(chunk.values, np.diff(chunk.offsets), chunk.own(weights))
 
 
 def sample_of(chunk: Chunk, weights: NDArray[np.float64], every: int) -> Chunk:

@@ -1,0 +1,95 @@
+"""`Certificate`: what is known of a fitted map before anybody believes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# Mean adjusted Rand index of split halves, and mean Jaccard index of the state that comes back worst, from which on a
+# map is called reproducible. Below a Jaccard index of 0.6 a cluster is not to be trusted (Hennig 2007, 2008).
+AGREEMENT = 0.8
+RECOVERY = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halves:
+    """How far maps of random halves of the runs agree at one number of states; each half decodes all runs.
+
+    Attributes
+    ----------
+    states : K.
+    agreement : adjusted Rand index of the two halves, of each split.
+    recovery : (K,) of each state of the map of all runs: the mean Jaccard index of its rows with those of the state
+        that stands for it in the map of a half, by assignment.
+    """
+
+    states: int
+    agreement: tuple[float, ...]
+    recovery: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean agreement over the splits."""
+        return sum(self.agreement) / len(self.agreement)
+
+    @property
+    def worst(self) -> float:
+        """Recovery of the state that comes back worst."""
+        return min(self.recovery)
+
+    @property
+    def agree(self) -> bool:
+        """Whether the map comes back: halves agree, and every state is found again."""
+        return self.mean >= AGREEMENT and self.worst >= RECOVERY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """How far a map comes back with other runs and with other starts.
+
+    Attributes
+    ----------
+    states : K of the map.
+    halves : of every number of states that was tried in halves, rising; empty where runs are too few to be halved.
+    seeds : adjusted Rand index of the map's states with those of fits of the same rows from other seeds.
+    """
+
+    states: int
+    halves: tuple[Halves, ...]
+    seeds: tuple[float, ...]
+
+    def at(self, states: int) -> Halves | None:
+        """Halves at one number of states; None if that was not tried."""
+        return next((halves for halves in self.halves if halves.states == states), None)
+
+    @property
+    def reproducible(self) -> bool | None:
+        """Whether halves of the runs give the same map; None where there were too few runs to halve."""
+        own = self.at(self.states)
+        return None if own is None else own.agree
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the model file holds."""
+        halves = [
+            {"states": one.states, "agreement": list(one.agreement), "recovery": list(one.recovery)}
+            for one in self.halves
+        ]
+        return {
+            "states": self.states,
+            "reproducible": self.reproducible,
+            "halves": halves,
+            "seeds": list(self.seeds),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Certificate:
+        """Read back what `to_dict` gives."""
+        halves = tuple(
+            Halves(
+                states=int(one["states"]),
+                agreement=tuple(map(float, one["agreement"])),
+                recovery=tuple(map(float, one["recovery"])),
+            )
+            for one in stored["halves"]
+        )
+        return cls(states=int(stored["states"]), halves=halves, seeds=tuple(map(float, stored["seeds"])))

@@ -1,0 +1,222 @@
+"""Which number of states comes back: maps of random halves of the runs, each decoding all runs, must agree.
+
+Criteria on the likelihood take the rows of a run for independent. They are not, and a smooth road has no right number
+of stairs, so they ask for ever more states. What comes back in other runs does not (stability selection for clusters:
+Lange, Roth, Braun and Buhmann 2004; von Luxburg 2010). Agreement of the halves as a whole passes over a spare state
+with few rows; so each state has to be found again as well (Hennig 2007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, Certificate, Halves
+from trajhmm.hmm.inference.paths import adjusted_rand
+from trajhmm.hmm.inference.posteriors import decode_rows
+from trajhmm.hmm.inference.shifts import possible, strode, thinned, without_shifts
+from trajhmm.hmm.learning.em import Restart, best_of
+from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
+from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.hmm.rows.source import Source
+
+# Fewer runs than this cannot be halved.
+FEWEST_RUNS = 4
+# After so many splits a number of states that cannot come up to the mark any more, or hardly, is given up.
+_FIRST_SPLITS = 2
+_HOPELESS = 0.15
+# Fits from other seeds that the map is compared with.
+_SEEDS = 4
+# Rows that paths are compared on: of more, one in so many of each run.
+_ROWS = 16384
+# Halves need not climb to the last digit.
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Halver:
+    """Fits halves of the runs of some data, and says how far they agree.
+
+    Attributes
+    ----------
+    source : all rows.
+    settings : of every fit, save the number of states.
+    splits : (S, R) bool, the runs of the first half of each split.
+    n_jobs : threads; results do not depend on it.
+    data : (S, 2) the halves.
+    """
+
+    source: Source
+    settings: Settings
+    splits: NDArray[np.bool_]
+    n_jobs: int
+    data: tuple[tuple[Data, Data], ...]
+
+    @classmethod
+    def of(cls, source: Source, settings: Settings, *, n_splits: int, n_jobs: int) -> Halver:
+        """Draw the splits; the same seed draws the same."""
+        n_runs = len(source.lengths)
+        rng = np.random.default_rng([settings.random_state, 0x4A1F])
+        splits = np.array([rng.permutation(n_runs) < n_runs // 2 for _ in range(n_splits)]).reshape(n_splits, n_runs)
+        data = tuple(
+            (
+                Data(source=source, weights=first.astype(np.float64)),
+                Data(source=source, weights=(~first).astype(np.float64)),
+            )
+            for first in splits
+        )
+        return cls(source=source, settings=settings, splits=splits, n_jobs=n_jobs, data=data)
+
+    def halves(self, fit: Fit, *, tell: Callable[[int], None] | None = None) -> Halves | None:
+        """Fit the halves with as many states as ``fit`` has; None if some half cannot be fitted.
+
+        Parameters
+        ----------
+        fit : of all runs.
+        tell : called with the number of halves fitted, each time some are.
+        """
+        k = fit.parameters.n_states
+        agreement: list[float] = []
+        recovery: list[NDArray[np.float64]] = []
+        for first, last in ((0, _FIRST_SPLITS), (_FIRST_SPLITS, len(self.data))):
+            fits = self._fits(k, self.data[first:last], first)
+            if tell is not None:
+                tell(2 * len(fits))
+            if any(one is None for pair in fits for one in pair):
+                return None
+            found = self._compared(fit.parameters, [one for pair in fits for one in pair if one is not None])
+            agreement += found.agreement
+            recovery += found.recovery
+            if not agreement:
+                return None
+            if np.mean(agreement) < AGREEMENT - _HOPELESS or np.mean(recovery, axis=0).min() < RECOVERY - _HOPELESS:
+                break
+        mean: NDArray[np.float64] = np.mean(recovery, axis=0)
+        return Halves(states=k, agreement=tuple(agreement), recovery=tuple(mean.tolist()))
+
+    def _fits(
+        self, k: int, data: Sequence[tuple[Data, Data]], first: int
+    ) -> list[tuple[Parameters | None, Parameters | None]]:
+        jobs = [
+            Job(settings=self._settings(k, 2 * (first + split) + side), data=half, finals=1)
+            for split, pair in enumerate(data)
+            for side, half in enumerate(pair)
+        ]
+        if not jobs:
+            return []
+        best = [_best(restarts) for restarts in run_jobs(jobs, n_jobs=self.n_jobs)]
+        return list(zip(best[::2], best[1::2], strict=True))
+
+    def _settings(self, k: int, number: int) -> Settings:
+        """Halves have seeds of their own: that both come from the same start must not be why they agree."""
+        seed = (self.settings.random_state, 0x4A1F, number)
+        return replace(
+            self.settings, n_components=k, tol=max(self.settings.tol, _TOLERANCE), random_state=_number_of(seed)
+        )
+
+    def seeds(self, fit: Fit) -> tuple[float, ...]:
+        """Agreement of ``fit`` with fits of all rows from other seeds."""
+        whole = Data(source=self.source, weights=np.ones(len(self.source.lengths)))
+        k = fit.parameters.n_states
+        jobs = [
+            Job(
+                settings=replace(
+                    self.settings,
+                    n_components=k,
+                    tol=max(self.settings.tol, _TOLERANCE),
+                    random_state=_number_of((self.settings.random_state, 0x5EED, number)),
+                ),
+                data=whole,
+                finals=1,
+            )
+            for number in range(_SEEDS)
+        ]
+        best = [one for restarts in run_jobs(jobs, n_jobs=self.n_jobs) if (one := _best(restarts)) is not None]
+        if not best:
+            return ()
+        paths = self._paths([fit.parameters, *best])
+        return tuple(adjusted_rand(contingency(paths[0], path, k)) for path in paths[1:])
+
+    def _compared(self, whole: Parameters, halves: Sequence[Parameters]) -> _Compared:
+        k = whole.n_states
+        if not halves:
+            return _Compared(agreement=[], recovery=[])
+        paths = self._paths([whole, *halves])
+        own, others = paths[0], paths[1:]
+        return _Compared(
+            agreement=[
+                adjusted_rand(contingency(one, other, k)) for one, other in zip(others[::2], others[1::2], strict=True)
+            ],
+            recovery=[jaccard(contingency(own, path, k)) for path in others],
+        )
+
+    def _paths(self, fits: Sequence[Parameters]) -> list[NDArray[np.int64]]:
+        """The likeliest path of all runs under each fit, on some of the rows."""
+        every = max(1, -(-int(self.source.lengths.sum()) // _ROWS))
+
+        def decoded(fit: Parameters) -> NDArray[np.int64]:
+            return np.concatenate(list(self.source.map(partial(_decoded, fit=fit, every=every))))
+
+        return in_threads(decoded, fits, n_jobs=1 if self.source.one_pass else self.n_jobs)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Compared:
+    """Agreement of each pair of halves, and (K,) recovery of the map's states in each half."""
+
+    agreement: list[float]
+    recovery: list[NDArray[np.float64]]
+
+
+def certify(halver: Halver, fit: Fit, tried: Sequence[Halves]) -> Certificate:
+    """What is known of a map that was chosen, from the numbers of states ``tried`` in halves and from other seeds."""
+    return Certificate(
+        states=fit.parameters.n_states,
+        halves=tuple(sorted(tried, key=lambda halves: halves.states)),
+        seeds=halver.seeds(fit),
+    )
+
+
+def contingency(one: NDArray[np.int64], other: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """(K, K) rows in state i of one path and j of the other."""
+    return np.bincount(one * k + other, minlength=k * k).reshape(k, k).astype(np.float64)
+
+
+def jaccard(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K,) for each state of the first partition, the Jaccard index of its rows with those of its counterpart.
+
+    Counterparts are found by assignment, so that the indices add up to as much as they can (Hennig 2007).
+
+    Parameters
+    ----------
+    table : (K, K) rows in state i of the first partition and j of the second.
+    """
+    union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
+    index = np.divide(table, union, out=np.zeros_like(table), where=union > 0)
+    rows, columns = linear_sum_assignment(-index)
+    matched: NDArray[np.float64] = index[rows, columns]
+    return matched
+
+
+def _decoded(chunk: Chunk, fit: Parameters, every: int) -> NDArray[np.int64]:
+    few = thinned(chunk, every)
+    strided = strode(possible(fit), every)
+    values = without_shifts(few.values, few.offsets, strided)
+    return decode_rows(values, few.offsets, strided)[0]
+
+
+def _best(restarts: Sequence[Restart]) -> Parameters | None:
+    index = best_of(restarts)
+    return None if index is None else restarts[index].parameters
+
+
+def _number_of(seed: Sequence[int]) -> int:
+    """One number for a seed of several."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
