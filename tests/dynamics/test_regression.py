@@ -5,6 +5,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
+from trajhmm.dynamics import regression
 from trajhmm.dynamics.convergence import Convergence
 from trajhmm.dynamics.dissimilarity import dissimilarity_of, transport_cost
 from trajhmm.dynamics.regression import bag_of_states, r_squared, regress
@@ -70,6 +71,56 @@ def test_runs_that_never_converge_are_left_out_and_the_papers_coding_stands_besi
 def test_too_few_runs_give_no_numbers_rather_than_perfect_ones():
     result = regress(np.eye(3), converging([10, 20, 30]))
     assert (result.r2, result.loro_r2, result.permutation_p) == (None, None, None)
+
+
+def alone_in_a_state(shift=0):
+    """Bags of 12 runs, one of which is the only one in the last state, and their convergence."""
+    rng = np.random.default_rng(7)
+    bags = np.zeros((12, 4))
+    bags[:, :3] = rng.dirichlet([2, 3, 4], size=12)
+    bags[0] = [0.1, 0.1, 0.3, 0.5]
+    steps = (1000 * bags[:, 0] + 400 * bags[:, 1] + rng.normal(scale=60, size=12)).astype(int)
+    return bags, converging(steps + shift)
+
+
+def test_nothing_depends_on_where_steps_are_counted_from():
+    bags, convergence = alone_in_a_state()
+    there = regress(bags, convergence)
+    shifted = regress(*alone_in_a_state(10**6))
+    # Steps of a million have ten digits left after the point.
+    assert shifted.r2 == pytest.approx(there.r2, abs=1e-8)
+    assert shifted.loro_r2 == pytest.approx(there.loro_r2, abs=1e-8)
+    assert (shifted.f_p_value, shifted.permutation_p) == pytest.approx((there.f_p_value, there.permutation_p), rel=1e-6)
+    for name in ("coefficients", "fitted", "left_out"):
+        np.testing.assert_allclose(getattr(shifted, name) - 10**6, getattr(there, name), atol=1e-5)
+
+
+def test_steps_that_are_not_counted_from_their_mean_are_noticed(monkeypatch):
+    def from_zero(x, y):
+        return np.linalg.lstsq(x, y, rcond=None)[0]
+
+    monkeypatch.setattr(regression, "_coefficients", from_zero)
+    assert regress(*alone_in_a_state(10**6)).loro_r2 < -1000 < regress(*alone_in_a_state()).loro_r2
+
+
+@pytest.mark.parametrize(
+    ("steps", "converged", "said"),
+    [
+        ([50] * 8, [True] * 8, "all 8 runs that converge do so at the same step"),
+        ([50] * 8, [False] * 8, "no run converges"),
+        ([50] * 8, [True] + [False] * 7, "one run converges"),
+        ([10, 20, 30] + [50] * 5, [True] * 3 + [False] * 5, "3 runs converge, too few to regress on 3 shares"),
+        ([10, 20, 30, 40] + [50] * 4, [True] * 4 + [False] * 4, None),
+    ],
+)
+def test_where_there_is_no_regression_the_reason_is_told(steps, converged, said):
+    bags = np.random.default_rng(0).dirichlet([2, 3, 4], size=8)
+    result = regress(bags, converging(steps, np.array(converged)))
+    assert (result.r2 is None) is (said is not None)
+    if said is None:
+        assert result.why_not is None
+    else:
+        assert result.why_not.startswith(said)
 
 
 def test_transport_cost_is_the_wasserstein_distance_on_a_line():

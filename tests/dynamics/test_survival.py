@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
+from statsmodels.stats.multitest import multipletests
 
+from trajhmm.dynamics import survival
 from trajhmm.dynamics.branches import Stratum
 from trajhmm.dynamics.survival import (
     cox_hazard_ratio,
     delay_of,
     expanded_tail,
     gehan_scores,
+    holm,
     logrank_p,
     restricted_mean,
     stratified_rank_test,
+    student_bounds,
 )
 
 
@@ -152,3 +156,69 @@ def test_expanded_percentiles_tend_to_the_plain_ones():
     # Student's 97.5% quantile with 9 degrees of freedom is 2.262157.
     assert expanded_tail(10) == pytest.approx(stats.norm.cdf(-np.sqrt(10 / 9) * 2.262157), rel=1e-6)
     assert expanded_tail(5) < expanded_tail(10) < 0.025
+
+
+def test_student_bounds_reach_beyond_the_few_values_of_a_small_arm():
+    rng = np.random.default_rng(5)
+    values = np.array([1.0, 2.0, 3.0, 10.0])
+    drawn = values[rng.integers(4, size=(4000, 4))].mean(axis=1)
+    low, high = student_bounds(values.mean(), drawn, 4)
+    # Student's interval of the mean, 4 ± 3.182 · 4.082 / 2; the bootstrap has 2% Monte Carlo error.
+    assert low == pytest.approx(4 - 6.495, abs=0.15)
+    assert high == pytest.approx(4 + 6.495, abs=0.15)
+    # With many values, plain percentiles.
+    many = rng.normal(size=4000)
+    np.testing.assert_allclose(student_bounds(0.0, many, 10**6), (-1.96, 1.96), atol=0.12)
+    assert np.isnan(student_bounds(1.0, many, 1)).all()
+
+
+def test_resamples_keep_the_levels_and_draw_compared_runs_only():
+    runs = np.array([0, 2, 3, 5, 6, 7])
+    one = Stratum(runs=runs, visiting=runs > 3, times=np.ones(6), converged=np.ones(6, dtype=bool))
+    within = np.array([0, 9, 0, 1, 9, 1, 1, 1])
+    drawn = survival._resamples([one], bootstraps=200, within=within, rng=np.random.default_rng(0))
+    assert drawn[:, [1, 4]].sum() == 0
+    assert (drawn[:, within == 0].sum(axis=1) == 2).all()
+    assert (drawn[:, within == 1].sum(axis=1) == 4).all()
+
+
+def test_log_rank_without_variance_is_undefined():
+    same = np.full(8, 5.0)
+    assert logrank_p(same, np.ones(8, dtype=bool), np.arange(8) < 4) is None
+    # One event, when only one run is left.
+    assert logrank_p(np.array([1.0, 1, 3]), np.array([False, False, True]), np.arange(3) < 2) is None
+
+
+def cox_by_hand(entry, times, converged, coefficients):
+    """Log partial likelihood; a run counts as visiting at steps after its entry, and is at risk once."""
+    found = np.zeros(len(coefficients))
+    for run in np.flatnonzero(converged):
+        at_risk = times >= times[run]
+        visiting = (entry < times[run]) & at_risk
+        risk = visiting.sum() * np.exp(coefficients) + (at_risk & ~visiting).sum()
+        found += coefficients * visiting[run] - np.log(risk)
+    return found
+
+
+def test_cox_regression_counts_nobody_twice_where_runs_enter_as_others_converge():
+    # Whole steps, few of them: many runs enter at a step at which another converges.
+    rng = np.random.default_rng(6)
+    times = rng.permutation(np.arange(2, 62)).astype(float)
+    entry = np.where(rng.random(60) < 0.6, rng.integers(1, 40, size=60), np.inf).astype(float)
+    entry[entry >= times] = np.inf
+    converged = rng.random(60) < 0.8
+    coefficients = np.linspace(-2, 2, 40001)
+    expected = coefficients[cox_by_hand(entry, times, converged, coefficients).argmax()]
+    ratio = cox_hazard_ratio(entry, times, converged)
+    # The grid is 1e-4 wide.
+    assert np.log(ratio.ratio) == pytest.approx(expected, abs=2e-4)
+
+
+def test_holm_steps_down_as_that_of_statsmodels():
+    # Sorted 0.01, 0.03, 0.04 times 3, 2, 1, and never smaller than the one before.
+    np.testing.assert_allclose(holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
+    assert len(holm([])) == 0
+    rng = np.random.default_rng(0)
+    for n in range(1, 9):
+        p_values = np.round(rng.random(n) ** 2, 1)
+        np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1])

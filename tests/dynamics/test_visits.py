@@ -52,7 +52,8 @@ def test_the_area_between_the_curves_after_the_branch_is_the_delay():
         steps = np.concatenate([[0.0], np.minimum(curve.steps, horizon), [horizon]])
         return float(np.append(1.0, curve.remaining) @ np.diff(steps))
 
-    horizon = max(visits.visiting.steps.max(), visits.others.steps[~visits.others.censored].max())
+    horizon = max(arm.steps[~arm.censored].max() for arm in (visits.visiting, visits.others))
+    assert delay.horizon == horizon
     # Sums of a few dozen terms.
     assert area(visits.visiting, horizon) - area(visits.others, horizon) == pytest.approx(delay.effect, rel=1e-9)
 

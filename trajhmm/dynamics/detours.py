@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from trajhmm.dynamics.branches import Comparison, compare_visits
+from trajhmm.dynamics.confounding import Association, associations
 from trajhmm.dynamics.convergence import Convergence
 from trajhmm.dynamics.regression import Regression
 from trajhmm.dynamics.survival import (
@@ -17,10 +18,12 @@ from trajhmm.dynamics.survival import (
     HazardRatio,
     cox_hazard_ratio,
     delay_of,
+    holm,
     logrank_p,
     stratified_rank_test,
 )
 from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.logs.runset import offsets_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +33,11 @@ RULES: tuple[Rule, ...] = ("strict", "paper")
 
 PERMUTATIONS = 9999
 BOOTSTRAPS = 2000
-FEWEST_RUNS = 3
+FEWEST_RUNS = 4
+"""On each side of the comparison: with fewer there is no test and no interval."""
 LEVEL = 0.05
+FOUND_AGAIN = 0.8
+"""Share of refits, where there are any, in which the strict rule wants a detour to be found again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,30 +63,46 @@ class Survival:
 class StateEvidence:
     """What speaks for and against one state being a detour.
 
+    A run is *with* the state if it visits it before it converges, *without* it if not; `runs_ever` counts visits after
+    convergence as well, as the training map does. *Comparable* are the runs that take part in the branch test, by what
+    they do at one place (see `trajhmm.dynamics.branches`): some of those without the state may visit it later, and
+    where runs come back from it often, a run may be on both sides.
+
     Attributes
     ----------
     state : number.
+    runs_ever : runs that visit it at all, before or after they converge.
     runs_with, runs_without : runs that visit it before they converge, and runs that do not.
     converged_with, converged_without : how many of them converge.
-    comparable_with, comparable_without : runs that take part in the branch test; see `trajhmm.dynamics.branches`.
+    comparable_with, comparable_without : runs on each side of the branch test.
+    comparable_converged_with, comparable_converged_without : how many of them converge.
+    watched_until : the last step of those that are compared and do not converge; None if all do.
     is_excursion : whether runs tend to come back to the state they left.
     coefficient : of the regression on the bag of states, in steps; NaN if no converged run visits the state.
-    delay : effect on the time to convergence after the branch, in steps; None if nothing compares.
-    p_value, p_adjusted : of the branch test, two-sided, and with Holm's correction over the states tested.
+    delay : effect on the time to convergence after the branch, in steps; None with fewer than four runs on a side.
+    p_value, p_adjusted : of the branch test, two-sided, and with Holm's correction over the states tested; None as the
+        delay.
     logrank_p : of the plain comparison of visiting runs with the rest; biased by immortal time, for comparison only.
     hazard_ratio : Cox regression with the visit as a covariate that changes in time.
-    is_strict, is_paper : a detour by either rule.
-    survival : how often the matched state was a detour again, by the strict rule, in refits on resampled runs; None if
-        there were no refits.
+    passes_test : whether the branch test, on this decoding, finds a detour; see `find_detours`.
+    is_paper : a detour by the rule of the paper.
+    confounded_by : attributes of the runs that visiting goes with, among the comparable ones; none where the comparison
+        is within the levels of that attribute.
+    survival : how often the matched state passed the branch test again, in refits on resampled runs; None if there were
+        no refits.
     """
 
     state: int
+    runs_ever: int
     runs_with: int
     runs_without: int
     converged_with: int
     converged_without: int
     comparable_with: int
     comparable_without: int
+    comparable_converged_with: int
+    comparable_converged_without: int
+    watched_until: int | None
     is_excursion: bool
     coefficient: float
     delay: Delay | None
@@ -88,14 +110,24 @@ class StateEvidence:
     p_adjusted: float | None
     logrank_p: float | None
     hazard_ratio: HazardRatio | None
-    is_strict: bool
+    passes_test: bool
     is_paper: bool
+    confounded_by: tuple[Association, ...] = ()
     survival: Survival | None = None
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether the state is a detour by the strict rule: it passes the branch test, and again in most refits."""
+        return self.passes_test and (self.survival is None or self.survival.share >= FOUND_AGAIN)
+
+    def is_detour(self, rule: Rule) -> bool:
+        """Whether the state is a detour by ``rule``."""
+        return self.is_strict if rule == "strict" else self.is_paper
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BranchTest:
-    """The branch test of one state; None where nothing compares. ``converged`` (R,) says which runs converge."""
+    """The branch test of one state; None with too few runs on a side. ``converged`` (R,) says which runs converge."""
 
     comparison: Comparison
     delay: Delay | None
@@ -103,22 +135,19 @@ class BranchTest:
     p_adjusted: float | None
     converged: NDArray[np.bool_]
 
-    def members(self, *, visiting: bool) -> list[int]:
+    def members(self, *, visiting: bool) -> NDArray[np.int64]:
         """Runs that take part on one side."""
-        strata = self.comparison.strata
-        return sorted({int(r) for stratum in strata for r in stratum.runs[stratum.visiting == visiting]})
+        return self.comparison.members(visiting=visiting)
 
     @property
     def is_strict(self) -> bool:
-        """Whether the state is a detour by the strict rule."""
-        if self.delay is None or self.p_adjusted is None:
-            return False
-        without = self.members(visiting=False)
+        """Whether the state passes the test, on this decoding; see `find_detours`."""
         return (
-            self.p_adjusted <= LEVEL
+            self.delay is not None
+            and self.p_adjusted is not None
+            and self.p_adjusted <= LEVEL
             and self.delay.ci_low > 0
-            and min(len(self.members(visiting=True)), len(without)) >= FEWEST_RUNS
-            and bool(self.converged[without].any())
+            and bool(self.converged[self.members(visiting=False)].any())
         )
 
 
@@ -130,11 +159,14 @@ def find_detours(
     seed: int = 0,
     permutations: int = PERMUTATIONS,
     bootstraps: int = BOOTSTRAPS,
+    within: NDArray[np.int64] | None = None,
+    attributes: pd.DataFrame | None = None,
 ) -> tuple[StateEvidence, ...]:
     """Weigh every state, by the strict rule and by the paper's.
 
-    Strict: the branch test has p ≤ 0.05 after Holm's correction over the states that can be tested, the 95% interval of
-    the delay is above 0, and at least three runs stand on each side, one of which converged without the state.
+    Strict: at least four runs stand on each side of the branch test, p ≤ 0.05 after Holm's correction over the states
+    that can be tested, the 95% interval of the delay is above 0, and some run converges on the side without the state.
+    Where the model was refitted, the state passes this test in at least 80% of the refits as well.
 
     Paper (Hu et al. 2023): some run converges without visiting the state, the state's coefficient is positive, and the
     regression, with all runs, is significant.
@@ -144,23 +176,40 @@ def find_detours(
     training_map : decoded paths of R runs.
     convergence, regression : of the same runs.
     seed, permutations, bootstraps : of the branch test and the interval.
+    within : (R,) a level for each run, such as the codes of an attribute; only runs of one level are compared.
+    attributes : a row for each run, in the same order; those that visiting goes with are named in the evidence.
     """
-    tests = branch_tests(training_map, convergence, seed=seed, permutations=permutations, bootstraps=bootstraps)
-    return tuple(_evidence(test, training_map, convergence, regression) for test in tests)
+    tests = branch_tests(
+        training_map, convergence, seed=seed, permutations=permutations, bootstraps=bootstraps, within=within
+    )
+    evidence = []
+    for test in tests:
+        sides = test.members(visiting=True), test.members(visiting=False)
+        found = () if attributes is None else associations(*sides, attributes, within=within, seed=seed)
+        evidence.append(_evidence(test, training_map, convergence, regression, found))
+    return tuple(evidence)
 
 
 def branch_tests(
-    training_map: TrainingMap, convergence: Convergence, *, seed: int, permutations: int, bootstraps: int
+    training_map: TrainingMap,
+    convergence: Convergence,
+    *,
+    seed: int,
+    permutations: int,
+    bootstraps: int,
+    within: NDArray[np.int64] | None = None,
 ) -> list[BranchTest]:
     """Test every state by the strict rule; see `find_detours`."""
-    comparisons = [compare_visits(training_map, convergence, state) for state in range(training_map.n_states)]
+    comparisons = [
+        compare_visits(training_map, convergence, state, within=within) for state in range(training_map.n_states)
+    ]
     p_values: list[float | None] = []
     delays: list[Delay | None] = []
     for comparison in comparisons:
         rng = np.random.default_rng([seed, comparison.state])
-        if comparison.strata:
+        if min(len(comparison.members(visiting=side)) for side in (True, False)) >= FEWEST_RUNS:
             p_values.append(stratified_rank_test(comparison.strata, permutations=permutations, rng=rng)[1])
-            delays.append(delay_of(comparison.strata, bootstraps=bootstraps, rng=rng))
+            delays.append(delay_of(comparison.strata, bootstraps=bootstraps, rng=rng, within=within))
         else:
             p_values.append(None)
             delays.append(None)
@@ -175,16 +224,6 @@ def branch_tests(
         )
         for comparison, p_value, delay in zip(comparisons, p_values, delays, strict=True)
     ]
-
-
-def holm(p_values: list[float]) -> NDArray[np.float64]:
-    """Adjust p-values for several tests by Holm's step-down method (1979)."""
-    if not p_values:
-        return np.empty(0)
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted: NDArray[np.float64] = multipletests(p_values, method="holm")[1]
-    return adjusted
 
 
 def detour_table(evidence: tuple[StateEvidence, ...], rule: Rule) -> pd.DataFrame:
@@ -202,7 +241,8 @@ def detour_table(evidence: tuple[StateEvidence, ...], rule: Rule) -> pd.DataFram
             "ci_high": [np.nan if e.delay is None else e.delay.ci_high for e in evidence],
             "p_value": [np.nan if e.p_value is None else e.p_value for e in evidence],
             "p_adjusted": [np.nan if e.p_adjusted is None else e.p_adjusted for e in evidence],
-            "is_detour": [e.is_strict if rule == "strict" else e.is_paper for e in evidence],
+            "share": [np.nan if e.survival is None else e.survival.share for e in evidence],
+            "is_detour": [e.is_detour(rule) for e in evidence],
         }
     )
 
@@ -214,11 +254,18 @@ def evidence_table(evidence: tuple[StateEvidence, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "state": [e.state for e in evidence],
+            "runs_ever": [e.runs_ever for e in evidence],
             "converged_with": [e.converged_with for e in evidence],
             "converged_without": [e.converged_without for e in evidence],
             "comparable_with": [e.comparable_with for e in evidence],
             "comparable_without": [e.comparable_without for e in evidence],
+            "comparable_converged_with": [e.comparable_converged_with for e in evidence],
+            "comparable_converged_without": [e.comparable_converged_without for e in evidence],
+            "watched_until": [e.watched_until for e in evidence],
+            "horizon": [e.delay.horizon if e.delay else None for e in evidence],
+            "is_lower_bound": [e.delay.is_lower_bound if e.delay else None for e in evidence],
             "is_excursion": [e.is_excursion for e in evidence],
+            "confounded_by": ["; ".join(a.describe() for a in e.confounded_by) for e in evidence],
             "logrank_p": [e.logrank_p for e in evidence],
             "hazard_ratio": [e.hazard_ratio.ratio if e.hazard_ratio else None for e in evidence],
             "hazard_ratio_low": [e.hazard_ratio.ci_low if e.hazard_ratio else None for e in evidence],
@@ -226,6 +273,7 @@ def evidence_table(evidence: tuple[StateEvidence, ...]) -> pd.DataFrame:
             "survives_refits": [e.survival.share if e.survival else None for e in evidence],
             "survives_low": [e.survival.interval[0] if e.survival else None for e in evidence],
             "survives_high": [e.survival.interval[1] if e.survival else None for e in evidence],
+            "passes_test": [e.passes_test for e in evidence],
             "detour_strict": [e.is_strict for e in evidence],
             "detour_paper": [e.is_paper for e in evidence],
         }
@@ -233,8 +281,15 @@ def evidence_table(evidence: tuple[StateEvidence, ...]) -> pd.DataFrame:
 
 
 def _evidence(
-    test: BranchTest, training_map: TrainingMap, convergence: Convergence, regression: Regression
+    test: BranchTest,
+    training_map: TrainingMap,
+    convergence: Convergence,
+    regression: Regression,
+    found: tuple[Association, ...],
 ) -> StateEvidence:
+    comparable_with, comparable_without = test.members(visiting=True), test.members(visiting=False)
+    compared = np.union1d(comparable_with, comparable_without)
+    censored = compared[~convergence.converged[compared]]
     k, visited, converged = test.comparison.state, test.comparison.visited, convergence.converged
     times = convergence.steps.astype(np.float64)
     coefficient = float(regression.coefficients[k])
@@ -243,12 +298,16 @@ def _evidence(
     is_paper = significant and coefficient > 0 and bool((converged & ~visited_ever).any()) and bool(visited_ever.any())
     return StateEvidence(
         state=k,
+        runs_ever=int(visited_ever.sum()),
         runs_with=int(visited.sum()),
         runs_without=int((~visited).sum()),
         converged_with=int((visited & converged).sum()),
         converged_without=int((~visited & converged).sum()),
-        comparable_with=len(test.members(visiting=True)),
-        comparable_without=len(test.members(visiting=False)),
+        comparable_with=len(comparable_with),
+        comparable_without=len(comparable_without),
+        comparable_converged_with=int(converged[comparable_with].sum()),
+        comparable_converged_without=int(converged[comparable_without].sum()),
+        watched_until=int(convergence.steps[censored].max()) if len(censored) else None,
         is_excursion=test.comparison.is_excursion,
         coefficient=coefficient,
         delay=test.delay,
@@ -256,8 +315,9 @@ def _evidence(
         p_adjusted=test.p_adjusted,
         logrank_p=logrank_p(times, converged, visited),
         hazard_ratio=cox_hazard_ratio(_entry_steps(training_map, k, visited), times, converged),
-        is_strict=test.is_strict,
+        passes_test=test.is_strict,
         is_paper=is_paper,
+        confounded_by=tuple(association for association in found if association.is_confounder),
     )
 
 
@@ -267,9 +327,11 @@ def _visited_ever(training_map: TrainingMap, state: int) -> NDArray[np.bool_]:
 
 
 def _entry_steps(training_map: TrainingMap, state: int, visited: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(R,) step of first entry for the runs that visit before converging, infinite for the rest."""
-    owner = np.repeat(np.arange(len(training_map.lengths)), training_map.lengths)
+    """(R,) step of first entry for runs that visit before converging, 0 if they begin there; infinite for the rest."""
+    n_runs = len(training_map.lengths)
+    owner = np.repeat(np.arange(n_runs), training_map.lengths)
     rows = np.flatnonzero(training_map.path == state)
-    first = np.full(len(training_map.lengths), np.inf)
+    first = np.full(n_runs, np.inf)
     np.minimum.at(first, owner[rows], training_map.steps[rows].astype(np.float64))
-    return np.where(visited, first, np.inf)
+    begins = training_map.steps[offsets_of(training_map.lengths)[:-1]]
+    return np.where(visited, np.where(first == begins, 0.0, first), np.inf)

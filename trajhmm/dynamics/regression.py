@@ -26,7 +26,9 @@ class PaperRegression:
 class Regression:
     """Ordinary least squares of convergence step on the shares of rows in each state, without an intercept.
 
-    The shares add up to 1, so an intercept is implied. Only runs that converged take part.
+    The shares add up to 1, so an intercept is implied: steps count from their mean, and where the shares leave the
+    coefficients open, as for a state that only the run left out visits, those nearest to the mean are taken. Nothing
+    depends on where steps are counted from. Only runs that converged take part.
 
     Attributes
     ----------
@@ -40,6 +42,7 @@ class Regression:
     fitted : (M,) the steps that the regression gives them.
     left_out : (M,) the same, each from the regression of the other runs; empty with too few runs.
     paper : with all runs, coded as in Hu et al. (2023).
+    why_not : why there is no regression, in words; None if there is one.
     """
 
     r2: float | None
@@ -52,6 +55,7 @@ class Regression:
     fitted: NDArray[np.float64]
     left_out: NDArray[np.float64]
     paper: PaperRegression
+    why_not: str | None = None
 
 
 def bag_of_states(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.float64]:
@@ -76,7 +80,7 @@ def regress(bags: NDArray[np.float64], convergence: Convergence, *, seed: int = 
     coefficients = np.full(bags.shape[1], np.nan)
     visited = x.any(axis=0)
     if len(y):
-        coefficients[visited] = np.linalg.lstsq(x[:, visited], y, rcond=None)[0]
+        coefficients[visited] = _coefficients(x[:, visited], y)
     left_out = _left_out(x, y) if r2 is not None else np.empty(0)
     all_r2, all_p = r_squared(bags, convergence.steps.astype(np.float64))
     return Regression(
@@ -90,23 +94,42 @@ def regress(bags: NDArray[np.float64], convergence: Convergence, *, seed: int = 
         fitted=x[:, visited] @ coefficients[visited],
         left_out=left_out,
         paper=PaperRegression(r2=all_r2, f_p_value=all_p, n_runs=len(kept)),
+        why_not=_why_not(x, y),
     )
 
 
 def r_squared(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | None, float | None]:
     """R² about the mean and p of the overall F test; None where runs are too few or all converge at once."""
-    if not len(y) or np.ptp(y) == 0:
+    if _why_not(x, y) is not None:
         return None, None
     rank = int(np.linalg.matrix_rank(x))
-    if len(y) <= rank:
-        return None, None
-    total = ((y - y.mean()) ** 2).sum()
-    residual = ((y - _hat(x) @ y) ** 2).sum()
+    centred = y - y.mean()
+    total = (centred**2).sum()
+    residual = ((centred - _hat(x) @ centred) ** 2).sum()
     r2 = float(1 - residual / total)
     if rank < 2:
         return r2, None
     f = ((total - residual) / (rank - 1)) / max(residual / (len(y) - rank), np.finfo(float).tiny)
     return r2, float(stats.f.sf(f, rank - 1, len(y) - rank))
+
+
+def _why_not(x: NDArray[np.float64], y: NDArray[np.float64]) -> str | None:
+    if not len(y):
+        return "no run converges: nothing to regress"
+    if len(y) == 1:
+        return "one run converges: nothing to regress"
+    if np.ptp(y) == 0:
+        return f"all {len(y)} runs that converge do so at the same step: nothing to regress"
+    rank = int(np.linalg.matrix_rank(x))
+    if len(y) <= rank:
+        return f"{len(y)} runs converge, too few to regress on {rank} shares of rows; expected more runs than that"
+    return None
+
+
+def _coefficients(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean = y.mean()
+    coefficients: NDArray[np.float64] = mean + np.linalg.lstsq(x, y - mean, rcond=None)[0]
+    return coefficients
 
 
 def _hat(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,7 +142,7 @@ def _left_out(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.floa
     predicted = np.empty(len(y))
     for run in range(len(y)):
         others = np.arange(len(y)) != run
-        predicted[run] = x[run] @ np.linalg.lstsq(x[others], y[others], rcond=None)[0]
+        predicted[run] = x[run] @ _coefficients(x[others], y[others])
     return predicted
 
 
@@ -129,8 +152,8 @@ def _loro_r2(y: NDArray[np.float64], left_out: NDArray[np.float64]) -> float:
 
 
 def _permutation_p(x: NDArray[np.float64], y: NDArray[np.float64], r2: float, rng: np.random.Generator) -> float:
-    shuffled = rng.permuted(np.tile(y, (PERMUTATIONS, 1)), axis=1)
+    centred = y - y.mean()
+    shuffled = rng.permuted(np.tile(centred, (PERMUTATIONS, 1)), axis=1)
     residual = shuffled - shuffled @ _hat(x).T
-    total = ((y - y.mean()) ** 2).sum()
-    permuted = 1 - (residual**2).sum(axis=1) / total
+    permuted = 1 - (residual**2).sum(axis=1) / (centred**2).sum()
     return float((1 + (permuted >= r2 - 1e-12).sum()) / (1 + PERMUTATIONS))

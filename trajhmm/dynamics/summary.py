@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trajhmm.dynamics.analysis import Analysis
-from trajhmm.dynamics.detours import StateEvidence
+from trajhmm.dynamics.detours import FOUND_AGAIN, StateEvidence
 from trajhmm.dynamics.prefix import PrefixPoint
 from trajhmm.dynamics.training_map import TrainingMap
 from trajhmm.hmm import Model
@@ -98,7 +98,11 @@ def describe_map(training_map: TrainingMap) -> str:
     forks = sorted(
         {edge.source for edge in training_map.edges if sum(e.source == edge.source for e in training_map.edges) > 1}
     )
-    text = f"Some runs visit and others skip {_listed(optional)}." if optional else "All runs visit the same states."
+    text = (
+        f"Some runs visit {_listed(optional)} at some time, others never."
+        if optional
+        else "All runs visit the same states."
+    )
     if forks:
         text += f" The map forks after {_listed(forks)}."
     return text
@@ -117,33 +121,65 @@ def _convergence_paragraph(analysis: Analysis) -> str:
 
 
 def _detour_paragraphs(analysis: Analysis) -> list[str]:
-    tested = sum(e.p_value is not None for e in analysis.evidence_by_state)
-    strict = [e for e in analysis.evidence_by_state if e.is_strict]
-    paper = [e.state for e in analysis.evidence_by_state if e.is_paper]
+    evidence = analysis.evidence_by_state
+    tested = sum(e.p_value is not None for e in evidence)
+    strict = [e for e in evidence if e.is_strict]
+    lost = [e for e in evidence if e.passes_test and not e.is_strict]
+    paper = [e.state for e in evidence if e.is_paper]
     if not tested:
         found = (
-            "No state can be tested as a detour: none is passed through by some runs and skipped by comparable others."
+            "No state can be tested as a detour: none is passed through by four runs and skipped by four others that "
+            "stood at the same place."
         )
     elif not strict:
-        found = f"No detour by the strict rule; {tested} of {len(analysis.evidence_by_state)} states could be tested."
+        found = f"No detour by the strict rule; {tested} of {len(evidence)} states could be tested."
     else:
         found = (
             f"Detours by the strict rule: {_listed([e.state for e in strict])}; "
-            f"{tested} of {len(analysis.evidence_by_state)} states could be tested."
+            f"{tested} of {len(evidence)} states could be tested."
+        )
+    if lost:
+        passes, is_found = ("passes", "is") if len(lost) == 1 else ("pass", "are")
+        found += (
+            f" {_listed([e.state for e in lost]).capitalize()} {passes} the test on this fit, but {is_found} found "
+            f"again in fewer than {FOUND_AGAIN:.0%} of the refits."
         )
     by_paper = f" By the published rule: {_listed(paper)}." if paper else " By the published rule: none."
-    return [found + by_paper, *(_detour_sentence(e) for e in strict)]
+    return [found + by_paper, *(describe_detour(e) for e in (*strict, *lost))]
 
 
-def _detour_sentence(e: StateEvidence) -> str:
+def describe_detour(e: StateEvidence) -> str:
+    """What is known of a state that passes the branch test, in sentences; empty if it was not tested."""
     if e.delay is None:
         return ""
-    text = (
-        f"State {e.state} is a detour: runs that pass through it ({e.comparable_with}) converge "
-        f"{e.delay.effect:,.0f} steps later after the branch than runs that leave the same state elsewhere "
-        f"({e.comparable_without}), 95% interval {e.delay.ci_low:,.0f} to {e.delay.ci_high:,.0f}, "
-        f"p = {e.p_value:.2g}, {e.p_adjusted:.2g} after Holm's correction."
+    delay = e.delay
+    title = f"State {e.state} is a detour" if e.is_strict else f"State {e.state}, on this fit"
+    if e.is_excursion:
+        with_it, without = "runs that go into it", "runs that had been as long in the state they left, from then on"
+    else:
+        with_it, without = "runs that pass through it", "runs that leave the same state for another"
+    if delay.is_lower_bound:
+        text = (
+            f"{title}: of the {with_it}, {e.comparable_converged_with} of {e.comparable_with} converge by step "
+            f"{e.watched_until:,}, against {e.comparable_converged_without} of {e.comparable_without} {without}. The "
+            f"delay is a lower bound: counted up to {delay.horizon:,.0f} steps after the branch, when the last run "
+            f"converges, {delay.effect:,.0f} steps"
+        )
+    else:
+        text = (
+            f"{title}: {with_it} ({e.comparable_with}) converge {delay.effect:,.0f} steps later after the branch than "
+            f"{without} ({e.comparable_without})"
+        )
+    text += (
+        f", 95% interval {delay.ci_low:,.0f} to {delay.ci_high:,.0f}, p = {e.p_value:.2g}, {e.p_adjusted:.2g} after "
+        "Holm's correction."
     )
+    if e.confounded_by:
+        names = "; ".join(association.describe() for association in e.confounded_by)
+        text += (
+            f" Confounded: among these runs, visiting goes with {names}. The delay may be that of the attribute; "
+            "compare within its levels."
+        )
     if e.survival:
         low, high = e.survival.interval
         text += (
@@ -158,7 +194,8 @@ def _detour_sentence(e: StateEvidence) -> str:
 def _regression_paragraph(analysis: Analysis) -> str:
     regression = analysis.regression
     if regression.r2 is None or regression.loro_r2 is None:
-        return f"Too few runs converge ({regression.n_runs}) to regress convergence on the states."
+        reason = regression.why_not or "nothing to regress"
+        return f"No regression of convergence on the states: {reason}."
     text = (
         f"Convergence step on the share of rows in each state, {regression.n_runs} converged runs: R² = "
         f"{regression.r2:.3f}, leave-one-run-out {regression.loro_r2:.3f}"

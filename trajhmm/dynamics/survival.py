@@ -45,47 +45,105 @@ def stratified_rank_test(
         scores = gehan_scores(stratum.times, stratum.converged) / len(stratum.times)
         n_visiting = int(stratum.visiting.sum())
         observed += float(scores[stratum.visiting].sum())
-        draws = rng.permuted(np.tile(scores, (permutations, 1)), axis=1)
-        permuted += draws[:, :n_visiting].sum(axis=1)
+        if n_visiting == 1:
+            permuted += scores[rng.integers(len(scores), size=permutations)]
+        else:
+            draws = rng.permuted(np.tile(scores, (permutations, 1)), axis=1)
+            permuted += draws[:, :n_visiting].sum(axis=1)
     extreme = np.abs(permuted) >= abs(observed) - 1e-9
     return observed, float((1 + extreme.sum()) / (1 + permutations))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delay:
-    """Difference of restricted mean times, visiting less others, in steps, with a 95% bootstrap interval over runs."""
+    """How much later visiting runs converge than others, after the branch, with a 95% bootstrap interval over runs.
+
+    Attributes
+    ----------
+    effect : difference of restricted mean times, visiting less others, in steps.
+    ci_low, ci_high : of it.
+    horizon : steps after the branch up to which times count: the last at which a run converges.
+    is_lower_bound : whether some run that is compared never converged, so that the effect, which takes it to converge
+        at the horizon, is no more than that of those steps, and the whole delay can be longer.
+    """
 
     effect: float
     ci_low: float
     ci_high: float
+    horizon: float
+    is_lower_bound: bool
 
 
-def delay_of(strata: Sequence[Stratum], *, bootstraps: int, rng: np.random.Generator) -> Delay:
+def delay_of(
+    strata: Sequence[Stratum],
+    *,
+    bootstraps: int,
+    rng: np.random.Generator,
+    within: NDArray[np.int64] | None = None,
+) -> Delay:
     """Mean delay after the branch: restricted mean time to convergence of visiting runs less that of the others.
 
-    Kaplan–Meier, up to the longest time of a visiting run or of one of the others that converged. Where the others were
-    not watched for as long, their curve is held where it ended, as if those left never converged: the delay errs on the
-    small side. The others of a stratum
-    weigh as much, together, as its visiting runs.
+    Kaplan–Meier, up to the last time at which one of them converges, so that the delay does not grow with the length of
+    a log in which nothing happens any more. Where the runs of one side were not watched for as long, their curve is
+    held where it ended, as if those left never converged. The others of a stratum weigh as much, together, as its
+    visiting runs.
 
-    The interval is an expanded percentile bootstrap over runs (Hesterberg 2015, section 5.2): the percentiles are those
-    that would make it as wide as Student's interval for the mean of the smaller arm.
+    The interval is a percentile bootstrap over the runs that are compared, made as wide as Student's for the mean of
+    the smaller arm in two ways, of which the wider counts: by more extreme percentiles (Hesterberg 2015, section 5.2),
+    which follow skewed times, and by Student's quantile times the bootstrap's standard error, which reaches beyond the
+    few values that a small arm has.
+
+    Parameters
+    ----------
+    strata : runs that stood at the same place.
+    bootstraps : number of resamples.
+    rng : of the resamples.
+    within : (R,) a level for each run; resamples keep the number of runs of each level.
     """
-    n_runs = 1 + max(int(stratum.runs.max()) for stratum in strata)
-    weights = np.vstack(
-        [np.ones(n_runs), rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=bootstraps).astype(np.float64)]
-    )
+    weights = np.vstack([np.ones(_n_runs(strata)), _resamples(strata, bootstraps=bootstraps, within=within, rng=rng)])
     visiting_arm, other_arm = pooled_arms(strata, weights)
-    horizon = max(float(visiting_arm[0].max()), float(other_arm[0][other_arm[1]].max(initial=0.0)))
+    horizon = max(float(arm[0][arm[1]].max(initial=0.0)) for arm in (visiting_arm, other_arm))
     difference = restricted_mean(*visiting_arm, horizon) - restricted_mean(*other_arm, horizon)
     usable = (visiting_arm[2].sum(axis=1) > 0) & (other_arm[2].sum(axis=1) > 0)
     smaller = min(
         len({int(r) for stratum in strata for r in stratum.runs[stratum.visiting == side]}) for side in (True, False)
     )
-    tail = expanded_tail(smaller)
-    drawn = difference[1:][usable[1:]]
-    low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (np.nan, np.nan)
-    return Delay(effect=float(difference[0]), ci_low=float(low), ci_high=float(high))
+    effect, drawn = float(difference[0]), difference[1:][usable[1:]]
+    low, high = student_bounds(effect, drawn, smaller)
+    return Delay(
+        effect=effect,
+        ci_low=low,
+        ci_high=high,
+        horizon=horizon,
+        is_lower_bound=not all(bool(stratum.converged.all()) for stratum in strata),
+    )
+
+
+def student_bounds(estimate: float, drawn: NDArray[np.float64], n: int) -> tuple[float, float]:
+    """95% bounds from bootstrap values of an estimate that rests on ``n`` runs; see `delay_of`."""
+    if len(drawn) < 2 or n < 2:
+        return np.nan, np.nan
+    tail = expanded_tail(n)
+    reach = float(stats.t.ppf(0.975, n - 1)) * np.sqrt(n / (n - 1)) * float(drawn.std())
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return min(float(low), estimate - reach), max(float(high), estimate + reach)
+
+
+def _n_runs(strata: Sequence[Stratum]) -> int:
+    return 1 + max(int(stratum.runs.max()) for stratum in strata)
+
+
+def _resamples(
+    strata: Sequence[Stratum], *, bootstraps: int, within: NDArray[np.int64] | None, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """(B, R) how often each run is drawn; the number of runs that are compared stays the same in every level."""
+    compared = np.unique(np.concatenate([stratum.runs for stratum in strata]))
+    levels = np.zeros(len(compared), dtype=np.int64) if within is None else within[compared]
+    weights = np.zeros((bootstraps, _n_runs(strata)))
+    for level in np.unique(levels):
+        runs = compared[levels == level]
+        weights[:, runs] = rng.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=bootstraps)
+    return weights
 
 
 def pooled_arms(strata: Sequence[Stratum], weights: NDArray[np.float64]) -> tuple[Arm, Arm]:
@@ -168,7 +226,10 @@ def logrank_p(times: NDArray[np.float64], converged: NDArray[np.bool_], visited:
         return None
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        p_value = float(survdiff(times, converged.astype(int), visited.astype(int))[1])
+        try:
+            p_value = float(survdiff(times, converged.astype(int), visited.astype(int))[1])
+        except np.linalg.LinAlgError:  # no variance, as where all converge at one step
+            return None
     return p_value if np.isfinite(p_value) else None
 
 
@@ -192,6 +253,9 @@ def cox_hazard_ratio(
     entry : (R,) step at which each run first enters the state; infinite if it does not before ``times``.
     times, converged : (R,) steps of convergence or censoring.
 
+    A run counts as visiting from half the least gap between two steps after it enters: at the step itself it would be
+    at risk twice, before and after.
+
     Returns
     -------
     None where it cannot be estimated, as when no run converges on one side.
@@ -199,7 +263,9 @@ def cox_hazard_ratio(
     from statsmodels.duration.hazard_regression import PHReg
 
     enters = entry < times
-    start = np.concatenate([np.zeros(len(times)), entry[enters]])
+    steps = np.unique(np.concatenate([entry[enters], times]))
+    half = float(np.diff(steps).min(initial=np.inf)) / 2
+    start = np.concatenate([np.zeros(len(times)), entry[enters] + half])
     stop = np.concatenate([np.where(enters, entry, times), times[enters]])
     status = np.concatenate([converged & ~enters, converged[enters]])
     visited = np.concatenate([np.zeros(len(times)), np.ones(enters.sum())])
@@ -221,3 +287,15 @@ def cox_hazard_ratio(
     return HazardRatio(
         ratio=float(np.exp(coefficient)), ci_low=float(np.exp(low)), ci_high=float(np.exp(high)), p_value=p_value
     )
+
+
+def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+    """Adjust p-values for several tests by Holm's step-down method (1979).
+
+    That of statsmodels collects garbage first, which takes longer than the tests of a refit.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted

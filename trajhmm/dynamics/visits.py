@@ -58,13 +58,18 @@ class Visits:
 
 
 def convergence_by_visit(
-    training_map: TrainingMap, convergence: Convergence, state: int, *, since: Since = "branch"
+    training_map: TrainingMap,
+    convergence: Convergence,
+    state: int,
+    *,
+    since: Since = "branch",
+    within: NDArray[np.int64] | None = None,
 ) -> Visits:
     """Estimate how fast runs converge with and without a visit to ``state``.
 
     Since the branch, it is the comparison behind a detour (`trajhmm.dynamics.branches`): both arms start where they
-    part, and the others of a branch weigh as much, together, as its visiting runs; the area between the curves is the
-    delay.
+    part, and the others of a branch weigh as much, together, as its visiting runs; up to the last convergence, the area
+    between the curves is the delay. Where runs often come back from the state, one may be in both arms.
     Since the start of training, all runs take part and visiting ones are those that visit before they converge; that
     comparison is biased, as slow runs have more time to visit anything.
 
@@ -74,6 +79,7 @@ def convergence_by_visit(
     convergence : of the same runs.
     state : number.
     since : ``branch`` or ``start``.
+    within : (R,) a level for each run; since the branch, only runs of one level are compared.
 
     Raises
     ------
@@ -82,7 +88,7 @@ def convergence_by_visit(
     """
     if not 0 <= state < training_map.n_states:
         raise AnalysisError(f"state {state}: expected 0 to {training_map.n_states - 1}")
-    comparison = compare_visits(training_map, convergence, state)
+    comparison = compare_visits(training_map, convergence, state, within=within)
     if since == "branch":
         if not comparison.strata:
             raise AnalysisError(
