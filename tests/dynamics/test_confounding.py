@@ -8,17 +8,21 @@ from scipy import stats
 from trajhmm.dynamics.confounding import associations
 
 
-def test_two_values_agree_with_fishers_exact_test():
-    # All 10 plain runs visit, 2 of 8 stabilised ones.
-    optimizer = ["plain"] * 10 + ["stabilised"] * 8
-    frame = pd.DataFrame({"optimizer": optimizer})
-    (found,) = associations(np.arange(12), np.arange(12, 18), frame, permutations=20000)
-    exact = stats.fisher_exact([[10, 2], [0, 6]]).pvalue
+@pytest.mark.parametrize(("plain", "stabilised"), [((10, 10), (2, 8)), ((2, 5), (10, 13)), ((1, 6), (8, 15))])
+def test_two_values_agree_with_fishers_exact_test(plain, stabilised):
+    # Runs that visit, of those with each value.
+    optimizer = np.repeat(["plain", "stabilised"], [plain[1], stabilised[1]])
+    visits = np.concatenate([np.arange(n) < some for some, n in (plain, stabilised)])
+    (found,) = associations(
+        np.flatnonzero(visits), np.flatnonzero(~visits), pd.DataFrame({"optimizer": optimizer}), permutations=20000
+    )
+    table = [[plain[0], plain[1] - plain[0]], [stabilised[0], stabilised[1] - stabilised[0]]]
+    exact = stats.fisher_exact(table).pvalue
     # Three standard errors of 20,000 permutations.
     assert found.p_value == pytest.approx(exact, abs=3 * np.sqrt(exact / 20000) + 1e-4)
-    assert found.levels == (("plain", 10, 10), ("stabilised", 2, 8))
-    assert found.is_confounder
-    assert found.describe() == "optimizer (plain: 10 of 10, stabilised: 2 of 8)"
+    assert found.levels == (("plain", *plain), ("stabilised", *stabilised))
+    said = f"optimizer (plain: {plain[0]} of {plain[1]}, stabilised: {stabilised[0]} of {stabilised[1]})"
+    assert found.describe() == said
 
 
 def test_it_holds_its_level_and_corrects_for_the_number_of_attributes():

@@ -127,13 +127,12 @@ class StateEvidence:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BranchTest:
-    """The branch test of one state; None with too few runs on a side. ``converged`` (R,) says which runs converge."""
+    """The branch test of one state; None with too few runs on a side."""
 
     comparison: Comparison
     delay: Delay | None
     p_value: float | None
     p_adjusted: float | None
-    converged: NDArray[np.bool_]
 
     def members(self, *, visiting: bool) -> NDArray[np.int64]:
         """Runs that take part on one side."""
@@ -147,7 +146,6 @@ class BranchTest:
             and self.p_adjusted is not None
             and self.p_adjusted <= LEVEL
             and self.delay.ci_low > 0
-            and bool(self.converged[self.members(visiting=False)].any())
         )
 
 
@@ -165,8 +163,8 @@ def find_detours(
     """Weigh every state, by the strict rule and by the paper's.
 
     Strict: at least four runs stand on each side of the branch test, p ≤ 0.05 after Holm's correction over the states
-    that can be tested, the 95% interval of the delay is above 0, and some run converges on the side without the state.
-    Where the model was refitted, the state passes this test in at least 80% of the refits as well.
+    that can be tested, and the 95% interval of the delay is above 0, which it cannot be if no run converges on the side
+    without the state. Where the model was refitted, the state passes this test in at least 80% of the refits as well.
 
     Paper (Hu et al. 2023): some run converges without visiting the state, the state's coefficient is positive, and the
     regression, with all runs, is significant.
@@ -220,7 +218,6 @@ def branch_tests(
             delay=delay,
             p_value=p_value,
             p_adjusted=None if p_value is None else next(adjusted),
-            converged=convergence.converged,
         )
         for comparison, p_value, delay in zip(comparisons, p_values, delays, strict=True)
     ]
