@@ -73,7 +73,7 @@ def test_who_leaves_for_where_runs_are_once_converged_is_no_control():
 def test_done_states_are_those_that_most_enter_at_convergence_or_later():
     paths = [[0, 1, 1, 4, 4], [0, 1, 4, 4, 4], [0, 1, 4, 4, 2], [0, 5, 1, 4, 4], [0, 1, 1, 4, 5], [3, 3, 3, 3, 3]]
     training_map, convergence = decoded(paths, [2, 2, 3, 3, 3, None])
-    # 1 is entered before; 2 after; 4 at convergence or later by four of five; 5 by one of two; 3 by none that converges.
+    # 1 is entered before; 2 after; 4 at convergence or later by four of five; 5 by one of two; 3 by none that does.
     assert done_states(training_map, convergence) == {2, 4}
 
 
