@@ -126,7 +126,7 @@ def student_bounds(estimate: float, drawn: NDArray[np.float64], n: int) -> tuple
     tail = expanded_tail(n)
     reach = float(stats.t.ppf(0.975, n - 1)) * np.sqrt(n / (n - 1)) * float(drawn.std())
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return min(float(low), estimate - reach), max(float(high), estimate + reach)
+    return float(min(low, estimate - reach)), float(max(high, estimate + reach))
 
 
 def _n_runs(strata: Sequence[Stratum]) -> int:
