@@ -9,11 +9,13 @@ from typing import Any
 # map is called reproducible. Below a Jaccard index of 0.6 a cluster is not to be trusted (Hennig 2007, 2008).
 AGREEMENT = 0.8
 RECOVERY = 0.6
+# Mean adjusted Rand index with fits of the same rows from other seeds: these should be the same map.
+SEEDS = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Halves:
-    """How far maps of random halves of the runs agree at one number of states; each half decodes all runs.
+    """How far maps of one number of states come back: from halves of the runs, which decode all, and from seeds.
 
     Attributes
     ----------
@@ -21,11 +23,14 @@ class Halves:
     agreement : adjusted Rand index of the two halves, of each split.
     recovery : (K,) of each state of the map of all runs: the mean Jaccard index of its rows with those of the state
         that stands for it in the map of a half, by assignment.
+    seeds : adjusted Rand index of the map's states with those of fits of all runs from other seeds; empty where that
+        was not tried, as halves did not agree.
     """
 
     states: int
     agreement: tuple[float, ...]
     recovery: tuple[float, ...]
+    seeds: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -38,9 +43,19 @@ class Halves:
         return min(self.recovery)
 
     @property
-    def agree(self) -> bool:
-        """Whether the map comes back: halves agree, and every state is found again."""
+    def halves_agree(self) -> bool:
+        """Whether halves of the runs give the same map: they agree, and every state is found again."""
         return self.mean >= AGREEMENT and self.worst >= RECOVERY
+
+    @property
+    def seeds_agree(self) -> bool:
+        """Whether other seeds give the same map; True where that was not tried."""
+        return not self.seeds or sum(self.seeds) / len(self.seeds) >= SEEDS
+
+    @property
+    def agree(self) -> bool:
+        """Whether the map comes back, with other runs and with other starts."""
+        return self.halves_agree and self.seeds_agree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +65,17 @@ class Certificate:
     Attributes
     ----------
     states : K of the map.
-    halves : of every number of states that was tried in halves, rising; empty where runs are too few to be halved.
-    seeds : adjusted Rand index of the map's states with those of fits of the same rows from other seeds.
+    halves : of every number of states that was tried in halves, rising; empty where no fit of a half came to an end.
     """
 
     states: int
     halves: tuple[Halves, ...]
-    seeds: tuple[float, ...]
+
+    @property
+    def seeds(self) -> tuple[float, ...]:
+        """Agreement of the map with fits of the same rows from other seeds."""
+        own = self.at(self.states)
+        return () if own is None else own.seeds
 
     def at(self, states: int) -> Halves | None:
         """Halves at one number of states; None if that was not tried."""
@@ -64,21 +83,25 @@ class Certificate:
 
     @property
     def reproducible(self) -> bool | None:
-        """Whether halves of the runs give the same map; None where there were too few runs to halve."""
+        """Whether the map comes back from halves of the runs and from other seeds; None where that is not known."""
         own = self.at(self.states)
         return None if own is None else own.agree
 
     def to_dict(self) -> dict[str, Any]:
         """What the model file holds."""
         halves = [
-            {"states": one.states, "agreement": list(one.agreement), "recovery": list(one.recovery)}
+            {
+                "states": one.states,
+                "agreement": list(one.agreement),
+                "recovery": list(one.recovery),
+                "seeds": list(one.seeds),
+            }
             for one in self.halves
         ]
         return {
             "states": self.states,
             "reproducible": self.reproducible,
             "halves": halves,
-            "seeds": list(self.seeds),
         }
 
     @classmethod
@@ -89,7 +112,8 @@ class Certificate:
                 states=int(one["states"]),
                 agreement=tuple(map(float, one["agreement"])),
                 recovery=tuple(map(float, one["recovery"])),
+                seeds=tuple(map(float, one["seeds"])),
             )
             for one in stored["halves"]
         )
-        return cls(states=int(stored["states"]), halves=halves, seeds=tuple(map(float, stored["seeds"])))
+        return cls(states=int(stored["states"]), halves=halves)

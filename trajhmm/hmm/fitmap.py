@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from trajhmm.errors import FitError
 from trajhmm.features import SCALINGS, PerRunScaler, PooledScaler, Scaling, map_sequences
-from trajhmm.hmm.learning.fitting import EngineName
-from trajhmm.hmm.learning.selection import CRITERIA, Criterion, select_states
+from trajhmm.hmm.learning.fitting import EngineName, Settings
+from trajhmm.hmm.learning.selection import CRITERIA, Criterion, Selection, select_states
 from trajhmm.hmm.model import Model
 from trajhmm.hmm.parameters import CovarianceType, Topology
 from trajhmm.hmm.rows.outofcore import Rows, rows_on_cluster, rows_on_disk
@@ -21,7 +22,6 @@ from trajhmm.logs import RunSet, Scan
 
 DEFAULT_STATES = range(1, 9)
 DEFAULT_HALVES = 5
-SCALES = True
 
 
 def fit(
@@ -53,9 +53,9 @@ def fit(
     covariance : ``diag``, ``full``, ``tied`` or ``spherical``.
     topology : ``free``, or ``left-right``: from a state only to itself or a later one; a run may begin in any.
     scaling : ``mixed``, one scale for all runs, each of which is shifted by an offset of its own that is learnt with
-        the states; ``own-start``, one scale, less each run's first rows; ``shared``, one scale; ``per-run``, z-scores
-        within each run, as Hu et al. (2023). By default ``mixed``; with engine ``hmmlearn``, which knows no shifts,
-        ``per-run``.
+        the states (and has a scale of its own where no map is reproducible without, but one is with); ``own-start``,
+        one scale, less each run's first rows; ``shared``, one scale; ``per-run``, z-scores within each run, as Hu et
+        al. (2023). By default ``mixed``; with engine ``hmmlearn``, which knows no shifts, ``per-run``.
     criterion : what chooses the number of states: ``reproducible``, the largest at which halves of the runs give the
         same map; ``bic``, ``aic``, ``icl`` or ``heldout``.
     halves : how often runs are split into halves; 0 for not at all, and then the map has no certificate.
@@ -93,18 +93,22 @@ def fit(
             engine=engine,
             random_state=seed,
             shifts=scaling == "mixed",
-            scales=SCALES and scaling == "mixed" and covariance in ("diag", "spherical"),
             search="wide",
         ).settings
-        selection = select_states(
+        select = partial(
+            select_states,
             rows.source,
-            settings,
             states=_states(states, rows.source),
             criterion=criterion,
             n_splits=halves,
             n_jobs=jobs,
             progress=progress,
         )
+        selection = select(settings)
+        if _may_be_scaled(settings, selection):
+            scaled = select(replace(settings, scales=True))
+            if scaled.certificate is not None and scaled.certificate.reproducible:
+                selection, settings = scaled, replace(settings, scales=True)
         return Model(
             metrics=rows.metrics,
             scaler=rows.scaler,
@@ -121,6 +125,16 @@ def fit(
             versions=software_versions(),
             notes=rows.notes,
         )
+
+
+def _may_be_scaled(settings: Settings, selection: Selection) -> bool:
+    """Whether to try if a map comes back once runs have scales of their own, as none does without.
+
+    Not by default: runs that stop on their way would be stretched until they look as if they had arrived.
+    """
+    certificate = selection.certificate
+    unsure = certificate is not None and certificate.reproducible is False
+    return unsure and settings.shifts and settings.covariance_type in ("diag", "spherical")
 
 
 def _rows(

@@ -113,7 +113,7 @@ def count_parameters(
     topology: Topology = "free",
     own: int = 0,
 ) -> int:
-    """Number of free parameters: start, transitions, means, covariances; ``own`` variances a metric of what runs have of their own."""
+    """Number of free parameters: start, transitions, means, covariances; ``own`` a metric for what runs differ by."""
     matrix = n_metrics * (n_metrics + 1) // 2
     covariances = {
         "diag": n_states * n_metrics,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from operator import add
 from typing import Literal
@@ -28,8 +28,9 @@ from trajhmm.hmm.shifts import Shifts
 EngineName = Literal["native", "hmmlearn"]
 SearchName = Literal["restarts", "wide"]
 
-# A search begins from at least so many starts, and hands at most so many of its finds to EM on all rows.
-_FEWEST_STARTS, _FINALS = 8, 2
+# A search begins from at least so many starts. So many of its finds are tried for a few iterations on all rows, and so
+# many of these go on to the end.
+_FEWEST_STARTS, _CANDIDATES, _TRIAL, _FINALS = 8, 4, 5, 2
 # Of the restarts, one in so many is a shaken copy of the best of the others.
 _ONE_SHAKEN_IN = 4
 # Restarts whose log-likelihoods differ by less than this, in nats, have reached the same optimum.
@@ -118,6 +119,11 @@ class Fit:
     joint: float
     status: FitStatus
 
+    @property
+    def objective(self) -> float:
+        """What EM maximised, in nats."""
+        return self.status.log_likelihoods[self.status.chosen][-1]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Data:
@@ -170,7 +176,7 @@ class Job:
     Attributes
     ----------
     settings, data : what is fitted to what.
-    finals : how many finds of a search EM goes on from on all rows.
+    finals : how many finds of a search EM follows to the end on all rows.
 
     Raises
     ------
@@ -233,7 +239,7 @@ class Job:
             scaled=s.scales,
             n_starts=max(s.n_restarts, _FEWEST_STARTS),
         )
-        found = search.run(np.random.SeedSequence([s.random_state, s.n_components]), keep=self.finals)
+        found = search.run(np.random.SeedSequence([s.random_state, s.n_components]), keep=_CANDIDATES)
         return [self._on_all_rows(one) for one in found]
 
     def _on_all_rows(self, found: Found) -> Start:
@@ -322,24 +328,42 @@ def run_jobs(jobs: Sequence[Job], *, n_jobs: int = 1, progress: Progress | None 
 
 
 def _run_searches(jobs: Sequence[Job], engine: Engine, n_jobs: int, progress: Progress | None) -> list[list[Restart]]:
-    """Search for each job, then EM on all rows from what was found."""
+    """Search for each job; a few iterations on all rows from what was found; and from the best of these to the end."""
 
     def whole(job: Job) -> list[Restart]:
-        return [climb(engine, [start], n_iter=job.settings.n_iter, tol=job.settings.tol)[0] for start in job.searched()]
+        tried = _tried(job, engine, job.searched())
+        return [climb(engine, [start], n_iter=job.settings.n_iter, tol=job.settings.tol)[0] for start in tried]
 
     if not jobs[0].data.source.one_pass:
         return in_threads(whole, jobs, n_jobs=n_jobs, progress=progress)
     # All searches go over their samples side by side; the passes over all rows that follow are shared.
     found = in_threads(Job.searched, jobs, n_jobs=n_jobs)
-    tasks = [(index, partial(_given, start)) for index, starts in enumerate(found) for start in starts]
+    settings = jobs[0].settings
+    flat = [(index, start) for index, starts in enumerate(found) for start in starts]
+    short = climb(engine, [start for _, start in flat], n_iter=_TRIAL, tol=settings.tol)
+    best = [
+        (index, start)
+        for index, job in enumerate(jobs)
+        for start in _best_starts(job, [(s, r) for (i, s), r in zip(flat, short, strict=True) if i == index])
+    ]
+    ended = climb(engine, [start for _, start in best], n_iter=settings.n_iter, tol=settings.tol, progress=progress)
     restarts: list[list[Restart]] = [[] for _ in jobs]
-    for (index, _), restart in zip(tasks, _climbed(tasks, jobs, engine, n_jobs, progress), strict=True):
+    for (index, _), restart in zip(best, ended, strict=True):
         restarts[index].append(restart)
     return restarts
 
 
-def _given(start: Start) -> Start:
-    return start
+def _tried(job: Job, engine: Engine, starts: Sequence[Start]) -> list[Start]:
+    return _best_starts(
+        job, [(start, climb(engine, [start], n_iter=_TRIAL, tol=job.settings.tol)[0]) for start in starts]
+    )
+
+
+def _best_starts(job: Job, tried: Sequence[tuple[Start, Restart]]) -> list[Start]:
+    """Where the best of short runs on all rows ended, at most as many as the job goes on from."""
+    usable = [(start, run) for start, run in tried if np.isfinite(run.objective)]
+    ranked = sorted(usable, key=lambda pair: -pair[1].objective)[: job.finals]
+    return [replace(start, parameters=run.parameters, shifts=run.shifts) for start, run in ranked]
 
 
 def _shifts_of(chunk: Chunk, parameters: Parameters, known: Shifts, weights: NDArray[np.float64]) -> Shifts:

@@ -8,15 +8,18 @@ with few rows; so each state has to be found again as well (Hennig 2007).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, Certificate, Halves
+from trajhmm.errors import FitError
+from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, Halves
 from trajhmm.hmm.inference.paths import adjusted_rand
 from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.inference.shifts import possible, strode, thinned, without_shifts
@@ -24,14 +27,17 @@ from trajhmm.hmm.learning.em import Restart, best_of
 from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
-from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.hmm.rows.parallel import Tally, in_threads
 from trajhmm.hmm.rows.source import Source
 
 # Fewer runs than this cannot be halved.
 FEWEST_RUNS = 4
-# After so many splits a number of states that cannot come up to the mark any more, or hardly, is given up.
+# After the first splits, and then after each, a number of states is given up whose mean falls short of the mark by more
+# than this over the number of splits.
 _FIRST_SPLITS = 2
-_HOPELESS = 0.15
+_HOPE = 0.2
+# Another seed's fit is kept if it is likelier by so many nats a row.
+_LIKELIER = 1e-4
 # Fits from other seeds that the map is compared with.
 _SEEDS = 4
 # Rows that paths are compared on: of more, one in so many of each run.
@@ -50,6 +56,7 @@ class Halver:
     settings : of every fit, save the number of states.
     splits : (S, R) bool, the runs of the first half of each split.
     n_jobs : threads; results do not depend on it.
+    tally : what tells of the progress.
     data : (S, 2) the halves.
     """
 
@@ -57,13 +64,14 @@ class Halver:
     settings: Settings
     splits: NDArray[np.bool_]
     n_jobs: int
+    tally: Tally
     data: tuple[tuple[Data, Data], ...]
 
     @classmethod
-    def of(cls, source: Source, settings: Settings, *, n_splits: int, n_jobs: int) -> Halver:
-        """Draw the splits; the same seed draws the same."""
+    def of(cls, source: Source, settings: Settings, *, n_splits: int, n_jobs: int, tally: Tally) -> Halver:
+        """Draw the splits: the same whatever the seed, so that fits of other seeds differ by their starts alone."""
         n_runs = len(source.lengths)
-        rng = np.random.default_rng([settings.random_state, 0x4A1F])
+        rng = np.random.default_rng([0x4A1F, n_runs])
         splits = np.array([rng.permutation(n_runs) < n_runs // 2 for _ in range(n_splits)]).reshape(n_splits, n_runs)
         data = tuple(
             (
@@ -72,31 +80,27 @@ class Halver:
             )
             for first in splits
         )
-        return cls(source=source, settings=settings, splits=splits, n_jobs=n_jobs, data=data)
+        return cls(source=source, settings=settings, splits=splits, n_jobs=n_jobs, tally=tally, data=data)
 
-    def halves(self, fit: Fit, *, tell: Callable[[int], None] | None = None) -> Halves | None:
+    def halves(self, fit: Fit) -> Halves | None:
         """Fit the halves with as many states as ``fit`` has; None if some half cannot be fitted.
 
         Parameters
         ----------
         fit : of all runs.
-        tell : called with the number of halves fitted, each time some are.
         """
         k = fit.parameters.n_states
         agreement: list[float] = []
         recovery: list[NDArray[np.float64]] = []
-        for first, last in ((0, _FIRST_SPLITS), (_FIRST_SPLITS, len(self.data))):
+        for first, last in pairwise((0, *range(_FIRST_SPLITS, len(self.data)), len(self.data))):
             fits = self._fits(k, self.data[first:last], first)
-            if tell is not None:
-                tell(2 * len(fits))
             if any(one is None for pair in fits for one in pair):
                 return None
             found = self._compared(fit.parameters, [one for pair in fits for one in pair if one is not None])
             agreement += found.agreement
             recovery += found.recovery
-            if not agreement:
-                return None
-            if np.mean(agreement) < AGREEMENT - _HOPELESS or np.mean(recovery, axis=0).min() < RECOVERY - _HOPELESS:
+            hope = _HOPE / len(agreement)
+            if np.mean(agreement) < AGREEMENT - hope or np.mean(recovery, axis=0).min() < RECOVERY - hope:
                 break
         mean: NDArray[np.float64] = np.mean(recovery, axis=0)
         return Halves(states=k, agreement=tuple(agreement), recovery=tuple(mean.tolist()))
@@ -111,18 +115,27 @@ class Halver:
         ]
         if not jobs:
             return []
-        best = [_best(restarts) for restarts in run_jobs(jobs, n_jobs=self.n_jobs)]
+        best = [_best(restarts) for restarts in self._run(jobs)]
         return list(zip(best[::2], best[1::2], strict=True))
 
     def _settings(self, k: int, number: int) -> Settings:
-        """Halves have seeds of their own: that both come from the same start must not be why they agree."""
-        seed = (self.settings.random_state, 0x4A1F, number)
+        """Halves have seeds of their own: that both come from the same start must not be why they agree.
+
+        They are the same whatever the seed of the fit, so that this decides nothing about the number of states.
+        """
+        seed = (0x4A1F, number)
         return replace(
             self.settings, n_components=k, tol=max(self.settings.tol, _TOLERANCE), random_state=_number_of(seed)
         )
 
-    def seeds(self, fit: Fit) -> tuple[float, ...]:
-        """Agreement of ``fit`` with fits of all rows from other seeds."""
+    def seeds(self, fit: Fit) -> tuple[Fit, tuple[float, ...]]:
+        """Fit all rows from other seeds as well.
+
+        Returns
+        -------
+        fit : the likeliest of all, which is ``fit`` unless another is likelier by more than rounding.
+        agreement : adjusted Rand index of its states with those of the others.
+        """
         whole = Data(source=self.source, weights=np.ones(len(self.source.lengths)))
         k = fit.parameters.n_states
         jobs = [
@@ -130,19 +143,26 @@ class Halver:
                 settings=replace(
                     self.settings,
                     n_components=k,
-                    tol=max(self.settings.tol, _TOLERANCE),
-                    random_state=_number_of((self.settings.random_state, 0x5EED, number)),
+                    random_state=_number_of((0x5EED, number)),
                 ),
                 data=whole,
                 finals=1,
             )
             for number in range(_SEEDS)
         ]
-        best = [one for restarts in run_jobs(jobs, n_jobs=self.n_jobs) if (one := _best(restarts)) is not None]
-        if not best:
-            return ()
-        paths = self._paths([fit.parameters, *best])
-        return tuple(adjusted_rand(contingency(paths[0], path, k)) for path in paths[1:])
+        fits = [fit]
+        for job, restarts in zip(jobs, self._run(jobs), strict=True):
+            with suppress(FitError):
+                fits.append(job.choose(restarts))
+        rows = int(self.source.lengths.sum())
+        likelier = max(range(len(fits)), key=lambda number: fits[number].objective)
+        best = likelier if fits[likelier].objective > fit.objective + _LIKELIER * rows else 0
+        paths = self._paths([one.parameters for one in fits])
+        others = [path for number, path in enumerate(paths) if number != best]
+        return fits[best], tuple(adjusted_rand(contingency(paths[best], path, k)) for path in others)
+
+    def _run(self, jobs: Sequence[Job]) -> list[list[Restart]]:
+        return run_jobs(jobs, n_jobs=self.n_jobs, progress=self.tally.of(len(jobs)))
 
     def _compared(self, whole: Parameters, halves: Sequence[Parameters]) -> _Compared:
         k = whole.n_states
@@ -173,15 +193,6 @@ class _Compared:
 
     agreement: list[float]
     recovery: list[NDArray[np.float64]]
-
-
-def certify(halver: Halver, fit: Fit, tried: Sequence[Halves]) -> Certificate:
-    """What is known of a map that was chosen, from the numbers of states ``tried`` in halves and from other seeds."""
-    return Certificate(
-        states=fit.parameters.n_states,
-        halves=tuple(sorted(tried, key=lambda halves: halves.states)),
-        seeds=halver.seeds(fit),
-    )
 
 
 def contingency(one: NDArray[np.int64], other: NDArray[np.int64], k: int) -> NDArray[np.float64]:

@@ -44,7 +44,7 @@ Ints = NDArray[np.int64]
 _SHORT, _LONG = 8, 60
 _RISE = 1e-5
 # How many go on, how many splits and merges are tried in each round, and how many rounds there are at most.
-_GO_ON, _TRIED, _ROUNDS = 3, 4, 6
+_GO_ON, _TRIED, _ROUNDS = 4, 4, 6
 # A split or merge is followed up if its short run ends no more than this below what it set out from, nats a row.
 _HOPE = 0.02
 _BETTER = 1e-4

@@ -16,10 +16,10 @@ from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.inference.shifts import without_shifts
 from trajhmm.hmm.learning.em import Outcome, Restart, best_of
 from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
-from trajhmm.hmm.learning.reproducible import FEWEST_RUNS, Halver, certify
+from trajhmm.hmm.learning.reproducible import FEWEST_RUNS, Halver
 from trajhmm.hmm.parameters import Parameters, count_parameters
 from trajhmm.hmm.rows.chunk import Chunk
-from trajhmm.hmm.rows.parallel import Progress
+from trajhmm.hmm.rows.parallel import Progress, Tally
 from trajhmm.hmm.rows.source import Source
 
 Criterion = Literal["reproducible", "bic", "aic", "icl", "heldout"]
@@ -117,7 +117,12 @@ def select_states(
     folds = _folds(n_runs, settings.random_state) if criterion == "heldout" else []
     trained = [Data(source=source, weights=(fold == 0).astype(np.float64)) for fold in folds]
     jobs = [Job(settings=replace(settings, n_components=k), data=data) for data in (whole, *trained) for k in states]
-    restarts = run_jobs(jobs, n_jobs=n_jobs, progress=progress)
+    tally = Tally(progress)
+    halving = n_splits > 0 and n_runs >= FEWEST_RUNS
+    tell = tally.of(len(jobs))
+    # About three numbers of states are tried in halves before one comes back.
+    tally.expect((3 if criterion == "reproducible" and len(states) > 1 else 1) * 2 * n_splits if halving else 0)
+    restarts = run_jobs(jobs, n_jobs=n_jobs, progress=tell)
     heldout = _heldout(source, folds, restarts[len(states) :], len(states))
     fits: dict[int, Fit] = {}
     points = []
@@ -133,34 +138,48 @@ def select_states(
             f"every restart at every number of states ({', '.join(map(str, states))}) degenerated; "
             "give more rows, fewer states or fewer metrics"
         )
-    if n_splits < 1 or n_runs < FEWEST_RUNS:
+    if not halving:
         rule: Criterion = "bic" if criterion == "reproducible" else criterion
         return Selection(fit=fits[_best(points, rule)], curve=tuple(points), certificate=None)
-    halver = Halver.of(source, settings, n_splits=n_splits, n_jobs=n_jobs)
+    halver = Halver.of(source, settings, n_splits=n_splits, n_jobs=n_jobs, tally=tally)
     if criterion == "reproducible":
         chosen, tried = _reproducible(halver, fits)
     else:
         chosen = _best(points, criterion)
-        tried = _halves(halver, fits, (chosen,))
+        tried = _with_seeds(halver, fits, _halves(halver, fits, (chosen,)), chosen)
     return Selection(
         fit=fits[chosen],
         curve=tuple(_with_halves(point, tried) for point in points),
-        certificate=certify(halver, fits[chosen], tuple(tried.values())),
+        certificate=Certificate(states=chosen, halves=tuple(tried[k] for k in sorted(tried))),
     )
 
 
 def _reproducible(halver: Halver, fits: dict[int, Fit]) -> tuple[int, dict[int, Halves]]:
-    """The largest number of states that comes back, and all that were tried: those above it, and the one below."""
+    """The largest number of states that comes back, and all that were tried: those above it, and the one below.
+
+    Where another seed's fit of a number turned out likelier, it takes its place in ``fits``.
+    """
     several = sorted((k for k in fits if k > 1), reverse=True)
     tried: dict[int, Halves] = {}
     for k in several:
         tried |= _halves(halver, fits, (k,))
+        if k in tried and tried[k].halves_agree:
+            tried = _with_seeds(halver, fits, tried, k)
         if k in tried and tried[k].agree:
             below = several[several.index(k) + 1 :][:1]
             return k, tried | _halves(halver, fits, below)
     if not tried:
         return max(fits), tried
-    return max(tried, key=lambda k: (tried[k].mean, -k)), tried
+    best = max(tried, key=lambda k: (tried[k].mean, -k))
+    return best, tried if tried[best].seeds else _with_seeds(halver, fits, tried, best)
+
+
+def _with_seeds(halver: Halver, fits: dict[int, Fit], tried: dict[int, Halves], k: int) -> dict[int, Halves]:
+    """``tried`` with fits of other seeds at k states, the likeliest of which is then that in ``fits``."""
+    if k not in tried:
+        return tried
+    fits[k], seeds = halver.seeds(fits[k])
+    return tried | {k: replace(tried[k], seeds=seeds)}
 
 
 def _halves(halver: Halver, fits: dict[int, Fit], states: Iterable[int]) -> dict[int, Halves]:

@@ -10,6 +10,31 @@ Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 
 
+class Tally:
+    """Tells a `Progress` of work whose extent becomes known on the way."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._ended = self._known = 0
+
+    def of(self, tasks: int) -> Progress | None:
+        """What to tell of so many more tasks."""
+        if self._progress is None:
+            return None
+        before = self._ended
+        self._known = max(self._known, before + tasks)
+        self._ended = before + tasks
+        return lambda done, _: self._tell(before + done)
+
+    def expect(self, tasks: int) -> None:
+        """Say that about so many more tasks are to come."""
+        self._known = self._ended + tasks
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, max(self._known, done))
+
+
 def in_threads(
     run: Callable[[Task], Result], tasks: Sequence[Task], *, n_jobs: int = 1, progress: Progress | None = None
 ) -> list[Result]:
