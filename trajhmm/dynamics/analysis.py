@@ -11,13 +11,15 @@ from trajhmm.dynamics.convergence import Convergence, convergence_of
 from trajhmm.dynamics.detours import RULES, Rule, StateEvidence, detour_table, evidence_table, find_detours
 from trajhmm.dynamics.dissimilarity import Dissimilarity, dissimilarity_of
 from trajhmm.dynamics.prefix import PrefixPoint, RawRows, loss_name, prefix_curve
-from trajhmm.dynamics.refits import refit_detours
+from trajhmm.dynamics.refits import Refits, refit_map
 from trajhmm.dynamics.regression import Regression, bag_of_states, regress
 from trajhmm.dynamics.training_map import TrainingMap, build_map
 from trajhmm.dynamics.trajectories import Trajectories
 from trajhmm.errors import AnalysisError
 from trajhmm.features import Sequences, carried_forward
 from trajhmm.hmm import Model, Smoothed
+from trajhmm.hmm.certificate import Certificate
+from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.logs import Note, RunSet
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Analysis:
     convergence_times : when each run converged.
     regression : of convergence on the bag of states.
     evidence_by_state : what speaks for each state being a detour.
+    refits : how often detours, forks and edges come back in other fits; None if that was not asked for.
+    certificate : how far the map comes back with other runs and seeds, as known since the fit; None if it is not.
     prefix : what the first rows say of the time still needed; empty if too few runs converge, or not asked for.
     dissimilarity : of the runs' bags of states.
     rule : by which ``is_detour`` was decided.
@@ -52,6 +56,8 @@ class Analysis:
     convergence_times: Convergence
     regression: Regression
     evidence_by_state: tuple[StateEvidence, ...]
+    refits: Refits | None
+    certificate: Certificate | None
     prefix: tuple[PrefixPoint, ...]
     dissimilarity: Dissimilarity
     rule: Rule
@@ -90,6 +96,7 @@ class Decoded:
 
     Attributes
     ----------
+    scaled : the runs as the model was fitted to them, shifts left in.
     sequences : the runs as the model sees them.
     smoothed : decoded states.
     map : the training map, no detours marked.
@@ -97,6 +104,7 @@ class Decoded:
     loss : (N,) the loss as logged; None if there is none.
     """
 
+    scaled: Sequences
     sequences: Sequences
     smoothed: Smoothed
     map: TrainingMap
@@ -124,10 +132,12 @@ def decode_runs(runs: RunSet, model: Model) -> Decoded:
             f"the model was fitted for {model.purpose}, on departures from healthy runs; a map needs one of "
             "'trajhmm fit' without --for"
         )
-    sequences = model.sequences(runs)
+    scaled = model.scaled(runs)
+    sequences = model.unshifted(scaled)
     smoothed = model.decode(sequences)
     trajectories, loss = _trajectories(runs, sequences, smoothed)
     return Decoded(
+        scaled=scaled,
         sequences=sequences,
         smoothed=smoothed,
         map=build_map(model, sequences, model.filter(sequences), smoothed),
@@ -142,10 +152,12 @@ def analyze(
     *,
     converged: str,
     rule: Rule = "strict",
+    within: str | None = None,
     refits: int = DEFAULT_REFITS,
     prefix: bool = True,
     seed: int = 0,
     jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Analysis:
     """Decode runs and ask which states delay convergence.
 
@@ -155,17 +167,20 @@ def analyze(
     model : fitted on the same metrics.
     converged : condition on any column, such as ``eval_accuracy > 0.9``.
     rule : ``strict``, or ``paper`` for the rule of Hu et al. (2023); see `trajhmm.dynamics.detours.find_detours`.
-    refits : on resampled runs, to see how often a detour is found again; 0 for none.
-    prefix : whether to ask what the first rows say of the time still needed, which takes longest.
+    within : name of an attribute of the runs; only runs that have the same value of it are compared.
+    refits : of the model, three in four to resampled runs and one in four from another seed, to see how often a detour,
+        a fork and an edge are found again; 0 for none, and then a detour has to stand on one fit.
+    prefix : whether to ask what the first rows say of the time still needed.
     seed : of permutations, bootstraps and refits.
     jobs : threads; the result does not depend on it.
+    progress : called with (refits done, refits in all).
 
     Raises
     ------
     ModelFileError
         The logs lack a metric of the model.
     AnalysisError
-        The condition names an unknown column, or the rule is unknown.
+        The condition names an unknown column, ``within`` an unknown attribute, or the rule is unknown.
     ConditionError
         The condition does not parse.
     """
@@ -177,8 +192,29 @@ def analyze(
     convergence = convergence_of(runs, converged, only=sequences.runs)
     bags = bag_of_states(smoothed.path, smoothed.lengths, model.n_states)
     regression = regress(bags, convergence, seed=seed)
-    evidence = find_detours(training_map, convergence, regression, seed=seed)
-    evidence = refit_detours(evidence, model, sequences, training_map, convergence, refits=refits, seed=seed, jobs=jobs)
+    attributes = runs.attributes.loc[list(sequences.runs)]
+    levels = None if within is None else _levels(attributes, within)
+    evidence = find_detours(
+        training_map,
+        convergence,
+        regression,
+        seed=seed,
+        within=levels,
+        attributes=attributes.drop(columns=[] if within is None else [within]),
+    )
+    again = refit_map(
+        model,
+        decoded.scaled,
+        training_map,
+        convergence,
+        refits=refits,
+        within=levels,
+        seed=seed,
+        jobs=jobs,
+        progress=progress,
+    )
+    if again is not None:
+        evidence = again.survival_of(evidence)
     detours = tuple(e.state for e in evidence if (e.is_strict if rule == "strict" else e.is_paper))
     trajectories = decoded.trajectories
     raw = trajectories.values[:, [trajectories.metrics.index(metric) for metric in model.metrics]]
@@ -190,13 +226,26 @@ def analyze(
         convergence_times=convergence,
         regression=regression,
         evidence_by_state=evidence,
-        prefix=prefix_curve(model, sequences, RawRows(values=raw, loss=decoded.loss), convergence, seed=seed, jobs=jobs)
+        refits=again,
+        certificate=model.certificate,
+        prefix=prefix_curve(
+            model, decoded.scaled, RawRows(values=raw, loss=decoded.loss), convergence, seed=seed, jobs=jobs
+        )
         if prefix
         else (),
         dissimilarity=dissimilarity_of(bags, model.hmm.means_, seed=seed),
         rule=rule,
         notes=(*runs.notes, *sequences.notes),
     )
+
+
+def _levels(attributes: pd.DataFrame, within: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """(R,) a number for each value of an attribute."""
+    if within not in attributes.columns:
+        known = ", ".join(map(str, attributes.columns)) or "none"
+        raise AnalysisError(f"no attribute {within!r} to compare runs within; the runs have: {known}")
+    codes: np.ndarray[tuple[int], np.dtype[np.int64]] = attributes[within].astype(str).factorize()[0].astype(np.int64)
+    return codes
 
 
 def _trajectories(

@@ -1,38 +1,49 @@
 """What the first rows of a run say of the time it still needs: the claim about the future.
 
 Over a whole run, time spent in the states before convergence *is* the convergence time, so a regression on whole runs
-explains little however well it fits. Here everything is held out by run: the model that decodes a run was fitted
-without it, its scale comes from other runs, and its remaining time is predicted by a regression fitted without it.
+explains little however well it fits. Here everything is held out by run: scale, hidden Markov model and regression that
+predict a run's remaining time come from other runs alone; and of a run, held out or not, they are shown its first rows
+and nothing after.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.regression import bag_of_states
 from trajhmm.errors import FitError
-from trajhmm.features import Sequences
-from trajhmm.hmm import GaussianHMM, Model
+from trajhmm.features import PooledScaler, Sequences
+from trajhmm.features.pooled import learn_scaler
+from trajhmm.hmm import Model
 from trajhmm.hmm.inference.posteriors import filter_rows
+from trajhmm.hmm.inference.shifts import possible, without_shifts
+from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
+from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.hmm.rows.source import InMemory
 from trajhmm.logs.runset import offsets_of
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 POINTS = 10
 FEWEST_RUNS = 10
 _FOLDS = 5
-_RESTARTS = 2
-_ITERATIONS = 50
+_TOLERANCE = 1e-5
 _LOSSES = ("eval_loss", "train_loss", "val_loss", "validation_loss", "test_loss", "loss")
 _PENALTIES = np.logspace(-3, 3, 13)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixPoint:
-    """Leave-one-run-out R² of the remaining steps to convergence, from the first ``rows`` rows.
+    """R² of the remaining steps to convergence from the first ``rows`` rows, over runs that were held out.
+
+    Against predicting the mean of the runs that were not: 1 − Σ(error)² / Σ(deviation from that mean)². What says
+    nothing has an R² of about 0, or somewhat below.
 
     Attributes
     ----------
@@ -56,8 +67,8 @@ class PrefixPoint:
 class RawRows:
     """Unscaled rows beside `Sequences`: (N, D) ``values`` of the model's metrics, and the (N,) ``loss`` if any."""
 
-    values: NDArray[np.float64]
-    loss: NDArray[np.float64] | None
+    values: Floats
+    loss: Floats | None
 
 
 def loss_name(metrics: tuple[str, ...]) -> str | None:
@@ -66,83 +77,125 @@ def loss_name(metrics: tuple[str, ...]) -> str | None:
 
 
 def prefix_curve(
-    model: Model, sequences: Sequences, raw: RawRows, convergence: Convergence, *, seed: int = 0, jobs: int = 1
+    model: Model, scaled: Sequences, raw: RawRows, convergence: Convergence, *, seed: int = 0, jobs: int = 1
 ) -> tuple[PrefixPoint, ...]:
     """Predict the remaining time to convergence from the first m rows, for several m.
 
-    Five folds of runs: the HMM (with the model's number of states) is fitted without the fold; rows of the fold are
-    scaled by the mean and spread that the other runs have on average over their whole length, and filtered, so that
-    nothing of their future is used. The regression (ridge, penalty by leave-one-out on the training runs) leaves out
-    one run at a time.
+    Five folds of runs, those that converge dealt out by when they do, so that no fold holds all of one kind. Without
+    each fold in turn a scale is learnt, an HMM is fitted with the model's settings and number of states, and a ridge
+    regression (penalty by leave-one-out) from what is known of the first m rows to the time that remains; it predicts
+    the runs of the fold. No numbers of states are compared between fits, so none have to be matched.
+
+    Known of a run are the filtered probabilities of its first m rows, under a model with shifts less the shift that
+    these rows alone let on. z-scores within runs see the future: a model on these is fitted again on one scale for all
+    runs, with shifts, which are what a run can know of its own level at any time.
+
+    Parameters
+    ----------
+    model : whose settings and number of states are asked about.
+    scaled : its `Model.scaled` rows: whose lengths and steps these are.
+    raw : the same rows as logged.
+    convergence : of the same runs.
+    seed : of folds and fits.
+    jobs : threads; the result does not depend on it.
 
     Returns
     -------
     Points at up to ten m, while at least ten runs are left; empty if never.
     """
-    n_runs = sequences.n_runs
-    if not _grid(sequences, convergence):
+    grid = _grid(scaled, convergence)
+    if not grid:
         return ()
-    order = np.random.default_rng([seed, 0x9EF1]).permutation(n_runs)
-    folds = [np.sort(order[fold::_FOLDS]) for fold in range(_FOLDS)]
+    held = _folds(convergence, seed)
 
-    def held_out(held: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-        others = np.setdiff1d(np.arange(n_runs), held)
-        return _filter_held_out(model, sequences, raw.values, others, held, seed)
+    def predictions(fold: int) -> list[Floats]:
+        view = _View.without(held == fold, model, raw.values, scaled.lengths, seed)
+        return [_predicted(view, m, scaled, raw, convergence) for m in grid]
 
     try:
-        filtered = in_threads(held_out, folds, n_jobs=jobs)
+        parts = in_threads(predictions, range(_FOLDS), n_jobs=jobs)
     except FitError:
         return ()
-    probs = np.full((sequences.n_rows, model.n_states), np.nan)
-    for held, results in zip(folds, filtered, strict=True):
-        for r, result in zip(held, results, strict=True):
-            probs[sequences.offsets[r] : sequences.offsets[r + 1]] = result
-    states = probs.argmax(axis=1)
     points = []
-    for m in _grid(sequences, convergence):
-        point = _point(m, states, model.n_states, sequences, raw.loss, convergence)
+    for index, m in enumerate(grid):
+        # A run is predicted by the fold that left it out, and NaN in the others.
+        predicted = np.array([part[index] for part in parts])[held, :, np.arange(len(held))]
+        point = _point(m, predicted, scaled, convergence)
         if point is not None:
             points.append(point)
     return tuple(points)
 
 
-def _filter_held_out(
-    model: Model,
-    sequences: Sequences,
-    values: NDArray[np.float64],
-    others: NDArray[np.int64],
-    held: NDArray[np.int64],
-    seed: int,
-) -> list[NDArray[np.float64]]:
-    """Filtered probabilities of each held-out run, by a model and a scale that come from the others."""
-    offsets = sequences.offsets
-    train_rows = np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in others])
-    lengths = sequences.lengths[others]
-    hmm = GaussianHMM(
-        model.n_states,
-        covariance_type=model.hmm.covariance_type,
-        n_restarts=_RESTARTS,
-        n_iter=_ITERATIONS,
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _View:
+    """What some runs teach: a scale and an HMM.
+
+    Attributes
+    ----------
+    held : (R,) bool, the runs that it was made without.
+    scaler, parameters : from the others.
+    """
+
+    held: NDArray[np.bool_]
+    scaler: PooledScaler
+    parameters: Parameters
+
+    @classmethod
+    def without(cls, held: NDArray[np.bool_], model: Model, values: Floats, lengths: Ints, seed: int) -> _View:
+        """Learn from the (N, D) ``values`` of runs with (R,) ``lengths``, those that are ``held`` left out.
+
+        Raises
+        ------
+        FitError
+            Too few rows, or all fits degenerate.
+        """
+        settings = _settings(model, seed)
+        rows, others = values[np.repeat(~held, lengths)], lengths[~held]
+        scaling = "mixed" if settings.shifts else "own-start" if model.scaler.kind == "own-start" else "shared"
+        scaler = learn_scaler(rows, others, scaling)
+        source = InMemory.of(np.ascontiguousarray(scaler.transform(rows, others)), offsets_of(others))
+        job = Job(settings=settings, data=Data(source=source, weights=np.ones(len(others))), finals=1)
+        fit = job.choose(run_jobs([job])[0])
+        return cls(held=held, scaler=scaler, parameters=possible(fit.parameters))
+
+    def filtered(self, prefixes: Floats) -> Floats:
+        """(n, m, K) p(s_t = k | z_1…t, the shift that rows 1…m let on) from (n, m, D) first rows as logged."""
+        n, m, d = prefixes.shape
+        lengths = np.full(n, m, dtype=np.int64)
+        offsets = offsets_of(lengths)
+        rows = without_shifts(self.scaler.transform(prefixes.reshape(n * m, d), lengths), offsets, self.parameters)
+        return np.exp(filter_rows(rows, offsets, self.parameters)[0]).reshape(n, m, -1)
+
+
+def _settings(model: Model, seed: int) -> Settings:
+    return replace(
+        model.settings,
+        n_components=model.n_states,
+        start=None,
+        engine="native",
+        search="wide",
+        shifts=model.settings.shifts or model.scaler.kind == "per-run",
+        tol=max(model.settings.tol, _TOLERANCE),
         random_state=seed,
-    ).fit(sequences.values[train_rows], lengths)
-    starts = np.cumsum(lengths) - lengths
-    raw = values[train_rows]
-    mean = np.add.reduceat(raw, starts, axis=0) / lengths[:, np.newaxis]
-    spread = np.sqrt(np.add.reduceat((raw - np.repeat(mean, lengths, axis=0)) ** 2, starts, axis=0) / lengths[:, None])
-    centre, scale = mean.mean(axis=0), spread.mean(axis=0)
-    results = []
-    for r in held:
-        run = (values[offsets[r] : offsets[r + 1]] - centre) / np.where(scale > 0, scale, 1.0)
-        log_probs, _ = filter_rows(np.ascontiguousarray(run), offsets_of(np.array([len(run)])), hmm.parameters)
-        results.append(np.exp(log_probs))
-    return results
+    )
 
 
-def _grid(sequences: Sequences, convergence: Convergence) -> list[int]:
+def _folds(convergence: Convergence, seed: int) -> Ints:
+    """(R,) fold of each run; runs that converge one after the other are in different folds."""
+    rng = np.random.default_rng([seed, 0x9EF1])
+    order = np.lexsort((convergence.steps, ~convergence.converged))
+    blocks = -(-len(order) // _FOLDS)
+    fold = np.concatenate([rng.permutation(_FOLDS) for _ in range(blocks)])[: len(order)]
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = fold
+    return found
+
+
+def _grid(scaled: Sequences, convergence: Convergence) -> list[int]:
     """Numbers of rows m: evenly spaced until only `FEWEST_RUNS` runs have yet to converge."""
     rows_before = [
-        int((sequences.steps[rows] < convergence.steps[r]).sum())
-        for r, (_, rows) in enumerate(sequences.slices())
+        int((scaled.steps[rows] < convergence.steps[r]).sum())
+        for r, (_, rows) in enumerate(scaled.slices())
         if convergence.converged[r]
     ]
     if len(rows_before) < FEWEST_RUNS:
@@ -151,50 +204,73 @@ def _grid(sequences: Sequences, convergence: Convergence) -> list[int]:
     return sorted({int(m) for m in np.linspace(1, last, POINTS + 1)[1:] if m >= 2})
 
 
-def _point(
-    m: int,
-    states: NDArray[np.int64],
-    n_states: int,
-    sequences: Sequences,
-    loss: NDArray[np.float64] | None,
-    convergence: Convergence,
-) -> PrefixPoint | None:
-    offsets, lengths = sequences.offsets, sequences.lengths
-    last = offsets[:-1] + np.minimum(m, lengths) - 1
-    at_risk = convergence.converged & (lengths >= m) & (sequences.steps[last] < convergence.steps)
-    chosen = np.flatnonzero(at_risk)
-    if len(chosen) < FEWEST_RUNS:
-        return None
-    step = sequences.steps[last[chosen]].astype(np.float64)
-    remaining = convergence.steps[chosen] - step
-    if np.ptp(remaining) == 0:
-        return None
-    rows = np.concatenate([np.arange(offsets[r], offsets[r] + m) for r in chosen])
-    bags = bag_of_states(states[rows], np.full(len(chosen), m), n_states)
-    current = np.eye(n_states)[states[last[chosen]]]
-    r2_loss = None
-    if loss is not None and np.isfinite(loss[last[chosen]]).all():
-        r2_loss = _held_out_r2(loss[last[chosen], np.newaxis], remaining)
-    return PrefixPoint(
-        rows=m,
-        step=float(step.mean()),
-        n_runs=len(chosen),
-        r2_states=_held_out_r2(np.column_stack([bags, current, step]), remaining),
-        r2_step=_held_out_r2(step[:, np.newaxis], remaining),
-        r2_loss=r2_loss,
-    )
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _AtRisk:
+    """Runs that have not converged by row m and do later.
+
+    Attributes
+    ----------
+    runs : (n,) which.
+    first, last : (n,) their rows 1 and m.
+    step, remaining : (n,) step of row m, and steps from there to convergence.
+    """
+
+    runs: Ints
+    first: Ints
+    last: Ints
+    step: Floats
+    remaining: Floats
+
+    @classmethod
+    def at(cls, m: int, scaled: Sequences, convergence: Convergence) -> _AtRisk:
+        first = scaled.offsets[:-1]
+        last = first + np.minimum(m, scaled.lengths) - 1
+        at_risk = convergence.converged & (scaled.lengths >= m) & (scaled.steps[last] < convergence.steps)
+        runs = np.flatnonzero(at_risk)
+        step = scaled.steps[last[runs]].astype(np.float64)
+        return cls(runs=runs, first=first[runs], last=last[runs], step=step, remaining=convergence.steps[runs] - step)
 
 
-def _held_out_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Leave-one-out R² of a ridge regression, against predicting the mean of the others."""
+def _predicted(view: _View, m: int, scaled: Sequences, raw: RawRows, convergence: Convergence) -> Floats:
+    """(4, R) remaining time of the runs held out, NaN elsewhere: by states, by step, by loss, and by the mean."""
+    risk = _AtRisk.at(m, scaled, convergence)
+    predicted = np.full((4, scaled.n_runs), np.nan)
+    test = view.held[risk.runs]
+    if not test.any() or test.all():
+        return predicted
+    known = view.filtered(raw.values[risk.first[:, np.newaxis] + np.arange(m)])
+    step = risk.step[:, np.newaxis]
+    features = [np.column_stack([known.mean(axis=1), known[:, -1], step]), step]
+    if raw.loss is not None and np.isfinite(raw.loss[risk.last]).all():
+        features.append(raw.loss[risk.last, np.newaxis])
+    held = risk.runs[test]
+    for row, x in enumerate(features):
+        predicted[row, held] = _ridge(x[~test], risk.remaining[~test], x[test])
+    predicted[3, held] = risk.remaining[~test].mean()
+    return predicted
+
+
+def _ridge(x: Floats, y: Floats, new: Floats) -> Floats:
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    errors = spread = 0.0
-    for left_out in range(len(y)):
-        others = np.arange(len(y)) != left_out
-        regression = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(x[others], y[others])
-        errors += float((y[left_out] - regression.predict(x[[left_out]])[0]) ** 2)
-        spread += float((y[left_out] - y[others].mean()) ** 2)
-    return 1 - errors / spread
+    fitted: Floats = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(x, y).predict(new)
+    return fitted
+
+
+def _point(m: int, predicted: Floats, scaled: Sequences, convergence: Convergence) -> PrefixPoint | None:
+    """Compare (R, 4) predictions with what happened; None where there are too few runs or all need as long."""
+    risk = _AtRisk.at(m, scaled, convergence)
+    if len(risk.runs) < FEWEST_RUNS or np.ptp(risk.remaining) == 0:
+        return None
+    error = (risk.remaining[:, np.newaxis] - predicted[risk.runs]) ** 2
+    r2: Sequence[float] = (1 - error.sum(axis=0) / error[:, 3].sum()).tolist()
+    return PrefixPoint(
+        rows=m,
+        step=float(risk.step.mean()),
+        n_runs=len(risk.runs),
+        r2_states=r2[0],
+        r2_step=r2[1],
+        r2_loss=None if np.isnan(r2[2]) else r2[2],
+    )

@@ -1,83 +1,225 @@
-"""How often a detour is found again when the model is fitted anew to resampled runs."""
+"""Which findings come back in other fits: to resampled runs, from other seeds, with a state less or more."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binomtest
 
 from trajhmm.dynamics.convergence import Convergence
 from trajhmm.dynamics.detours import StateEvidence, Survival, branch_tests
-from trajhmm.dynamics.training_map import TrainingMap
-from trajhmm.errors import FitError
+from trajhmm.dynamics.training_map import MapState, TrainingMap, taken_edges
 from trajhmm.features import Sequences
-from trajhmm.hmm import GaussianHMM, Model
-from trajhmm.hmm.inference.matching import match_states
+from trajhmm.hmm import Model
+from trajhmm.hmm.inference.paths import adjusted_rand
 from trajhmm.hmm.inference.posteriors import decode_rows
-from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.hmm.inference.shifts import possible, without_shifts
+from trajhmm.hmm.learning.em import Restart, best_of
+from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
+from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.rows.parallel import Progress, in_threads
+from trajhmm.hmm.rows.source import InMemory
 
-_RESTARTS = 2
-_ITERATIONS = 50
+# Of the refits one in so many is to all runs from another seed, the others are to runs drawn with replacement.
+_ONE_SEED_IN = 4
 _PERMUTATIONS = 999
 _BOOTSTRAPS = 500
+# Refits need not climb to the last digit.
+_TOLERANCE = 1e-5
+# A state forks where at least so many runs go on to each of two others.
+FORK_RUNS = 2
+
+Ints = NDArray[np.int64]
 
 
-def refit_detours(
-    evidence: tuple[StateEvidence, ...],
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Refits:
+    """How often findings come back in N refits that came to an end; states stand for those of the map by shared rows.
+
+    Attributes
+    ----------
+    resampled, seeds : refits to runs drawn with replacement, and to all runs from other seeds; they add up to N.
+    agreement : (N,) adjusted Rand index of the states of all runs with those of the map.
+    detours : (K,) refits in which the state passes the branch test.
+    forks : (K,) refits in which the state forks: at least two runs go on to each of two others.
+    edges : (K, K) refits in which some run goes from one state to the other.
+    others : for a state less and one more, where these could be fitted: the number of states, and which states of the
+        map have a counterpart there that passes the branch test.
+    """
+
+    resampled: int
+    seeds: int
+    agreement: NDArray[np.float64]
+    detours: Ints
+    forks: Ints
+    edges: Ints
+    others: dict[int, tuple[int, ...]]
+
+    @property
+    def n(self) -> int:
+        """Number of refits, N."""
+        return self.resampled + self.seeds
+
+    def interval(self, found: int) -> tuple[float, float]:
+        """95% Clopper–Pearson interval of the share of refits that find something, if ``found`` of them did."""
+        interval = binomtest(found, self.n).proportion_ci(method="exact")
+        return float(interval.low), float(interval.high)
+
+    def survival_of(self, evidence: Sequence[StateEvidence]) -> tuple[StateEvidence, ...]:
+        """The evidence with how often each state passed the branch test again."""
+        return tuple(
+            replace(e, survival=Survival(found=int(found), refits=self.n))
+            for e, found in zip(evidence, self.detours, strict=True)
+        )
+
+
+def refit_map(
     model: Model,
-    sequences: Sequences,
+    scaled: Sequences,
     training_map: TrainingMap,
     convergence: Convergence,
     *,
     refits: int,
+    within: Ints | None = None,
     seed: int = 0,
     jobs: int = 1,
-) -> tuple[StateEvidence, ...]:
-    """Refit on runs drawn with replacement, decode all runs, match states by assignment, and test them again.
+    progress: Progress | None = None,
+) -> Refits | None:
+    """Fit anew with the model's own settings, decode all runs, and look for the same findings.
 
-    Only done if some state is a detour; fits that degenerate do not count as refits.
+    Parameters
+    ----------
+    model : whose settings are used.
+    scaled : the runs as the model was fitted to them, see `trajhmm.hmm.model.Model.scaled`.
+    training_map, convergence : of the same runs.
+    refits : how many; 0 for none.
+    within : (R,) level of each run, see `trajhmm.dynamics.detours.find_detours`.
+    seed : of the resampled runs and of the fits.
+    jobs : threads; the result does not depend on it.
+    progress : called with (fits done, fits in all).
+
+    Returns
+    -------
+    None where there were to be none, or none came to an end.
     """
-    if refits < 1 or not any(e.is_strict or e.is_paper for e in evidence):
-        return evidence
-
-    def detected(refit: int) -> NDArray[np.int64] | None:
-        path = _refit_path(model, sequences, np.random.default_rng([seed, 0x5EF1, refit]))
-        if path is None:
-            return None
-        tests = branch_tests(
-            replace(training_map, path=path),
-            convergence,
-            seed=seed,
-            permutations=_PERMUTATIONS,
-            bootstraps=_BOOTSTRAPS,
-        )
-        return np.array([test.is_strict for test in tests], dtype=np.int64)
-
-    results = [result for result in in_threads(detected, range(refits), n_jobs=jobs) if result is not None]
-    if not results:
-        return evidence
-    found = np.sum(results, axis=0)
-    return tuple(
-        replace(e, survival=Survival(found=int(n), refits=len(results))) for e, n in zip(evidence, found, strict=True)
-    )
-
-
-def _refit_path(model: Model, sequences: Sequences, rng: np.random.Generator) -> NDArray[np.int64] | None:
-    """(N,) path of all runs under a fit to resampled runs, in the model's numbering; None if the fit degenerates."""
-    offsets = sequences.offsets
-    drawn = np.sort(rng.integers(sequences.n_runs, size=sequences.n_runs))
-    rows = np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in drawn])
-    hmm = GaussianHMM(
-        model.n_states,
-        covariance_type=model.hmm.covariance_type,
-        n_restarts=_RESTARTS,
-        n_iter=_ITERATIONS,
-        random_state=int(rng.integers(2**31)),
-    )
-    try:
-        hmm.fit(sequences.values[rows], sequences.lengths[drawn])
-    except FitError:
+    if refits < 1:
         return None
-    parameters = hmm.parameters.permuted(match_states(hmm.means_, model.hmm.means_))
-    return decode_rows(sequences.values, offsets, parameters)[0]
+    n_seeds = refits // _ONE_SEED_IN
+    source = InMemory.of(np.ascontiguousarray(scaled.values), scaled.offsets)
+    rng = np.random.default_rng([seed, 0x5EF1])
+    drawn = [rng.multinomial(scaled.n_runs, np.full(scaled.n_runs, 1 / scaled.n_runs)) for _ in range(refits - n_seeds)]
+    whole = Data(source=source, weights=np.ones(scaled.n_runs))
+    data = [*(Data(source=source, weights=weights.astype(np.float64)) for weights in drawn), *[whole] * n_seeds]
+    k = model.n_states
+    others = [n for n in (k - 1, k + 1) if 1 < n <= scaled.n_runs]
+    tasks = [*((one, k) for one in data), *((whole, n) for n in others)]
+    work = [
+        Job(settings=_settings(model, n, [seed, 0x5EF1, number]), data=one, finals=1)
+        for number, (one, n) in enumerate(tasks)
+        if one.n_rows >= n
+    ]
+    fits = [_best(restarts) for restarts in run_jobs(work, n_jobs=jobs, progress=progress)]
+
+    def look(fit: Parameters) -> _Look:
+        return _look(fit, scaled, training_map, convergence, within, seed)
+
+    usable = [fit for fit in fits if fit is not None]
+    looks = dict(zip(map(id, usable), in_threads(look, usable, n_jobs=jobs), strict=True))
+    same = [looks[id(fit)] for fit in fits[: len(data)] if fit is not None]
+    if not same:
+        return None
+    return Refits(
+        resampled=sum(fit is not None for fit in fits[: len(drawn)]),
+        seeds=sum(fit is not None for fit in fits[len(drawn) : len(data)]),
+        agreement=np.array([one.agreement for one in same]),
+        detours=np.sum([one.detours for one in same], axis=0),
+        forks=np.sum([one.forks for one in same], axis=0),
+        edges=np.sum([one.edges for one in same], axis=0),
+        others={
+            fit.n_states: tuple(np.flatnonzero(looks[id(fit)].detours).tolist())
+            for fit in fits[len(data) :]
+            if fit is not None
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """What one fit says, in the states of the map."""
+
+    agreement: float
+    detours: Ints
+    forks: Ints
+    edges: Ints
+
+
+def _look(
+    fit: Parameters,
+    scaled: Sequences,
+    training_map: TrainingMap,
+    convergence: Convergence,
+    within: Ints | None,
+    seed: int,
+) -> _Look:
+    k, n = training_map.n_states, fit.n_states
+    fit = possible(fit)
+    values = without_shifts(scaled.values, scaled.offsets, fit)
+    path = decode_rows(values, scaled.offsets, fit)[0]
+    table = np.bincount(training_map.path * n + path, minlength=k * n).reshape(k, n).astype(np.float64)
+    stands_for = _counterparts(table)
+    renamed = stands_for[path]
+    tests = branch_tests(
+        replace(training_map, path=renamed, states=_nameless(len(np.union1d(stands_for, np.arange(k))), training_map)),
+        convergence,
+        seed=seed,
+        permutations=_PERMUTATIONS,
+        bootstraps=_BOOTSTRAPS,
+        within=within,
+    )
+    edges = taken_edges(renamed, scaled.lengths, max(k, int(renamed.max()) + 1))[:k, :k]
+    return _Look(
+        agreement=adjusted_rand(table),
+        detours=np.array([test.is_strict for test in tests[:k]], dtype=np.int64),
+        forks=((edges >= FORK_RUNS).sum(axis=1) > 1).astype(np.int64),
+        edges=(edges > 0).astype(np.int64),
+    )
+
+
+def _counterparts(table: NDArray[np.float64]) -> Ints:
+    """(n,) for each state of a fit, the state of the map it stands for: by assignment of shared rows (Jaccard index).
+
+    A state that is left over, where a fit has more, gets a number of its own after the map's.
+
+    Parameters
+    ----------
+    table : (K, n) rows in state i of the map and j of the fit.
+    """
+    k, n = table.shape
+    union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
+    index = np.divide(table, union, out=np.zeros_like(table), where=union > 0)
+    own, fitted = linear_sum_assignment(-index)
+    stands_for = np.full(n, -1, dtype=np.int64)
+    stands_for[fitted] = own
+    left = np.flatnonzero(stands_for < 0)
+    stands_for[left] = k + np.arange(len(left))
+    return stands_for
+
+
+def _nameless(n_states: int, training_map: TrainingMap) -> tuple[MapState, ...]:
+    """States of which only the number matters."""
+    return tuple(replace(training_map.states[0], state=state) for state in range(n_states))
+
+
+def _settings(model: Model, n_states: int, seed: Sequence[int]) -> Settings:
+    settings = model.settings
+    number = int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
+    return replace(settings, n_components=n_states, start=None, tol=max(settings.tol, _TOLERANCE), random_state=number)
+
+
+def _best(restarts: Sequence[Restart]) -> Parameters | None:
+    index = best_of(restarts)
+    return None if index is None else restarts[index].parameters

@@ -153,6 +153,16 @@ def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: 
     )
 
 
+def taken_edges(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:
+    """(K, K) number of runs that go from one state to another, given (N,) states and (R,) rows of the runs."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    moves = np.flatnonzero((np.diff(path) != 0) & (np.diff(owner) == 0))
+    taken = np.unique(np.column_stack([path[moves], path[moves + 1], owner[moves]]), axis=0)
+    runs = np.zeros((n_states, n_states), dtype=np.int64)
+    np.add.at(runs, (taken[:, 0], taken[:, 1]), 1)
+    return runs
+
+
 def _state(
     k: int,
     model: Model,
