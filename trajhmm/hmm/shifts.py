@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,3 +86,12 @@ class Shifts:
         if scale_variance is not None:
             density -= 0.5 * (self.log_scale**2 / scale_variance + np.log(scale_variance)).sum(axis=1)
         return density
+
+
+def joined_shifts(parts: Sequence[Shifts]) -> Shifts:
+    """Those of the runs of all parts, one after the other."""
+    return Shifts(
+        mean=np.concatenate([part.mean for part in parts]),
+        variance=np.concatenate([part.variance for part in parts]),
+        log_scale=np.concatenate([part.log_scale for part in parts]),
+    )

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from trajhmm.hmm.inference.statistics import RunMoments, estep
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
-from trajhmm.hmm.shifts import Shifts
+from trajhmm.hmm.shifts import Shifts, joined_shifts
 
 Floats = NDArray[np.float64]
 
-# Rows of a run that are looked at while its sides are compared.
-_ROWS_TO_COMPARE = 96
+# Rows of a run that are looked at while its sides are compared, and rows of all of them in one pass.
+_ROWS_TO_COMPARE = 64
+_ROWS_AT_ONCE = 65536
 _COMPARED_FOR = 2
 # A run's first and last rows: this share of it, but at least so many.
 _END_SHARE, _FEWEST_AT_END = 0.03, 2
@@ -159,11 +160,20 @@ def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None =
     every = max(1, int(np.diff(chunk.offsets).max()) // _ROWS_TO_COMPARE)
     few = thinned(chunk, every)
     strided = strode(possible(parameters), every)
-    best, reached = Shifts.none(chunk.n_runs, chunk.values.shape[1]), np.full(chunk.n_runs, -np.inf)
-    for side in _sides(chunk, parameters, known):
-        settled, score = _settled(few, strided, side, iterations=_COMPARED_FOR, tolerance=0.0)
-        best = best.instead(settled, score > reached)
-        reached = np.maximum(reached, score)
+    sides = list(_sides(chunk, parameters, known))
+    best, reached = sides[0], np.full(chunk.n_runs, -np.inf)
+    # Several sides at once, as copies of the runs: small passes cost more than their rows.
+    at_once = max(1, _ROWS_AT_ONCE // few.n_rows)
+    for first in range(0, len(sides), at_once):
+        some = sides[first : first + at_once]
+        copies, scores = _settled(
+            _repeated(few, len(some)), strided, joined_shifts(some), iterations=_COMPARED_FOR, tolerance=0.0
+        )
+        for number in range(len(some)):
+            begin = number * chunk.n_runs
+            score = scores[begin : begin + chunk.n_runs]
+            best = best.instead(copies.runs(begin, begin + chunk.n_runs), score > reached)
+            reached = np.maximum(reached, score)
     if not settle:
         return best
     return _settled(chunk, possible(parameters), best, iterations=_ITERATIONS, tolerance=_TOLERANCE)[0]
@@ -208,6 +218,13 @@ def thinned(chunk: Chunk, every: int) -> Chunk:
     )
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     return Chunk(values=np.ascontiguousarray(chunk.values[rows]), offsets=offsets, complete=chunk.complete)
+
+
+def _repeated(chunk: Chunk, times: int) -> Chunk:
+    """The runs of a chunk so many times over."""
+    starts = np.arange(times)[:, np.newaxis] * chunk.n_rows + chunk.offsets[:-1]
+    offsets = np.append(starts.ravel(), times * chunk.n_rows)
+    return Chunk(values=np.tile(chunk.values, (times, 1)), offsets=offsets, complete=chunk.complete)
 
 
 def end_means(chunk: Chunk) -> tuple[Floats, Floats, Floats]:

@@ -23,7 +23,7 @@ from trajhmm.hmm.parameters import COVARIANCE_TYPES, TOPOLOGIES, CovarianceType,
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.rows.source import InMemory, Source, spread_of, spread_within
-from trajhmm.hmm.shifts import Shifts
+from trajhmm.hmm.shifts import Shifts, joined_shifts
 
 EngineName = Literal["native", "hmmlearn"]
 SearchName = Literal["restarts", "wide"]
@@ -255,11 +255,7 @@ class Job:
                     partial(_shifts_of, parameters=found.parameters, known=side, weights=self.data.weights)
                 )
             )
-            shifts = Shifts(
-                mean=np.concatenate([part.mean for part in parts]),
-                variance=np.concatenate([part.variance for part in parts]),
-                log_scale=np.concatenate([part.log_scale for part in parts]),
-            )
+            shifts = joined_shifts(parts)
         return Start(parameters=found.parameters, weights=self.data.weights, prior=self.prior, shifts=shifts)
 
     def choose(self, restarts: Sequence[Restart]) -> Fit:

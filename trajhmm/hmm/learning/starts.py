@@ -92,25 +92,32 @@ def _positions(offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 def clusters(values: NDArray[np.float64], n_states: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """(N,) labels of (N, D) rows by k-means (k-means++ seeding); a missing value counts as the metric's mean."""
     from sklearn.cluster import kmeans_plusplus
-    from sklearn.metrics import pairwise_distances_argmin
 
     centred = values - _mean(values)
     centred = np.where(np.isnan(centred), 0.0, centred)
     order = np.lexsort(centred.T)  # so that the order of runs does not matter
     rows = centred[order]
     labels = np.empty(len(values), dtype=np.int64)
-    if len(np.unique(rows, axis=0)) < n_states:
+    if len(np.unique(rows[:, 0])) < n_states and len(np.unique(rows, axis=0)) < n_states:
         labels[order] = rng.integers(n_states, size=len(values))
         return labels
     centres, _ = kmeans_plusplus(rows, n_states, random_state=int(rng.integers(2**31)))
     for _ in range(_LLOYD_ITERATIONS):
-        found = pairwise_distances_argmin(rows, centres)
-        moved = np.array([rows[found == k].mean(axis=0) if (found == k).any() else centres[k] for k in range(n_states)])
-        if np.array_equal(moved, centres):
+        found = _nearest(rows, centres)
+        weights = np.eye(n_states)[found]
+        counts = weights.sum(axis=0)[:, np.newaxis]
+        moved = np.divide(weights.T @ rows, counts, out=centres.copy(), where=counts > 0)
+        if np.allclose(moved, centres, rtol=0.0, atol=1e-9):
             break
         centres = moved
     labels[order] = found
     return labels
+
+
+def _nearest(rows: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(N,) the nearest of (K, D) centres to each of (N, D) rows."""
+    nearest: NDArray[np.int64] = ((centres**2).sum(axis=1) - 2.0 * rows @ centres.T).argmin(axis=1)
+    return nearest
 
 
 def parameters_from_labels(
