@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -106,9 +106,10 @@ def fit(
         )
         selection = select(settings)
         if _may_be_scaled(settings, selection):
-            scaled = select(replace(settings, scales=True))
-            if scaled.certificate is not None and scaled.certificate.reproducible:
-                selection, settings = scaled, replace(settings, scales=True)
+            with suppress(FitError):  # then there is a map all the same, the one without scales
+                scaled = select(replace(settings, scales=True))
+                if scaled.certificate is not None and scaled.certificate.reproducible:
+                    selection, settings = scaled, replace(settings, scales=True)
         return Model(
             metrics=rows.metrics,
             scaler=rows.scaler,
