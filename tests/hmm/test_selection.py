@@ -14,8 +14,9 @@ from trajhmm.hmm.rows.source import InMemory
 def select(values, lengths, *, restarts, **choice):
     source = InMemory.of(values, np.concatenate(([0], np.cumsum(lengths))))
     model = GaussianHMM(n_restarts=restarts)
-    fit, curve = select_states(source, model.settings, **choice)
-    return model.set_params(n_components=fit.parameters.n_states).take(fit.parameters, fit.status), curve
+    selection = select_states(source, model.settings, **choice)
+    fit = selection.fit
+    return model.set_params(n_components=fit.parameters.n_states).take(fit.parameters, fit.status), selection.curve
 
 
 def three_states(seed, *, runs=10, rows=40):

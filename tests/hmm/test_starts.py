@@ -155,7 +155,7 @@ def test_a_map_from_left_to_right_says_so_in_its_file(logs, tmp_path):
     model = th.fit(logs, states=range(2, 5), restarts=4, topology="left-right")
     np.testing.assert_array_equal(np.tril(model.parameters.transmat, -1), 0)
     assert [point.n_parameters for point in model.curve] == [
-        count_parameters(k, len(model.metrics), "diag", topology="left-right") for k in (2, 3, 4)
+        count_parameters(k, len(model.metrics), "diag", topology="left-right", own=1) for k in (2, 3, 4)
     ]
     model.save(tmp_path / "m.json")
     assert json.loads((tmp_path / "m.json").read_text())["settings"]["topology"] == "left-right"
