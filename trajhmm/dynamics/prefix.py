@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.convergence import Convergence
 from trajhmm.errors import FitError
-from trajhmm.features import PooledScaler, Sequences
+from trajhmm.features import PooledScaler, Scaling, Sequences
 from trajhmm.features.pooled import learn_scaler
 from trajhmm.hmm import Model
 from trajhmm.hmm.inference.posteriors import filter_rows
@@ -35,7 +35,11 @@ FEWEST_RUNS = 10
 _FOLDS = 5
 _TOLERANCE = 1e-5
 _LOSSES = ("eval_loss", "train_loss", "val_loss", "validation_loss", "test_loss", "loss")
-_PENALTIES = np.logspace(-3, 3, 13)
+# In squares of shares summed over runs, rising; the last leaves nothing but the mean.
+_PENALTIES = np.append(np.logspace(-4, 3, 22), np.inf)
+_LEAST_FREE = 1e-9
+# Predictions leave the range of what was seen by at most this share of it.
+_MARGIN = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ class _View:
         """
         settings = _settings(model, seed)
         rows, others = values[np.repeat(~held, lengths)], lengths[~held]
-        scaling = "mixed" if settings.shifts else "own-start" if model.scaler.kind == "own-start" else "shared"
+        scaling: Scaling = "mixed" if settings.shifts else "own-start" if model.scaler.kind == "own-start" else "shared"
         scaler = learn_scaler(rows, others, scaling)
         source = InMemory.of(np.ascontiguousarray(scaler.transform(rows, others)), offsets_of(others))
         job = Job(settings=settings, data=Data(source=source, weights=np.ones(len(others))), finals=1)
@@ -239,10 +243,11 @@ def _predicted(view: _View, m: int, scaled: Sequences, raw: RawRows, convergence
     if not test.any() or test.all():
         return predicted
     known = view.filtered(raw.values[risk.first[:, np.newaxis] + np.arange(m)])
-    step = risk.step[:, np.newaxis]
+    step = _standardised(risk.step, ~test)
+    # Shares are left on their own scale: a state that the others hardly visit must not weigh in as if it varied.
     features = [np.column_stack([known.mean(axis=1), known[:, -1], step]), step]
     if raw.loss is not None and np.isfinite(raw.loss[risk.last]).all():
-        features.append(raw.loss[risk.last, np.newaxis])
+        features.append(_standardised(raw.loss[risk.last], ~test))
     held = risk.runs[test]
     for row, x in enumerate(features):
         predicted[row, held] = _ridge(x[~test], risk.remaining[~test], x[test])
@@ -250,13 +255,36 @@ def _predicted(view: _View, m: int, scaled: Sequences, raw: RawRows, convergence
     return predicted
 
 
-def _ridge(x: Floats, y: Floats, new: Floats) -> Floats:
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _standardised(x: Floats, train: NDArray[np.bool_]) -> Floats:
+    """(n, 1) of (n,) numbers, less the mean and over the spread of those to ``train`` on; 0 if these do not vary."""
+    centred = x - x[train].mean()
+    spread = x[train].std()
+    scaled: Floats = centred / spread if spread > 0 else np.zeros_like(centred)
+    return scaled[:, np.newaxis]
 
-    fitted: Floats = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(x, y).predict(new)
-    return fitted
+
+def _ridge(x: Floats, y: Floats, new: Floats) -> Floats:
+    """(n,) predictions for ``new`` (n, p) by a ridge regression of (k,) ``y`` on ``x`` (k, p), the mean among them.
+
+    The largest penalty is taken whose leave-one-out error is within a standard error of the least (Breiman, Friedman,
+    Olshen and Stone 1984): the least itself is, with ten runs, as often chance as not. No prediction is far outside
+    the range of ``y``, or one run that is unlike all others would decide everything.
+    """
+    centre, mean = x.mean(axis=0), y.mean()
+    u, size, v = np.linalg.svd(x - centre, full_matrices=False)
+    along = u.T @ (y - mean)
+    shrunk = size**2 / (size**2 + _PENALTIES[:, np.newaxis])
+    leverage = shrunk @ (u**2).T + 1 / len(y)
+    errors = ((y - mean - (shrunk * along) @ u.T) / np.maximum(1 - leverage, _LEAST_FREE)) ** 2
+    score = errors.mean(axis=1)
+    best = int(score.argmin())
+    allowed = score[best] + errors[best].std(ddof=1) / np.sqrt(len(y))
+    chosen = int(np.flatnonzero(score <= allowed)[-1])
+    coefficients = np.divide(shrunk[chosen] * along, size, out=np.zeros_like(size), where=size > 0)
+    margin = _MARGIN * np.ptp(y)
+    predicted = mean + (new - centre) @ (coefficients @ v)
+    within: Floats = np.clip(predicted, y.min() - margin, y.max() + margin)
+    return within
 
 
 def _point(m: int, predicted: Floats, scaled: Sequences, convergence: Convergence) -> PrefixPoint | None:
