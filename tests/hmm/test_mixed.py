@@ -512,3 +512,40 @@ def test_plain_statistics_have_no_runs():
     found = estep(chunk, parameters)
     assert found.by_run == ()
     assert mstep(found, parameters).shift_variance is None
+
+
+# --- shifts of runs that no fit has seen
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_what_is_inferred_of_a_run_does_not_depend_on_the_others(covariance_type):
+    rng = np.random.default_rng(17)
+    scales = covariance_type in ("diag", "spherical")
+    parameters = mixed_parameters(rng, 3, 2, covariance_type, scales=scales)
+    # One row in 32 of the longest would leave the others one or two rows to be judged by.
+    chunk = chunk_of(rng, [40, 1, 3100, 30, 250], 2, missing=0.1)
+    together = infer_shifts(chunk, parameters)
+    for run in range(chunk.n_runs):
+        alone = infer_shifts(
+            Chunk.of(chunk.runs(run, run + 1).values, np.diff(chunk.offsets)[run] * np.arange(2)), parameters
+        )
+        for name in ("mean", "variance", "log_scale"):
+            np.testing.assert_allclose(getattr(together, name)[run], getattr(alone, name)[0], rtol=1e-9, atol=1e-12)
+    order = np.array([3, 0, 4, 2, 1])
+    rows = np.concatenate([chunk.runs(run, run + 1).values for run in order])
+    turned = infer_shifts(Chunk.of(rows, np.concatenate(([0], np.cumsum(np.diff(chunk.offsets)[order])))), parameters)
+    np.testing.assert_allclose(turned.mean, together.mean[order], rtol=1e-9, atol=1e-12)
+
+
+def test_a_run_that_no_state_can_emit_takes_nothing_from_the_others():
+    rng = np.random.default_rng(18)
+    parameters = mixed_parameters(rng, 2, 2, "diag")
+    chunk = chunk_of(rng, [20, 10, 20], 2)
+    expected = infer_shifts(chunk, parameters)
+    values = chunk.values.copy()
+    values[25] = 1e160  # its square is more than floats hold
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = infer_shifts(Chunk.of(values, chunk.offsets), parameters)
+    for name in ("mean", "variance"):
+        np.testing.assert_array_equal(getattr(found, name)[[0, 2]], getattr(expected, name)[[0, 2]])
+    assert np.isfinite(found.mean).all()

@@ -59,6 +59,11 @@ class Shifts:
         """Those of the runs that (R,) ``wanted`` marks."""
         return Shifts(mean=self.mean[wanted], variance=self.variance[wanted], log_scale=self.log_scale[wanted])
 
+    def spread(self, wanted: NDArray[np.bool_]) -> Shifts:
+        """These as those of the runs that (R,) ``wanted`` marks; what stands for the others means nothing."""
+        place = np.maximum(np.cumsum(wanted) - 1, 0)
+        return Shifts(mean=self.mean[place], variance=self.variance[place], log_scale=self.log_scale[place])
+
     def instead(self, other: Shifts, where: NDArray[np.bool_]) -> Shifts:
         """Those of ``other`` for the runs that (R,) ``where`` marks."""
         column = where[:, np.newaxis]

@@ -151,7 +151,7 @@ def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None =
     """Shifts of a chunk's runs under fixed parameters, the best of several sides.
 
     Tried are: no shift; the first, the last and all rows on each state in turn; and ``known``. A run's few rows decide
-    which side is best, then all of its rows where exactly.
+    which side is best, then all of its rows where exactly. What is inferred of a run does not depend on the others.
 
     Parameters
     ----------
@@ -160,26 +160,41 @@ def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None =
     known : (R, D) shifts of these runs to try as well.
     settle : whether all rows are to have their say; EM that goes on from here sees to that itself.
     """
-    every = max(1, int(np.diff(chunk.offsets).max()) // _ROWS_TO_COMPARE)
-    few = thinned(chunk, every)
-    strided = strode(possible(parameters), every)
     sides = list(_sides(chunk, parameters, known))
-    best, reached = sides[0], np.full(chunk.n_runs, -np.inf)
+    likely, best = possible(parameters), sides[0]
+    for every, runs in _of_like_length(chunk):
+        few = thinned(chunk.picked(runs), every)
+        found = _best_side(few, strode(likely, every), [side.picked(runs) for side in sides])
+        best = best.instead(found.spread(runs), runs)
+    if not settle:
+        return best
+    return _settled(chunk, likely, best, iterations=_ITERATIONS, tolerance=_TOLERANCE)[0]
+
+
+def _best_side(few: Chunk, parameters: Parameters, sides: Sequence[Shifts]) -> Shifts:
+    """Of several shifts of the same runs, improved a few times, the best of each run."""
+    best, reached = sides[0], np.full(few.n_runs, -np.inf)
     # Several sides at once, as copies of the runs: small passes cost more than their rows.
     at_once = max(1, _ROWS_AT_ONCE // few.n_rows)
     for first in range(0, len(sides), at_once):
         some = sides[first : first + at_once]
         copies, scores = _settled(
-            _repeated(few, len(some)), strided, joined_shifts(some), iterations=_COMPARED_FOR, tolerance=0.0
+            _repeated(few, len(some)), parameters, joined_shifts(some), iterations=_COMPARED_FOR, tolerance=0.0
         )
         for number in range(len(some)):
-            begin = number * chunk.n_runs
-            score = scores[begin : begin + chunk.n_runs]
-            best = best.instead(copies.runs(begin, begin + chunk.n_runs), score > reached)
+            begin = number * few.n_runs
+            score = scores[begin : begin + few.n_runs]
+            best = best.instead(copies.runs(begin, begin + few.n_runs), score > reached)
             reached = np.maximum(reached, score)
-    if not settle:
-        return best
-    return _settled(chunk, possible(parameters), best, iterations=_ITERATIONS, tolerance=_TOLERANCE)[0]
+    return best
+
+
+def _of_like_length(chunk: Chunk) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """(R,) runs of which one row in so many, a power of two, leaves enough to compare."""
+    often = np.maximum(np.diff(chunk.offsets) // _ROWS_TO_COMPARE, 1)
+    powers = np.frexp(often)[1] - 1
+    for power in np.unique(powers):
+        yield 2 ** int(power), powers == power
 
 
 def without_shifts(values: Floats, offsets: NDArray[np.int64], parameters: Parameters) -> Floats:
@@ -259,20 +274,26 @@ def _sides(chunk: Chunk, parameters: Parameters, known: Shifts | None) -> Iterat
 def _settled(
     chunk: Chunk, parameters: Parameters, shifts: Shifts, *, iterations: int, tolerance: float
 ) -> tuple[Shifts, Floats]:
-    """Improve shifts a few times; also (R,) the bound on each run's log-likelihood before the last time."""
-    tau = _shift_variance(parameters)
-    before = np.full(chunk.n_runs, -np.inf)
+    """Improve the shift of each run until the bound on its log-likelihood rises by no more than ``tolerance`` a row.
+
+    Returns
+    -------
+    shifts : after at most ``iterations`` + 1 improvements.
+    bound : (R,) that of the shifts before the last of them; -inf for a run that is impossible whatever its state.
+    """
+    tau, lengths = _shift_variance(parameters), np.diff(chunk.offsets)
+    bound = np.full(chunk.n_runs, -np.inf)
+    going: NDArray[np.bool_] = np.ones(chunk.n_runs, dtype=bool)
     for _ in range(iterations + 1):
-        found = estep(chunk, parameters, shifts=shifts)
-        if not np.isfinite(found.log_likelihood):
-            return shifts, np.full(chunk.n_runs, -np.inf)
+        found = estep(chunk, parameters, going.astype(np.float64), shifts)
         moments = ByRun.of(_from(found.by_run, chunk.first_run), chunk.n_runs)
-        score = moments.log_likelihood + shifts.log_density(tau, parameters.scale_variance)
-        if (score - before).max() <= tolerance * max(1, chunk.n_rows / chunk.n_runs):
+        reached = moments.log_likelihood + shifts.log_density(tau, parameters.scale_variance)
+        going &= reached > bound + tolerance * lengths
+        if not going.any():
             break
-        before = score
-        shifts = updated_shifts(moments, shifts, parameters)
-    return shifts, before
+        bound = np.where(going, reached, bound)
+        shifts = shifts.instead(updated_shifts(moments, shifts, parameters), going)
+    return shifts, bound
 
 
 def _from(parts: Sequence[RunMoments], first_run: int) -> list[RunMoments]:

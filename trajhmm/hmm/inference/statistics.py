@@ -152,7 +152,7 @@ def _over_stretch(
         ]
         return parts[0] + parts[1]
     statistics = _sweep(stretch, weights, shifts, emissions, Exact(emissions))
-    return statistics if statistics is not None else replace(_nothing(emissions.parameters), log_likelihood=-np.inf)
+    return statistics if statistics is not None else _impossible(stretch, shifts, emissions.parameters)
 
 
 def _sweep(
@@ -251,6 +251,20 @@ def _nothing(parameters: Parameters) -> Statistics:
         log_likelihood=0.0,
         n_rows=0.0,
     )
+
+
+def _impossible(run: Chunk, shifts: Shifts | None, parameters: Parameters) -> Statistics:
+    """What a run that no state can emit counts: nothing, and that it cannot be."""
+    nothing = _nothing(parameters)
+    by_run = RunMoments(
+        first_run=run.first_run,
+        log_likelihood=np.array([-np.inf]),
+        mass=nothing.mass[np.newaxis],
+        absent=nothing.absent[np.newaxis],
+        first=nothing.first[np.newaxis],
+        second=np.zeros_like(nothing.first)[np.newaxis],
+    )
+    return replace(nothing, log_likelihood=-np.inf, by_run=() if shifts is None else (by_run,))
 
 
 def _run_about_means(part: RunMoments, shift: NDArray[np.float64]) -> RunMoments:

@@ -369,10 +369,7 @@ def _shifts_of(chunk: Chunk, parameters: Parameters, known: Shifts, weights: NDA
     if not used.any():
         return own
     found = infer_shifts(chunk.picked(used), parameters, known=own.picked(used), settle=False)
-    every = np.zeros(chunk.n_runs, dtype=np.int64)
-    every[used] = np.arange(used.sum())
-    spread = Shifts(mean=found.mean[every], variance=found.variance[every], log_scale=found.log_scale[every])
-    return own.instead(spread, used)
+    return own.instead(found.spread(used), used)
 
 
 def _tasks(index: int, job: Job, done: Sequence[Restart], *, shake: bool) -> list[tuple[int, Callable[[], Start]]]:
