@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
@@ -38,7 +39,7 @@ def take_sample(source: Source, weights: NDArray[np.float64]) -> Sample:
     """About 6,000 rows of the runs whose weight is not 0, a run's first row among them.
 
     Which runs and rows depends neither on the order of the runs nor on how a source cuts them into chunks: of more than
-    128 runs those are taken whose first rows have the least check sums.
+    128 runs those are taken whose rows have the least check sums.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def take_sample(source: Source, weights: NDArray[np.float64]) -> Sample:
     used = np.flatnonzero(weights > 0)
     most = _ROWS // _ROWS_OF_A_RUN
     if len(used) > most:
-        sums = np.concatenate(list(source.map(_first_rows)))[used]
+        sums = np.concatenate(list(source.map(_check_sums)))[used]
         used = np.sort(used[np.argsort(sums, kind="stable")[:most]])
     taken = np.zeros(len(weights), dtype=bool)
     taken[used] = True
@@ -56,8 +57,12 @@ def take_sample(source: Source, weights: NDArray[np.float64]) -> Sample:
     return Sample(chunk=joined(parts), runs=used, every=every)
 
 
-def _first_rows(chunk: Chunk) -> NDArray[np.int64]:
-    return np.array([crc32(chunk.values[begin].tobytes()) for begin in chunk.offsets[:-1]], dtype=np.int64)
+def _check_sums(chunk: Chunk) -> NDArray[np.int64]:
+    """(R,) of all rows of each run: first rows may be the same in many runs, where these are taken from them."""
+    return np.array(
+        [crc32(chunk.values[begin:end].tobytes()) for begin, end in pairwise(chunk.offsets)],
+        dtype=np.int64,
+    )
 
 
 def _rows(chunk: Chunk, taken: NDArray[np.bool_], every: int) -> Chunk:
