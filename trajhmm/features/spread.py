@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# A metric that stays within this share of its mean does not vary.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spread:
@@ -33,11 +36,15 @@ class Spread:
         )
 
     @property
+    def varies(self) -> NDArray[np.bool_]:
+        """(D,) whether a metric varies; what rounding leaves of a constant is no variance."""
+        varies: NDArray[np.bool_] = self.squares > self.mass * (_ROUNDING * np.abs(self.mean)) ** 2
+        return varies
+
+    @property
     def variance(self) -> NDArray[np.float64]:
         """(D,) population variance; 1 where a metric does not vary, so that it can be divided by."""
-        variance = np.divide(self.squares, self.mass, out=np.zeros_like(self.mass), where=self.mass > 0)
-        # What rounding leaves of a constant is no variance.
-        return np.where(variance > (1e-12 * np.abs(self.mean)) ** 2, variance, 1.0)
+        return np.divide(self.squares, self.mass, out=np.ones_like(self.mass), where=self.varies)
 
 
 def spread_about_runs(
@@ -62,7 +69,7 @@ def spread_about_runs(
     for begin, end, weight in zip(ends - lengths, ends, weights, strict=True):
         part = spread_of_rows(values[begin:end])
         mass += weight * part.mass
-        squares += weight * part.squares
+        squares += weight * np.where(part.varies, part.squares, 0.0)
     return Spread(mass=mass, mean=np.zeros(d), squares=squares)
 
 
