@@ -67,6 +67,8 @@ class Settings:
             raise FitError("runs have scales only beside shifts, and only with diagonal covariances")
         if self.shifts and self.search != "wide":
             raise FitError("runs with shifts need search='wide'")
+        if self.start is not None and self.search == "wide":
+            raise FitError("search='wide' looks for starts of its own; give start with search='restarts'")
         if self.shifts and self.engine == "hmmlearn":
             raise FitError("engine hmmlearn knows no shifts of runs; use the native engine, or another scaling")
         for name, least in (("n_components", 1), ("n_restarts", 1), ("n_iter", 1), ("floor", 0), ("shrinkage", 0)):
