@@ -106,7 +106,7 @@ def model(workshop, simulated):
         [sys.executable, "-m", "trajhmm", *line], cwd=workshop, capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
-    assert "chosen by bic from 1:3; 8 runs, 320 rows, 14 metrics: weight_l1, weight_l2" in done.stderr
+    assert "chosen by what comes back in halves of the runs, from 1 to 3; 8 runs, 320 rows, 14 metrics: weight_l1, weight_l2" in done.stderr
     assert "model.json: written" in done.stderr
     return workshop / "model.json"
 

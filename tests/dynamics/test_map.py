@@ -6,6 +6,9 @@ import pytest
 from trajhmm.dynamics.training_map import build_map
 from trajhmm.features import PerRunScaler, Sequences
 from trajhmm.hmm import Filtered, GaussianHMM, Model, Parameters, Smoothed
+from trajhmm.hmm.certificate import Certificate
+
+CERTIFICATE = Certificate(states=4, halves=())
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def training_map():
     settings = GaussianHMM.from_parameters(parameters).settings
     model = Model(
         metrics=("x", "y"), scaler=PerRunScaler(), parameters=parameters, settings=settings, criterion="bic", curve=(),
-        status=None, purpose="map", seed=0, n_runs=3, n_rows=13, versions={},
+        status=None, purpose="map", seed=0, n_runs=3, n_rows=13, versions={}, certificate=CERTIFICATE,
     )  # fmt: skip
     probs = np.full((13, 4), 0.25)
     filtered = Filtered(runs=sequences.runs, lengths=lengths, steps=steps, probs=probs, predictive_logpdf=np.zeros(13))
@@ -63,3 +66,7 @@ def test_movement_is_the_difference_of_means_and_the_largest_importance_comes_fi
     for state in training_map.states:
         importances = [t.importance for t in state.top_metrics]
         assert importances == sorted(importances, reverse=True)
+
+
+def test_a_map_carries_the_certificate_of_its_model(training_map):
+    assert training_map.certificate is CERTIFICATE

@@ -2,21 +2,27 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.stats import beta
 
 import trajhmm as th
 from trajhmm.dynamics.confounding import Association
 from trajhmm.dynamics.detours import StateEvidence, Survival
+from trajhmm.dynamics.files import certificate_content, map_content
 from trajhmm.dynamics.prefix import PrefixPoint
-from trajhmm.dynamics.summary import describe_detour, summarize
+from trajhmm.dynamics.refits import Refits
+from trajhmm.dynamics.summary import describe_detour, describe_edges, describe_map, describe_standing, summarize
 from trajhmm.dynamics.survival import Delay
+from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
+from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.simulate import planted
 
 
 @pytest.fixture(scope="module")
 def analysed():
     logs = planted(n_runs=12, n_rows=40, seed=0).logs
-    model = th.fit(logs, states=2, restarts=1)
+    model = th.fit(logs, states=2, restarts=1, halves=0)
     return th.analyze(logs, model, converged="eval_accuracy > 0.9", refits=0), model
 
 
@@ -55,7 +61,8 @@ def test_a_detour_is_told_with_its_delay_and_interval():
     assert describe_detour(evidence()) == (
         "State 2 is a detour: runs that pass through it (12) converge 1,234 steps later after the branch than runs "
         "that leave the same state for another (10), 95% interval 400 to 2,100, p = 0.001, 0.003 after Holm's "
-        "correction."
+        "correction. Before convergence 12 runs visit it and 12 do not; ever, 14 do. Not refitted: this rests on one "
+        "fit."
     )
 
 
@@ -76,6 +83,7 @@ def test_a_confounded_detour_says_so():
     )
     told = describe_detour(evidence(confounded_by=(by,)))
     assert "visiting goes with optimizer (plain: 40 of 40, stabilised: 10 of 40)" in told
+    assert "compare within it, --within optimizer." in told
 
 
 def test_what_refits_do_not_find_again_is_not_called_a_detour():
@@ -83,6 +91,160 @@ def test_what_refits_do_not_find_again_is_not_called_a_detour():
     assert told.startswith("State 2, on this fit: runs that pass through it")
     assert "fewer than half: do not build on it" in told
     assert describe_detour(evidence(delay=None)) == ""
+
+
+def certificate(*, agreement=(0.9, 0.8), recovery=(0.95, 0.9), seeds=(1.0, 1.0), others=()):
+    own = Halves(states=len(recovery), agreement=agreement, recovery=recovery, seeds=seeds)
+    return Certificate(states=own.states, halves=tuple(sorted((own, *others), key=lambda one: one.states)))
+
+
+MORE = Halves(states=3, agreement=(0.5, 0.6), recovery=(0.9, 0.8, 0.1))
+
+
+def certified(analysed, given, **changed):
+    analysis, model = analysed
+    return replace(analysis, certificate=given, map=replace(analysis.map, certificate=given)), replace(
+        model, certificate=given, **changed
+    )
+
+
+def test_a_map_that_comes_back_is_told_with_its_numbers(analysed):
+    _, model = certified(analysed, certificate(others=(MORE,)))
+    assert describe_certificate(model) == (
+        "2 states come back: halves of the runs agree to 0.85 (adjusted Rand index, 2 splits), the state that comes "
+        "back worst to 0.90, other seeds to 1.00"
+    )
+    assert str(badge_of(model.certificate)) == "reproducible: halves 0.85, seeds 1.00"
+    assert "With 3 states halves agree to 0.55, the worst state to 0.10." in describe_standing(model)
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "badge"),
+    [
+        (
+            certificate(agreement=(0.71,), others=(MORE,)),
+            ["none of 2 to 3 states comes back; K = 2 agrees best: ", "0.71", "1 split; 0.80 needed", "0.90", "1.00"],
+            "not reproducible: halves 0.71, seeds 1.00",
+        ),
+        (
+            certificate(recovery=(0.9, 0.5)),
+            ["2 states do not come back: ", "0.85", "2 splits", "0.50 (0.60 needed)", "1.00"],
+            "not reproducible: halves 0.85, worst state 0.50, seeds 1.00",
+        ),
+        (
+            certificate(seeds=(1.0, 0.8)),
+            ["2 states do not come back: ", "0.85", "2 splits", "0.90", "0.90 (0.95 needed)"],
+            "not reproducible: halves 0.85, seeds 0.90",
+        ),
+    ],
+    ids=["halves", "state", "seeds"],
+)
+def test_a_map_that_does_not_come_back_says_so_in_the_first_sentence(analysed, given, said, badge):
+    analysis, model = certified(analysed, given)
+    found, halves, splits, worst, seeds = said
+    told = describe_certificate(model)
+    assert told == (
+        f"no reproducible map: {found}halves of the runs agree to {halves} (adjusted Rand index, {splits}), the state "
+        f"that comes back worst to {worst}, other seeds to {seeds}; read it as a description of these runs"
+    )
+    assert " ".join(summarize(analysis, model).split()).startswith(f"N{told[1:]}.")
+    assert str(badge_of(given)) == badge
+
+
+@pytest.mark.parametrize(
+    ("given", "changed", "reason"),
+    [
+        (None, {}, "the model was fitted without halves"),
+        (None, {"n_runs": 3}, "too few runs to halve (3; at least 4 needed)"),
+        (Certificate(states=2, halves=()), {}, "no fit of a half came to an end"),
+    ],
+)
+def test_a_map_that_was_not_tested_says_why(analysed, given, changed, reason):
+    _, model = certified(analysed, given, **changed)
+    assert describe_certificate(model) == f"not tested whether the map comes back: {reason}"
+    assert str(badge_of(given)) == "not tested"
+
+
+def test_what_chose_the_number_of_states_goes_by_its_name(analysed):
+    _, model = analysed
+    assert chosen_by(model) == "BIC, as no halves were compared"
+    assert chosen_by(replace(model, criterion="heldout")) == "held-out likelihood"
+    assert chosen_by(replace(model, certificate=certificate(seeds=()))) == "what comes back in halves of the runs"
+    assert chosen_by(replace(model, certificate=certificate(agreement=(0.1,)))) == "agreement of halves"
+
+
+def test_two_decimals_do_not_reach_a_mark_that_the_number_misses():
+    assert [decimals(value, 0.8) for value in (0.797, 0.8, 0.804, 0.1249)] == ["0.79", "0.80", "0.80", "0.12"]
+
+
+@pytest.fixture
+def refits():
+    return Refits(
+        resampled=15,
+        seeds=5,
+        agreement=np.linspace(0.8, 1.0, 20),
+        detours=np.array([0, 18]),
+        forks=np.array([20, 3]),
+        edges=np.array([[0, 20], [7, 0]]),
+        others={3: (1,)},
+    )
+
+
+def test_refits_are_told_as_shares_with_intervals(analysed, refits):
+    analysis, model = certified(analysed, certificate())
+    assert "No refits: what follows rests on one fit." in describe_standing(model, analysis)
+    told = describe_standing(model, replace(analysis, refits=refits))
+    assert (
+        "20 refits (15 to runs drawn with replacement, 5 to all runs from other seeds) agree with the map to 0.90"
+        in told
+    )
+    assert "Found to be a detour in refits: state 1 in 18 of 20 (90%, 95% interval 68% to 99%)." in told
+    assert "With 3 states counterparts of state 1 pass the test of a detour." in told
+
+
+def edge_from(analysed, runs, *, n_runs):
+    """A map of two states with one edge."""
+    training_map = analysed[0].map
+    edge = replace(training_map.edges[0], source=0, target=1, runs=runs)
+    return replace(training_map, runs=tuple(f"seed {run}" for run in range(n_runs)), edges=(edge,))
+
+
+def test_edges_have_intervals_over_runs_and_shares_of_refits(analysed, refits):
+    one = edge_from(analysed, 3, n_runs=12)
+    # Clopper and Pearson by quantiles of the beta distribution.
+    low, high = beta.ppf(0.025, 3, 10), beta.ppf(0.975, 4, 9)
+    assert describe_edges(one, refits) == (
+        "Edges, runs ever (95% interval of the share of runs; refits with it): 0→1 3 of 12 "
+        f"({low:.0%} to {high:.0%}; 20 of 20)."
+    )
+    (edge,) = map_content(one, refits)["edges"]
+    assert (edge["runs_low"], edge["runs_high"], edge["found"]) == (pytest.approx(low), pytest.approx(high), 1.0)
+    assert map_content(one)["edges"][0]["found"] is None
+
+
+def test_a_fork_is_where_two_runs_go_each_way(analysed):
+    training_map = analysed[0].map
+    edge = replace(training_map.edges[0], source=0, target=1, runs=5)
+    few, many = replace(edge, target=0, runs=1), replace(edge, target=0, runs=2)
+    assert "forks" not in describe_map(replace(training_map, edges=(edge, few)))
+    assert "The map forks after state 0:" in describe_map(replace(training_map, edges=(edge, many)))
+
+
+def test_files_hold_the_certificate_with_the_refits(analysed, refits):
+    analysis, model = certified(analysed, certificate())
+    content = certificate_content(replace(analysis, refits=refits), model)
+    assert {key: content[key] for key in ("states", "reproducible", "halves")} == model.certificate.to_dict()
+    found = content["refits"]
+    assert (found["n"], found["resampled"], found["seeds"], len(found["agreement"])) == (20, 15, 5, 20)
+    assert found["states"][1]["detour"]["share"] == 0.9
+    assert found["states"][1]["detour"]["low"] == pytest.approx(beta.ppf(0.025, 18, 3))
+    assert found["states"][0]["fork"] == {"share": 1.0, "low": pytest.approx(beta.ppf(0.025, 20, 1)), "high": 1.0}
+    assert found["others"] == [{"states": 3, "detours": [1]}]
+    states = map_content(analysis.map, refits)["states"]
+    assert [(state["recovery"], state["forks_found"]) for state in states] == [(0.95, 1.0), (0.9, 0.15)]
+    old, unknown = certified(analysed, None)
+    assert certificate_content(old, unknown) == {"states": 2, "reproducible": None, "halves": [], "refits": None}
+    assert map_content(old.map)["states"][0]["recovery"] is None
 
 
 def test_why_there_is_no_regression_is_told(analysed):

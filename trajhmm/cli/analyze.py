@@ -21,9 +21,10 @@ from trajhmm.cli.options import (
     Seed,
     Step,
     Where,
+    Within,
     usage_errors,
 )
-from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.terminal import progress_bar, say, say_notes
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis
@@ -38,6 +39,7 @@ def analyze(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")],
     rule: Rule = DetourRule.STRICT,
+    within: Within = None,
     refits: Refits = 20,
     seed: Seed = 0,
     jobs: Jobs = ALL_CORES,
@@ -60,9 +62,17 @@ def analyze(
         parse_condition(converged)
     fitted = load_model(model)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
-    with usage_errors():
+    with usage_errors(), progress_bar("refitting") as progress:
         analysis = dynamics.analyze(
-            runs, fitted, converged=converged, rule=rule.value, refits=refits, seed=seed, jobs=jobs
+            runs,
+            fitted,
+            converged=converged,
+            rule=rule.value,
+            within=within,
+            refits=refits,
+            seed=seed,
+            jobs=jobs,
+            progress=progress,
         )
     say_notes(analysis.notes)
     written = write_analysis(analysis, fitted, output) + write_figures(analysis, fitted, output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, usage_errors
-from trajhmm.cli.terminal import say_notes
+from trajhmm.cli.terminal import progress_bar, say_notes
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis, Decoded
@@ -40,7 +40,9 @@ class Asked:
     reading : how to read them.
     converged : condition of convergence, if given.
     rule : what counts as a detour.
-    seed : of permutations and bootstraps.
+    within : attribute within whose values runs are compared, if given.
+    refits : that a detour has to come back in; 0 where what is asked for shows none.
+    seed : of permutations, bootstraps and refits.
     """
 
     what: str
@@ -49,6 +51,8 @@ class Asked:
     reading: Reading
     converged: str | None
     rule: DetourRule
+    within: str | None
+    refits: int
     seed: int
 
     @cached_property
@@ -86,10 +90,11 @@ class Asked:
         with usage_errors():
             parse_condition(self.converged)
             say_notes(self.runs.notes)
-            return analyze(
-                self.runs, self.model, converged=self.converged, rule=self.rule.value, refits=0, prefix=False,
-                seed=self.seed, jobs=ALL_CORES,
-            )  # fmt: skip
+            with progress_bar("refitting") as progress:
+                return analyze(
+                    self.runs, self.model, converged=self.converged, rule=self.rule.value, within=self.within,
+                    refits=self.refits, prefix=False, seed=self.seed, jobs=ALL_CORES, progress=progress,
+                )  # fmt: skip
 
     @property
     def result(self) -> Analysis | Decoded:

@@ -43,7 +43,8 @@ def demo(
         )
     report(model)
     say(f"which states delay '{CONVERGED}' …")
-    analysis = analyze(runs, model, converged=CONVERGED, refits=_REFITS, jobs=ALL_CORES)
+    with progress_bar("refitting") as progress:
+        analysis = analyze(runs, model, converged=CONVERGED, refits=_REFITS, jobs=ALL_CORES, progress=progress)
     model.save(output / "model.json")
     written = [*write_analysis(analysis, model, output), *write_figures(analysis, model, output)]
     sources = [bundled_logs(), output / "model.json"]

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
-from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, Rule, RunBy, Seed, Step, Where, split
+from trajhmm.cli.options import (
+    DetourRule,
+    ModelFile,
+    Reading,
+    Refits,
+    Rename,
+    Rule,
+    RunBy,
+    Seed,
+    Step,
+    Where,
+    Within,
+    split,
+)
 from trajhmm.cli.terminal import say
 from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 
@@ -201,6 +214,8 @@ KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
     "recall": _recall,
     "leads": _leads,
 }
+# Kinds that show which states are detours: by the same refits as `trajhmm analyze`.
+_OF_DETOURS = ("map", "convergence")
 
 
 def figure(
@@ -237,6 +252,8 @@ def figure(
     group: Group = None,
     condition: Condition = None,
     rule: Rule = DetourRule.STRICT,
+    within: Within = None,
+    refits: Refits = 20,
     seed: Seed = 0,
     run_by: RunBy = None,
     rename: Rename = None,
@@ -261,6 +278,8 @@ def figure(
         reading=Reading(run_by=run_by, rename=rename, where=where, step=step),
         converged=converged,
         rule=rule,
+        within=within,
+        refits=refits if kind in _OF_DETOURS else 0,
         seed=seed,
         width=width,
         metrics=split(metric),

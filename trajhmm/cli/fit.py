@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajhmm.cli.options import ALL_CORES, Jobs, Logs, Reading, Rename, RunBy, Seed, Step, Where, split
-from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.cli.terminal import counted, progress_bar, say, say_notes
 from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
 from trajhmm.errors import TrajHMMError
 
@@ -45,10 +45,20 @@ class Topology(StrEnum):
 class Criterion(StrEnum):
     """What chooses the number of states."""
 
+    REPRODUCIBLE = "reproducible"
     BIC = "bic"
     AIC = "aic"
     ICL = "icl"
     HELDOUT = "heldout"
+
+
+class Scaling(StrEnum):
+    """How metrics are scaled for a map."""
+
+    MIXED = "mixed"
+    OWN_START = "own-start"
+    SHARED = "shared"
+    PER_RUN = "per-run"
 
 
 class Engine(StrEnum):
@@ -74,7 +84,20 @@ def fit(
     topology: Annotated[
         Topology, typer.Option("--topology", help="From a state to any, or to the same and later ones only.")
     ] = Topology.FREE,
-    criterion: Annotated[Criterion, typer.Option("--criterion", help="What chooses the number.")] = Criterion.BIC,
+    criterion: Annotated[
+        Criterion | None,
+        typer.Option("--criterion", help="What chooses the number of a map's states; by default reproducible."),
+    ] = None,
+    scaling: Annotated[
+        Scaling | None,
+        typer.Option("--scaling", help="Of a map's metrics; by default mixed, a shift for each run that is learnt."),
+    ] = None,
+    halves: Annotated[
+        int | None,
+        typer.Option(
+            "--halves", min=0, help="Splits of the runs into halves whose maps are compared; 5 for a map, 0 for none."
+        ),
+    ] = None,
     restarts: Annotated[int, typer.Option("--restarts", min=1, help="Starts of EM for each number of states.")] = 5,
     iterations: Annotated[int, typer.Option("--iterations", min=1, help="Most iterations of each start.")] = 200,
     seed: Seed = 0,
@@ -118,9 +141,15 @@ def fit(
     if output.is_dir():
         raise TrajHMMError(f"{output}: is a folder; expected the name of a model file to write")
 
-    of_maps = stream or dask is not None or engine is not Engine.NATIVE or topology is not Topology.FREE
-    if purpose is Purpose.WARNING and of_maps:
-        raise typer.BadParameter("--stream, --dask, --engine and --topology are for maps")
+    of_maps = stream or engine is not Engine.NATIVE or topology is not Topology.FREE
+    if purpose is Purpose.WARNING and (
+        of_maps or any(given is not None for given in (dask, criterion, scaling, halves))
+    ):
+        raise typer.BadParameter(
+            "--stream, --dask, --engine, --topology, --criterion, --scaling and --halves are for maps"
+        )
+    if engine is Engine.HMMLEARN and scaling is Scaling.MIXED:
+        raise typer.BadParameter("--engine hmmlearn knows no shifts of runs: --scaling own-start, shared or per-run")
 
     ends = Truth(file=truth, collapse=collapse, sustained=sustained, onset=onset)
     if ends.known and purpose is Purpose.MAP:
@@ -129,6 +158,8 @@ def fit(
     reading = Reading(run_by=run_by, rename=rename, where=where, step=step)
     runs: Any = reading.scan(logs) if stream or dask is not None else reading.read(logs)
     say_notes(runs.notes)
+    if engine is Engine.HMMLEARN and scaling is None:
+        say("engine hmmlearn knows no shifts of runs: scaling per-run, z-scores within each run")
     shared: dict[str, Any] = {
         "metrics": wanted,
         "states": tried,
@@ -138,6 +169,11 @@ def fit(
         "jobs": jobs,
         **({} if covariance is None else {"covariance": covariance.value}),
         **({} if shrinkage is None else {"shrinkage": shrinkage}),
+    }
+    of_map: dict[str, Any] = {
+        **({} if criterion is None else {"criterion": criterion.value}),
+        **({} if scaling is None else {"scaling": scaling.value}),
+        **({} if halves is None else {"halves": halves}),
     }
     with progress_bar("fitting") as progress:
         if purpose is Purpose.WARNING:
@@ -152,7 +188,7 @@ def fit(
                 runs,
                 **shared,
                 topology=topology.value,
-                criterion=criterion.value,
+                **of_map,
                 engine=engine.value,
                 dask=dask,
                 progress=progress,
@@ -164,16 +200,24 @@ def fit(
 
 
 def report(model: Model) -> None:
-    """Say how the fit ended, on standard error."""
+    """Say how far a map is to be believed and how the fit ended, on standard error."""
+    from trajhmm.dynamics.verdict import chosen_by, describe_certificate
+
+    if model.purpose == "map":
+        say(describe_certificate(model))
     tried = [point.states for point in model.curve]
-    chosen = f", chosen by {model.criterion} from {tried[0]}:{tried[-1]}" if len(tried) > 1 else ""
+    chosen = f", chosen by {chosen_by(model)}, from {tried[0]} to {tried[-1]}" if len(tried) > 1 else ""
     say(
-        f"{model.n_states} states{chosen}; {model.n_runs} runs, {model.n_rows:,} rows, "
-        f"{len(model.metrics)} metrics: {', '.join(model.metrics)}"
+        f"{counted(model.n_states, 'state')}{chosen}; {counted(model.n_runs, 'run')}, {counted(model.n_rows, 'row')}, "
+        f"{counted(len(model.metrics), 'metric')}: {', '.join(model.metrics)}"
     )
+    if model.parameters.scale_variance is not None:
+        say("each run has a scale of its own, learnt with the states: no map came back without")
     outcomes = model.status.outcomes
     degenerate = sum(outcome == "degenerate" for outcome in outcomes)
-    ending = f"{model.status.outcome}; {len(outcomes)} restarts" + (f", {degenerate} degenerate" if degenerate else "")
+    ending = f"{model.status.outcome}; {counted(len(outcomes), 'restart')}" + (
+        f", {degenerate} degenerate" if degenerate else ""
+    )
     say(f"EM: {ending}, log-likelihood {model.status.log_likelihoods[model.status.chosen][-1]:.6g}")
     others = [a for restart, a in enumerate(model.status.agreement) if a is not None and restart != model.status.chosen]
     if others:

@@ -41,7 +41,14 @@ Step = Annotated[str | None, typer.Option("--step", metavar="COLUMN", help="Colu
 ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same bytes.")]
 Refits = Annotated[
-    int, typer.Option("--refits", min=0, help="Refits on resampled runs, to see how often a detour is found again.")
+    int,
+    typer.Option(
+        "--refits", min=0, help="Refits of resampled runs and other seeds: how often a detour is found again."
+    ),
+]
+Within = Annotated[
+    str | None,
+    typer.Option("--within", metavar="COLUMN", help="Compare only runs that have the same value of this attribute."),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Threads; the result does not depend on it.")]
 Rule = Annotated[DetourRule, typer.Option("--rule", help="What counts as a detour.")]

@@ -21,9 +21,10 @@ from trajhmm.cli.options import (
     Seed,
     Step,
     Where,
+    Within,
     usage_errors,
 )
-from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.terminal import progress_bar, say, say_notes
 
 
 def report(
@@ -35,6 +36,7 @@ def report(
         typer.Option("--converged", metavar="CONDITION", help="With a map: look for detours, 'eval_accuracy > 0.9'."),
     ] = None,
     rule: Rule = DetourRule.STRICT,
+    within: Within = None,
     refits: Refits = 20,
     seed: Seed = 0,
     jobs: Jobs = ALL_CORES,
@@ -54,6 +56,8 @@ def report(
     from trajhmm.logs import parse_condition
     from trajhmm.report import write_report
 
+    if within is not None and converged is None:
+        raise typer.BadParameter("--within is for detours, which need --converged")
     if converged is not None:
         with usage_errors():
             parse_condition(converged)
@@ -61,8 +65,18 @@ def report(
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
     analysis = None
     if converged is not None:
-        with usage_errors():
-            analysis = analyze(runs, fitted, converged=converged, rule=rule.value, refits=refits, seed=seed, jobs=jobs)
+        with usage_errors(), progress_bar("refitting") as progress:
+            analysis = analyze(
+                runs,
+                fitted,
+                converged=converged,
+                rule=rule.value,
+                within=within,
+                refits=refits,
+                seed=seed,
+                jobs=jobs,
+                progress=progress,
+            )
     say_notes(runs.notes if analysis is None else analysis.notes)
     write_report(output, runs, fitted, analysis=analysis, sources=[*logs, model])
     say(f"{output}: written")

@@ -9,57 +9,88 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
-from trajhmm.cli.options import DetourRule, ModelFile, Reading, Rename, Rule, RunBy, Seed, Step, Where
+from trajhmm.cli.options import DetourRule, ModelFile, Reading, Refits, Rename, Rule, RunBy, Seed, Step, Where, Within
 from trajhmm.cli.terminal import say
 from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex
 from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import MetricImportance
+    from trajhmm.dynamics.refits import Refits as RefitsOf
 
 
 def _states(asked: Asked) -> list[Column]:
-    training_map = asked.result.map
-    states = training_map.states
+    training_map, refits = asked.result.map, _refits(asked)
+    states, certificate = training_map.states, training_map.certificate
+    own = None if certificate is None else certificate.at(training_map.n_states)
     columns = [
         Column("state", "State", [state.state for state in states]),
-        Column("runs", "Runs", [state.runs for state in states]),
+        Column("runs", "Runs, ever", [state.runs for state in states]),
         Column("rows", "Rows", [state.rows for state in states]),
         Column("entry_step", "Entered at step", [state.entry_step for state in states]),
         Column("top_metrics", "Metrics that speak most for it (mean)", [_with_means(s.top_metrics) for s in states]),
     ]
+    if own is not None:
+        columns.append(Column("recovery", "Comes back in halves", [own.recovery[state.state] for state in states]))
+    if refits is not None:
+        columns.append(
+            Column("forks_found", "Forks in refits", [float(refits.forks[s.state] / refits.n) for s in states])
+        )
     if asked.converged is not None:
         columns.append(Column("is_detour", "Detour", [state.state in training_map.detours for state in states]))
     return columns
 
 
 def _edges(asked: Asked) -> list[Column]:
-    edges = asked.result.map.edges
-    return [
+    from trajhmm.dynamics.summary import share_of_runs
+
+    training_map, refits = asked.result.map, _refits(asked)
+    edges, n_runs = training_map.edges, len(training_map.runs)
+    columns = [
         Column("source", "From", [edge.source for edge in edges]),
         Column("target", "To", [edge.target for edge in edges]),
-        Column("runs", "Runs", [edge.runs for edge in edges]),
+        Column("runs", "Runs, ever", [edge.runs for edge in edges]),
+        Column(
+            "share",
+            "Share of runs (95%)",
+            [Estimate(edge.runs / n_runs, *share_of_runs(edge.runs, n_runs)) for edge in edges],
+        ),
         Column("times", "Times", [edge.times for edge in edges]),
         Column("probability", "Probability", [edge.probability for edge in edges]),
         Column("top_metrics", "Top metrics", [_with_arrows(edge.top_metrics) for edge in edges]),
     ]
+    if refits is not None:
+        found = [float(refits.edges[edge.source, edge.target] / refits.n) for edge in edges]
+        columns.append(Column("found", "Found in refits", found))
+    return columns
+
+
+def _refits(asked: Asked) -> RefitsOf | None:
+    return None if asked.converged is None else asked.analysis.refits
 
 
 def _detours(asked: Asked) -> list[Column]:
     evidence = asked.analysis.evidence_by_state
     delays = [None if (d := e.delay) is None else Estimate(d.effect, d.ci_low, d.ci_high) for e in evidence]
     ratios = [None if (h := e.hazard_ratio) is None else Estimate(h.ratio, h.ci_low, h.ci_high) for e in evidence]
-    return [
+    shares = [None if (s := e.survival) is None else Estimate(s.share, *s.interval) for e in evidence]
+    columns = [
         Column("state", "State", [e.state for e in evidence]),
-        Column("runs_with", "Runs with", [e.runs_with for e in evidence]),
+        Column("runs_with", "Runs with, before convergence", [e.runs_with for e in evidence]),
         Column("runs_without", "without", [e.runs_without for e in evidence]),
         Column("delay", "Delay in steps (95%)", delays),
+        Column(
+            "is_lower_bound", "Lower bound", [None if e.delay is None else e.delay.is_lower_bound for e in evidence]
+        ),
         Column("p_value", "p", [e.p_value and P(e.p_value) for e in evidence]),
         Column("p_adjusted", "p (Holm)", [e.p_adjusted and P(e.p_adjusted) for e in evidence]),
         Column("hazard_ratio", "Hazard ratio (95%)", ratios),
         Column("coefficient", "Coefficient", [e.coefficient for e in evidence]),
+        Column("found", "Found in refits (95%)", shares),
         Column("is_detour", "Detour", [e.state in asked.analysis.map.detours for e in evidence]),
+        Column("confounded_by", "Goes with", ["; ".join(a.describe() for a in e.confounded_by) for e in evidence]),
     ]
+    return [column for column in columns if column.name not in ("found", "confounded_by") or any(column.cells)]
 
 
 def _regression(asked: Asked) -> list[Column]:
@@ -88,6 +119,8 @@ def _selection(asked: Asked) -> list[Column]:
         Column("heldout_se", "its standard error", [point.heldout_se for point in points]),
         Column("outcome", "EM", [point.outcome.replace("_", " ") for point in points]),
         Column("agreement", "Agreement of restarts", [point.agreement for point in points]),
+        Column("halves", "Agreement of halves", [point.halves for point in points]),
+        Column("recovery", "Worst state", [point.recovery for point in points]),
         Column("chosen", "Chosen", [point.states == model.n_states for point in points]),
     ]
     return [column for column in columns if any(cell is not None for cell in column.cells)]
@@ -100,6 +133,8 @@ KINDS: dict[str, Callable[[Asked], list[Column]]] = {
     "regression": _regression,
     "selection": _selection,
 }
+# Kinds that show what comes back in refits.
+_OF_REFITS = ("states", "edges", "detours")
 
 
 def table(
@@ -113,6 +148,8 @@ def table(
     logs: OptionalLogs = None,
     converged: Converged = None,
     rule: Rule = DetourRule.STRICT,
+    within: Within = None,
+    refits: Refits = 20,
     seed: Seed = 0,
     run_by: RunBy = None,
     rename: Rename = None,
@@ -135,6 +172,8 @@ def table(
         reading=Reading(run_by=run_by, rename=rename, where=where, step=step),
         converged=converged,
         rule=rule,
+        within=within,
+        refits=refits if kind in _OF_REFITS else 0,
         seed=seed,
     )
     write_text(output, formats[output.suffix.lower()](KINDS[kind](asked)))

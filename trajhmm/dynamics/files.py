@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trajhmm.dynamics.analysis import Analysis
-from trajhmm.dynamics.summary import summarize
+from trajhmm.dynamics.refits import Refits
+from trajhmm.dynamics.summary import share_of_runs, summarize
 from trajhmm.dynamics.training_map import MetricImportance, TrainingMap
 from trajhmm.errors import AnalysisError
 from trajhmm.files import replacing, write_text
@@ -18,7 +19,7 @@ from trajhmm.hmm.statesfile import write_states
 
 
 def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list[Path]:
-    """Write states, map, detours, evidence, convergence, regression, dissimilarity and summary into ``folder``.
+    """Write states, detours, evidence, convergence, map, certificate, regression, … and summary into ``folder``.
 
     Returns
     -------
@@ -43,7 +44,8 @@ def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list
             frame.to_csv(temporary, index=False, lineterminator="\n")
         written.append(target / name)
     for name, content in (
-        ("map.json", map_content(analysis.map)),
+        ("map.json", map_content(analysis.map, analysis.refits)),
+        ("certificate.json", certificate_content(analysis, model)),
         ("regression.json", regression_content(analysis)),
         ("dissimilarity.json", dataclasses.asdict(analysis.dissimilarity)),
     ):
@@ -53,11 +55,18 @@ def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list
     return [*written, target / "summary.txt"]
 
 
-def map_content(training_map: TrainingMap) -> dict[str, Any]:
-    """What ``map.json`` holds: states in the order in which runs first enter them, and the edges that runs take."""
+def map_content(training_map: TrainingMap, refits: Refits | None = None) -> dict[str, Any]:
+    """What ``map.json`` holds: states in the order in which runs first enter them, and the edges that runs take.
+
+    Runs are counted that ever visit a state or take an edge; ``detours.csv`` counts visits before convergence.
+    """
+    certificate, n_runs = training_map.certificate, len(training_map.runs)
+    own = None if certificate is None else certificate.at(training_map.n_states)
     return {
         "metrics": list(training_map.metrics),
-        "n_runs": len(training_map.runs),
+        "n_runs": n_runs,
+        "counted": "runs, ever",
+        "reproducible": None if certificate is None else certificate.reproducible,
         "states": [
             {
                 "state": state.state,
@@ -65,6 +74,8 @@ def map_content(training_map: TrainingMap) -> dict[str, Any]:
                 "rows": state.rows,
                 "entry_step": state.entry_step,
                 "is_detour": state.state in training_map.detours,
+                "recovery": None if own is None else own.recovery[state.state],
+                "forks_found": None if refits is None else refits.forks[state.state] / refits.n,
                 "means": dict(zip(training_map.metrics, state.means.tolist(), strict=True)),
                 "deviations": dict(zip(training_map.metrics, state.deviations.tolist(), strict=True)),
                 "top_metrics": _importances(state.top_metrics, "mean"),
@@ -77,11 +88,39 @@ def map_content(training_map: TrainingMap) -> dict[str, Any]:
                 "to": edge.target,
                 "probability": edge.probability,
                 "runs": edge.runs,
+                **dict(zip(("runs_low", "runs_high"), share_of_runs(edge.runs, n_runs), strict=True)),
                 "times": edge.times,
+                "found": None if refits is None else refits.edges[edge.source, edge.target] / refits.n,
                 "top_metrics": _importances(edge.top_metrics, "movement"),
             }
             for edge in training_map.edges
         ],
+    }
+
+
+def certificate_content(analysis: Analysis, model: Model) -> dict[str, Any]:
+    """What ``certificate.json`` holds: how far the map comes back in halves, from other seeds, and in the refits."""
+    stored: dict[str, Any] = {"states": model.n_states, "reproducible": None, "halves": []}
+    if analysis.certificate is not None:
+        stored = analysis.certificate.to_dict()
+    return {**stored, "refits": None if analysis.refits is None else _refits_content(analysis.refits)}
+
+
+def _refits_content(refits: Refits) -> dict[str, Any]:
+    def found(times: int) -> dict[str, float]:
+        low, high = refits.interval(times)
+        return {"share": times / refits.n, "low": low, "high": high}
+
+    return {
+        "n": refits.n,
+        "resampled": refits.resampled,
+        "seeds": refits.seeds,
+        "agreement": refits.agreement.tolist(),
+        "states": [
+            {"state": state, "detour": found(detour), "fork": found(fork)}
+            for state, (detour, fork) in enumerate(zip(refits.detours.tolist(), refits.forks.tolist(), strict=True))
+        ],
+        "others": [{"states": k, "detours": list(states)} for k, states in sorted(refits.others.items())],
     }
 
 

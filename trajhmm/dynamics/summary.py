@@ -7,15 +7,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours import FOUND_AGAIN, StateEvidence
 from trajhmm.dynamics.prefix import PrefixPoint
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.refits import FORK_RUNS, Refits
+from trajhmm.dynamics.training_map import MapEdge, TrainingMap
+from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
 from trajhmm.hmm import Model
+from trajhmm.hmm.certificate import AGREEMENT, RECOVERY
 from trajhmm.logs import Note
 
 _WIDTH = 100
+# So many edges are told; map.json holds all.
+_EDGES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +30,17 @@ class Findings:
 
     Attributes
     ----------
+    certificate : how far the map comes back, and whether to believe it.
     fit, map : of the model and of the training map.
+    edges : which runs take, and how sure their shares are.
     convergence, regression, prefix, dissimilarity : of the runs.
     detours : which states are, then a paragraph on each.
     """
 
+    certificate: str
     fit: str
     map: str
+    edges: str
     convergence: str
     detours: tuple[str, ...]
     regression: str
@@ -41,8 +51,10 @@ class Findings:
 def findings(analysis: Analysis, model: Model) -> Findings:
     """The findings, with their uncertainty and what not to conclude."""
     return Findings(
+        certificate=describe_standing(model, analysis),
         fit=describe_fit(analysis.map, model, analysis.notes),
         map=describe_map(analysis.map),
+        edges=describe_edges(analysis.map, analysis.refits),
         convergence=_convergence_paragraph(analysis),
         detours=tuple(_detour_paragraphs(analysis)),
         regression=_regression_paragraph(analysis),
@@ -55,8 +67,10 @@ def summarize(analysis: Analysis, model: Model) -> str:
     """The findings as paragraphs of text."""
     found = findings(analysis, model)
     paragraphs = [
+        found.certificate,
         found.fit,
         found.map,
+        found.edges,
         found.convergence,
         *found.detours,
         found.regression,
@@ -66,25 +80,86 @@ def summarize(analysis: Analysis, model: Model) -> str:
     return "\n\n".join(textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs if paragraph) + "\n"
 
 
+def describe_standing(model: Model, analysis: Analysis | None = None) -> str:
+    """How far a map comes back: in halves, from other seeds, with a state less or more, and, if known, in refits."""
+    told = describe_certificate(model)
+    sentences = [f"{told[0].upper()}{told[1:]}.", _neighbours(model)]
+    if analysis is not None:
+        sentences += _refits_sentences(analysis)
+    sentences.append(f"In short: {badge_of(model.certificate)}.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _neighbours(model: Model) -> str:
+    if model.certificate is None:
+        return ""
+    around = [model.certificate.at(k) for k in (model.n_states - 1, model.n_states + 1)]
+    parts = [
+        f"with {one.states} states halves agree to {decimals(one.mean, AGREEMENT)}, the worst state to "
+        f"{decimals(one.worst, RECOVERY)}"
+        for one in around
+        if one is not None
+    ]
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _refits_sentences(analysis: Analysis) -> list[str]:
+    refits = analysis.refits
+    if refits is None:
+        return ["No refits: what follows rests on one fit."]
+    agreement = refits.agreement
+    all_of = (
+        f"{refits.n} refits ({refits.resampled} to runs drawn with replacement, {refits.seeds} to all runs from other "
+        f"seeds) agree with the map to {agreement.mean():.2f} on average ({agreement.min():.2f} to "
+        f"{agreement.max():.2f})."
+    )
+    once = [e.state for e in analysis.evidence_by_state if e.passes_test or refits.detours[e.state]]
+    detours = "; ".join(f"state {state} in {_share(refits, refits.detours[state])}" for state in once)
+    forks = "; ".join(
+        f"after state {state} in {_share(refits, refits.forks[state])}" for state in forks_of(analysis.map)
+    )
+    return [
+        all_of,
+        f"Found to be a detour in refits: {detours}." if once else "No refit finds a detour.",
+        f"Forks of the map found again: {forks}." if forks else "",
+        *(
+            f"With {k} states {f'counterparts of {_listed(list(states))} pass' if states else 'no counterpart passes'} "
+            "the test of a detour."
+            for k, states in sorted(refits.others.items())
+        ),
+    ]
+
+
+def _share(refits: Refits, found: int) -> str:
+    low, high = refits.interval(int(found))
+    return f"{found} of {refits.n} ({found / refits.n:.0%}, 95% interval {low:.0%} to {high:.0%})"
+
+
 def describe_fit(training_map: TrainingMap, model: Model, notes: Iterable[Note]) -> str:
     """How the model was fitted, how that ended, and what was cut from the runs."""
     tried = [point.states for point in model.curve]
-    chosen = f"chosen by {model.criterion} from {tried[0]}…{tried[-1]}" if len(tried) > 1 else "as asked for"
+    chosen = f"chosen by {chosen_by(model)}, from {tried[0]} to {tried[-1]}" if len(tried) > 1 else "as asked for"
     status = {
         "converged": "EM converged",
         "max_iterations": "EM ran out of iterations before it converged",
         "degenerate": "EM degenerated",
     }[model.status.outcome]
-    at_edge = len(tried) > 1 and model.n_states == max(tried)
     text = (
         f"{len(training_map.runs)} runs, {len(training_map.path):,} rows, {len(model.metrics)} metrics. "
-        f"{model.n_states} states ({chosen}), {model.hmm.covariance_type} covariance; {status}."
+        f"{model.n_states} states ({chosen}), {model.settings.covariance_type} covariance, scaling {model.scaling}; "
+        f"{status}."
     )
-    if at_edge:
-        text += (
-            " That is the most that was tried: rows of one run depend on each other, so that criterion asks for ever"
-        )
-        text += " more states; read the states as a description, not as a count of what exists."
+    if model.parameters.scale_variance is not None:
+        text += " No map came back without, so each run has a scale of its own, learnt with the states."
+    if len(tried) > 1 and model.n_states == max(tried):
+        if model.criterion == "reproducible" and model.certificate is not None:
+            text += " That is the most that was tried; more states may come back as well (--states)."
+        else:
+            text += (
+                " That is the most that was tried: rows of one run depend on each other, so that criterion asks for"
+                " ever more states; read the states as a description, not as a count of what exists."
+            )
     cut = sum(note.kind == "cut" for note in notes)
     if cut:
         text += f" {cut} runs diverged and were cut at their first non-finite value."
@@ -92,20 +167,47 @@ def describe_fit(training_map: TrainingMap, model: Model, notes: Iterable[Note])
 
 
 def describe_map(training_map: TrainingMap) -> str:
-    """Which states only some runs visit, and where the map forks."""
+    """Which states only some runs ever visit, and where the map forks."""
     everyone = len(training_map.runs)
-    optional = [state.state for state in training_map.states if 0 < state.runs < everyone]
-    forks = sorted(
-        {edge.source for edge in training_map.edges if sum(e.source == edge.source for e in training_map.edges) > 1}
-    )
-    text = (
-        f"Some runs visit {_listed(optional)} at some time, others never."
-        if optional
-        else "All runs visit the same states."
-    )
+    optional = [state for state in training_map.states if 0 < state.runs < everyone]
+    if optional:
+        counts = ", ".join(f"state {state.state} {state.runs} of {everyone}" for state in optional)
+        text = f"Runs, ever: not all visit the same states; {counts}."
+    else:
+        text = "Runs, ever: all visit the same states."
+    forks = forks_of(training_map)
     if forks:
-        text += f" The map forks after {_listed(forks)}."
+        text += f" The map forks after {_listed(forks)}: at least {FORK_RUNS} runs go on to each of two others."
     return text
+
+
+def forks_of(training_map: TrainingMap) -> list[int]:
+    """States from which at least two runs go on to each of two others."""
+    ways = [edge.source for edge in training_map.edges if edge.runs >= FORK_RUNS]
+    return sorted({source for source in ways if ways.count(source) > 1})
+
+
+def describe_edges(training_map: TrainingMap, refits: Refits | None) -> str:
+    """How many runs ever take each edge, the share with its interval, and how many refits have the edge."""
+    if not training_map.edges:
+        return ""
+    by_runs = sorted(training_map.edges, key=lambda edge: -edge.runs)
+    told = "; ".join(_told(edge, len(training_map.runs), refits) for edge in by_runs[:_EDGES])
+    heading = "Edges, runs ever (95% interval of the share of runs" + (")" if refits is None else "; refits with it)")
+    more = len(by_runs) - _EDGES
+    return f"{heading}: {told}" + (f"; {more} more in map.json." if more > 0 else ".")
+
+
+def _told(edge: MapEdge, n_runs: int, refits: Refits | None) -> str:
+    low, high = share_of_runs(edge.runs, n_runs)
+    again = "" if refits is None else f"; {refits.edges[edge.source, edge.target]} of {refits.n}"
+    return f"{edge.source}→{edge.target} {edge.runs} of {n_runs} ({low:.0%} to {high:.0%}{again})"
+
+
+def share_of_runs(runs: int, n_runs: int) -> tuple[float, float]:
+    """95% Clopper–Pearson interval of a share of runs."""
+    interval = binomtest(runs, n_runs).proportion_ci(method="exact")
+    return float(interval.low), float(interval.high)
 
 
 def _convergence_paragraph(analysis: Analysis) -> str:
@@ -128,8 +230,8 @@ def _detour_paragraphs(analysis: Analysis) -> list[str]:
     paper = [e.state for e in evidence if e.is_paper]
     if not tested:
         found = (
-            "No state can be tested as a detour: none is passed through by four runs and skipped by four others that "
-            "stood at the same place."
+            "No state can be tested as a detour: before convergence none is passed through by four runs and skipped by "
+            "four others that stood at the same place."
         )
     elif not strict:
         found = f"No detour by the strict rule; {tested} of {len(evidence)} states could be tested."
@@ -174,20 +276,23 @@ def describe_detour(e: StateEvidence) -> str:
         f", 95% interval {delay.ci_low:,.0f} to {delay.ci_high:,.0f}, p = {e.p_value:.2g}, {e.p_adjusted:.2g} after "
         "Holm's correction."
     )
+    text += f" Before convergence {e.runs_with} runs visit it and {e.runs_without} do not; ever, {e.runs_ever} do."
     if e.confounded_by:
         names = "; ".join(association.describe() for association in e.confounded_by)
         text += (
-            f" Confounded: among these runs, visiting goes with {names}. The delay may be that of the attribute; "
-            "compare within its levels."
+            f" Confounded: among these runs, visiting goes with {names}. The delay may be that of the attribute: "
+            f"compare within it, --within {e.confounded_by[0].attribute}."
         )
     if e.survival:
         low, high = e.survival.interval
         text += (
-            f" Found again in {e.survival.found} of {e.survival.refits} refits on resampled runs "
-            f"({e.survival.share:.0%}, 95% interval {low:.0%} to {high:.0%})."
+            f" Found again in {e.survival.found} of {e.survival.refits} refits (resampled runs, other seeds; "
+            f"{e.survival.share:.0%}, 95% interval {low:.0%} to {high:.0%})."
         )
         if e.survival.share < 0.5:
             text += " That is fewer than half: do not build on it."
+    else:
+        text += " Not refitted: this rests on one fit."
     return text
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from trajhmm.dynamics.attribution import state_gradient
 from trajhmm.features import Sequences
 from trajhmm.hmm import Filtered, Model, Smoothed
+from trajhmm.hmm.certificate import Certificate
 
 TOP_METRICS = 3
 
@@ -38,7 +39,7 @@ class MapState:
     ----------
     state : number, 0 to K − 1.
     means, deviations : (D,) of the scaled metrics.
-    runs : number of runs that visit it.
+    runs : number of runs that ever visit it, before or after they converge.
     rows : number of rows spent in it.
     entry_step : mean step of first entry over the runs that visit it; None if none does.
     top_metrics : the largest importances.
@@ -61,7 +62,7 @@ class MapEdge:
     ----------
     source, target : states.
     probability : of the fitted transition matrix.
-    runs : number of runs that take it.
+    runs : number of runs that ever take it, before or after they converge.
     times : how often it is taken, all runs together.
     top_metrics : the largest importances for entering ``target``, with the movement along the edge.
     """
@@ -86,6 +87,7 @@ class TrainingMap:
     runs : R names.
     lengths, steps, path : (R,), (N,), (N,): the decoded rows.
     detours : states marked as detours; filled by `trajhmm.analyze`.
+    certificate : how far the map comes back with other runs and other seeds; None if that is not known.
     """
 
     metrics: tuple[str, ...]
@@ -96,6 +98,7 @@ class TrainingMap:
     steps: NDArray[np.int64]
     path: NDArray[np.int64]
     detours: tuple[int, ...] = ()
+    certificate: Certificate | None = None
 
     @property
     def n_states(self) -> int:
@@ -150,6 +153,7 @@ def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: 
         lengths=sequences.lengths,
         steps=sequences.steps,
         path=path,
+        certificate=model.certificate,
     )
 
 
