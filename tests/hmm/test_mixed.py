@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 
+from trajhmm.hmm import GaussianHMM
 from trajhmm.hmm.inference import statistics
+from trajhmm.hmm.inference.paths import paths_of
 from trajhmm.hmm.inference.recursions import Exact
 from trajhmm.hmm.inference.shifts import ByRun, infer_shifts, rescaled, updated_shifts
 from trajhmm.hmm.inference.statistics import estep
 from trajhmm.hmm.learning.em import NativeEngine, Start
 from trajhmm.hmm.learning.mixed import LEAST_SHIFT, shifted_mstep
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
+from trajhmm.hmm.learning.selection import _scores
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.source import InMemory
@@ -549,3 +552,58 @@ def test_a_run_that_no_state_can_emit_takes_nothing_from_the_others():
     for name in ("mean", "variance"):
         np.testing.assert_array_equal(getattr(found, name)[[0, 2]], getattr(expected, name)[[0, 2]])
     assert np.isfinite(found.mean).all()
+
+
+def fitted_and_new(*, scales=False, seed=0):
+    """A fitted estimator, its rows, and rows of runs that it has not seen; two states apart, runs shifted."""
+    rng = np.random.default_rng(seed)
+    lengths = np.full(24, 40)
+    path = np.concatenate([np.repeat([0, 1], [n, 40 - n]) for n in rng.integers(10, 30, size=24)])
+    values = np.array([[0.0, 0.0], [4.0, -3.0]])[path] + 0.5 * rng.normal(size=(960, 2))
+    values += np.repeat(1.5 * rng.normal(size=(24, 2)), lengths, axis=0)
+    if scales:
+        values *= np.repeat(np.exp(0.15 * rng.normal(size=(24, 2))), lengths, axis=0)
+    model = GaussianHMM(2, shifts=True, scales=scales, search="wide").fit(values[:640], lengths[:16])
+    return model, values, lengths, path
+
+
+@pytest.mark.parametrize("scales", [False, True])
+def test_runs_that_were_not_fitted_are_shifted_and_decoded_as_those_that_were(scales):
+    model, values, lengths, path = fitted_and_new(scales=scales)
+    np.testing.assert_array_equal(model.predict(values[:640], lengths[:16]), path[:640])
+    np.testing.assert_array_equal(model.predict(values[640:], lengths[16:]), path[640:])
+    alone = np.concatenate([model.predict(values[at : at + 40]) for at in range(640, 960, 40)])
+    np.testing.assert_array_equal(alone, path[640:])
+
+
+@pytest.mark.parametrize("scales", [False, True])
+def test_the_score_of_runs_is_the_bound_where_states_stand_apart(scales):
+    model, values, lengths, _ = fitted_and_new(scales=scales)
+    trace = model.status_.log_likelihoods[model.status_.chosen]
+    constant = 0.0
+    if scales:  # EM counts log p(b_r) up to a constant, and two more runs
+        upsilon = model.scale_variance_
+        constant = (np.log(upsilon) + 0.05**2 / upsilon).sum() - 0.5 * 16 * 2 * np.log(2 * np.pi)
+    # EM stops where a row gains less than 1e-6; shifts are inferred anew from other sides.
+    assert model.score(values[:640], lengths[:16]) == pytest.approx(trace[-1] + constant, abs=640 * 1e-5)
+    # In other units of the same rows, a likelihood of rows as they were logged changes by the units alone.
+    assert model.score(values[640:], lengths[16:]) / 320 == pytest.approx(trace[-1] / 640, abs=0.3)
+
+
+def test_one_state_makes_the_score_the_likelihood():
+    rng = np.random.default_rng(19)
+    parameters = replace(mixed_parameters(rng, 1, 1, "diag"), means=np.array([[0.3]]))
+    chunk = chunk_of(rng, [1, 2, 5], 1)
+    model = GaussianHMM.from_parameters(parameters, shifts=True, search="wide")
+    sigma, tau = parameters.covars[0, 0], parameters.shift_variance[0]
+    expected = 0.0
+    for run in range(3):
+        z = chunk.runs(run, run + 1).values[:, 0] - 0.3
+        matrix = sigma * np.eye(len(z)) + tau
+        expected -= 0.5 * (np.linalg.slogdet(2 * np.pi * matrix)[1] + z @ np.linalg.solve(matrix, z))
+    assert model.score(chunk.values, np.diff(chunk.offsets)) == pytest.approx(expected, abs=1e-6)
+    joint = paths_of(chunk, [parameters], np.ones(3)).joint
+    assert joint == pytest.approx(expected, abs=1e-6)
+    fold_of = np.array([1, 0, 1])
+    scores = _scores(chunk, [parameters, parameters], fold_of)
+    assert scores @ np.diff(chunk.offsets) == pytest.approx(expected, abs=1e-6)

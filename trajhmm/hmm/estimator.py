@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from trajhmm.errors import FitError
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
-from trajhmm.hmm.inference.shifts import without_shifts
+from trajhmm.hmm.inference.shifts import with_evidence, without_shifts
 from trajhmm.hmm.learning.fitting import Data, EngineName, FitStatus, Job, SearchName, Settings, run_jobs
 from trajhmm.hmm.parameters import CovarianceType, Parameters, Topology, allowed_transitions, count_parameters
 from trajhmm.hmm.rows.source import InMemory
@@ -200,7 +200,15 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         X: ArrayLike,  # noqa: N803
         lengths: ArrayLike | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], Parameters]:
-        """Values and offsets of rows to look at with the fitted parameters; a metric may be missing in every row."""
+        """Values, less shifts, and offsets of rows to look at; a metric may be missing in every row."""
+        values, offsets, parameters = self._as_given(X, lengths)
+        return without_shifts(values, offsets, parameters), offsets, parameters
+
+    def _as_given(
+        self,
+        X: ArrayLike,  # noqa: N803
+        lengths: ArrayLike | None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], Parameters]:
         parameters = self.parameters
         values, offsets, _ = _checked(X, lengths)
         if values.shape[1] != parameters.n_metrics:
@@ -208,7 +216,7 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
                 f"X has {values.shape[1]} features, but GaussianHMM is expecting {parameters.n_metrics} features as "
                 "input: the metrics that it was fitted to"
             )
-        return without_shifts(values, offsets, parameters), offsets, parameters
+        return values, offsets, parameters
 
     @property
     def n_parameters(self) -> int:
@@ -222,8 +230,10 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         )
 
     def score(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
-        """Log-likelihood of the runs, in nats, summed."""
-        return float(filter_rows(*self._given(X, lengths))[1].sum())
+        """Log-likelihood of the runs, in nats, summed; with shifts, these integrated out (Laplace's approximation)."""
+        values, offsets, parameters = self._as_given(X, lengths)
+        unshifted, evidence = with_evidence(values, offsets, parameters)
+        return float(filter_rows(unshifted, offsets, parameters)[1].sum() + evidence.sum())
 
     def bic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Bayesian information criterion on the total log-likelihood: lower is better."""

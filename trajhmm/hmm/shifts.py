@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 
 Floats = NDArray[np.float64]
@@ -91,6 +92,28 @@ class Shifts:
         if scale_variance is not None:
             density -= 0.5 * (self.log_scale**2 / scale_variance + np.log(scale_variance)).sum(axis=1)
         return density
+
+    def evidence(self, values: Floats, lengths: NDArray[np.int64], parameters: Parameters) -> Floats:
+        """(R,) what the log-likelihood of runs has beside that of their rows less their shifts, in nats.
+
+        Laplace's approximation of the integral over the shift, exact with one state: log N(m; 0, τ²) + ½ log 2πv at its
+        mean m, for its variance v. With scales, log p(b_r) and the logarithm of what the rows were stretched by.
+
+        Parameters
+        ----------
+        values : (N, D) rows as they were logged, NaN where missing.
+        lengths : (R,) rows of each run.
+        parameters : with a variance of shifts.
+        """
+        tau, upsilon = parameters.shift_variance, parameters.scale_variance
+        if tau is None:
+            raise ValueError("these parameters hold no variance of shifts")
+        beside: Floats = 0.5 * (np.log(self.variance / tau) - self.mean**2 / tau).sum(axis=1)
+        if upsilon is not None:
+            beside -= 0.5 * (self.log_scale**2 / upsilon + np.log(2 * np.pi * upsilon)).sum(axis=1)
+            there = np.add.reduceat(~np.isnan(values), np.cumsum(lengths) - lengths, axis=0)
+            beside += (there * self.log_scale).sum(axis=1)
+        return beside
 
 
 def joined_shifts(parts: Sequence[Shifts]) -> Shifts:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.posteriors import decode_rows
-from trajhmm.hmm.inference.shifts import without_shifts
+from trajhmm.hmm.inference.shifts import with_evidence
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 
@@ -22,7 +22,7 @@ class Paths:
     Attributes
     ----------
     entries, visits : (K,) of the first fit: sum over runs of the row of first entry, and runs that enter.
-    joint : log-probability of the first fit's paths and the values together, in nats.
+    joint : log-probability of the first fit's paths and the values together, in nats; shifts of runs integrated out.
     tables : (F, K, K) rows in which the first fit is in state i and fit f in state j.
     """
 
@@ -60,9 +60,9 @@ def paths_of(chunk: Chunk, fits: Sequence[Parameters], weights: NDArray[np.float
     k = fits[0].n_states
     entries, visits, tables, joint = np.zeros(k), np.zeros(k), np.zeros((len(fits), k, k)), 0.0
     for stretch in chunk.stretches(chunk.own(weights), rows=65536):
-        values = [without_shifts(stretch.values, stretch.offsets, fit) for fit in fits]
+        values, evidence = zip(*(with_evidence(stretch.values, stretch.offsets, fit) for fit in fits), strict=True)
         reference, likelihood = decode_rows(values[0], stretch.offsets, fits[0])
-        joint += likelihood
+        joint += likelihood + float(evidence[0].sum())
         for start, stop in pairwise(stretch.offsets):
             states, first = np.unique(reference[start:stop], return_index=True)
             entries[states] += first

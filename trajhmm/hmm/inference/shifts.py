@@ -204,10 +204,26 @@ def without_shifts(values: Floats, offsets: NDArray[np.int64], parameters: Param
     ----------
     values, offsets : (N, D) rows, NaN where missing, and (R + 1,) row offsets of the runs.
     """
+    return with_evidence(values, offsets, parameters)[0]
+
+
+def with_evidence(values: Floats, offsets: NDArray[np.int64], parameters: Parameters) -> tuple[Floats, Floats]:
+    """Rows less the shifts of their runs, and what the log-likelihood of the runs has beside that of these.
+
+    Parameters
+    ----------
+    values, offsets : (N, D) rows, NaN where missing, and (R + 1,) row offsets of the runs.
+
+    Returns
+    -------
+    rows : (N, D); the rows themselves if the model knows no shifts.
+    evidence : (R,) in nats, see `Shifts.evidence`; then 0.
+    """
     if parameters.shift_variance is None:
-        return values
+        return values, np.zeros(len(offsets) - 1)
+    lengths = np.diff(offsets)
     shifts = infer_shifts(Chunk.of(np.ascontiguousarray(values), offsets), parameters)
-    return shifts.taken_from(values, np.diff(offsets))
+    return shifts.taken_from(values, lengths), shifts.evidence(values, lengths, parameters)
 
 
 def possible(parameters: Parameters) -> Parameters:

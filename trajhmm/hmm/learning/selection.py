@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import FitError
 from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.hmm.inference.posteriors import filter_rows
-from trajhmm.hmm.inference.shifts import without_shifts
+from trajhmm.hmm.inference.shifts import with_evidence
 from trajhmm.hmm.learning.em import Outcome, Restart, best_of
 from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
 from trajhmm.hmm.learning.reproducible import FEWEST_RUNS, Halver
@@ -280,9 +280,11 @@ def _heldout(
 def _scores(chunk: Chunk, fits: Sequence[Parameters], fold_of: NDArray[np.int64]) -> NDArray[np.float64]:
     """(R,) log-likelihood per row of the chunk's runs, each under the fit of its fold."""
     scores = np.empty(chunk.n_runs)
-    for r in range(chunk.n_runs):
-        run = chunk.runs(r, r + 1)
-        fit = fits[fold_of[run.first_run]]
-        _, predictive = filter_rows(without_shifts(run.values, run.offsets, fit), run.offsets, fit)
-        scores[r] = predictive.mean()
+    own = fold_of[chunk.first_run : chunk.first_run + chunk.n_runs]
+    for fold in np.unique(own):
+        some = chunk.picked(own == fold)
+        values, evidence = with_evidence(some.values, some.offsets, fits[fold])
+        _, predictive = filter_rows(values, some.offsets, fits[fold])
+        rows = np.add.reduceat(predictive, some.offsets[:-1])
+        scores[own == fold] = (rows + evidence) / np.diff(some.offsets)
     return scores
