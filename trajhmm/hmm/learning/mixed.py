@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 # The variance of scales is learnt as if so many more runs had been seen, with this one: it stays away from 0, where it
 # would keep all scales, and where few runs are seen it stays small.
 _RUNS_BEFORE, _SCALE_BEFORE = 2.0, 0.05**2
+# Expected rows that say nothing of a mean; and what keeps equations apart that say the same, relative to their size.
+_NEXT_TO_NOTHING, _RIDGE = 1e-9, 1e-10
 # Runs differ by at least this share of a metric's variance: a variance of 0 could not be left again.
 LEAST_SHIFT = 1e-6
 
@@ -98,12 +100,15 @@ def _together(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Float
     precision = pulls.sum(axis=1) + 1.0 / tau
     free = ((own.first * inverse).sum(axis=1) - shifts.mean / tau) / precision
     weighted = there * weights[:, np.newaxis, np.newaxis]
-    matrix = -np.einsum("rkd,rld,rd->dkl", weighted, pulls, 1.0 / precision)
     total = weighted.sum(axis=0).T
+    # What hardly a row speaks of stays where it is; the other equations are made of one size.
+    spoken = total > _NEXT_TO_NOTHING
+    size = np.divide(1.0, total, out=np.zeros_like(total), where=spoken)
+    matrix = -np.einsum("rkd,rld,rd->dkl", weighted, pulls, 1.0 / precision) * size[:, :, np.newaxis]
     k = np.arange(parameters.n_states)
-    # What no row speaks of stays where it is.
-    matrix[:, k, k] += total + np.where(total > 0, 1e-10 * total, 1.0)
+    matrix[:, k, k] += 1.0 + _RIDGE
     right = np.einsum("r,rkd->dk", weights, own.first) - np.einsum("rkd,rd->dk", weighted, free)
+    right *= size
     means = np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0].T
     return means, free - np.einsum("rkd,kd->rd", pulls, means) / precision
 
