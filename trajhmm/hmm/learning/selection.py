@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
@@ -125,37 +126,42 @@ def select_states(
     restarts = run_jobs(jobs, n_jobs=n_jobs, progress=tell)
     heldout = _heldout(source, folds, restarts[len(states) :], len(states))
     fits: dict[int, Fit] = {}
-    points = []
-    for k, job, done, scores in zip(states, jobs, restarts, heldout, strict=False):
-        try:
+    for k, job, done in zip(states, jobs, restarts, strict=False):
+        with suppress(FitError):
             fits[k] = job.choose(done)
-        except FitError:
-            points.append(_no_point(k))
-            continue
-        points.append(_point(job.settings, fits[k], done, whole.n_rows, scores))
     if not fits:
         raise FitError(
             f"every restart at every number of states ({', '.join(map(str, states))}) degenerated; "
             "give more rows, fewer states or fewer metrics"
         )
+
+    def curve() -> tuple[SelectionPoint, ...]:
+        return tuple(
+            _point(job.settings, fits[k], done, whole.n_rows, scores) if k in fits else _no_point(k)
+            for k, job, done, scores in zip(states, jobs, restarts, heldout, strict=False)
+        )
+
     if not halving:
         rule: Criterion = "bic" if criterion == "reproducible" else criterion
-        return Selection(fit=fits[_best(points, rule)], curve=tuple(points), certificate=None)
+        return Selection(fit=fits[_best(curve(), rule)], curve=curve(), certificate=None)
     halver = Halver.of(source, settings, n_splits=n_splits, n_jobs=n_jobs, tally=tally)
     if criterion == "reproducible":
-        chosen, tried = _reproducible(halver, fits)
+        found, tried = _reproducible(halver, fits)
+        chosen = found if found is not None else _best(curve(), "bic")
     else:
-        chosen = _best(points, criterion)
+        chosen = _best(curve(), criterion)
         tried = _with_seeds(halver, fits, _halves(halver, fits, (chosen,)), chosen)
     return Selection(
         fit=fits[chosen],
-        curve=tuple(_with_halves(point, tried) for point in points),
+        curve=tuple(_with_halves(point, tried) for point in curve()),
         certificate=Certificate(states=chosen, halves=tuple(tried[k] for k in sorted(tried))),
     )
 
 
-def _reproducible(halver: Halver, fits: dict[int, Fit]) -> tuple[int, dict[int, Halves]]:
+def _reproducible(halver: Halver, fits: dict[int, Fit]) -> tuple[int | None, dict[int, Halves]]:
     """The largest number of states that comes back, and all that were tried: those above it, and the one below.
+
+    None where no number of states could be tried in halves.
 
     Where another seed's fit of a number turned out likelier, it takes its place in ``fits``.
     """
@@ -169,7 +175,7 @@ def _reproducible(halver: Halver, fits: dict[int, Fit]) -> tuple[int, dict[int, 
             below = several[several.index(k) + 1 :][:1]
             return k, tried | _halves(halver, fits, below)
     if not tried:
-        return max(fits), tried
+        return None, tried
     best = max(tried, key=lambda k: (tried[k].mean, -k))
     return best, tried if tried[best].seeds else _with_seeds(halver, fits, tried, best)
 
@@ -178,7 +184,10 @@ def _with_seeds(halver: Halver, fits: dict[int, Fit], tried: dict[int, Halves], 
     """``tried`` with fits of other seeds at k states, the likeliest of which is then that in ``fits``."""
     if k not in tried:
         return tried
-    fits[k], seeds = halver.seeds(fits[k])
+    before = fits[k]
+    fits[k], seeds = halver.seeds(before)
+    if fits[k] is not before:  # then it is the states of this map that are to be found again
+        tried = tried | _halves(halver, fits, (k,))
     return tried | {k: replace(tried[k], seeds=seeds)}
 
 
@@ -200,6 +209,8 @@ def _point(
         p.n_states, p.n_metrics, p.covariance_type, topology=settings.topology, own=settings.shifts + settings.scales
     )
     usable = [restart.log_likelihood for restart in restarts if restart.outcome != "degenerate"]
+    if fit.log_likelihood not in usable:  # from another seed
+        usable.append(fit.log_likelihood)
     others = [a for index, a in enumerate(fit.status.agreement) if a is not None and index != fit.status.chosen]
     penalty = n_parameters * float(np.log(n_rows))
     return SelectionPoint(
