@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,8 +24,10 @@ from trajhmm.figures import (
 )
 
 from .made import (
+    made_certificate,
     made_comparison,
     made_convergence,
+    made_halved,
     made_map,
     made_model,
     made_regression,
@@ -33,6 +36,7 @@ from .made import (
     made_visits,
     six_states,
     ten_states,
+    unsure,
 )
 
 LONG_NAMES = tuple(f"{name}/decoder.block_{layer}" for layer in range(7) for name in ("weight_l2", "spectral", "trace"))
@@ -70,7 +74,11 @@ GALLERY = {
     "map": lambda: plot_training_map(ten_states()),
     "narrow map": lambda: plot_training_map(ten_states(), width="column"),
     "map of six": lambda: plot_training_map(six_states(), width="column"),
+    "reproducible map": lambda: plot_training_map(
+        replace(six_states(), certificate=made_certificate(6)), width="column"
+    ),
     "raster": lambda: raster("full"),
+    "irreproducible raster": lambda: plot_state_raster(replace(six_states(), certificate=unsure(6)), width="column"),
     "narrow raster": lambda: plot_state_raster(made_map([[0, 1, 2]] * 4, 3), width="column"),
     "curves": lambda: plot_metric_curves(short_trajectories(), "weight_l2"),
     "log curves": lambda: plot_metric_curves(short_trajectories(), "weight_l2", step_scale="log", width="column"),
@@ -79,6 +87,8 @@ GALLERY = {
     )[0],
     "selection": lambda: plot_selection_curve(made_model(5, curve=CURVE)),
     "held-out": lambda: plot_selection_curve(made_model(5, curve=CURVE, criterion="heldout"), width="full"),
+    "halves": lambda: plot_selection_curve(made_halved()),
+    "halves that disagree": lambda: plot_selection_curve(made_halved(certificate=unsure), width="full"),
     "regression": lambda: plot_regression(made_regression()),
     "wide regression": lambda: plot_regression(made_regression(scale=3e6), width="full"),
     "convergence": lambda: plot_convergence(made_visits()),
@@ -94,6 +104,8 @@ GALLERY = {
 }
 NARROW = {
     "map": lambda: plot_training_map(ten_states(), width="column"),
+    "irreproducible map": lambda: plot_training_map(replace(ten_states(), certificate=unsure(10)), width="column"),
+    "halves": lambda: plot_selection_curve(made_halved(certificate=unsure), width="column"),
     "raster": lambda: raster("column"),
     "panels": lambda: plot_metric_panels(ten_state_trajectories(), ("weight_l2", "train_loss"), width="column")[0],
     "selection": lambda: plot_selection_curve(made_model(5, curve=CURVE), width="column"),
@@ -110,9 +122,9 @@ VENUES = {
     f"{kind} for {style}": styled(style, NARROW[kind])
     for style, kinds in {
         "neurips": ["panels", "profile", "timeline"],
-        "icml": ["map", "selection", "timeline"],
+        "icml": ["map", "irreproducible map", "selection", "timeline"],
         "iclr": ["regression"],
-        "nature": ["convergence", "recall"],
+        "nature": ["convergence", "halves", "recall"],
     }.items()
     for kind in kinds
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,7 @@ from trajhmm.dynamics.trajectories import Trajectories
 from trajhmm.dynamics.visits import convergence_by_visit
 from trajhmm.features import PerRunScaler
 from trajhmm.hmm import FitStatus, GaussianHMM, Model
+from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.hmm.learning.selection import SelectionPoint
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.metrics import WEIGHT_METRICS
@@ -75,6 +77,18 @@ def made_map(paths, k, *, detours=(), seed=0, metrics=WEIGHT_METRICS, dwell=(10,
         path=np.concatenate(rows),
         detours=detours,
     )
+
+
+def made_certificate(n_states, *, agreement=(0.8, 0.9), worst=0.9, seeds=(1.0, 1.0), others=()):
+    """Halves of a map, one state of which comes back worse; ``others`` are of other numbers of states."""
+    recovery = (*[0.95] * (n_states - 1), worst)
+    own = Halves(states=n_states, agreement=agreement, recovery=recovery, seeds=seeds)
+    return Certificate(states=n_states, halves=tuple(sorted((own, *others), key=lambda one: one.states)))
+
+
+def unsure(n_states, others=()):
+    """A certificate of a map that is not reproducible."""
+    return made_certificate(n_states, agreement=(0.5, 0.61), worst=0.31, seeds=(0.8, 0.9), others=others)
 
 
 def ten_states():
@@ -149,7 +163,7 @@ def drawn(figure):
 def shown_texts(figure):
     """Every text that a figure shows once it is drawn."""
     drawn(figure)
-    texts = []
+    texts = list(figure.texts)
     for ax in [one for parent in figure.axes for one in (parent, *parent.child_axes)]:
         texts += ax.texts
         if ax.axison:
@@ -245,6 +259,25 @@ def made_model(n_states, metrics=WEIGHT_METRICS, *, curve=None, criterion="bic",
         n_rows=1000,
         versions={},
     )  # fmt: skip
+
+
+def made_halved(n_states=4, *, certificate=None, most=8):
+    """A model whose number of states was chosen from 1 to ``most`` by halves; those below K − 1 were not tried."""
+    best = 0.95 if certificate is None else 0.55
+    others = tuple(
+        Halves(states=k, agreement=(best - 0.04 * k,), recovery=(0.9,) * (k - 1) + (best - 0.06 * k,))
+        for k in range(n_states - 1, most + 1)
+        if k != n_states
+    )
+    certificate = made_certificate(n_states, others=others) if certificate is None else certificate(n_states, others)
+    model = made_model(n_states, curve=[(k, 1e4 / k, None, None) for k in range(1, most + 1)], criterion="reproducible")
+    curve = tuple(
+        point
+        if (tried := certificate.at(point.states)) is None
+        else replace(point, halves=tried.mean, recovery=tried.worst)
+        for point in model.curve
+    )
+    return replace(model, curve=curve, certificate=certificate)
 
 
 def made_regression(n_runs=34, seed=0, scale=6000.0):

@@ -9,9 +9,27 @@ from matplotlib.figure import Figure
 from trajhmm.errors import TrajHMMWarning
 from trajhmm.figures import plot_training_map, save_figure, state_colors
 
-from .made import arrows, crowded, discs, drawn, made_map, outside, overlapping, six_states, ten_states, text_boxes
+from .made import (
+    arrows,
+    crowded,
+    discs,
+    drawn,
+    made_certificate,
+    made_map,
+    outside,
+    overlapping,
+    six_states,
+    ten_states,
+    text_boxes,
+    unsure,
+)
 
-MAPS = {"ten": ten_states, "crowded": crowded, "six": six_states}
+
+def irreproducible():
+    return replace(ten_states(), certificate=unsure(10))
+
+
+MAPS = {"ten": ten_states, "irreproducible": irreproducible, "crowded": crowded, "six": six_states}
 WIDTHS = (3.25, 6.75)
 
 
@@ -235,15 +253,45 @@ def test_axes_of_ones_own_are_filled_to_their_size():
 
 def test_axes_too_small_for_the_key_warn_and_those_too_low_for_the_map_too():
     with pytest.warns(TrajHMMWarning, match="names of metrics"):
-        plot_training_map(ten_states(), ax=Figure(figsize=(4.0, 2.0)).add_subplot())
+        plot_training_map(ten_states(), ax=Figure(figsize=(4.0, 2.3)).add_subplot())
     low = Figure(figsize=(6.75, 0.7)).add_subplot()
     with pytest.warns(TrajHMMWarning, match="inches of height"):
         plot_training_map(ten_states(), ax=low, show_metrics=False)
 
 
+@pytest.mark.parametrize(
+    ("certificate", "said"),
+    [
+        (None, ["reproducibility not tested"]),
+        (made_certificate(6), ["reproducible: halves .85 · seeds 1.00"]),
+        (unsure(6), ["no reproducible map", "halves .55 · worst state .31 · seeds .85"]),
+    ],
+    ids=["none", "good", "bad"],
+)
+def test_a_map_says_how_far_it_comes_back_above_all_else(certificate, said):
+    ax = plot_training_map(replace(six_states(), certificate=certificate), width="column")
+    badge = [text for text in ax.texts if text.get_gid() == "badge"]
+    assert [text.get_text() for text in badge] == said
+    renderer = drawn(ax.figure)
+    highest = max(text.get_window_extent(renderer).y1 for text in ax.texts if text not in badge)
+    assert all(text.get_window_extent(renderer).y0 > highest for text in badge)
+    assert [text.get_fontweight() for text in badge] == ["bold", "normal"][2 - len(said) :]
+    assert [text.get_bbox_patch() is not None for text in badge] == [True, False][2 - len(said) :]
+
+
+def test_a_badge_that_is_too_long_for_a_narrow_map_is_broken():
+    ax = plot_training_map(made_map([[0, 1]] * 4, 2), width=1.4, show_metrics=False)
+    assert "reproducibility not tested" in words(ax)
+    tight = replace(made_map([[0, 1]] * 4, 2), certificate=unsure(2))
+    figure = plot_training_map(tight, width=1.4, show_metrics=False).figure
+    assert next(text for text in words(figure.axes[0]) if "·" in text).startswith("halves .55")
+    assert overlapping(figure) == []
+    assert outside(figure) == []
+
+
 def test_odd_maps_draw(tmp_path):
     alone = plot_training_map(made_map([[0]], 1))
-    assert words(alone) == ["0", "1 of 1 run"]
+    assert words(alone) == ["0", "1 of 1 run", "reproducibility not tested"]
     nothing = made_map([[0]], 1)
     nothing = replace(nothing, states=(replace(nothing.states[0], runs=0, entry_step=None),), edges=())
     ax = plot_training_map(nothing)

@@ -1,7 +1,10 @@
 """The figures of finished results: do they show what the result says?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from trajhmm.errors import AnalysisError
@@ -11,12 +14,22 @@ from trajhmm.figures import (
     plot_regression,
     plot_selection_curve,
     plot_state_profile,
+    plot_state_raster,
     state_colors,
 )
 from trajhmm.figures.style import luminance
 
 from .gallery import CURVE, ten_state_trajectories
-from .made import made_model, made_regression, made_visits, shown_texts, six_states
+from .made import (
+    made_certificate,
+    made_halved,
+    made_model,
+    made_regression,
+    made_visits,
+    shown_texts,
+    six_states,
+    unsure,
+)
 
 
 def line_of(ax, gid):
@@ -44,6 +57,43 @@ def test_held_out_scores_have_their_standard_errors():
 def test_a_criterion_that_was_not_asked_for_is_refused():
     with pytest.raises(AnalysisError, match=r"no 'heldout'.*--criterion heldout"):
         plot_selection_curve(made_model(3), criterion="heldout")
+
+
+def test_halves_and_the_worst_state_stand_beside_the_marks_that_they_have_to_reach():
+    model = made_halved(4)
+    ax = plot_selection_curve(model)
+    tried = [point for point in model.curve if point.halves is not None]
+    assert [point.states for point in tried] == [3, 4, 5, 6, 7, 8]
+    np.testing.assert_array_equal(line_of(ax, "curve").get_xydata(), [(p.states, p.halves) for p in tried])
+    np.testing.assert_array_equal(line_of(ax, "worst").get_xydata(), [(p.states, p.recovery) for p in tried])
+    assert [line_of(ax, f"mark-{mark}").get_ydata() for mark in (0.8, 0.6)] == [[0.8, 0.8], [0.6, 0.6]]
+    assert legend_of(ax) == [
+        "halves of the runs, 0.8 needed",
+        "state that comes back worst, 0.6 needed",
+        "K = 4, the largest that comes back",
+    ]
+    assert ax.get_xlim() == (0.5, 8.5)
+    assert legend_of(plot_selection_curve(made_halved(certificate=unsure)))[2] == "K = 4, agrees best"
+
+
+def test_without_halves_the_number_that_bic_chose_is_shown():
+    model = replace(made_model(5, curve=CURVE), criterion="reproducible")
+    assert legend_of(plot_selection_curve(model))[:2] == ["lower is better", "K = 5, chosen by BIC"]
+    with pytest.raises(AnalysisError, match="no 'reproducible'"):
+        plot_selection_curve(model, criterion="reproducible")
+
+
+@pytest.mark.parametrize("certificate", [None, made_certificate(6), unsure(6)], ids=["none", "good", "bad"])
+def test_figures_of_a_map_that_is_not_reproducible_say_so(certificate):
+    training_map = replace(six_states(), certificate=certificate)
+    model = replace(made_model(6), certificate=certificate)
+    for ax in (plot_state_raster(training_map), plot_state_profile(model), plot_selection_curve(model)):
+        said = ax.figure.get_supxlabel()
+        assert said == ("no reproducible map" if certificate == unsure(6) else "")
+        # In a figure of the user's own nothing is written beside the axes given.
+    mine = Figure(figsize=(5, 5), layout="constrained")
+    plot_state_raster(training_map, ax=mine.add_subplot())
+    assert mine.get_supxlabel() == ""
 
 
 def test_regression_shows_both_predictions_and_says_how_good_they_are():
@@ -123,8 +173,6 @@ def test_states_that_share_a_colour_are_told_apart_in_curves():
 
 @pytest.mark.parametrize("plot", [plot_convergence, plot_regression, plot_selection_curve, plot_state_profile])
 def test_figures_draw_into_axes_that_are_given(plot):
-    from matplotlib.figure import Figure
-
     result = {
         plot_convergence: made_visits, plot_regression: made_regression,
         plot_selection_curve: lambda: made_model(3), plot_state_profile: lambda: made_model(3),

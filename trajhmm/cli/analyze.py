@@ -90,6 +90,7 @@ def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:
     """
     from trajhmm import figures
     from trajhmm.dynamics import convergence_by_visit
+    from trajhmm.figures.badge import stamp
 
     written: list[Path] = []
     with figures.print_style():
@@ -109,6 +110,8 @@ def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:
             name = "curves_" + "".join(c if c.isalnum() else "_" for c in metric)
             drawings[name] = figures.plot_metric_curves(analysis.trajectories, metric)
         for name, axes in drawings.items():
+            if name != "map":  # which says more of it
+                stamp(axes, model.certificate)
             for suffix in (".pdf", ".png"):
                 figures.save_figure(axes, folder / f"{name}{suffix}")
                 written.append(folder / f"{name}{suffix}")

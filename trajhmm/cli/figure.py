@@ -136,9 +136,10 @@ def _curves(asked: AskedFigure) -> Axes:
     from trajhmm.figures import plot_metric_panels
 
     metrics = asked.metrics or asked.decoded.map.telling_metrics()
-    return plot_metric_panels(
+    panels = plot_metric_panels(
         asked.decoded.trajectories, metrics, step_scale=asked.step_scale.value, width=asked.width.value
-    )[0]
+    )
+    return _stamped(panels[0], asked)
 
 
 def _selection(asked: AskedFigure) -> Axes:
@@ -150,7 +151,7 @@ def _selection(asked: AskedFigure) -> Axes:
 def _regression(asked: AskedFigure) -> Axes:
     from trajhmm.figures import plot_regression
 
-    return plot_regression(asked.analysis.regression, width=asked.width.value)
+    return _stamped(plot_regression(asked.analysis.regression, width=asked.width.value), asked)
 
 
 def _convergence(asked: AskedFigure) -> Axes:
@@ -167,7 +168,15 @@ def _convergence(asked: AskedFigure) -> Axes:
         state = analysis.telling_states[0]
         say(f"state {state}, {'a detour' if analysis.map.detours else 'with the strongest evidence, not a detour'}")
     visits = convergence_by_visit(analysis.map, analysis.convergence_times, state, since=asked.since.value)
-    return plot_convergence(visits, width=asked.width.value)
+    return _stamped(plot_convergence(visits, width=asked.width.value), asked)
+
+
+def _stamped(axes: Axes, asked: AskedFigure) -> Axes:
+    """Figures of parts of a map do not know how far it comes back; the model does."""
+    from trajhmm.figures.badge import stamp
+
+    stamp(axes, asked.model.certificate)
+    return axes
 
 
 def _profile(asked: AskedFigure) -> Axes:

@@ -69,9 +69,9 @@ class PlacedLabel:
     cost: float
 
 
-def text_size(text: str, weight: str = "normal") -> tuple[float, float]:
-    """Width and height of a small text's box with a little room around it, in points."""
-    return _text_size(text, current_style().font, current_style().small, weight)
+def text_size(text: str, weight: str = "normal", size: float | None = None) -> tuple[float, float]:
+    """Width and height of a text's box with a little room around it, in points; by default of a small text."""
+    return _text_size(text, current_style().font, current_style().small if size is None else size, weight)
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajhmm.figures.badge import badge_words
 from trajhmm.figures.maplabels import (
     PlacedLabel,
     Wording,
@@ -30,8 +31,11 @@ DETOUR = "detour"
 """First line of a detour's caption."""
 KEY_SPACING = 1.27
 """From line to line of the key, in sizes of its type."""
-KEY_HEADER = "State: runs that visit it. Arrow: runs that take it; top metric:"
+KEY_HEADER = "State: runs that ever visit it. Arrow: runs that ever take it; top metric:"
 _KEY_GAP = 6.0
+_BADGE_GAP = 5.0
+_FRAMED = 1.8
+"""Height of a line with a frame, in sizes of its type."""
 _TALLEST = 10_000.0
 _LANE_GAPS = (44.0, 56.0, 68.0, 84.0)
 _TIGHT_LANE_GAPS = (*_LANE_GAPS, 34.0, 26.0)
@@ -50,6 +54,17 @@ class KeyLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BadgeLine:
+    """Part of what the map says of itself, by its left edge and the middle of its height; in a frame if bold."""
+
+    text: str
+    x: float
+    y: float
+    height: float
+    bold: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A training map laid out, in points; ``bottom`` and ``top`` are what it takes up.
 
@@ -58,6 +73,7 @@ class Plan:
     nodes, edges : states and transitions.
     captions, labels : texts of the states and of the edges, each in their order.
     key : its lines, if any.
+    badge : how far the map comes back, above it.
     bottom, top : of everything.
     worst : cost of the worst placed label.
     wording : what stands on the edges.
@@ -68,6 +84,7 @@ class Plan:
     captions: tuple[PlacedLabel, ...]
     labels: tuple[PlacedLabel, ...]
     key: tuple[KeyLine, ...]
+    badge: tuple[BadgeLine, ...]
     bottom: float
     top: float
     worst: float
@@ -127,14 +144,16 @@ def _plan(
     bottom, top = _extents(nodes, edges, placed)
     left = min((node.x - node.reach for node in nodes), default=MARGIN)
     key = _key(edges, left, width - MARGIN, bottom - _KEY_GAP) if keyed else ()
+    badge = _badge(training_map, left, width - MARGIN, top + _BADGE_GAP) if nodes else ()
     return Plan(
         nodes=nodes,
         edges=edges,
         captions=placed[: len(captions)],
         labels=placed[len(captions) :],
         key=key,
+        badge=badge,
         bottom=min([bottom, *(line.y - _key_spacing() / 2 for line in key)]),
-        top=top,
+        top=max([top, *(line.y + line.height / 2 for line in badge)]),
         worst=_worst(placed),
         wording=wording,
     )
@@ -176,6 +195,29 @@ def _key(edges: tuple[PlacedEdge, ...], left: float, right: float, top: float) -
             for place, text in enumerate(texts)
         ),
     )
+
+
+def _badge(training_map: TrainingMap, left: float, right: float, bottom: float) -> tuple[BadgeLine, ...]:
+    """What is said in plain sight, and the numbers after it, or below where there is no room beside it."""
+    bold, plain = badge_words(training_map.certificate)
+    spacing = _FRAMED * current_style().base if bold else _key_spacing()
+    across = left + text_size(bold, "bold", current_style().base)[0] + 4 * MARGIN if bold else left
+    beside = across + text_size(plain)[0] <= right
+    rows = [plain] if beside else _broken(plain, right - left)
+    lines = [
+        BadgeLine(
+            text=text,
+            x=across if beside else left,
+            y=bottom + spacing * (len(rows) - row - 0.5),
+            height=spacing,
+            bold=False,
+        )
+        for row, text in enumerate(rows)
+    ]
+    if bold:
+        height = 0.5 if beside else len(rows) + 0.5
+        lines.insert(0, BadgeLine(text=bold, x=left, y=bottom + spacing * height, height=spacing, bold=True))
+    return tuple(lines)
 
 
 def _key_spacing() -> float:

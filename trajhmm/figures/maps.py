@@ -10,6 +10,7 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path
 
 from trajhmm.errors import TrajHMMWarning
+from trajhmm.figures.badge import STAMP
 from trajhmm.figures.maplabels import BOX_PAD, LINE_SPACING, PlacedLabel
 from trajhmm.figures.maplayout import RING_GAP
 from trajhmm.figures.mapplan import DETOUR, MARGIN, Plan, plan_map
@@ -49,6 +50,8 @@ def plot_training_map(
     An arrow is labelled with the number of runs that take it and its most important metric, ↑ where that rises and ↓
     where it falls. Where these labels would crowd each other, arrows carry the number alone and a key below the map
     lists the metrics; where ``ax`` is too low for the key, a warning says so and the metrics are left out.
+
+    Above it stands how far the map comes back with other runs and seeds, from its certificate.
 
     Text is placed for the size that the axes have now; made smaller afterwards, labels overlap.
 
@@ -151,6 +154,12 @@ def _draw_texts(ax: Axes, plan: Plan) -> None:
     for line in plan.key:
         text = ax.text(line.x, line.y, line.text, ha="left", va="center_baseline")
         text.set(fontsize=current_style().small, color=FAINT_INK if line.header else INK)
+    for part in plan.badge:
+        text = ax.text(part.x, part.y, part.text, ha="left", va="center_baseline", gid="badge")
+        if part.bold:
+            text.set(fontsize=current_style().base, fontweight="bold", color=INK, bbox=STAMP)
+        else:
+            text.set(fontsize=current_style().small, color=FAINT_INK)
 
 
 def _text(ax: Axes, label: PlacedLabel, words: str, *, color: str, weight: str = "normal", at: str = "center") -> None:

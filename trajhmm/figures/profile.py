@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from trajhmm.figures.badge import stamp
 from trajhmm.figures.legends import columns_for, legend_above
 from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import (
@@ -65,6 +66,7 @@ def plot_state_profile(
         if ax is None:
             cell = (across - max(text_size(metric)[0] for metric in model.metrics) - 12.0) / n_states
             ax = new_axes(width, (n_metrics * ROW * small + 62.0) / POINTS)
+            stamp(ax, model.certificate)
         limit = max(float(np.abs(means).max()), 1e-9)
         # Cells as polygons, not as an image, so that they stay sharp at any size.
         mesh = ax.pcolormesh(means, cmap=_MAP, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.5)

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
+from trajhmm.figures.badge import stamp
 from trajhmm.figures.legends import state_legend
 from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import (
@@ -71,6 +72,7 @@ def plot_state_raster(
         if ax is None:
             height = max(1.3, n_runs * BAND * current_style().small / POINTS) if n_runs <= NAMED_RUNS else 2.4
             ax = new_axes(width, height + 0.65)
+            stamp(ax, training_map.certificate)
         colors = state_colors(training_map.n_states)
         edges, states = _grid(training_map, order)
         palette = np.array([(*to_rgb(color), 1.0) for color in colors] + [(1.0, 1.0, 1.0, 0.0)])
