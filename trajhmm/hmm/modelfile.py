@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from trajhmm.errors import ModelFileError
+from trajhmm.errors import FitError, ModelFileError
 from trajhmm.features import scaler_from_dict
 from trajhmm.files import write_text
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.learning.fitting import FitStatus, Settings
 from trajhmm.hmm.learning.selection import SelectionPoint
 from trajhmm.hmm.model import Model
+from trajhmm.hmm.modelchecks import check_certificate, check_parameters, check_scaler
 from trajhmm.hmm.parameters import Parameters
 
 SCHEMA = "trajhmm.model"
@@ -105,7 +106,7 @@ def load_model(path: str | Path) -> Model:
         raise ModelFileError(f"{path}: edited or damaged since it was written (its checksum differs); fit it again")
     try:
         return _model(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, FitError) as error:
         raise ModelFileError(
             f"{path}: a part is missing or of the wrong shape ({error}); fit the model again"
         ) from error
@@ -154,8 +155,13 @@ def _model(content: dict[str, Any]) -> Model:
         covariance_type=content["covariance_type"],
         **own,
     )
+    metrics, scaler = tuple(content["metrics"]), scaler_from_dict(content["scaler"])
+    stored = content.get("certificate")
+    certificate = None if stored is None else Certificate.from_dict(stored)
+    check_parameters(parameters, len(metrics))
+    check_scaler(scaler, metrics)
+    check_certificate(certificate, parameters.n_states)
     status = content["status"]
-    certificate = content.get("certificate")
     settings = Settings(
         n_components=parameters.n_states,
         covariance_type=parameters.covariance_type,
@@ -163,8 +169,8 @@ def _model(content: dict[str, Any]) -> Model:
         **content["settings"],
     )
     return Model(
-        metrics=tuple(content["metrics"]),
-        scaler=scaler_from_dict(content["scaler"]),
+        metrics=metrics,
+        scaler=scaler,
         parameters=parameters,
         settings=settings,
         criterion=content["criterion"],
@@ -184,7 +190,7 @@ def _model(content: dict[str, Any]) -> Model:
         n_runs=content["n_runs"],
         n_rows=content["n_rows"],
         versions=content["versions"],
-        certificate=None if certificate is None else Certificate.from_dict(certificate),
+        certificate=certificate,
         sections={name: content[name] for name in content if name not in _OWN},
     )
 
