@@ -1,0 +1,181 @@
+"""One scale for all runs: logarithms of what is positive, a centre, a spread; each run's own first rows where asked."""
+
+import json
+from functools import reduce
+from operator import add
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajhmm.features import PerRunScaler, PooledScaler, map_sequences, scaler_from_dict, sequences
+from trajhmm.features.pooled import SCALINGS, Measured, learn_scaler, pooled_kind
+from trajhmm.features.scalers import Unscaled
+from trajhmm.features.sequences import changing
+from trajhmm.features.spread import spread_about_runs, spread_of_rows
+from trajhmm.logs import RunSet
+
+# Sums of some hundred terms, each exact to rounding, in another order.
+ROUNDING = 1e-12
+POOLED = [scaling for scaling in SCALINGS if scaling != "per-run"]
+
+
+def runs_of(seed, lengths):
+    """Rows of a positive metric, one that is 0 once, and one of both signs; runs differ by offsets."""
+    rng = np.random.default_rng(seed)
+    n = sum(lengths)
+    values = rng.normal(size=(n, 3)) + np.repeat(rng.normal(size=(len(lengths), 3)), lengths, axis=0)
+    values[:, 0] = np.exp(values[:, 0])
+    values[:, 1] = np.exp(values[:, 1])
+    values[n // 2, 1] = 0.0
+    return values, np.array(lengths)
+
+
+def by_run(values, lengths):
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def test_logarithms_of_positive_metrics_alone_over_the_spread_that_was_asked_for():
+    values, lengths = runs_of(0, [30, 1, 200])
+    shared, mixed = (learn_scaler(values, lengths, scaling) for scaling in ("shared", "mixed"))
+    np.testing.assert_array_equal(shared.logs, [True, False, False])
+    taken = np.column_stack([np.log(values[:, 0]), values[:, 1:]])
+    expected = (taken - taken.mean(axis=0)) / taken.std(axis=0)
+    np.testing.assert_allclose(shared.transform(values, lengths), expected, atol=ROUNDING)
+    # The spread about the runs' own means, which offsets of runs do not widen.
+    within = np.concatenate([run - run.mean(axis=0) for run in by_run(taken, lengths)])
+    np.testing.assert_allclose(mixed.spread, np.sqrt((within**2).mean(axis=0)), rtol=ROUNDING)
+    np.testing.assert_allclose(mixed.centre, taken.mean(axis=0), rtol=ROUNDING)
+    assert (mixed.spread < shared.spread).all()
+    assert (pooled_kind("mixed"), pooled_kind("shared"), pooled_kind("own-start")) == ("shared", "shared", "own-start")
+
+
+def test_own_start_takes_from_each_run_the_mean_of_its_first_rows():
+    values, lengths = runs_of(1, [10, 1, 200])
+    scaler = learn_scaler(values, lengths, "own-start")
+    taken = np.column_stack([np.log(values[:, 0]), values[:, 1:]])
+    # 3% of a run, at least one row.
+    less = np.concatenate(
+        [run - run[:few].mean(axis=0) for run, few in zip(by_run(taken, lengths), (1, 1, 6), strict=True)]
+    )
+    expected = (less - less.mean(axis=0)) / less.std(axis=0)
+    np.testing.assert_allclose(scaler.transform(values, lengths), expected, atol=1e-11)
+    # So a run's offset, of a positive metric a factor, leaves no trace.
+    moved = values + np.repeat([[0.0, 0.0, 5.0], [0.0, 0.0, -7.0], [0.0, 0.0, 1.0]], lengths, axis=0)
+    moved[:, 0] *= np.repeat([2.0, 0.5, 3.0], lengths)
+    one, other = (learn_scaler(some, lengths, "own-start").transform(some, lengths) for some in (values, moved))
+    np.testing.assert_allclose(other[:, [0, 2]], one[:, [0, 2]], atol=1e-11)
+
+
+def test_values_below_the_least_that_was_learnt_count_as_that():
+    values, lengths = runs_of(2, [40, 40])
+    scaler = learn_scaler(values, lengths, "shared")
+    least = np.array([[values[:, 0].min(), -3.0, -50.0]])
+    for low in (0.0, -1.0, -np.finfo(float).max, least[0, 0] / 2):
+        new = np.array([[low, -3.0, -50.0]])
+        np.testing.assert_array_equal(scaler.transform(new, np.array([1])), scaler.transform(least, np.array([1])))
+    # Of a metric that is not taken by its logarithm nothing is cut.
+    assert scaler.transform(np.array([[1.0, -3.0, -50.0]]), np.array([1]))[0, 2] < -20
+
+
+@pytest.mark.parametrize("scaling", POOLED)
+def test_a_scaler_round_trips_through_json_bit_for_bit(scaling):
+    values, lengths = runs_of(3, [20, 30])
+    scaler = learn_scaler(values, lengths, scaling)
+    back = scaler_from_dict(json.loads(json.dumps(scaler.to_dict())))
+    assert isinstance(back, PooledScaler)
+    assert back.to_dict() == scaler.to_dict()
+    np.testing.assert_array_equal(back.transform(values, lengths), scaler.transform(values, lengths))
+    kept = np.array([2, 0])
+    np.testing.assert_array_equal(
+        scaler.take(kept).transform(values[:, kept], lengths), scaler.transform(values, lengths)[:, kept]
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    cut=st.integers(0, 8),
+    scaling=st.sampled_from(POOLED),
+    seed=st.integers(0, 10**6),
+)
+def test_block_by_block_is_all_at_once(lengths, cut, scaling, seed):
+    values, lengths = runs_of(seed, lengths)
+    whole = learn_scaler(values, lengths, scaling)
+    cut = min(cut, len(lengths))
+    rows = lengths[:cut].sum()
+    parts = [(values[:rows], lengths[:cut]), (values[rows:], lengths[cut:])]
+    parts = [part for part in parts if len(part[1])]
+    bare = PooledScaler.unfitted(pooled_kind(scaling), np.min([part.min(axis=0) for part, _ in parts], axis=0))
+    measured = reduce(add, (Measured.of(bare.transform(*part), part[1]) for part in parts))
+    found = bare.fitted(measured, within_runs=scaling == "mixed")
+    np.testing.assert_array_equal(found.logs, whole.logs)
+    np.testing.assert_allclose(found.centre, whole.centre, atol=1e-11)
+    np.testing.assert_allclose(found.spread, whole.spread, rtol=1e-11)
+    pieces = [whole.transform(*part) for part in parts]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole.transform(values, lengths))
+
+
+def test_what_is_transformed_is_left_as_it_was():
+    values, lengths = runs_of(4, [20, 30])
+    before = values.copy()
+    for scaling in POOLED:
+        learn_scaler(values, lengths, scaling).transform(values, lengths)
+    np.testing.assert_array_equal(values, before)
+
+
+def run_set(values, lengths):
+    import pandas as pd
+
+    frame = pd.DataFrame(values, columns=[f"m{number}" for number in range(values.shape[1])])
+    frame.insert(0, "step", np.concatenate([np.arange(n) for n in lengths]))
+    frame.insert(0, "run", np.repeat([f"r{number}" for number in range(len(lengths))], lengths))
+    return RunSet.from_frame(frame)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_sequences_are_scaled_alike_in_blocks_and_by_a_scaler_that_was_learnt_before(scaling, monkeypatch):
+    values, lengths = runs_of(5, [40, 25, 60])
+    runs = run_set(values, lengths)
+    whole = map_sequences(runs, scaling=scaling)
+    assert isinstance(whole.scaler, PerRunScaler if scaling == "per-run" else PooledScaler)
+    monkeypatch.setattr(sequences, "_BLOCK", 30)
+    np.testing.assert_array_equal(map_sequences(runs, scaling=scaling).values, whole.values)
+    again = map_sequences(runs, whole.metrics, scaler=scaler_from_dict(whole.scaler.to_dict()))
+    np.testing.assert_array_equal(again.values, whole.values)
+    bare = map_sequences(runs, scaler=Unscaled())
+    np.testing.assert_array_equal(bare.values, values)
+
+
+def test_a_metric_changes_if_it_does_in_some_run_beyond_rounding(monkeypatch):
+    lengths = np.array([3, 2, 3])
+    nothing = np.repeat([1.0, 2.0, 3.0], lengths)  # between runs alone
+    once = nothing + (np.arange(8) == 7)
+    rounding = 0.1 + np.array([0, 1, 0, 0, 0, 0, 0, 0]) * 1e-17
+    single = np.float32(0.1) + np.spacing(np.float32(0.1)) * np.array([0, 1, 0, 0, 0, 0, 0, 0])
+    values = np.column_stack([nothing, once, rounding, single])
+    np.testing.assert_array_equal(changing(values, lengths), [False, True, False, False])
+    monkeypatch.setattr(sequences, "_BLOCK", 3)
+    np.testing.assert_array_equal(changing(values, lengths), [False, True, False, False])
+    kept = map_sequences(run_set(values, lengths), scaling="mixed")
+    assert kept.metrics == ("m1",)
+
+
+def test_spreads_of_parts_add_up_and_missing_values_take_no_part():
+    rng = np.random.default_rng(6)
+    lengths = np.array([20, 1, 30])
+    values = rng.normal(size=(51, 2)) * [1.0, 5.0] + 1e6
+    values[rng.random(values.shape) < 0.2] = np.nan
+    weights = np.array([1.0, 2.0, 0.5])
+    runs = by_run(values, lengths)
+    total = reduce(add, (spread_of_rows(run) for run in runs))
+    np.testing.assert_allclose(total.mean, np.nanmean(values, axis=0), rtol=ROUNDING)
+    np.testing.assert_allclose(total.variance, np.nanvar(values, axis=0), rtol=1e-8)
+    within = spread_about_runs(values, lengths, weights)
+    counts = [np.sum(~np.isnan(run), axis=0) for run in runs]
+    squares = sum(
+        w * np.nansum((run - np.nanmean(run, axis=0)) ** 2, axis=0) for w, run in zip(weights, runs, strict=True)
+    )
+    mass = sum(w * count for w, count in zip(weights, counts, strict=True))
+    np.testing.assert_allclose(within.variance, squares / mass, rtol=1e-8)
