@@ -27,7 +27,7 @@ _COMPARED_FOR = 2
 _END_SHARE, _FEWEST_AT_END = 0.03, 2
 _ITERATIONS = 20
 _TOLERANCE = 1e-7
-# Steps of Newton's method for a run's scale, and the largest of them; no step of at most a half overshoots.
+# Steps of Newton's method for a run's scale, and the largest of them.
 _NEWTON, _LARGEST_STEP = 6, 0.5
 # No run is stretched or squeezed more than tenfold: one whose metric never changes would be stretched without end.
 _LARGEST_SCALE = float(np.log(10.0))
@@ -107,7 +107,7 @@ def rescaled(moments: ByRun, shifts: Shifts, parameters: Parameters) -> Shifts:
     With w the rows as they are scaled now, S_k and Q_k their weighted sums and sums of squares in state k, the bound as
     a function of a further factor exp(b) and of the shift is n b - ½ Σ_k Σ_t γ_tk (exp(b) w_t - a - μ_k)² / σ_k² -
     a² / 2τ² - (b_0 + b)² / 2υ². The best a is linear in exp(b); what is left is climbed in b alone, within what scales
-    may be, by Newton's method; a step that does not lead higher is not taken, so that the bound cannot fall.
+    may be, so that the bound cannot fall.
     """
     tau, upsilon = _shift_variance(parameters), parameters.scale_variance
     if upsilon is None:
@@ -128,22 +128,17 @@ def rescaled(moments: ByRun, shifts: Shifts, parameters: Parameters) -> Shifts:
 
 
 def _climb_scale(rows: Floats, a: Floats, c: Floats, known: Floats, upsilon: Floats) -> Floats:
-    """(R, D) b that raises n b - ½ a exp(2b) + c exp(b) - (known + b)² / 2υ² from b = 0."""
+    """(R, D) b that raises n b - ½ a exp(2b) + c exp(b) - (known + b)² / 2υ² from b = 0.
 
-    def value(b: Floats) -> Floats:
-        reached: Floats = rows * b - 0.5 * a * np.exp(2 * b) + c * np.exp(b) - (known + b) ** 2 / (2 * upsilon)
-        return reached
-
+    Steps are those of Newton's method under a bound on the curvature, so that none of at most a half leads lower:
+    for s = slope / curve it gains no less than curve (s² - ¼ (exp(2s) - 1 - 2s)), which is positive up to there.
+    """
     b = np.zeros_like(rows)
-    best = value(b)
     for _ in range(_NEWTON):
         slope = rows - a * np.exp(2 * b) + c * np.exp(b) - (known + b) / upsilon
         curve = 2 * a * np.exp(2 * b) + np.abs(c) * np.exp(b) + 1.0 / upsilon
         step = np.clip(slope / curve, -_LARGEST_STEP, _LARGEST_STEP)
-        moved = np.clip(known + b + step, -_LARGEST_SCALE, _LARGEST_SCALE) - known
-        reached = value(moved)
-        better = reached > best
-        b, best = np.where(better, moved, b), np.where(better, reached, best)
+        b = np.clip(known + b + step, -_LARGEST_SCALE, _LARGEST_SCALE) - known
     return b
 
 
