@@ -8,10 +8,16 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import trajhmm as th
 from trajhmm.errors import FitError, LogError
+from trajhmm.features import SCALINGS, map_sequences
+from trajhmm.hmm import GaussianHMM
+from trajhmm.hmm.learning.selection import select_states
+from trajhmm.hmm.rows.outofcore import rows_on_disk
+from trajhmm.hmm.rows.source import InMemory
 from trajhmm.simulate import planted
 
 # Sums of the same terms in another order, through as many iterations as it takes.
@@ -46,14 +52,44 @@ METRICS = ("between", "weight_l2", "weight_mean", "other", "rare", "constant")
 
 
 def fitted(runs, **settings):
-    return th.fit(runs, metrics=METRICS, states=range(1, 5), restarts=3, iterations=30, seed=3, **settings)
+    """A fit as in the paper, runs z-scored each by itself, and BIC chooses: what halves add is tested below."""
+    usual = {"states": range(1, 5), "restarts": 3, "scaling": "per-run", "criterion": "bic", "halves": 0}
+    return th.fit(runs, metrics=METRICS, seed=3, **{"iterations": 30, **usual, **settings})
+
+
+def assert_same_numbers(found, expected):
+    """Compare what a model file holds, number by number."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_same_numbers(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same_numbers(one, other)
+    else:
+        assert found == (pytest.approx(expected, rel=SAME, abs=SAME) if isinstance(expected, float) else expected)
+
+
+def without_notes_of(runs, model):
+    """What the file says is noted by the scan's pieces, and there by the set."""
+    return replace(model, notes=tuple(note for note in model.notes if note not in runs.notes))
 
 
 def assert_same_model(found, expected):
     assert found.metrics == expected.metrics
     assert (found.n_runs, found.n_rows) == (expected.n_runs, expected.n_rows)
-    for name in ("startprob_", "transmat_", "means_", "covars_"):
-        np.testing.assert_allclose(getattr(found.hmm, name), getattr(expected.hmm, name), rtol=SAME, atol=SAME)
+    for name in ("startprob_", "transmat_", "means_", "covars_", "shift_variance_", "scale_variance_"):
+        one, other = getattr(found.hmm, name), getattr(expected.hmm, name)
+        if other is None:
+            assert one is None
+        else:
+            np.testing.assert_allclose(one, other, rtol=SAME, atol=SAME, err_msg=name)
+    assert_same_numbers(found.scaler.to_dict(), expected.scaler.to_dict())
+    if expected.certificate is None:
+        assert found.certificate is None
+    else:
+        assert_same_numbers(found.certificate.to_dict(), expected.certificate.to_dict())
     for one, other in zip(found.curve, expected.curve, strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, rel=SAME)
         assert one.bic == pytest.approx(other.bic, rel=SAME)
@@ -68,14 +104,68 @@ def test_a_fit_from_disk_is_the_fit_from_memory(logs, criterion):
     runs = th.read_logs(logs)
     expected = fitted(runs, criterion=criterion)
     found = fitted(scan, criterion=criterion, jobs=2)
-    # What the file says is noted by the scan's pieces, and there by the set.
-    ours = replace(found, notes=tuple(note for note in found.notes if note not in runs.notes))
-    assert_same_model(ours, expected)
+    assert_same_model(without_notes_of(runs, found), expected)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_whatever_the_scaling_a_fit_from_disk_is_the_fit_from_memory(logs, scaling):
+    runs = th.read_logs(logs)
+    # With halves, and seeds beside them; and with scales of the runs where no map comes back without.
+    settings = {
+        "scaling": scaling,
+        "criterion": "reproducible",
+        "halves": 2,
+        "states": 2,
+        "restarts": 1,
+        "iterations": 10,
+    }
+    expected = fitted(runs, **settings)
+    found = fitted(th.scan_logs(logs, max_rows=300), **settings)
+    assert found.scaling == scaling
+    assert found.certificate is not None
+    assert_same_model(without_notes_of(runs, found), expected)
+
+
+@pytest.mark.parametrize("criterion", ["icl", "heldout"])
+def test_runs_with_shifts_and_scales_are_the_same_from_disk(logs, criterion):
+    runs = th.read_logs(logs)
+    choice = {"states": [2], "criterion": criterion, "n_splits": 0}
+    settings = GaussianHMM(shifts=True, scales=True, search="wide", n_restarts=1, n_iter=20).settings
+    sequences = map_sequences(runs, METRICS, scaling="mixed")
+    expected = select_states(InMemory.of(sequences.values, sequences.offsets), settings, **choice)
+    with rows_on_disk(th.scan_logs(logs, max_rows=300), METRICS, "mixed") as rows:
+        found = select_states(rows.source, settings, **choice)
+    for one, other in zip(found.curve, expected.curve, strict=True):
+        for name in ("log_likelihood", "icl", "heldout"):
+            assert_same_numbers(getattr(one, name), getattr(other, name))
+    for name in ("means", "covars", "shift_variance", "scale_variance"):
+        one, other = getattr(found.fit.parameters, name), getattr(expected.fit.parameters, name)
+        np.testing.assert_allclose(one, other, rtol=SAME, atol=SAME, err_msg=name)
+
+
+def test_rows_that_lie_by_run_are_shifted_alike_however_they_are_cut(logs):
+    """Runs of very different length in one piece, and each in its own."""
+    frame = th.read_logs(logs).frame()
+    names = list(dict.fromkeys(frame["run"]))
+    short = frame[frame["run"] != names[0]].groupby("run").head(7)
+    runs = th.RunSet.from_frame(pd.concat([frame[frame["run"] == names[0]], short]))
+    usual = {"states": 2, "restarts": 1, "iterations": 10, "halves": 0}
+    model = th.fit(runs, metrics=("weight_mean", "trace", "singular_mean"), **usual)
+    together = model.sequences(runs)
+    for run, rows in together.slices():
+        alone = model.sequences(one_run(runs, run))
+        np.testing.assert_allclose(alone.values, together.values[rows], rtol=SAME, atol=SAME)
+
+
+def one_run(runs, name):
+    frame = runs.frame()
+    return th.RunSet.from_frame(frame[frame["run"] == name])
 
 
 def test_default_metrics_of_a_scan_are_those_of_the_set(logs):
     scan = th.scan_logs(logs, max_rows=300)
-    assert th.fit(scan, states=2, restarts=1).metrics == th.fit(th.read_logs(logs), states=2, restarts=1).metrics
+    quick = {"states": 2, "restarts": 1, "iterations": 2, "halves": 0}
+    assert th.fit(scan, **quick).metrics == th.fit(th.read_logs(logs), **quick).metrics
 
 
 def test_logs_with_nothing_to_fit_say_so(logs, tmp_path):
@@ -122,8 +212,22 @@ def test_a_fit_on_a_cluster_is_the_fit_from_memory_though_a_worker_is_killed(log
 
     found = fitted(scan, dask=cluster.scheduler_address, progress=kill)
     assert killed[0][0] < killed[0][1]
-    runs = th.read_logs(logs)
-    assert_same_model(replace(found, notes=tuple(n for n in found.notes if n not in runs.notes)), expected)
+    assert_same_model(without_notes_of(th.read_logs(logs), found), expected)
+
+
+@pytest.mark.parametrize("scaling", ["mixed", "own-start"])
+def test_whatever_the_scaling_a_fit_on_a_cluster_is_the_fit_from_memory(logs, cluster, scaling):
+    settings = {
+        "scaling": scaling,
+        "criterion": "reproducible",
+        "halves": 1,
+        "states": 2,
+        "restarts": 1,
+        "iterations": 5,
+    }
+    expected = fitted(th.read_logs(logs), **settings)
+    found = fitted(th.scan_logs(logs, max_rows=300), dask=cluster.scheduler_address, **settings)
+    assert_same_model(without_notes_of(th.read_logs(logs), found), expected)
 
 
 STREAMED = """
