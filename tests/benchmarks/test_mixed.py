@@ -91,6 +91,5 @@ def test_what_inferring_shifts_costs():
             "shifts": lambda c=chunk, p=parameters: infer_shifts(c, p),
         }
         taken = in_turn(calls, rounds=3)
-        print(
-            f"  {runs:>6} runs of {rows:>4} rows  {taken['shifts']:7.3f} s  {taken['shifts'] / taken['E-step']:.0f} E-steps"
-        )
+        esteps = taken["shifts"] / taken["E-step"]
+        print(f"  {runs:>6} runs of {rows:>4} rows  {taken['shifts']:7.3f} s  {esteps:.0f} E-steps")
