@@ -33,7 +33,7 @@ from trajhmm.hmm.learning.mstep import Prior, floored
 from trajhmm.hmm.learning.samples import Sample
 from trajhmm.hmm.learning.starts import clusters, consecutive_shares, in_time, parameters_from_labels
 from trajhmm.hmm.parameters import CovarianceType, Parameters, Topology
-from trajhmm.hmm.rows.chunk import Chunk
+from trajhmm.hmm.rows.chunk import Chunk, run_begins
 from trajhmm.hmm.rows.source import InMemory
 from trajhmm.hmm.shifts import Shifts
 
@@ -186,7 +186,11 @@ class Search:
         return None
 
     def _moves(self, restart: Restart) -> list[Ints]:
-        """(N,) labels in which two states are one and another is cut in two, the most promising first."""
+        """(N,) labels in which two states are one and another is cut in two, the most promising first.
+
+        What a cut gains counts with what its labels cost as a Markov chain: a state cut through its noise changes sides
+        at every row, which costs more than the cut gains.
+        """
         chunk, k = self.sample.chunk, self.n_states
         values = chunk.values
         if restart.shifts is not None:
@@ -194,10 +198,20 @@ class Search:
         values = np.where(np.isnan(values), _nearest(values, restart.parameters), values)
         path = decode_rows(np.ascontiguousarray(values), chunk.offsets, restart.parameters)[0]
         groups = [_Group.of(values[path == state]) for state in range(k)]
-        floor = self.prior.floor
+        floor, inside = self.prior.floor, ~run_begins(chunk.offsets)[1:]
         costs = [group.cost(floor) for group in groups]
+        chain = _chain_cost(path, inside, k)
         merges = sorted(
-            (groups[i].joined(groups[j]).cost(floor) - costs[i] - costs[j], i, j) for i, j in combinations(range(k), 2)
+            (
+                groups[i].joined(groups[j]).cost(floor)
+                - costs[i]
+                - costs[j]
+                + _chain_cost(np.where(path == j, i, path), inside, k)
+                - chain,
+                i,
+                j,
+            )
+            for i, j in combinations(range(k), 2)
         )
         cuts = []
         for state in range(k):
@@ -205,7 +219,10 @@ class Search:
             if len(rows) >= _FEWEST_TO_SPLIT:
                 half = _cut(values[rows] / np.sqrt(self.prior.target))
                 parts = _Group.of(values[rows[half]]).cost(floor) + _Group.of(values[rows[~half]]).cost(floor)
-                cuts.append((costs[state] - parts, state, rows[half]))
+                labels = path.copy()
+                labels[rows[half]] = k
+                gain = costs[state] - parts + chain - _chain_cost(labels, inside, k + 1)
+                cuts.append((gain, state, rows[half]))
         cuts.sort(key=lambda cut: -cut[0])
         pairs = [
             (gain - loss, i, j, rows)
@@ -267,6 +284,13 @@ def _cut(values: Floats) -> NDArray[np.bool_]:
         one, other = centred[half].mean(axis=0), centred[~half].mean(axis=0)
         half = centred @ (one - other) > (one + other) @ (one - other) / 2
     return half
+
+
+def _chain_cost(labels: Ints, inside: NDArray[np.bool_], k: int) -> float:
+    """Minus the log-likelihood of (N,) labels as a Markov chain; (N - 1,) ``inside`` the next row is the run's own."""
+    counts = np.bincount((labels[:-1] * k + labels[1:])[inside], minlength=k * k).reshape(k, k).astype(np.float64)
+    share = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.ones_like(counts), where=counts > 0)
+    return float(-(counts * np.log(share)).sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
