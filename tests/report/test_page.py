@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import trajhmm as th
-from trajhmm.dynamics.summary import findings
+from trajhmm.dynamics.confounding import Association
+from trajhmm.dynamics.summary import findings, share_of_runs
+from trajhmm.dynamics.verdict import badge_of
 from trajhmm.errors import AnalysisError
+from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.logs import Note
 from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor
@@ -24,8 +27,8 @@ def test_the_table_of_detours_holds_the_numbers_of_the_analysis(analysed):
     page, expected, evidence = analysed.page, analysed.analysis.detours, analysed.analysis.evidence
     assert expected["is_detour"].any()  # else there is little to compare
     for title, column in {
-        "Runs through": "runs_with",
-        "Runs past": "runs_without",
+        "With, before convergence": "runs_with",
+        "Without": "runs_without",
         "Delay": "effect",
         "95% interval": "ci_low",
         "p": "p_value",
@@ -55,15 +58,93 @@ def test_the_regression_and_the_curve_over_states_are_there(analysed):
     tried = "Numbers of states that were tried"
     assert analysed.page.values(tried, "States") == [4, 5, 6]
     np.testing.assert_allclose(analysed.page.values(tried, "BIC"), [p.bic for p in analysed.model.curve])
+    np.testing.assert_allclose(
+        analysed.page.values(tried, "Halves agree"),
+        [np.nan if p.halves is None else p.halves for p in analysed.model.curve],
+    )
+    assert f"{analysed.model.n_states} states, chosen by what comes back in halves of the runs." in analysed.page.words
     assert f"{analysed.model.n_states} (chosen)" in analysed.page.column(tried, "States")
 
 
 def test_sentences_are_those_of_the_summary(analysed):
     said = findings(analysed.analysis, analysed.model)
-    sentences = [said.fit, said.map, said.convergence, *said.detours, said.regression, said.prefix, said.dissimilarity]
+    sentences = [
+        said.certificate,
+        said.fit,
+        said.map,
+        said.convergence,
+        *said.detours,
+        said.regression,
+        said.prefix,
+        said.dissimilarity,
+    ]
     assert len(said.detours) > 1
     for sentence in filter(None, sentences):
         assert " ".join(sentence.split()) in analysed.page.words
+
+
+STATES, EDGES = "How far each state comes back", "Edges, and how sure their shares are"
+HALVED = "Numbers of states that were tried in halves"
+
+
+def test_how_far_the_map_comes_back_stands_first(analysed):
+    certificate, page = analysed.model.certificate, analysed.page
+    assert certificate.reproducible
+    badge = str(badge_of(certificate))
+    assert f"Training map of 24 runs {badge}" in page.words
+    sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
+    assert sections[:2] == ["standing", "map"]
+    assert page.values(HALVED, "States") == [one.states for one in certificate.halves]
+    np.testing.assert_allclose(page.values(HALVED, "Halves agree"), [one.mean for one in certificate.halves])
+    np.testing.assert_allclose(page.values(HALVED, "Worst state"), [one.worst for one in certificate.halves])
+    own = certificate.at(analysed.model.n_states)
+    np.testing.assert_allclose(page.values(STATES, "Comes back in halves"), own.recovery)
+
+
+def test_refits_and_intervals_are_those_of_the_analysis(analysed):
+    page, refits, training_map = analysed.page, analysed.analysis.refits, analysed.analysis.map
+    np.testing.assert_allclose(page.values(STATES, "Detour in refits"), refits.detours / refits.n)
+    np.testing.assert_allclose(page.values(STATES, "Forks in refits"), refits.forks / refits.n)
+    assert page.values(EDGES, "Runs, ever") == [edge.runs for edge in training_map.edges]
+    shares = [share_of_runs(edge.runs, len(training_map.runs)) for edge in training_map.edges]
+    assert page.column(EDGES, "95% interval") == [f"{low:.0%} to {high:.0%}" for low, high in shares]
+    found = [refits.edges[edge.source, edge.target] / refits.n for edge in training_map.edges]
+    np.testing.assert_allclose(page.values(EDGES, "In refits"), found)
+
+
+def test_a_map_that_does_not_come_back_says_so_beside_its_title_and_in_the_drawing(analysed):
+    halves = Halves(states=analysed.model.n_states, agreement=(0.5,), recovery=(0.4,) * analysed.model.n_states)
+    model = replace(analysed.model, certificate=Certificate(states=halves.states, halves=(halves,)))
+    page = Page(th.render_report(analysed.runs, model))
+    assert "Training map of 24 runs not reproducible: halves 0.50, worst state 0.40" in page.words
+    assert "no reproducible map · halves .50 · worst state .40" in page.words
+    assert [attrs["class"] for tag, attrs in page.tags if tag == "span" and "badge" in attrs.get("class", "")] == [
+        "badge bad"
+    ]
+
+
+def test_a_map_of_which_nothing_is_known_is_called_not_tested(analysed):
+    model = replace(analysed.model, certificate=None, criterion="bic")
+    page = Page(th.render_report(analysed.runs, model))
+    assert "Training map of 24 runs not tested" in page.words
+    assert set(page.column(STATES, "Comes back in halves")) == {"–"}
+    assert HALVED not in page.tables
+
+
+def test_lower_bounds_and_confounders_are_named_in_the_table(analysed):
+    by = Association(attribute="optimizer", p_value=0.001, p_adjusted=0.002, levels=(("a", 9, 9), ("b", 1, 9)))
+    evidence = tuple(
+        e
+        if e.delay is None
+        else replace(e, delay=replace(e.delay, is_lower_bound=True), watched_until=990, confounded_by=(by,))
+        for e in analysed.analysis.evidence_by_state
+    )
+    analysis = replace(analysed.analysis, evidence_by_state=evidence)
+    page = Page(th.render_report(analysed.runs, analysed.model, analysis=analysis))
+    tested = [e.delay is not None for e in evidence]
+    assert any(tested)
+    assert [text.startswith("at least ") for text in page.column(DETOURS, "Delay")] == tested
+    assert [text == "optimizer (a: 9 of 9, b: 1 of 9)" for text in page.column(DETOURS, "Goes with")] == tested
 
 
 def test_profiles_hold_means_runs_and_entries(analysed):
@@ -148,7 +229,7 @@ def test_a_run_without_usable_rows_is_listed_and_named_as_left_out(analysed):
 
 def test_forty_runs_of_a_thousand_rows_stay_below_five_megabytes():
     runs = planted_logs(n_runs=40, n_rows=1000)
-    model = th.fit(runs, states=8, restarts=1, iterations=10)
+    model = th.fit(runs, states=8, restarts=1, iterations=10, halves=0)
     analysis = th.analyze(runs, model, converged="eval_accuracy > 0.9", refits=0)
     assert len(th.render_report(runs, model, analysis=analysis).encode()) < 1_000_000
     # As many visits as there can be: each row in another state than the one before.
@@ -158,7 +239,7 @@ def test_forty_runs_of_a_thousand_rows_stay_below_five_megabytes():
 
 
 def test_from_the_ninth_state_on_colours_are_hatched(analysed):
-    model = th.fit(analysed.runs, states=9, restarts=1, iterations=5)
+    model = th.fit(analysed.runs, states=9, restarts=1, iterations=5, halves=0)
     page = Page(th.render_report(analysed.runs, model))
     assert {9 > k >= 8 for k in model.decode(analysed.runs).path} == {False, True}
     assert [attrs for tag, attrs in page.tags if tag == "rect" and attrs.get("class") == "hatched s8"]

@@ -171,8 +171,8 @@ def describe_map(training_map: TrainingMap) -> str:
     everyone = len(training_map.runs)
     optional = [state for state in training_map.states if 0 < state.runs < everyone]
     if optional:
-        counts = ", ".join(f"state {state.state} {state.runs} of {everyone}" for state in optional)
-        text = f"Runs, ever: not all visit the same states; {counts}."
+        counts = ", ".join(f"{state.runs} of {everyone} visit state {state.state}" for state in optional)
+        text = f"Runs, ever: {counts}; all visit the others."
     else:
         text = "Runs, ever: all visit the same states."
     forks = forks_of(training_map)

@@ -48,7 +48,7 @@ class Arrow:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A line of text, and what it is: ``label``, ``caption``, ``detour`` or ``key``."""
+    """A line of text, and what it is: ``label``, ``caption``, ``detour``, ``key``, ``standing`` or ``verdict``."""
 
     text: str
     x: float
@@ -245,4 +245,9 @@ def _texts(plan: Plan, top: float) -> list[Text]:
                 )
                 for row, line in enumerate(lines)
             ]
+    for y in dict.fromkeys(line.y for line in plan.badge):
+        parts = [line for line in plan.badge if line.y == y]
+        text = " · ".join(part.text for part in parts)
+        kind = "verdict" if parts[0].bold else "standing"
+        texts.append(Text(text=text, x=round(parts[0].x, 1), y=round(top - y, 1), kind=kind))
     return texts + [Text(text=line.text, x=round(line.x, 1), y=round(top - line.y, 1), kind="key") for line in plan.key]

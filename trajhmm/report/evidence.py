@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trajhmm.dynamics import Analysis
-from trajhmm.dynamics.detours import StateEvidence
+from trajhmm.dynamics.detours import StateEvidence, Survival
 from trajhmm.dynamics.summary import Findings, findings
+from trajhmm.dynamics.survival import Delay
 from trajhmm.hmm import Model
 from trajhmm.report.drawings import visits
 from trajhmm.report.tables import (
@@ -57,7 +58,7 @@ def _detours(analysis: Analysis) -> Table:
         min([0.0, *(delay.ci_low for delay in delays)]),
         max([0.0, *(delay.ci_high for delay in delays)]),
     )
-    titles = ("Runs through", "Runs past", "Compared", "Delay", "95% interval")
+    titles = ("With, before convergence", "Without", "Compared", "Delay", "95% interval")
     return Table(
         name="States weighed as detours",
         columns=(
@@ -66,6 +67,7 @@ def _detours(analysis: Analysis) -> Table:
             *(Column(title=title) for title in titles),
             Column(title="Drawn", number=False, plain=True),
             *(Column(title=title) for title in ("p", "p, Holm", "Coefficient", "Refits")),
+            Column(title="Goes with", number=False),
             Column(title="Published rule", number=False),
         ),
         rows=tuple(Row(cells=_weighed(e, analysis, scale)) for e in found),
@@ -78,24 +80,37 @@ def _weighed(e: StateEvidence, analysis: Analysis, scale: tuple[float, float]) -
         low, high = whole(e.delay.ci_low), whole(e.delay.ci_high)
         interval = Cell(text=f"{low.text} to {high.text}", value=low.value)
         drawn = Cell(bar=Bar.on_scale((e.delay.ci_low, e.delay.ci_high), scale, mark=e.delay.effect))
-    survival = e.survival
     return (
         state(e.state),
         yes(e.state in analysis.map.detours),
         whole(e.runs_with),
         whole(e.runs_without),
         Cell(text=f"{e.comparable_with} with {e.comparable_without}", value=float(e.comparable_with)),
-        whole(None if e.delay is None else e.delay.effect),
+        _delay(e.delay),
         interval,
         drawn,
         number(e.p_value),
         number(e.p_adjusted),
         number(e.coefficient),
-        Cell(text=MISSING)
-        if survival is None
-        else Cell(text=f"{survival.found} of {survival.refits}", value=survival.share),
+        _again(e.survival),
+        words("; ".join(found.describe() for found in e.confounded_by)) if e.confounded_by else Cell(text=MISSING),
         yes(e.is_paper),
     )
+
+
+def _delay(delay: Delay | None) -> Cell:
+    """In steps; what is only known to be no less, as some runs never converge, says so."""
+    effect = whole(None if delay is None else delay.effect)
+    if delay is not None and delay.is_lower_bound:
+        return Cell(text=f"at least {effect.text}", value=effect.value)
+    return effect
+
+
+def _again(survival: Survival | None) -> Cell:
+    if survival is None:
+        return Cell(text=MISSING)
+    low, high = survival.interval
+    return Cell(text=f"{survival.found} of {survival.refits} ({low:.0%} to {high:.0%})", value=survival.share)
 
 
 def _convergence(analysis: Analysis) -> Table:

@@ -24,6 +24,7 @@ from trajhmm.report.choice import choice
 from trajhmm.report.drawings import draw_map, draw_raster, visits
 from trajhmm.report.evidence import evidence
 from trajhmm.report.overview import Overview, overview, without_folders
+from trajhmm.report.standing import standing
 from trajhmm.report.states import profiles
 
 # Widths that the map is laid out for, in points; on narrow screens the second, so that its text can be read.
@@ -105,6 +106,7 @@ def _map_content(runs: RunSet, model: Model, analysis: Analysis | None, sources:
         "title": f"Training map of {counted(runs.n_runs)}",
         "tiles": tiles,
         "overview": seen,
+        "standing": standing(training_map, model, analysis),
         "fit": describe_fit(training_map, model, notes),
         "map_words": describe_map(training_map),
         "choice": choice(model),
@@ -123,6 +125,7 @@ def _warning_content(runs: RunSet, model: Model, sources: Sequence[Path]) -> dic
         "title": f"Warnings of {counted(runs.n_runs)}",
         "tiles": [*_tiles(runs, seen), (f"{found.alarmed} of {runs.n_runs}", "runs alarmed")],
         "overview": seen,
+        "standing": None,
         "choice": choice(model),
         "alarms": found,
         "shown": warnings_of.SHOWN,

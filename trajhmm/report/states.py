@@ -8,7 +8,7 @@ import numpy as np
 
 from trajhmm.dynamics.training_map import MapState, TrainingMap
 from trajhmm.figures.raster import row_bounds
-from trajhmm.report.tables import Bar, Cell, Column, Row, Table, fixed, short, words
+from trajhmm.report.tables import MISSING, Bar, Cell, Column, Row, Table, fixed, short, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,11 @@ def _profile(state: MapState, training_map: TrainingMap, entries: list[int], wid
     top = ", ".join(
         f"{part.metric} {'↑' if part.movement > 0 else '↓'} ({short(part.importance)})" for part in state.top_metrics
     )
+    certificate = training_map.certificate
+    own = None if certificate is None else certificate.at(training_map.n_states)
     facts = (
-        ("Runs", f"{state.runs} of {len(training_map.runs)}"),
+        ("Runs, ever", f"{state.runs} of {len(training_map.runs)}"),
+        ("Comes back in halves", MISSING if own is None else f"{own.recovery[state.state]:.2f}"),
         ("Share of all rows", f"{rows:.0%}"),
         ("First entered at step", f"{np.median(entries):,.0f} (median; {min(entries):,} to {max(entries):,})"),
         ("Top metrics", top),
