@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trajhmm.dynamics import Analysis
-from trajhmm.dynamics.detours import StateEvidence, Survival
+from trajhmm.dynamics.detours import StateEvidence
 from trajhmm.dynamics.summary import Findings, findings
 from trajhmm.dynamics.survival import Delay
 from trajhmm.hmm import Model
@@ -33,6 +33,7 @@ class Evidence:
 
     sentences: Findings
     rule: str
+    confounded: bool
     detours: Table
     convergence: Table
     regression: Table
@@ -44,6 +45,7 @@ def evidence(analysis: Analysis, model: Model) -> Evidence:
     return Evidence(
         sentences=findings(analysis, model),
         rule=analysis.rule,
+        confounded=_confounded(analysis),
         detours=_detours(analysis),
         convergence=_convergence(analysis),
         regression=_regression(analysis),
@@ -67,8 +69,8 @@ def _detours(analysis: Analysis) -> Table:
             *(Column(title=title) for title in titles),
             Column(title="Drawn", number=False, plain=True),
             *(Column(title=title) for title in ("p", "p, Holm", "Coefficient", "Refits")),
-            Column(title="Goes with", number=False),
             Column(title="Published rule", number=False),
+            *((Column(title="Goes with", number=False),) if _confounded(analysis) else ()),
         ),
         rows=tuple(Row(cells=_weighed(e, analysis, scale)) for e in found),
     )
@@ -80,6 +82,7 @@ def _weighed(e: StateEvidence, analysis: Analysis, scale: tuple[float, float]) -
         low, high = whole(e.delay.ci_low), whole(e.delay.ci_high)
         interval = Cell(text=f"{low.text} to {high.text}", value=low.value)
         drawn = Cell(bar=Bar.on_scale((e.delay.ci_low, e.delay.ci_high), scale, mark=e.delay.effect))
+    survival = e.survival
     return (
         state(e.state),
         yes(e.state in analysis.map.detours),
@@ -92,10 +95,22 @@ def _weighed(e: StateEvidence, analysis: Analysis, scale: tuple[float, float]) -
         number(e.p_value),
         number(e.p_adjusted),
         number(e.coefficient),
-        _again(e.survival),
-        words("; ".join(found.describe() for found in e.confounded_by)) if e.confounded_by else Cell(text=MISSING),
+        Cell(text=MISSING)
+        if survival is None
+        else Cell(text=f"{survival.found} of {survival.refits}", value=survival.share),
         yes(e.is_paper),
+        *((_goes_with(e),) if _confounded(analysis) else ()),
     )
+
+
+def _confounded(analysis: Analysis) -> bool:
+    return any(e.confounded_by for e in analysis.evidence_by_state)
+
+
+def _goes_with(e: StateEvidence) -> Cell:
+    """Attributes that visiting depends on."""
+    found = "; ".join(association.describe() for association in e.confounded_by)
+    return words(found) if found else Cell(text=MISSING)
 
 
 def _delay(delay: Delay | None) -> Cell:
@@ -104,13 +119,6 @@ def _delay(delay: Delay | None) -> Cell:
     if delay is not None and delay.is_lower_bound:
         return Cell(text=f"at least {effect.text}", value=effect.value)
     return effect
-
-
-def _again(survival: Survival | None) -> Cell:
-    if survival is None:
-        return Cell(text=MISSING)
-    low, high = survival.interval
-    return Cell(text=f"{survival.found} of {survival.refits} ({low:.0%} to {high:.0%})", value=survival.share)
 
 
 def _convergence(analysis: Analysis) -> Table:
