@@ -107,6 +107,20 @@ def test_rows_to_come_do_not_change_what_is_predicted_now(setup):
     assert (_predicted(view, 70, scaled, RawRows(values=past, loss=None), times)[0] != before[0])[view.held].any()
 
 
+def test_rows_that_remember_are_freed_of_it_without_the_run(setup):
+    logs, model, scaled, values = setup
+    remembers = replace(model, parameters=replace(model.parameters, autoregression=np.full(8, 0.5)))
+    held = np.arange(40) % 5 == 0
+    view = _View.without(held, remembers, values, scaled.lengths, 0)
+    # Learnt anew: these rows remember nothing.
+    assert view.parameters.autoregression.max() < 0.1
+    raw = RawRows(values=values, loss=None)
+    times = convergence_of(logs, "eval_accuracy > 0.9")
+    plain = _View.without(held, model, values, scaled.lengths, 0)
+    one, other = (_predicted(v, 70, scaled, raw, times)[0, held] for v in (view, plain))
+    np.testing.assert_allclose(one, other, atol=30)
+
+
 def test_a_loss_that_is_the_remaining_time_is_found_out(setup):
     logs, model, scaled, values = setup
     times = convergence_of(logs, "eval_accuracy > 0.9")

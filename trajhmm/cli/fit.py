@@ -61,6 +61,13 @@ class Scaling(StrEnum):
     PER_RUN = "per-run"
 
 
+class Emissions(StrEnum):
+    """What a map takes rows for."""
+
+    GAUSSIAN = "gaussian"
+    AR = "ar"
+
+
 class Engine(StrEnum):
     """What runs EM."""
 
@@ -91,6 +98,12 @@ def fit(
     scaling: Annotated[
         Scaling | None,
         typer.Option("--scaling", help="Of a map's metrics; by default mixed, a shift for each run that is learnt."),
+    ] = None,
+    emissions: Annotated[
+        Emissions | None,
+        typer.Option(
+            "--emissions", help="For a map: rows of a state are independent, or remember the one before (ar)."
+        ),
     ] = None,
     halves: Annotated[
         int | None,
@@ -143,10 +156,10 @@ def fit(
 
     of_maps = stream or engine is not Engine.NATIVE or topology is not Topology.FREE
     if purpose is Purpose.WARNING and (
-        of_maps or any(given is not None for given in (dask, criterion, scaling, halves))
+        of_maps or any(given is not None for given in (dask, criterion, scaling, emissions, halves))
     ):
         raise typer.BadParameter(
-            "--stream, --dask, --engine, --topology, --criterion, --scaling and --halves are for maps"
+            "--stream, --dask, --engine, --topology, --criterion, --scaling, --emissions and --halves are for maps"
         )
     if engine is Engine.HMMLEARN and scaling is Scaling.MIXED:
         raise typer.BadParameter("--engine hmmlearn knows no shifts of runs: --scaling own-start, shared or per-run")
@@ -173,6 +186,7 @@ def fit(
     of_map: dict[str, Any] = {
         **({} if criterion is None else {"criterion": criterion.value}),
         **({} if scaling is None else {"scaling": scaling.value}),
+        **({} if emissions is None else {"emissions": emissions.value}),
         **({} if halves is None else {"halves": halves}),
     }
     with progress_bar("fitting") as progress:

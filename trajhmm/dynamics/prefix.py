@@ -21,6 +21,7 @@ from trajhmm.features.pooled import learn_scaler
 from trajhmm.hmm import Model
 from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.inference.shifts import possible, without_shifts
+from trajhmm.hmm.learning.autoregression import learn_autoregression, whitened
 from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.parallel import in_threads
@@ -158,6 +159,9 @@ class _View:
         scaling: Scaling = "mixed" if settings.shifts else "own-start" if model.scaler.kind == "own-start" else "shared"
         scaler = learn_scaler(rows, others, scaling)
         source = InMemory.of(np.ascontiguousarray(scaler.transform(rows, others)), offsets_of(others))
+        if model.parameters.autoregression is not None:
+            learnt = learn_autoregression(source, settings).parameters
+            return cls(held=held, scaler=scaler, parameters=possible(learnt))
         job = Job(settings=settings, data=Data(source=source, weights=np.ones(len(others))), finals=1)
         fit = job.choose(run_jobs([job])[0])
         return cls(held=held, scaler=scaler, parameters=possible(fit.parameters))
@@ -167,7 +171,9 @@ class _View:
         n, m, d = prefixes.shape
         lengths = np.full(n, m, dtype=np.int64)
         offsets = offsets_of(lengths)
-        rows = without_shifts(self.scaler.transform(prefixes.reshape(n * m, d), lengths), offsets, self.parameters)
+        rows = self.scaler.transform(prefixes.reshape(n * m, d), lengths)
+        rows = whitened(rows, offsets, self.parameters.autoregression)
+        rows = without_shifts(rows, offsets, self.parameters)
         return np.exp(filter_rows(rows, offsets, self.parameters)[0]).reshape(n, m, -1)
 
 

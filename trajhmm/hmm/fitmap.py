@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Literal, cast, get_args
 
 from trajhmm.errors import FitError
 from trajhmm.features import SCALINGS, PerRunScaler, PooledScaler, Scaling, map_sequences
+from trajhmm.hmm.learning.autoregression import select_with_autoregression
 from trajhmm.hmm.learning.fitting import EngineName, Settings
 from trajhmm.hmm.learning.selection import CRITERIA, Criterion, Selection, select_states
 from trajhmm.hmm.model import Model
@@ -20,6 +21,8 @@ from trajhmm.hmm.rows.source import InMemory, Source
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import RunSet, Scan
 
+EmissionsName = Literal["gaussian", "ar"]
+EMISSIONS: tuple[EmissionsName, ...] = get_args(EmissionsName)
 DEFAULT_STATES = range(1, 9)
 DEFAULT_HALVES = 5
 
@@ -32,6 +35,7 @@ def fit(
     covariance: CovarianceType = "diag",
     topology: Topology = "free",
     scaling: Scaling | None = None,
+    emissions: EmissionsName = "gaussian",
     criterion: Criterion = "reproducible",
     halves: int = DEFAULT_HALVES,
     restarts: int = 5,
@@ -56,6 +60,8 @@ def fit(
         the states (and has a scale of its own where no map is reproducible without, but one is with); ``own-start``,
         one scale, less each run's first rows; ``shared``, one scale; ``per-run``, z-scores within each run, as Hu et
         al. (2023). By default ``mixed``; with engine ``hmmlearn``, which knows no shifts, ``per-run``.
+    emissions : ``gaussian``; or ``ar``, where each row remembers the one before: its departure from the level of its
+        state is a share of that row's, the same in all states, and normal noise. For logs in memory.
     criterion : what chooses the number of states: ``reproducible``, the largest at which halves of the runs give the
         same map; ``bic``, ``aic``, ``icl`` or ``heldout``.
     halves : how often runs are split into halves; 0 for not at all, and then the map has no certificate.
@@ -72,12 +78,17 @@ def fit(
     LogError
         Unknown metrics, or none that changes.
     FitError
-        Fewer runs or rows than states, or every restart degenerate; with ``dask``, no scheduler, or logs in memory.
+        Fewer runs or rows than states, or every restart degenerate; with ``dask``, no scheduler, or logs in memory;
+        with ``emissions="ar"``, logs that are not in memory.
     """
     from trajhmm.hmm.estimator import GaussianHMM
 
     if criterion not in CRITERIA:
         raise FitError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+    if emissions not in EMISSIONS:
+        raise FitError(f"emissions {emissions!r}: expected one of {', '.join(EMISSIONS)}")
+    if emissions == "ar" and (isinstance(runs, Scan) or dask is not None):
+        raise FitError("emissions 'ar' need all rows in memory: fit without --stream and --dask")
     if restarts < 1 or iterations < 1:
         raise FitError("restarts and iterations must be at least 1")
     scaling = scaling if scaling is not None else "mixed" if engine == "native" else "per-run"
@@ -95,26 +106,27 @@ def fit(
             shifts=scaling == "mixed",
             search="wide",
         ).settings
+        tried = _states(states, rows.source)
         select = partial(
-            select_states,
-            rows.source,
-            states=_states(states, rows.source),
+            _selected,
+            settings=settings,
+            states=tried,
             criterion=criterion,
             n_splits=halves,
             n_jobs=jobs,
             progress=progress,
         )
-        selection = select(settings)
-        if _may_be_scaled(settings, selection):
-            with suppress(FitError):  # then there is a map all the same, the one without scales
-                scaled = select(replace(settings, scales=True))
-                if scaled.certificate is not None and scaled.certificate.reproducible:
-                    selection, settings = scaled, replace(settings, scales=True)
+        if emissions == "ar":
+            in_memory = cast("InMemory", rows.source)
+            selection = select_with_autoregression(in_memory, settings, max(tried), select)
+        else:
+            selection = select(rows.source)
+        parameters = selection.fit.parameters
         return Model(
             metrics=rows.metrics,
             scaler=rows.scaler,
-            parameters=selection.fit.parameters,
-            settings=replace(settings, n_components=selection.fit.parameters.n_states),
+            parameters=parameters,
+            settings=replace(settings, n_components=parameters.n_states, scales=parameters.scale_variance is not None),
             criterion=criterion,
             curve=selection.curve,
             status=selection.fit.status,
@@ -126,6 +138,35 @@ def fit(
             versions=software_versions(),
             notes=rows.notes,
         )
+
+
+def _selected(
+    source: Source,
+    settings: Settings,
+    *,
+    states: Sequence[int],
+    criterion: Criterion,
+    n_splits: int,
+    n_jobs: int,
+    progress: Progress | None,
+) -> Selection:
+    """Choose a number of states; with scales of the runs where a map comes back with them, and none without."""
+    select = partial(
+        select_states,
+        source,
+        states=states,
+        criterion=criterion,
+        n_splits=n_splits,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    selection = select(settings)
+    if _may_be_scaled(settings, selection):
+        with suppress(FitError):  # then there is a map all the same, the one without scales
+            scaled = select(replace(settings, scales=True))
+            if scaled.certificate is not None and scaled.certificate.reproducible:
+                return scaled
+    return selection
 
 
 def _may_be_scaled(settings: Settings, selection: Selection) -> bool:

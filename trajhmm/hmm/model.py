@@ -16,6 +16,7 @@ from trajhmm.features import Departures, PerRunScaler, PooledScaler, Sequences, 
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.inference.posteriors import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.shifts import without_shifts
+from trajhmm.hmm.learning.autoregression import log_jacobian, whitened
 from trajhmm.hmm.learning.fitting import FitStatus, Settings
 from trajhmm.hmm.learning.selection import Criterion, SelectionPoint
 from trajhmm.hmm.parameters import Parameters
@@ -97,6 +98,9 @@ class Model:
     def scaled(self, runs: RunSet) -> Sequences:
         """Align, cut and scale runs, shifts left in: what the model was fitted to.
 
+        If rows remember the ones before them, these are the levels that each row tells of with the one before it, see
+        `trajhmm.hmm.learning.autoregression`.
+
         Raises
         ------
         ModelFileError
@@ -105,7 +109,8 @@ class Model:
         runs = with_metrics(runs, self.metrics)
         if isinstance(self.scaler, Departures):
             return self.scaler.sequences(runs)
-        return map_sequences(runs, self.metrics, scaler=self.scaler, keep_constant=True)
+        scaled = map_sequences(runs, self.metrics, scaler=self.scaler, keep_constant=True)
+        return replace(scaled, values=whitened(scaled.values, scaled.offsets, self.parameters.autoregression))
 
     def unshifted(self, scaled: Sequences) -> Sequences:
         """Take from each run its shift."""
@@ -117,6 +122,8 @@ class Model:
         """Filter runs: what each row and those before it say of the state."""
         sequences = self.sequences(runs)
         log_probs, predictive = filter_rows(sequences.values, sequences.offsets, self.parameters)
+        if self.parameters.autoregression is not None:
+            predictive += log_jacobian(sequences.offsets, self.parameters.autoregression)
         return Filtered(
             runs=sequences.runs,
             lengths=sequences.lengths,

@@ -45,6 +45,7 @@ _OWN = frozenset(
         "covars",
         "shift_variance",
         "scale_variance",
+        "autoregression",
         "certificate",
         "criterion",
         "curve",
@@ -133,6 +134,7 @@ def _content(model: Model) -> dict[str, Any]:
         "covars": parameters.covars.tolist(),
         "shift_variance": None if parameters.shift_variance is None else parameters.shift_variance.tolist(),
         "scale_variance": None if parameters.scale_variance is None else parameters.scale_variance.tolist(),
+        "autoregression": None if parameters.autoregression is None else parameters.autoregression.tolist(),
         "criterion": model.criterion,
         "curve": [dataclasses.asdict(point) for point in model.curve],
         "status": dataclasses.asdict(model.status),
@@ -144,7 +146,7 @@ def _content(model: Model) -> dict[str, Any]:
 def _model(content: dict[str, Any]) -> Model:
     own = {
         name: np.array(content[name], dtype=np.float64)
-        for name in ("shift_variance", "scale_variance")
+        for name in ("shift_variance", "scale_variance", "autoregression")
         if content.get(name) is not None
     }
     parameters = Parameters(

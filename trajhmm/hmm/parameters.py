@@ -27,6 +27,8 @@ class Parameters:
         for all states; ``spherical`` (K,), one variance for all metrics of a state.
     shift_variance : (D,) variance over runs of what each run is shifted by in each metric; None if runs have no shifts.
     scale_variance : (D,) variance over runs of the logarithm of each run's own scale; None if runs have none.
+    autoregression : (D,) coefficients of rows on the rows before them, see `trajhmm.hmm.learning.autoregression`; the
+        model is then one of rows that were freed of it, with means in levels. None if rows do not remember.
     """
 
     startprob: NDArray[np.float64]
@@ -36,6 +38,7 @@ class Parameters:
     covariance_type: CovarianceType
     shift_variance: NDArray[np.float64] | None = None
     scale_variance: NDArray[np.float64] | None = None
+    autoregression: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         for array in self._arrays():
@@ -43,7 +46,8 @@ class Parameters:
 
     def _arrays(self) -> tuple[NDArray[np.float64], ...]:
         arrays = (self.startprob, self.transmat, self.means, self.covars)
-        own = tuple(array for array in (self.shift_variance, self.scale_variance) if array is not None)
+        optional = (self.shift_variance, self.scale_variance, self.autoregression)
+        own = tuple(array for array in optional if array is not None)
         return (*arrays, *own)
 
     @property
