@@ -152,7 +152,7 @@ def logs():
 
 def test_a_map_from_left_to_right_says_so_in_its_file(logs, tmp_path):
     assert isinstance(logs, RunSet)
-    model = th.fit(logs, states=range(2, 5), restarts=4, topology="left-right")
+    model = th.fit(logs, states=range(2, 5), restarts=4, topology="left-right", halves=0)
     np.testing.assert_array_equal(np.tril(model.parameters.transmat, -1), 0)
     assert [point.n_parameters for point in model.curve] == [
         count_parameters(k, len(model.metrics), "diag", topology="left-right", own=1) for k in (2, 3, 4)
@@ -161,14 +161,14 @@ def test_a_map_from_left_to_right_says_so_in_its_file(logs, tmp_path):
     assert json.loads((tmp_path / "m.json").read_text())["settings"]["topology"] == "left-right"
     loaded = th.load_model(tmp_path / "m.json")
     assert loaded.settings.topology == loaded.hmm.topology == "left-right"
-    free = th.fit(logs, states=3, restarts=1)
+    free = th.fit(logs, states=3, restarts=1, halves=0)
     assert free.settings.topology == "free"
 
 
 def test_a_model_file_of_before_there_were_topologies_is_free(logs, tmp_path):
     from trajhmm.hmm.modelfile import _checksum
 
-    th.fit(logs, states=2, restarts=1).save(tmp_path / "m.json")
+    th.fit(logs, states=2, restarts=1, halves=0).save(tmp_path / "m.json")
     content = json.loads((tmp_path / "m.json").read_text())
     del content["settings"]["topology"], content["sha256"]
     (tmp_path / "old.json").write_text(json.dumps({**content, "sha256": _checksum(content)}))
