@@ -44,7 +44,7 @@ def fitted(tmp_path_factory):
 
     frame = pd.concat(log(seed).assign(run=f"seed_{seed}") for seed in range(4))
     path = tmp_path_factory.mktemp("model") / "model.json"
-    fit(RunSet.from_frame(frame), states=2, restarts=1, seed=0).save(path)
+    fit(RunSet.from_frame(frame), states=2, restarts=1, halves=0, seed=0).save(path)
     return path
 
 
@@ -79,7 +79,7 @@ def verbs(logs, model, out):
     return {
         "inspect": ["inspect", logs],
         "convert": ["convert", logs, "-o", out / "runs.parquet"],
-        "fit": ["fit", logs, "-o", out / "fitted.json", "--states", "2", "--restarts", "1"],
+        "fit": ["fit", logs, "-o", out / "fitted.json", "--states", "2", "--restarts", "1", "--halves", "0"],
         "decode": ["decode", logs, "--model", model, "-o", out / "states.parquet"],
         "analyze": ["analyze", logs, "--model", model, "--converged", "accuracy > 0.9", "-o", out / "analysis"],
     }
@@ -377,6 +377,15 @@ def test_a_wrong_option_of_any_verb(verb, arguments, complaint, logs, model, tmp
         (["--criterion", "best"], "'best'"),
         (["--covariance", "round"], "'round'"),
         (["--engine", "steam"], "'steam'"),
+        (["--scaling", "kitchen"], "'kitchen'"),
+        (["--halves", "-1"], "'--halves'"),
+        (
+            ["--engine", "hmmlearn", "--scaling", "mixed"],
+            "--engine hmmlearn knows no shifts of runs: --scaling own-start",
+        ),
+        (["--for", "warning", "--scaling", "shared"], "and --halves are for maps"),
+        (["--for", "warning", "--criterion", "bic"], "and --halves are for maps"),
+        (["--for", "warning", "--halves", "0"], "and --halves are for maps"),
         (["--for", "profit"], "'profit'"),
         (["--restarts", "0"], "'--restarts'"),
         (["--iterations", "many"], "'--iterations'"),
@@ -386,6 +395,22 @@ def test_a_wrong_option_of_any_verb(verb, arguments, complaint, logs, model, tmp
 )
 def test_a_wrong_option_of_fit(arguments, complaint, logs, tmp_path, refused):
     assert complaint in refused("fit", logs, "-o", tmp_path / "m.json", *arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--states", "2"], "not tested whether the map comes back: too few runs to halve (2; at least 4 needed)"),
+        (["--states", "1:2"], "2 states, chosen by BIC, as no halves were compared, from 1 to 2; 2 runs"),
+        (["--states", "2", "--engine", "hmmlearn"], "engine hmmlearn knows no shifts of runs: scaling per-run"),
+    ],
+    ids=["one number", "several", "hmmlearn"],
+)
+def test_a_map_of_two_runs_is_fitted_and_called_not_tested(arguments, said, logs, tmp_path, trajhmm):
+    two = [logs / "seed_0.parquet", logs / "seed_1.parquet"]
+    done = trajhmm("fit", *two, "-o", tmp_path / "m.json", "--restarts", "1", *arguments)
+    assert (done.code, done.out) == (0, "")
+    assert said in done.err
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def work(tmp_path_factory):
     """Logs with a planted detour, and a model of them."""
     folder = tmp_path_factory.mktemp("figures")
     for line in (
-        ["simulate", "planted", "-o", "logs.parquet", "--runs", "16", "--rows", "60"],
-        ["fit", "logs.parquet", "-o", "model.json", "--states", "1:5", "--restarts", "2"],
+        ["simulate", "planted", "-o", "logs.parquet", "--runs", "20", "--rows", "80"],
+        ["fit", "logs.parquet", "-o", "model.json", "--states", "4:5", "--restarts", "1", "--halves", "1"],
     ):
         subprocess.run([sys.executable, "-m", "trajhmm", *line], cwd=folder, check=True, capture_output=True)
     return folder
@@ -30,7 +30,7 @@ def work(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", [kind for kind in FIGURES if kind not in OF_WARNINGS])
 def test_every_kind_of_figure_is_written(kind, work, trajhmm_process):
-    line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", f"{kind}.svg"]
+    line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", f"{kind}.svg", "--refits", "0"]
     done = trajhmm_process(*line, "--width", "column", "--style", "icml", "--since", "start", cwd=work)
     assert (done.code, done.out) == (0, ""), done.err
     assert done.err.endswith(f"{kind}.svg: written\n")
@@ -62,11 +62,20 @@ def test_metrics_and_the_scale_of_steps_are_the_users(work, trajhmm_process):
         (["figure", "maps", "-o", "x.pdf"], 2, "'maps': expected one of map, raster, curves"),
         (["figure", "selection", "-o", "x.jpg"], 1, "x.jpg: expected a name that ends in .pdf, .svg or .png"),
         (["figure", "curves", "logs.parquet", "--metric", "los", "-o", "x.pdf"], 1, "no metric 'los' in these runs"),
-        (["figure", "convergence", "logs.parquet", *CONVERGED, "--state", "9", "-o", "x.pdf"], 1, "state 9: expected"),
+        (
+            ["figure", "convergence", "logs.parquet", *CONVERGED, "--state", "9", "--refits", "0", "-o", "x.pdf"],
+            1,
+            "state 9: expected",
+        ),
         (["figure", "regression", "logs.parquet", "--converged", "eval >", "-o", "x.pdf"], 2, "eval >"),
         (["table", "detours", "logs.parquet", "-o", "x.tex"], 2, "table detours needs to know when a run has"),
         (["table", "states", "-o", "x.tex"], 2, "table states needs logs"),
         (["table", "state", "-o", "x.tex"], 2, "'state': expected one of states, edges, detours"),
+        (
+            ["figure", "map", "logs.parquet", *CONVERGED, "--within", "lr", "-o", "x.pdf"],
+            1,
+            "no attribute 'lr' to compare",
+        ),
         (["table", "selection", "-o", "x.txt"], 1, "x.txt: expected a name that ends in .tex or .csv"),
     ],
 )
@@ -82,7 +91,7 @@ def test_what_is_missing_is_said(line, code, said, work, trajhmm, monkeypatch):
 def test_every_kind_of_table_is_written(kind, work, trajhmm_process):
     logs = [] if kind == "selection" else ["logs.parquet", *CONVERGED]
     for suffix in ("tex", "csv"):
-        line = ["table", kind, *logs, "--model", "model.json", "-o", f"{kind}.{suffix}"]
+        line = ["table", kind, *logs, "--model", "model.json", "-o", f"{kind}.{suffix}", "--refits", "1"]
         done = trajhmm_process(*line, cwd=work)
         assert (done.code, done.out) == (0, ""), done.err
     rows = list(csv.reader((work / f"{kind}.csv").read_text(encoding="utf-8").splitlines()))
@@ -93,6 +102,35 @@ def test_every_kind_of_table_is_written(kind, work, trajhmm_process):
     assert {len(re.split(r"(?<!\\)&", line)) for line in body} == {columns}
     assert {len(row) for row in rows} == {len(rows[0])}
     assert not re.search(r"(?<!\\)_", latex)
+
+
+def test_tables_say_what_comes_back(work, trajhmm_process):
+    rows = {}
+    for kind, refits in (("states", "1"), ("edges", "1"), ("detours", "1"), ("selection", "0")):
+        line = ["table", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "--refits", refits, "-o", "t.csv"]
+        assert trajhmm_process(*line, cwd=work).code == 0
+        rows[kind] = list(csv.DictReader((work / "t.csv").read_text(encoding="utf-8").splitlines()))
+    assert all(0 < float(row["recovery"]) <= 1 and float(row["forks_found"]) in (0, 1) for row in rows["states"])
+    for row in rows["edges"]:
+        assert float(row["share"]) == int(row["runs"]) / 20
+        assert float(row["share_low"]) < float(row["share"]) <= float(row["share_high"])
+        assert float(row["found"]) in (0, 1)
+    assert {row["found"] for row in rows["detours"]} <= {"0.0", "1.0"}
+    assert [row["chosen"] for row in rows["selection"] if row["halves"]].count("True") == 1
+
+
+def test_a_detour_on_a_figure_is_one_that_comes_back_in_refits(work, trajhmm, monkeypatch):
+    """As `trajhmm analyze` says it: the same refits, and none for figures that show no detours."""
+    from trajhmm import dynamics
+
+    asked = []
+    monkeypatch.setattr(dynamics, "analyze", lambda *_, **options: asked.append(options) or sys.exit(0))
+    monkeypatch.chdir(work)
+    for kind in ("map", "convergence", "raster", "regression"):
+        line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", "x.pdf"]
+        trajhmm(*line, "--within", "seed", "--seed", "3")
+    assert [options["refits"] for options in asked] == [20, 20, 0, 0]
+    assert {(options["within"], options["seed"]) for options in asked} == {("seed", 3)}
 
 
 def test_numbers_are_rounded_for_print_and_whole_in_csv():

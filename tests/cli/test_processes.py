@@ -101,12 +101,15 @@ def simulated(workshop):
 @pytest.fixture(scope="module")
 def model(workshop, simulated):
     """A model file that `trajhmm fit` wrote."""
-    line = ["fit", "logs", "-o", "model.json", "--states", "1:3", "--restarts", "2", "--seed", "4"]
+    line = ["fit", "logs", "-o", "model.json", "--states", "1:3", "--restarts", "2", "--seed", "4", "--halves", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "trajhmm", *line], cwd=workshop, capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
-    assert "chosen by what comes back in halves of the runs, from 1 to 3; 8 runs, 320 rows, 14 metrics: weight_l1, weight_l2" in done.stderr
+    # First of all, whether to believe it.
+    told = [line for line in done.stderr.splitlines() if not line.startswith("notes on the logs: ")]
+    assert re.match(r"[23] states come back: halves of the runs agree to |no reproducible map: ", told[0])
+    assert re.search(r"chosen by .*halves.*, from 1 to 3; 8 runs, 320 rows, 14 metrics: weight_l1, weight_l2", told[1])
     assert "model.json: written" in done.stderr
     return workshop / "model.json"
 
@@ -150,8 +153,8 @@ def test_fit_writes_a_model_and_the_same_seed_the_same_bytes(model, workshop, tr
     fitted = load_model(model)
     assert [point.states for point in fitted.curve] == [1, 2, 3]
     assert (fitted.seed, fitted.n_runs, fitted.n_rows, len(fitted.metrics)) == (4, 8, 320, 14)
-    line = ["fit", "logs", "--states", "1:3", "--restarts", "2", "--seed", "4", "--jobs", "1", "-o", "again.json"]
-    assert trajhmm_process(*line, cwd=workshop).code == 0
+    line = ["fit", "logs", "--states", "1:3", "--restarts", "2", "--seed", "4", "--halves", "1", "--jobs", "1"]
+    assert trajhmm_process(*line, "-o", "again.json", cwd=workshop).code == 0
     assert (workshop / "again.json").read_bytes() == model.read_bytes()
 
 
@@ -189,9 +192,24 @@ def test_analyze_writes_its_tables_and_prints_the_summary(model, simulated, work
     assert done.code == 0, done.err
     assert done.out == (workshop / "analysis" / "summary.txt").read_text()
     written = {path.name for path in (workshop / "analysis").iterdir()}
-    tables = {"states.parquet", "map.json", "detours.csv", "convergence.csv", "regression.json", "dissimilarity.json"}
+    tables = {
+        "states.parquet",
+        "map.json",
+        "certificate.json",
+        "detours.csv",
+        "convergence.csv",
+        "regression.json",
+        "dissimilarity.json",
+    }
     figures = {"map.pdf", "raster.pdf", "profile.pdf", "selection.png", "report.html"}
     assert tables | figures <= written
+    stored = json.loads((workshop / "analysis" / "certificate.json").read_text())
+    certificate = load_model(model).certificate
+    assert stored == {**certificate.to_dict(), "refits": None}
+    told = " ".join(done.out.split())
+    assert told.startswith(
+        f"{certificate.states} states come back: " if certificate.reproducible else "No reproducible map"
+    )
     convergence = pd.read_csv(workshop / "analysis" / "convergence.csv")
     assert list(convergence) == ["run", "step", "converged"]
     truth = pd.read_csv(simulated / "truth.csv")
