@@ -52,7 +52,7 @@ def test_logarithms_of_positive_metrics_alone_over_the_spread_that_was_asked_for
 
 
 def test_own_start_takes_from_each_run_the_mean_of_its_first_rows():
-    values, lengths = runs_of(1, [10, 1, 200])
+    values, lengths = runs_of(1, [40, 1, 200])
     scaler = learn_scaler(values, lengths, "own-start")
     taken = np.column_stack([np.log(values[:, 0]), values[:, 1:]])
     # 3% of a run, at least one row.
