@@ -209,7 +209,7 @@ def test_a_likelier_fit_of_another_seed_takes_the_place_of_the_first_everywhere(
         status = replace(
             fit.status, log_likelihoods=tuple((*t[:-1], t[-1] - 400.0) for t in fit.status.log_likelihoods)
         )
-        moved = replace(fit.parameters, means=fit.parameters.means[[0, 2, 1]])
+        moved = replace(fit.parameters, means=fit.parameters.means[[0, 1, 1]])
         return replace(
             fit, parameters=moved, log_likelihood=fit.log_likelihood - 400.0, joint=fit.joint - 400.0, status=status
         )
@@ -222,8 +222,9 @@ def test_a_likelier_fit_of_another_seed_takes_the_place_of_the_first_everywhere(
     assert point.bic == pytest.approx(
         point.n_parameters * np.log(len(values)) - 2 * found.fit.log_likelihood, rel=1e-12
     )
-    # What is found again in halves is this map's states, not those of the one it replaced.
-    assert found.certificate.reproducible is True
+    # What is found again in halves is this map's states, not those of the one it replaced, which counts as another seed.
+    assert found.certificate.at(3).worst > 0.9
+    assert found.certificate.seeds[0] < 0.8 < min(found.certificate.seeds[1:])
 
 
 # --- logs
