@@ -47,6 +47,12 @@ PLANTED = {
     "states close (ring)": planted,
 }
 
+WITHOUT_DETOUR = {
+    "30% never converge": partial(well_apart, detour=False, never=0.3, offset_sd=0.0),
+    "the same, offsets of 1 sd": partial(well_apart, detour=False, never=0.3, offset_sd=1.0),
+    "the same, states close (ring)": partial(planted, detour=False, never=0.3),
+}
+
 
 def halves_of(name, scaling):
     """What `fit` chooses; for each number of states, how far maps of halves agree, and on the worst of their states."""
@@ -72,6 +78,16 @@ def truth_of(name, scaling, seed):
     simulated = PLANTED[name](seed=seed)
     model = th.fit(simulated.logs, states=simulated.n_states, scaling=scaling, halves=0, seed=seed)
     return {"ari": adjusted_rand_score(simulated.states, model.decode(simulated.logs).path)}
+
+
+def sorts_by_outcome(name, scaling, seed):
+    """Whether, given one state more than was planted, some state is visited only by runs that never converge."""
+    simulated = WITHOUT_DETOUR[name](seed=seed)
+    model = th.fit(simulated.logs, states=simulated.n_states + 1, scaling=scaling, halves=0, seed=seed)
+    path = model.decode(simulated.logs).path.reshape(simulated.logs.n_runs, -1)
+    never = (simulated.states.reshape(path.shape) < simulated.n_states - 1).all(axis=1)
+    visits = [(path == state).any(axis=1) for state in range(model.n_states)]
+    return {"sorts": bool(any(visit.sum() > 1 and not (visit & ~never).any() for visit in visits))}
 
 
 def cached(key, compute):
@@ -128,4 +144,20 @@ def test_states_that_were_planted():
     print(
         f"Adjusted Rand index of the states found with those planted, their number given; median, least of {SETS} sets:"
     )
+    print(table(["", *SCALINGS], rows))
+
+
+def test_a_state_too_many():
+    rows = []
+    for name in WITHOUT_DETOUR:
+        found = [
+            [
+                cached(["outcome", name, scaling, seed], partial(sorts_by_outcome, name, scaling, seed))["sorts"]
+                for seed in range(SETS)
+            ]
+            for scaling in SCALINGS
+        ]
+        rows.append([name, *(f"{sum(sets)}" for sets in found)])
+    print()
+    print(f"Of {SETS} sets those in which a spare state is visited by runs that never converge, and by no other:")
     print(table(["", *SCALINGS], rows))
