@@ -76,6 +76,11 @@ def test_halves_and_the_worst_state_stand_beside_the_marks_that_they_have_to_rea
     assert legend_of(plot_selection_curve(made_halved(certificate=unsure)))[2] == "K = 4, agrees best"
 
 
+def test_seeds_that_disagree_are_why_a_number_whose_halves_agree_does_not_come_back():
+    model = made_halved(certificate=lambda k, others: made_certificate(k, seeds=(0.7, 0.9), others=others))
+    assert legend_of(plot_selection_curve(model))[2] == "K = 4, agrees best; other seeds 0.80, 0.95 needed"
+
+
 def test_without_halves_the_number_that_bic_chose_is_shown():
     model = replace(made_model(5, curve=CURVE), criterion="reproducible")
     assert legend_of(plot_selection_curve(model))[:2] == ["lower is better", "K = 5, chosen by BIC"]

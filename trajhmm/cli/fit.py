@@ -229,7 +229,7 @@ def report(model: Model) -> None:
         say("each run has a scale of its own, learnt with the states: no map came back without")
     outcomes = model.status.outcomes
     degenerate = sum(outcome == "degenerate" for outcome in outcomes)
-    ending = f"{model.status.outcome}; {counted(len(outcomes), 'restart')}" + (
+    ending = f"{model.status.outcome}; {counted(len(outcomes), 'start')} climbed to the end" + (
         f", {degenerate} degenerate" if degenerate else ""
     )
     say(f"EM: {ending}, log-likelihood {model.status.log_likelihoods[model.status.chosen][-1]:.6g}")
@@ -237,8 +237,8 @@ def report(model: Model) -> None:
     if others:
         agreement = "…".join(dict.fromkeys(f"{end:.2f}" for end in (min(others), max(others))))
         say(
-            f"{model.status.reached_best} of {len(outcomes)} restarts reached this optimum; the states of the others "
-            f"agree with it to {agreement} (adjusted Rand index)"
+            f"{model.status.reached_best} of these {len(outcomes)} reached this optimum; the states of the others agree "
+            f"with it to {agreement} (adjusted Rand index)"
         )
     skipped = [str(point.states) for point in model.curve if point.outcome == "degenerate"]
     if skipped:

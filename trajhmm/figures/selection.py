@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from trajhmm.dynamics.verdict import decimals, seeds_of
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.badge import stamp
 from trajhmm.figures.legends import LINE, legend_above
 from trajhmm.figures.style import DETOUR_INK, FAINT_INK, INK, Width, new_axes, print_style
-from trajhmm.hmm.certificate import AGREEMENT, RECOVERY
+from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, SEEDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +126,12 @@ def _chosen_by(model: Model) -> str:
     if len(model.curve) < 2:
         return ""
     if model.criterion == "reproducible" and model.certificate is not None:
-        return ", the largest that comes back" if model.certificate.reproducible else ", agrees best"
+        if model.certificate.reproducible:
+            return ", the largest that comes back"
+        own = model.certificate.at(model.n_states)
+        if own is not None and own.halves_agree:
+            return f", agrees best; other seeds {decimals(seeds_of(own), SEEDS)}, {SEEDS:g} needed"
+        return ", agrees best"
     return f", chosen by {_NAMES['bic' if model.criterion == 'reproducible' else model.criterion]}"
 
 
