@@ -171,6 +171,8 @@ def test_what_chose_the_number_of_states_goes_by_its_name(analysed):
     assert chosen_by(replace(model, criterion="heldout")) == "held-out likelihood"
     assert chosen_by(replace(model, certificate=certificate(seeds=()))) == "what comes back in halves of the runs"
     assert chosen_by(replace(model, certificate=certificate(agreement=(0.1,)))) == "agreement of halves"
+    none = Certificate(states=2, halves=())
+    assert chosen_by(replace(model, certificate=none)) == "what could be fitted, as no half of the runs could"
 
 
 def test_two_decimals_do_not_reach_a_mark_that_the_number_misses():

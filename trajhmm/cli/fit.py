@@ -237,8 +237,8 @@ def report(model: Model) -> None:
     if others:
         agreement = "…".join(dict.fromkeys(f"{end:.2f}" for end in (min(others), max(others))))
         say(
-            f"{model.status.reached_best} of these {len(outcomes)} reached this optimum; the states of the others agree "
-            f"with it to {agreement} (adjusted Rand index)"
+            f"{model.status.reached_best} of these {len(outcomes)} reached this optimum; the states of the others "
+            f"agree with it to {agreement} (adjusted Rand index)"
         )
     skipped = [str(point.states) for point in model.curve if point.outcome == "degenerate"]
     if skipped:

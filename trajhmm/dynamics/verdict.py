@@ -69,6 +69,8 @@ def chosen_by(model: Model) -> str:
         return _CRITERIA[model.criterion]
     if model.certificate is None:
         return "BIC, as no halves were compared"
+    if not model.certificate.halves:
+        return "what could be fitted, as no half of the runs could"
     return "what comes back in halves of the runs" if model.certificate.reproducible else "agreement of halves"
 
 
