@@ -222,7 +222,7 @@ def test_a_likelier_fit_of_another_seed_takes_the_place_of_the_first_everywhere(
     assert point.bic == pytest.approx(
         point.n_parameters * np.log(len(values)) - 2 * found.fit.log_likelihood, rel=1e-12
     )
-    # What is found again in halves is this map's states, not those of the one it replaced, which counts as another seed.
+    # What is found again in halves is this map's states, not those of the one it replaced: that is one more seed.
     assert found.certificate.at(3).worst > 0.9
     assert found.certificate.seeds[0] < 0.8 < min(found.certificate.seeds[1:])
 
