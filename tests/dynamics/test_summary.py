@@ -14,6 +14,7 @@ from trajhmm.dynamics.prefix import PrefixPoint
 from trajhmm.dynamics.refits import Refits
 from trajhmm.dynamics.summary import describe_detour, describe_edges, describe_map, describe_standing, summarize
 from trajhmm.dynamics.survival import Delay
+from trajhmm.dynamics.training_map import forks_in
 from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
 from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.simulate import planted
@@ -224,12 +225,23 @@ def test_edges_have_intervals_over_runs_and_shares_of_refits(analysed, refits):
     assert map_content(one)["edges"][0]["found"] is None
 
 
-def test_a_fork_is_where_two_runs_go_each_way(analysed):
+@pytest.mark.parametrize(
+    ("walks", "forks"),
+    [
+        ([[0, 1], [0, 1], [0, 2], [0, 2]], [0]),
+        ([[0, 1], [0, 1], [0, 1], [0, 2]], []),
+        # On one road, which goes out of 0 twice: nobody parts, some only stop.
+        ([[0, 1, 0, 2], [0, 1, 0, 2], [0, 1, 0, 2], [0, 1], [0, 1]], []),
+    ],
+)
+def test_a_fork_is_where_two_runs_go_one_way_only_and_two_the_other(analysed, walks, forks):
+    lengths = np.array([len(walk) for walk in walks])
+    path = np.concatenate(walks)
+    assert np.flatnonzero(forks_in(path, lengths, 3)).tolist() == forks
     training_map = analysed[0].map
-    edge = replace(training_map.edges[0], source=0, target=1, runs=5)
-    few, many = replace(edge, target=0, runs=1), replace(edge, target=0, runs=2)
-    assert "forks" not in describe_map(replace(training_map, edges=(edge, few)))
-    assert "The map forks after state 0:" in describe_map(replace(training_map, edges=(edge, many)))
+    states = tuple(replace(training_map.states[0], state=state) for state in range(3))
+    told = describe_map(replace(training_map, path=path, lengths=lengths, states=states))
+    assert ("The map forks after state 0:" in told) == bool(forks)
 
 
 def test_files_hold_the_certificate_with_the_refits(analysed, refits):

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from trajhmm.dynamics.convergence import Convergence
 from trajhmm.dynamics.detours import StateEvidence, Survival, branch_tests
-from trajhmm.dynamics.training_map import MapState, TrainingMap, taken_edges
+from trajhmm.dynamics.training_map import MapState, TrainingMap, forks_in, taken_edges
 from trajhmm.features import Sequences
 from trajhmm.hmm import Model
 from trajhmm.hmm.inference.paths import adjusted_rand
@@ -30,8 +30,6 @@ _PERMUTATIONS = 999
 _BOOTSTRAPS = 500
 # Refits need not climb to the last digit.
 _TOLERANCE = 1e-5
-# A state forks where at least so many runs go on to each of two others.
-FORK_RUNS = 2
 
 Ints = NDArray[np.int64]
 
@@ -45,7 +43,7 @@ class Refits:
     resampled, seeds : refits to runs drawn with replacement, and to all runs from other seeds; they add up to N.
     agreement : (N,) adjusted Rand index of the states of all runs with those of the map.
     detours : (K,) refits in which the state passes the branch test.
-    forks : (K,) refits in which the state forks: at least two runs go on to each of two others.
+    forks : (K,) refits in which the state forks, see `trajhmm.dynamics.training_map.forks_in`.
     edges : (K, K) refits in which some run goes from one state to the other.
     others : for a state less and one more, where these could be fitted: the number of states, and which states of the
         map have a counterpart there that passes the branch test.
@@ -180,11 +178,12 @@ def _look(
         bootstraps=_BOOTSTRAPS,
         within=within,
     )
-    edges = taken_edges(renamed, scaled.lengths, max(k, int(renamed.max()) + 1))[:k, :k]
+    named = max(k, int(renamed.max()) + 1)
+    edges = taken_edges(renamed, scaled.lengths, named)[:k, :k]
     return _Look(
         agreement=adjusted_rand(table),
         detours=np.array([test.is_strict for test in tests[:k]], dtype=np.int64),
-        forks=((edges >= FORK_RUNS).sum(axis=1) > 1).astype(np.int64),
+        forks=forks_in(renamed, scaled.lengths, named)[:k].astype(np.int64),
         edges=(edges > 0).astype(np.int64),
     )
 

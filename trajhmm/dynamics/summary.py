@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours import FOUND_AGAIN, StateEvidence
 from trajhmm.dynamics.prefix import PrefixPoint
-from trajhmm.dynamics.refits import FORK_RUNS, Refits
-from trajhmm.dynamics.training_map import MapEdge, TrainingMap
+from trajhmm.dynamics.refits import Refits
+from trajhmm.dynamics.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
 from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY
@@ -57,7 +57,7 @@ def findings(analysis: Analysis, model: Model) -> Findings:
         edges=describe_edges(analysis.map, analysis.refits),
         convergence=_convergence_paragraph(analysis),
         detours=tuple(_detour_paragraphs(analysis)),
-        regression=_regression_paragraph(analysis),
+        regression=_regression_paragraph(analysis, model.scaling),
         prefix=_prefix_paragraph(analysis),
         dissimilarity=_dissimilarity_paragraph(analysis),
     )
@@ -177,14 +177,17 @@ def describe_map(training_map: TrainingMap) -> str:
         text = "Runs, ever: all visit the same states."
     forks = forks_of(training_map)
     if forks:
-        text += f" The map forks after {_listed(forks)}: at least {FORK_RUNS} runs go on to each of two others."
+        text += (
+            f" The map forks after {_listed(forks)}: at least {FORK_RUNS} runs go one way and never the other, and as"
+            " many the other way."
+        )
     return text
 
 
 def forks_of(training_map: TrainingMap) -> list[int]:
-    """States from which at least two runs go on to each of two others."""
-    ways = [edge.source for edge in training_map.edges if edge.runs >= FORK_RUNS]
-    return sorted({source for source in ways if ways.count(source) > 1})
+    """States at which runs part; see `trajhmm.dynamics.training_map.forks_in`."""
+    found: list[int] = np.flatnonzero(forks_in(training_map.path, training_map.lengths, training_map.n_states)).tolist()
+    return found
 
 
 def describe_edges(training_map: TrainingMap, refits: Refits | None) -> str:
@@ -296,7 +299,7 @@ def describe_detour(e: StateEvidence) -> str:
     return text
 
 
-def _regression_paragraph(analysis: Analysis) -> str:
+def _regression_paragraph(analysis: Analysis, scaling: str) -> str:
     regression = analysis.regression
     if regression.r2 is None or regression.loro_r2 is None:
         reason = regression.why_not or "nothing to regress"
@@ -308,6 +311,11 @@ def _regression_paragraph(analysis: Analysis) -> str:
     if regression.f_p_value is not None:
         text += f", F test p = {regression.f_p_value:.2g}"
     text += f", permutation p = {regression.permutation_p:.2g}."
+    if scaling != "per-run":
+        return text + (
+            " Mind the tautology: over a whole run, time spent in the states before convergence is the convergence"
+            " time. A high R² here says little about cause."
+        )
     return text + (
         " Mind the tautology: over a whole run, time spent in the states before convergence is the convergence time,"
         " and scaling by the whole run tells even the first rows how the run ends: early forks may only sort runs by"

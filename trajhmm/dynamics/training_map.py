@@ -157,6 +157,28 @@ def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: 
     )
 
 
+# A state forks where at least so many runs go one way and not the other, and as many the other way round.
+FORK_RUNS = 2
+
+
+def forks_in(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.bool_]:
+    """(K,) states at which runs part: two go on to one state and never to another, and two the other way round.
+
+    Runs that come by twice and go on to one state first and to the other then do not part.
+
+    Parameters
+    ----------
+    path, lengths : (N,) states and (R,) rows of the runs.
+    """
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    moves = np.flatnonzero((np.diff(path) != 0) & (np.diff(owner) == 0))
+    took = np.zeros((n_states, n_states, len(lengths)), dtype=np.int64)
+    took[path[moves], path[moves + 1], owner[moves]] = 1
+    only = np.einsum("jar,jbr->jab", took, 1 - took)
+    forks: NDArray[np.bool_] = (np.minimum(only, only.transpose(0, 2, 1)) >= FORK_RUNS).any(axis=(1, 2))
+    return forks
+
+
 def taken_edges(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:
     """(K, K) number of runs that go from one state to another, given (N,) states and (R,) rows of the runs."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
