@@ -15,7 +15,7 @@ import trajhmm as th
 from trajhmm.errors import FitError
 from trajhmm.features import map_sequences
 from trajhmm.hmm.estimator import GaussianHMM
-from trajhmm.hmm.inference.paths import adjusted_rand
+from trajhmm.hmm.inference.matching import adjusted_rand, contingency
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.residuals import pseudo_residuals, summarise_residuals
 from trajhmm.hmm.inference.shifts import without_shifts
@@ -27,7 +27,6 @@ from trajhmm.hmm.learning.autoregression import (
     select_with_autoregression,
     whitened,
 )
-from trajhmm.hmm.learning.reproducible import contingency
 from trajhmm.hmm.learning.selection import select_states
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.source import InMemory
@@ -153,7 +152,7 @@ def test_coefficients_and_states_of_rows_that_remember_are_found(shift_sd):
     np.testing.assert_allclose(learnt.autoregression, phi, atol=0.04)
     levels = without_shifts(whitened(values, offsets, learnt.autoregression), offsets, learnt.parameters)
     path = decode_rows(levels, offsets, learnt.parameters)[0]
-    assert adjusted_rand(contingency(states, path, 3)) > 0.9
+    assert adjusted_rand(contingency(states, path, 3, 3)) > 0.9
 
 
 def test_rows_that_do_not_remember_keep_none():
@@ -179,7 +178,7 @@ def test_a_map_of_rows_that_remember(fitted):
     k = truth.n_states
     decoded = model.decode(truth.logs)
     assert decoded.path.shape == truth.states.shape
-    assert adjusted_rand(contingency(truth.states, decoded.path, k)) > 0.99
+    assert adjusted_rand(contingency(truth.states, decoded.path, k, k)) > 0.99
     # Levels, on the scale that both share; a standard error is .35 · √3 / √(rows of a state) / spread.
     away = model.parameters.means - independent.parameters.means
     np.testing.assert_allclose(away - away.mean(axis=0), 0, atol=0.1)

@@ -12,8 +12,10 @@ import trajhmm as th
 from trajhmm.errors import FitError
 from trajhmm.hmm import GaussianHMM
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, SEEDS, Certificate, Halves
-from trajhmm.hmm.learning import selection
-from trajhmm.hmm.learning.reproducible import Halver, contingency, jaccard
+from trajhmm.hmm.inference.matching import contingency, counterparts, jaccard
+from trajhmm.hmm.learning import reproducible, selection
+from trajhmm.hmm.learning.fitting import Data
+from trajhmm.hmm.learning.reproducible import Halver
 from trajhmm.hmm.learning.selection import select_states
 from trajhmm.hmm.rows.parallel import Tally
 from trajhmm.hmm.rows.source import InMemory
@@ -67,13 +69,20 @@ def test_the_jaccard_index_is_that_of_the_best_assignment():
             best = max(
                 permutations(range(k)), key=lambda order, index=index: sum(index[i, j] for i, j in enumerate(order))
             )
-            found = jaccard(contingency(one, other, k))
+            found = jaccard(contingency(one, other, k, k))
             assert found.sum() == pytest.approx(sum(index[i, j] for i, j in enumerate(best)), abs=1e-12)
             if sum(index[i, j] for i, j in enumerate(best)) == pytest.approx(k):
                 np.testing.assert_allclose(found, 1)
-    np.testing.assert_array_equal(contingency(np.array([0, 0, 1]), np.array([1, 1, 0]), 2), [[0, 2], [1, 0]])
+    np.testing.assert_array_equal(contingency(np.array([0, 0, 1]), np.array([1, 1, 0]), 2, 2), [[0, 2], [1, 0]])
     # A state that the other path never enters is found again nowhere.
     np.testing.assert_allclose(jaccard(np.array([[5.0, 0.0], [2.0, 0.0]])), [5 / 7, 0])
+
+
+def test_a_state_stands_for_the_one_it_shares_most_rows_with_and_spare_ones_for_none():
+    np.testing.assert_array_equal(counterparts(np.array([[0.0, 9, 1], [8, 0, 0]])), [1, 0, 2])
+    np.testing.assert_array_equal(counterparts(np.array([[0.0, 9], [8, 0], [3, 1]])), [1, 0])
+    # By share of the rows that either has, not by their number: state 0 is large and shares little of itself.
+    np.testing.assert_array_equal(counterparts(np.array([[60.0, 40], [0, 41]])), [0, 1])
 
 
 def test_a_map_is_reproducible_if_halves_every_state_and_seeds_agree():
@@ -147,11 +156,12 @@ def test_noise_ends_without_error_through_the_command(tmp_path, trajhmm_process)
     assert model.n_states >= 2
 
 
-def test_splits_do_not_depend_on_the_seed_and_each_half_has_half_of_the_runs():
+def test_splits_do_not_depend_on_the_seed_and_each_half_has_half_of_the_runs(monkeypatch):
     values, lengths, _ = three_states(0, runs=7)
     source = InMemory.of(values, np.concatenate(([0], np.cumsum(lengths))))
+    whole = Data(source=source, weights=np.ones(7))
     one, other = (
-        Halver.of(source, settings(random_state=seed), n_splits=3, n_jobs=1, tally=Tally(None)) for seed in (0, 1)
+        Halver.of(whole, settings(random_state=seed), n_splits=3, n_jobs=1, tally=Tally(None)) for seed in (0, 1)
     )
     np.testing.assert_array_equal(one.splits, other.splits)
     np.testing.assert_array_equal(one.splits.sum(axis=1), [3, 3, 3])
@@ -160,9 +170,15 @@ def test_splits_do_not_depend_on_the_seed_and_each_half_has_half_of_the_runs():
         np.testing.assert_array_equal(first.weights, split)
         np.testing.assert_array_equal(first.weights + last.weights, 1)
     # The halves of a split begin from seeds of their own, the same whatever the seed of the fit.
-    seeds = [halver._settings(3, number).random_state for halver in (one, other) for number in (0, 1)]
-    assert seeds[:2] == seeds[2:]
-    assert seeds[0] != seeds[1]
+    asked = []
+    monkeypatch.setattr(reproducible, "run_jobs", lambda jobs, **_: asked.append(jobs) or [[] for _ in jobs])
+    for halver in (one, other):
+        halver._fits(3, [0])
+        halver._fits(3, [0])  # made once, so that comparing another map with them costs no fit
+    seeds = [[job.settings.random_state for job in jobs] for jobs in asked]
+    assert len(seeds) == 2
+    assert seeds[0] == seeds[1]
+    assert seeds[0][0] != seeds[0][1]
 
 
 def test_the_result_does_not_depend_on_threads():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from trajhmm.hmm.inference.paths import adjusted_rand
+from trajhmm.hmm.inference.matching import adjusted_rand
 from trajhmm.hmm.learning.starts import sample_rows
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.source import InMemory, spread_of

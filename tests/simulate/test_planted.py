@@ -5,7 +5,6 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import trajhmm as th
-from trajhmm.hmm.inference.matching import match_states
 from trajhmm.simulate import planted
 
 
@@ -100,10 +99,3 @@ def test_a_planted_detour_survives_refits_on_resampled_runs():
     assert detour.survival.refits == 5
     assert detour.survival.found >= 4
     assert detour.survival.interval[0] < detour.survival.share
-
-
-def test_matching_undoes_a_renumbering():
-    means = np.random.default_rng(0).normal(size=(6, 3))
-    order = np.array([3, 1, 5, 0, 2, 4])
-    shuffled = means[order] + 0.01
-    np.testing.assert_array_equal(shuffled[match_states(shuffled, means)], means + 0.01)

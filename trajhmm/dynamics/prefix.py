@@ -34,7 +34,6 @@ Ints = NDArray[np.int64]
 POINTS = 10
 FEWEST_RUNS = 10
 _FOLDS = 5
-_TOLERANCE = 1e-5
 _LOSSES = ("eval_loss", "train_loss", "val_loss", "validation_loss", "test_loss", "loss")
 # In squares of shares summed over runs, rising; the last leaves nothing but the mean.
 _PENALTIES = np.append(np.logspace(-4, 3, 22), np.inf)
@@ -179,14 +178,10 @@ class _View:
 
 def _settings(model: Model, seed: int) -> Settings:
     return replace(
-        model.settings,
-        n_components=model.n_states,
-        start=None,
+        model.settings.anew(model.n_states, seed),
         engine="native",
         search="wide",
         shifts=model.settings.shifts or model.scaler.kind == "per-run",
-        tol=max(model.settings.tol, _TOLERANCE),
-        random_state=seed,
     )
 
 

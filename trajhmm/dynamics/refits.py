@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 
 from trajhmm.dynamics.convergence import Convergence
@@ -15,11 +14,11 @@ from trajhmm.dynamics.detours import StateEvidence, Survival, branch_tests
 from trajhmm.dynamics.training_map import MapState, TrainingMap, forks_in, taken_edges
 from trajhmm.features import Sequences
 from trajhmm.hmm import Model
-from trajhmm.hmm.inference.paths import adjusted_rand
+from trajhmm.hmm.inference.matching import adjusted_rand, contingency, counterparts
 from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.inference.shifts import possible, without_shifts
-from trajhmm.hmm.learning.em import Restart, best_of
-from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
+from trajhmm.hmm.learning.em import best_parameters
+from trajhmm.hmm.learning.fitting import Data, Job, run_jobs
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.rows.source import InMemory
@@ -28,8 +27,6 @@ from trajhmm.hmm.rows.source import InMemory
 _ONE_SEED_IN = 4
 _PERMUTATIONS = 999
 _BOOTSTRAPS = 500
-# Refits need not climb to the last digit.
-_TOLERANCE = 1e-5
 
 Ints = NDArray[np.int64]
 
@@ -116,11 +113,11 @@ def refit_map(
     others = [n for n in (k - 1, k + 1) if 1 < n <= scaled.n_runs]
     tasks = [*((one, k) for one in data), *((whole, n) for n in others)]
     work = [
-        Job(settings=_settings(model, n, [seed, 0x5EF1, number]), data=one, finals=1)
+        Job(settings=model.settings.anew(n, seed, 0x5EF1, number), data=one, finals=1)
         for number, (one, n) in enumerate(tasks)
         if one.n_rows >= n
     ]
-    fits = [_best(restarts) for restarts in run_jobs(work, n_jobs=jobs, progress=progress)]
+    fits = [best_parameters(restarts) for restarts in run_jobs(work, n_jobs=jobs, progress=progress)]
 
     def look(fit: Parameters) -> _Look:
         return _look(fit, scaled, training_map, convergence, within, seed)
@@ -167,8 +164,8 @@ def _look(
     fit = possible(fit)
     values = without_shifts(scaled.values, scaled.offsets, fit)
     path = decode_rows(values, scaled.offsets, fit)[0]
-    table = np.bincount(training_map.path * n + path, minlength=k * n).reshape(k, n).astype(np.float64)
-    stands_for = _counterparts(table)
+    table = contingency(training_map.path, path, k, n)
+    stands_for = counterparts(table)
     renamed = stands_for[path]
     tests = branch_tests(
         replace(training_map, path=renamed, states=_nameless(len(np.union1d(stands_for, np.arange(k))), training_map)),
@@ -188,37 +185,6 @@ def _look(
     )
 
 
-def _counterparts(table: NDArray[np.float64]) -> Ints:
-    """(n,) for each state of a fit, the state of the map it stands for: by assignment of shared rows (Jaccard index).
-
-    A state that is left over, where a fit has more, gets a number of its own after the map's.
-
-    Parameters
-    ----------
-    table : (K, n) rows in state i of the map and j of the fit.
-    """
-    k, n = table.shape
-    union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
-    index = np.divide(table, union, out=np.zeros_like(table), where=union > 0)
-    own, fitted = linear_sum_assignment(-index)
-    stands_for = np.full(n, -1, dtype=np.int64)
-    stands_for[fitted] = own
-    left = np.flatnonzero(stands_for < 0)
-    stands_for[left] = k + np.arange(len(left))
-    return stands_for
-
-
 def _nameless(n_states: int, training_map: TrainingMap) -> tuple[MapState, ...]:
     """States of which only the number matters."""
     return tuple(replace(training_map.states[0], state=state) for state in range(n_states))
-
-
-def _settings(model: Model, n_states: int, seed: Sequence[int]) -> Settings:
-    settings = model.settings
-    number = int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
-    return replace(settings, n_components=n_states, start=None, tol=max(settings.tol, _TOLERANCE), random_state=number)
-
-
-def _best(restarts: Sequence[Restart]) -> Parameters | None:
-    index = best_of(restarts)
-    return None if index is None else restarts[index].parameters

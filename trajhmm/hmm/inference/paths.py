@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.hmm.inference.matching import adjusted_rand, contingency
 from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.inference.shifts import with_evidence
 from trajhmm.hmm.parameters import Parameters
@@ -69,17 +70,5 @@ def paths_of(chunk: Chunk, fits: Sequence[Parameters], weights: NDArray[np.float
             visits[states] += 1
         for number, parameters in enumerate(fits):
             path = decode_rows(values[number], stretch.offsets, parameters)[0] if number else reference
-            tables[number] += np.bincount(reference * k + path, minlength=k * k).reshape(k, k)
+            tables[number] += contingency(reference, path, k, k)
     return Paths(entries=entries, visits=visits, joint=joint, tables=tables)
-
-
-def adjusted_rand(table: NDArray[np.float64]) -> float:
-    """Adjusted Rand index (Hubert and Arabie 1985) of two partitions with contingency ``table`` (K, K)."""
-
-    def pairs(counts: NDArray[np.float64]) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    together, one, other = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    chance = one * other / max(pairs(table.sum()), 1.0)
-    most = (one + other) / 2
-    return 1.0 if most == chance else (together - chance) / (most - chance)

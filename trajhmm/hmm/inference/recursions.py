@@ -117,6 +117,17 @@ class Recursion(ABC):
     def backward(self, piece: Piece, filtering: Filtering, beta: Floats) -> Smoothing | None:
         """Smooth what `forward` gave; ``beta`` is moved back. None if it may be wrong."""
 
+    def _fill(self, densities: Floats, piece: Piece, *, scaled: bool) -> Floats:
+        """Fill (n, K) ``densities``; (n,) what was taken out of them, see `Emissions.densities`."""
+        return self._emissions.densities(
+            piece.values,
+            densities,
+            complete=piece.complete,
+            scaled=scaled,
+            offsets=piece.offsets,
+            doubt=piece.doubt,
+        )
+
     def _rows(self, name: str, n: int) -> Floats:
         """(n, K) work space."""
         if len(self._space.get(name, ())) < n:
@@ -140,14 +151,7 @@ class Scaled(Recursion):
         """Filter; None where a row has no probability left."""
         n, came = len(piece.values), before.copy()
         densities, alpha, sums = self._rows("densities", n), self._rows("alpha", n), np.empty(n)
-        largest = self._emissions.densities(
-            piece.values,
-            densities,
-            complete=piece.complete,
-            scaled=True,
-            offsets=piece.offsets,
-            doubt=piece.doubt,
-        )
+        largest = self._fill(densities, piece, scaled=True)
         startprob, transmat = self._startprob, self._transmat
         if not self._forward(densities, piece.offsets, piece.continued, startprob, transmat, before, alpha, sums):
             return None
@@ -177,14 +181,7 @@ class Exact(Recursion):
         """Filter; None only if a row is impossible in every state."""
         n, came = len(piece.values), before.copy()
         densities, alpha, predictive = self._rows("densities", n), self._rows("alpha", n), np.empty(n)
-        sums = self._emissions.densities(
-            piece.values,
-            densities,
-            complete=piece.complete,
-            scaled=False,
-            offsets=piece.offsets,
-            doubt=piece.doubt,
-        )
+        sums = self._fill(densities, piece, scaled=False)
         exact.forward(densities, piece.fresh(), self._startprob, self._transmat, before, alpha, predictive)
         if not np.isfinite(predictive).all():
             return None

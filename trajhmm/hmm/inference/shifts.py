@@ -71,8 +71,9 @@ class ByRun:
 
 def shift_precision(there: Floats, parameters: Parameters) -> Floats:
     """(R, D) precision of each shift on its own, given (R, K, D) expected rows: 1/τ² + Σ_k n_rk (Σ_k⁻¹)_dd."""
-    precisions = np.diagonal(parameters.precisions(), axis1=1, axis2=2)
-    precision: Floats = np.einsum("rkd,kd->rd", there, precisions) + 1.0 / _shift_variance(parameters)
+    own = parameters.is_diagonal
+    inverse = 1.0 / parameters.variances() if own else np.diagonal(parameters.precisions(), axis1=1, axis2=2)
+    precision: Floats = np.einsum("rkd,kd->rd", there, inverse) + 1.0 / _shift_variance(parameters)
     return precision
 
 
@@ -95,9 +96,8 @@ def updated_shifts(moments: ByRun, shifts: Shifts, parameters: Parameters) -> Sh
     if parameters.scale_variance is not None:
         shifts = rescaled(moments, shifts, parameters)
         return replace(shifts, variance=1.0 / shift_precision(moments.there, parameters))
-    inverse = 1.0 / parameters.variances()
-    precision = np.einsum("rkd,kd->rd", moments.there, inverse) + 1.0 / tau
-    pull = np.einsum("rkd,kd->rd", moments.first, inverse) - shifts.mean / tau
+    precision = shift_precision(moments.there, parameters)
+    pull = np.einsum("rkd,kd->rd", moments.first, 1.0 / parameters.variances()) - shifts.mean / tau
     return replace(shifts, mean=shifts.mean + pull / precision, variance=1.0 / precision)
 
 
@@ -159,7 +159,7 @@ def infer_shifts(chunk: Chunk, parameters: Parameters, *, known: Shifts | None =
     likely, best = possible(parameters), sides[0]
     for every, runs in _of_like_length(chunk):
         few = thinned(chunk.picked(runs), every)
-        found = _best_side(few, strode(likely, every), [side.picked(runs) for side in sides])
+        found = _best_side(few, strided_parameters(likely, every), [side.picked(runs) for side in sides])
         best = best.instead(found.spread(runs), runs)
     if not settle:
         return best
@@ -232,7 +232,7 @@ def possible(parameters: Parameters) -> Parameters:
     )
 
 
-def strode(parameters: Parameters, every: int) -> Parameters:
+def strided_parameters(parameters: Parameters, every: int) -> Parameters:
     """The same for rows of which one in ``every`` was taken."""
     return replace(parameters, transmat=np.linalg.matrix_power(parameters.transmat, every))
 

@@ -172,6 +172,12 @@ def best_of(restarts: Sequence[Restart]) -> int | None:
     return next(index for index in usable if best - restarts[index].objective <= _ROUNDING * abs(best))
 
 
+def best_parameters(restarts: Sequence[Restart]) -> Parameters | None:
+    """Parameters of the best restart; None if all are degenerate."""
+    index = best_of(restarts)
+    return None if index is None else restarts[index].parameters
+
+
 def climb(
     engine: Engine,
     starts: Sequence[Start],

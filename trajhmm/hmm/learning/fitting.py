@@ -31,6 +31,8 @@ SearchName = Literal["restarts", "wide"]
 # A search begins from at least so many starts. So many of its finds are tried for a few iterations on all rows, and so
 # many of these go on to the end.
 _FEWEST_STARTS, _CANDIDATES, _TRIAL, _FINALS = 8, 4, 5, 2
+# Nats a row that still count as a rise in a fit that is only compared with another.
+_COMPARED = 1e-5
 # Of the restarts, one in so many is a shaken copy of the best of the others.
 _ONE_SHAKEN_IN = 4
 # Restarts whose log-likelihoods differ by less than this, in nats, have reached the same optimum.
@@ -74,6 +76,11 @@ class Settings:
         for name, least in (("n_components", 1), ("n_restarts", 1), ("n_iter", 1), ("floor", 0), ("shrinkage", 0)):
             if not getattr(self, name) >= least:
                 raise FitError(f"{name} {getattr(self, name)}: expected at least {least}")
+
+    def anew(self, n_components: int, *seed: int) -> Settings:
+        """The same for a fit that another is compared with: a seed of its own, and no climb to the last digit."""
+        number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        return replace(self, n_components=n_components, start=None, tol=max(self.tol, _COMPARED), random_state=number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,21 @@ with few rows; so each state has to be found again as well (Hennig 2007).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from trajhmm.errors import FitError
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, Halves
-from trajhmm.hmm.inference.paths import adjusted_rand
+from trajhmm.hmm.inference.matching import adjusted_rand, contingency, jaccard
 from trajhmm.hmm.inference.posteriors import decode_rows
-from trajhmm.hmm.inference.shifts import possible, strode, thinned, without_shifts
-from trajhmm.hmm.learning.em import Restart, best_of
+from trajhmm.hmm.inference.shifts import possible, strided_parameters, thinned, without_shifts
+from trajhmm.hmm.learning.em import Restart, best_parameters
 from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
@@ -42,8 +41,6 @@ _LIKELIER = 1e-4
 _SEEDS = 4
 # Rows that paths are compared on: of more, one in so many of each run.
 _ROWS = 16384
-# Halves need not climb to the last digit.
-_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +54,9 @@ class Halver:
     splits : (S, R) bool, the runs of the first half of each split.
     n_jobs : threads; results do not depend on it.
     tally : what tells of the progress.
+    whole : all runs.
     data : (S, 2) the halves.
+    fitted : fits of both halves by number of states and split, as far as they were made.
     """
 
     source: Source
@@ -65,11 +64,14 @@ class Halver:
     splits: NDArray[np.bool_]
     n_jobs: int
     tally: Tally
+    whole: Data
     data: tuple[tuple[Data, Data], ...]
+    fitted: dict[tuple[int, int], tuple[Parameters | None, Parameters | None]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: Source, settings: Settings, *, n_splits: int, n_jobs: int, tally: Tally) -> Halver:
+    def of(cls, whole: Data, settings: Settings, *, n_splits: int, n_jobs: int, tally: Tally) -> Halver:
         """Draw the splits: the same whatever the seed, so that fits of other seeds differ by their starts alone."""
+        source = whole.source
         n_runs = len(source.lengths)
         rng = np.random.default_rng([0x4A1F, n_runs])
         splits = np.array([rng.permutation(n_runs) < n_runs // 2 for _ in range(n_splits)]).reshape(n_splits, n_runs)
@@ -80,7 +82,7 @@ class Halver:
             )
             for first in splits
         )
-        return cls(source=source, settings=settings, splits=splits, n_jobs=n_jobs, tally=tally, data=data)
+        return cls(source=source, settings=settings, splits=splits, n_jobs=n_jobs, tally=tally, whole=whole, data=data)
 
     def halves(self, fit: Fit) -> Halves | None:
         """Fit the halves with as many states as ``fit`` has; None if some half cannot be fitted.
@@ -93,7 +95,7 @@ class Halver:
         agreement: list[float] = []
         recovery: list[NDArray[np.float64]] = []
         for first, last in pairwise((0, *range(_FIRST_SPLITS, len(self.data)), len(self.data))):
-            fits = self._fits(k, self.data[first:last], first)
+            fits = self._fits(k, range(first, min(last, len(self.data))))
             if any(one is None for pair in fits for one in pair):
                 return None
             found = self._compared(fit.parameters, [one for pair in fits for one in pair if one is not None])
@@ -105,28 +107,22 @@ class Halver:
         mean: NDArray[np.float64] = np.mean(recovery, axis=0)
         return Halves(states=k, agreement=tuple(agreement), recovery=tuple(mean.tolist()))
 
-    def _fits(
-        self, k: int, data: Sequence[tuple[Data, Data]], first: int
-    ) -> list[tuple[Parameters | None, Parameters | None]]:
-        jobs = [
-            Job(settings=self._settings(k, 2 * (first + split) + side), data=half, finals=1)
-            for split, pair in enumerate(data)
-            for side, half in enumerate(pair)
-        ]
-        if not jobs:
-            return []
-        best = [_best(restarts) for restarts in self._run(jobs)]
-        return list(zip(best[::2], best[1::2], strict=True))
+    def _fits(self, k: int, splits: Iterable[int]) -> list[tuple[Parameters | None, Parameters | None]]:
+        """Fits of some splits, each made once: they do not depend on the map that they are compared with.
 
-    def _settings(self, k: int, number: int) -> Settings:
-        """Halves have seeds of their own: that both come from the same start must not be why they agree.
-
-        They are the same whatever the seed of the fit, so that this decides nothing about the number of states.
+        Halves have seeds of their own: that both come from the same start must not be why they agree. These are the
+        same whatever the seed of the fit, so that it decides nothing about the number of states.
         """
-        seed = (0x4A1F, number)
-        return replace(
-            self.settings, n_components=k, tol=max(self.settings.tol, _TOLERANCE), random_state=_number_of(seed)
-        )
+        missing = [split for split in splits if (k, split) not in self.fitted]
+        jobs = [
+            Job(settings=self.settings.anew(k, 0x4A1F, 2 * split + side), data=half, finals=1)
+            for split in missing
+            for side, half in enumerate(self.data[split])
+        ]
+        best = [best_parameters(restarts) for restarts in self._run(jobs)] if jobs else []
+        for split, pair in zip(missing, zip(best[::2], best[1::2], strict=True), strict=True):
+            self.fitted[k, split] = pair
+        return [self.fitted[k, split] for split in splits]
 
     def seeds(self, fit: Fit) -> tuple[Fit, tuple[float, ...]]:
         """Fit all rows from other seeds as well.
@@ -136,16 +132,11 @@ class Halver:
         fit : the likeliest of all, which is ``fit`` unless another is likelier by more than rounding.
         agreement : adjusted Rand index of its states with those of the others.
         """
-        whole = Data(source=self.source, weights=np.ones(len(self.source.lengths)))
         k = fit.parameters.n_states
         jobs = [
             Job(
-                settings=replace(
-                    self.settings,
-                    n_components=k,
-                    random_state=_number_of((0x5EED, number)),
-                ),
-                data=whole,
+                settings=replace(self.settings.anew(k, 0x5EED, number), tol=self.settings.tol),
+                data=self.whole,
                 finals=1,
             )
             for number in range(_SEEDS)
@@ -159,7 +150,7 @@ class Halver:
         best = likelier if fits[likelier].objective > fit.objective + _LIKELIER * rows else 0
         paths = self._paths([one.parameters for one in fits])
         others = [path for number, path in enumerate(paths) if number != best]
-        return fits[best], tuple(adjusted_rand(contingency(paths[best], path, k)) for path in others)
+        return fits[best], tuple(adjusted_rand(contingency(paths[best], path, k, k)) for path in others)
 
     def _run(self, jobs: Sequence[Job]) -> list[list[Restart]]:
         return run_jobs(jobs, n_jobs=self.n_jobs, progress=self.tally.of(len(jobs)))
@@ -170,11 +161,10 @@ class Halver:
             return _Compared(agreement=[], recovery=[])
         paths = self._paths([whole, *halves])
         own, others = paths[0], paths[1:]
+        pairs = zip(others[::2], others[1::2], strict=True)
         return _Compared(
-            agreement=[
-                adjusted_rand(contingency(one, other, k)) for one, other in zip(others[::2], others[1::2], strict=True)
-            ],
-            recovery=[jaccard(contingency(own, path, k)) for path in others],
+            agreement=[adjusted_rand(contingency(one, other, k, k)) for one, other in pairs],
+            recovery=[jaccard(contingency(own, path, k, k)) for path in others],
         )
 
     def _paths(self, fits: Sequence[Parameters]) -> list[NDArray[np.int64]]:
@@ -195,39 +185,8 @@ class _Compared:
     recovery: list[NDArray[np.float64]]
 
 
-def contingency(one: NDArray[np.int64], other: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """(K, K) rows in state i of one path and j of the other."""
-    return np.bincount(one * k + other, minlength=k * k).reshape(k, k).astype(np.float64)
-
-
-def jaccard(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K,) for each state of the first partition, the Jaccard index of its rows with those of its counterpart.
-
-    Counterparts are found by assignment, so that the indices add up to as much as they can (Hennig 2007).
-
-    Parameters
-    ----------
-    table : (K, K) rows in state i of the first partition and j of the second.
-    """
-    union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
-    index = np.divide(table, union, out=np.zeros_like(table), where=union > 0)
-    rows, columns = linear_sum_assignment(-index)
-    matched: NDArray[np.float64] = index[rows, columns]
-    return matched
-
-
 def _decoded(chunk: Chunk, fit: Parameters, every: int) -> NDArray[np.int64]:
     few = thinned(chunk, every)
-    strided = strode(possible(fit), every)
+    strided = strided_parameters(possible(fit), every)
     values = without_shifts(few.values, few.offsets, strided)
     return decode_rows(values, few.offsets, strided)[0]
-
-
-def _best(restarts: Sequence[Restart]) -> Parameters | None:
-    index = best_of(restarts)
-    return None if index is None else restarts[index].parameters
-
-
-def _number_of(seed: Sequence[int]) -> int:
-    """One number for a seed of several."""
-    return int(np.random.SeedSequence(seed).generate_state(1)[0])

@@ -15,7 +15,7 @@ from trajhmm.errors import FitError
 from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.inference.shifts import with_evidence
-from trajhmm.hmm.learning.em import Outcome, Restart, best_of
+from trajhmm.hmm.learning.em import Outcome, Restart, best_parameters
 from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
 from trajhmm.hmm.learning.reproducible import FEWEST_RUNS, Halver
 from trajhmm.hmm.parameters import Parameters, count_parameters
@@ -144,7 +144,7 @@ def select_states(
     if not halving:
         rule: Criterion = "bic" if criterion == "reproducible" else criterion
         return Selection(fit=fits[_best(curve(), rule)], curve=curve(), certificate=None)
-    halver = Halver.of(source, settings, n_splits=n_splits, n_jobs=n_jobs, tally=tally)
+    halver = Halver.of(whole, settings, n_splits=n_splits, n_jobs=n_jobs, tally=tally)
     if criterion == "reproducible":
         found, tried = _reproducible(halver, fits)
         chosen = found if found is not None else _best(curve(), "bic")
@@ -275,7 +275,7 @@ def _heldout(
     """
     if not folds:
         return [None] * n_states
-    best = [None if (index := best_of(done)) is None else done[index].parameters for done in restarts]
+    best = [best_parameters(done) for done in restarts]
     fold_of = np.argmax(folds, axis=0)
     result: list[NDArray[np.float64] | None] = []
     for index in range(n_states):
