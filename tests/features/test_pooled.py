@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajhmm.features import PerRunScaler, PooledScaler, map_sequences, scaler_from_dict, sequences
-from trajhmm.features.pooled import SCALINGS, Measured, learn_scaler, pooled_kind
+from trajhmm.features.pooled import SCALINGS, learn_scaler, learn_scaler_over, pooled_kind
 from trajhmm.features.scalers import Unscaled
 from trajhmm.features.sequences import changing
 from trajhmm.features.spread import spread_about_runs, spread_of_rows
@@ -22,13 +22,13 @@ POOLED = [scaling for scaling in SCALINGS if scaling != "per-run"]
 
 
 def runs_of(seed, lengths):
-    """Rows of a positive metric, one that is 0 once, and one of both signs; runs differ by offsets."""
+    """Rows of a positive metric, one that is negative once, and one of both signs; runs differ by offsets."""
     rng = np.random.default_rng(seed)
     n = sum(lengths)
     values = rng.normal(size=(n, 3)) + np.repeat(rng.normal(size=(len(lengths), 3)), lengths, axis=0)
     values[:, 0] = np.exp(values[:, 0])
     values[:, 1] = np.exp(values[:, 1])
-    values[n // 2, 1] = 0.0
+    values[n // 2, 1] = -1e-3
     return values, np.array(lengths)
 
 
@@ -66,6 +66,39 @@ def test_own_start_takes_from_each_run_the_mean_of_its_first_rows():
     moved[:, 0] *= np.repeat([2.0, 0.5, 3.0], lengths)
     one, other = (learn_scaler(some, lengths, "own-start").transform(some, lengths) for some in (values, moved))
     np.testing.assert_allclose(other[:, [0, 2]], one[:, [0, 2]], atol=1e-11)
+
+
+@pytest.mark.parametrize("scaling", POOLED)
+@pytest.mark.parametrize("torn", [1e6, -1e12, 1e300])
+def test_one_torn_value_does_not_set_the_scale_of_all_runs_and_is_told(scaling, torn):
+    values, lengths = runs_of(7, [100, 80, 120])
+    sound = learn_scaler(values, lengths, scaling)
+    values[130, 2] = torn
+    scaler = learn_scaler(values, lengths, scaling)
+    # It counts as far as 100 calm spreads: in one of 300 rows that is a spread of six, not of 10⁴ or more.
+    assert 3 < scaler.spread[2] / sound.spread[2] < 10
+    np.testing.assert_allclose(scaler.spread[:2], sound.spread[:2], rtol=1e-12)
+    scaled, beyond = scaler.transform_and_count(values, lengths)
+    np.testing.assert_array_equal(beyond, [0, 0, 1])
+    assert np.argmax(np.abs(scaled[:, 2])) == 130
+    assert np.sign(scaled[130, 2]) == np.sign(torn)
+    (note,) = [n for n in map_sequences(run_set(values, lengths), scaling=scaling).notes if n.kind == "far-off"]
+    assert "m2 (1)" in note.text
+    assert not [
+        n for n in map_sequences(run_set(*runs_of(7, [100, 80, 120])), scaling=scaling).notes if n.kind == "far-off"
+    ]
+
+
+def test_what_is_seldom_zero_is_still_taken_by_its_logarithm():
+    values, lengths = runs_of(8, [200, 200])
+    least = values[1:, 0].min()
+    values[0, 0] = 0.0  # a gradient norm before the first gradient, say
+    scaler = learn_scaler(values, lengths, "mixed")
+    np.testing.assert_array_equal(scaler.logs, [True, False, False])
+    assert scaler.least[0] == least
+    assert scaler.transform(values, lengths)[0, 0] == scaler.transform(values, lengths)[np.argmin(values[1:, 0]) + 1, 0]
+    values[:9, 0] = 0.0  # in more than one row in a hundred it is no rarity
+    assert not learn_scaler(values, lengths, "mixed").logs[0]
 
 
 def test_values_below_the_least_that_was_learnt_count_as_that():
@@ -107,10 +140,11 @@ def test_block_by_block_is_all_at_once(lengths, cut, scaling, seed):
     rows = lengths[:cut].sum()
     parts = [(values[:rows], lengths[:cut]), (values[rows:], lengths[cut:])]
     parts = [part for part in parts if len(part[1])]
-    bare = PooledScaler.unfitted(pooled_kind(scaling), np.min([part.min(axis=0) for part, _ in parts], axis=0))
-    measured = reduce(add, (Measured.of(bare.transform(*part), part[1]) for part in parts))
-    found = bare.fitted(measured, within_runs=scaling == "mixed")
+    found, beyond = learn_scaler_over(lambda function: reduce(add, (function(*part) for part in parts)), scaling)
     np.testing.assert_array_equal(found.logs, whole.logs)
+    np.testing.assert_array_equal(found.least, whole.least)
+    np.testing.assert_array_equal(beyond, 0)
+    np.testing.assert_allclose(found.reach, whole.reach, rtol=1e-11)
     np.testing.assert_allclose(found.centre, whole.centre, atol=1e-11)
     np.testing.assert_allclose(found.spread, whole.spread, rtol=1e-11)
     pieces = [whole.transform(*part) for part in parts]
@@ -141,7 +175,8 @@ def test_sequences_are_scaled_alike_in_blocks_and_by_a_scaler_that_was_learnt_be
     whole = map_sequences(runs, scaling=scaling)
     assert isinstance(whole.scaler, PerRunScaler if scaling == "per-run" else PooledScaler)
     monkeypatch.setattr(sequences, "_BLOCK", 30)
-    np.testing.assert_array_equal(map_sequences(runs, scaling=scaling).values, whole.values)
+    # Learnt block by block: sums in another order.
+    np.testing.assert_allclose(map_sequences(runs, scaling=scaling).values, whole.values, rtol=1e-11, atol=1e-11)
     again = map_sequences(runs, whole.metrics, scaler=scaler_from_dict(whole.scaler.to_dict()))
     np.testing.assert_array_equal(again.values, whole.values)
     bare = map_sequences(runs, scaler=Unscaled())

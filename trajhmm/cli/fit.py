@@ -234,7 +234,8 @@ def report(model: Model) -> None:
     )
     say(f"EM: {ending}, log-likelihood {model.status.log_likelihoods[model.status.chosen][-1]:.6g}")
     others = [a for restart, a in enumerate(model.status.agreement) if a is not None and restart != model.status.chosen]
-    if others:
+    # The second best of a search may well be another map; what other seeds find best says more, where it is known.
+    if others and model.certificate is None:
         agreement = "…".join(dict.fromkeys(f"{end:.2f}" for end in (min(others), max(others))))
         say(
             f"{model.status.reached_best} of these {len(outcomes)} reached this optimum; the states of the others "

@@ -7,9 +7,10 @@ first row on, an offset (of a logarithm: a factor), is left to the model, or tak
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from trajhmm.features.spread import Spread, spread_about_runs, spread_of_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Part = TypeVar("Part")
 
 Scaling = Literal["mixed", "own-start", "shared", "per-run"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
@@ -25,6 +27,51 @@ PooledKind = Literal["shared", "own-start"]
 
 # A run's first rows: this share of it, at least one row.
 _START_SHARE = 0.03
+# A metric that is never negative and 0 in no more than this share of the rows is taken by its logarithm, 0 counting as
+# the least positive value: a norm of nothing yet, say.
+_MOST_ZEROS = 0.01
+# A value further from its run's median than so many calm spreads counts as that far: one torn number must not set the
+# scale of all runs. Calm is what a run varies without the share of its rows that stand out most, if it has enough.
+_REACH = 100.0
+_STANDS_OUT, _ROWS_TO_BE_CALM = 0.005, 40
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Survey:
+    """What decides which metrics are taken by their logarithm; parts add up.
+
+    Attributes
+    ----------
+    rows : N.
+    least : (D,) least positive value; infinite if there is none.
+    zeros, negative : (D,) number of rows in which a metric is 0, and less than that.
+    """
+
+    rows: int
+    least: Floats
+    zeros: Ints
+    negative: Ints
+
+    @classmethod
+    def of(cls, values: Floats) -> Survey:
+        """Of (N, D) finite rows."""
+        least = np.min(values, axis=0, where=values > 0, initial=np.inf)
+        zeros, negative = (values == 0).sum(axis=0), (values < 0).sum(axis=0)
+        return cls(rows=len(values), least=least, zeros=zeros, negative=negative)
+
+    def __add__(self, other: Survey) -> Survey:
+        return Survey(
+            rows=self.rows + other.rows,
+            least=np.minimum(self.least, other.least),
+            zeros=self.zeros + other.zeros,
+            negative=self.negative + other.negative,
+        )
+
+    @property
+    def positive(self) -> NDArray[np.bool_]:
+        """(D,) metrics to be taken by their logarithm."""
+        positive: NDArray[np.bool_] = (self.negative == 0) & (self.zeros <= _MOST_ZEROS * self.rows)
+        return positive & np.isfinite(self.least)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,22 +81,29 @@ class PooledScaler:
     Attributes
     ----------
     kind : ``shared``; ``own-start``, where each run's first rows are taken from it as well.
-    logs : (D,) bool, metrics taken by their logarithm: those that are positive in every row that was learnt from.
-    least : (D,) the least value of each of these; new rows below count as that.
+    logs : (D,) bool, metrics taken by their logarithm; see `Survey`.
+    least : (D,) the least value of each of these; rows below count as that. 0 for the others.
+    reach : (D,) how far from the median of its run a value, or its logarithm, may be; beyond it counts as that far.
     centre, spread : (D,) of the metrics, or of their logarithms.
     """
 
     kind: PooledKind
     logs: NDArray[np.bool_]
     least: Floats
+    reach: Floats
     centre: Floats
     spread: Floats
 
     @classmethod
-    def unfitted(cls, kind: PooledKind, least: Floats) -> PooledScaler:
-        """With centre 0 and spread 1, given the (D,) least values of the metrics over all rows."""
-        d = len(least)
-        return cls(kind=kind, logs=least > 0, least=least, centre=np.zeros(d), spread=np.ones(d))
+    def unfitted(cls, kind: PooledKind, survey: Survey) -> PooledScaler:
+        """With centre 0, spread 1 and no limit of reach."""
+        d, logs = len(survey.least), survey.positive
+        least = np.where(logs, survey.least, 0.0)
+        return cls(kind=kind, logs=logs, least=least, reach=np.full(d, np.inf), centre=np.zeros(d), spread=np.ones(d))
+
+    def reaching(self, calm: Spread) -> PooledScaler:
+        """With the reach that follows from how far calm rows vary; none for a metric that does not."""
+        return replace(self, reach=np.where(calm.squares > 0, _REACH * np.sqrt(calm.variance), np.inf))
 
     def fitted(self, measured: Measured, *, within_runs: bool) -> PooledScaler:
         """With centre and spread from what this transforms rows to.
@@ -63,53 +117,99 @@ class PooledScaler:
 
     def transform(self, values: Floats, lengths: Ints) -> Floats:
         """Scale (N, D) finite values of runs with (R,) lengths, all positive; returns a new (N, D) array."""
+        return self.transform_and_count(values, lengths)[0]
+
+    def transform_and_count(self, values: Floats, lengths: Ints) -> tuple[Floats, Ints]:
+        """Scale, and count for each metric (D,) the values beyond reach."""
         scaled = values.copy()
         scaled[:, self.logs] = np.log(np.maximum(values[:, self.logs], self.least[self.logs]))
         if self.kind == "own-start":
             scaled -= np.repeat(_starts(scaled, lengths), lengths, axis=0)
-        return (scaled - self.centre) / self.spread
+        beyond = _draw_in(scaled, lengths, self.reach)
+        return (scaled - self.centre) / self.spread, beyond
 
     def take(self, columns: Ints) -> PooledScaler:
         """The scaler of some of the metrics."""
-        return replace(
-            self,
-            logs=self.logs[columns],
-            least=self.least[columns],
-            centre=self.centre[columns],
-            spread=self.spread[columns],
-        )
+        return replace(self, **{name: getattr(self, name)[columns] for name in ("logs", *_NUMBERS)})
 
     def to_dict(self) -> dict[str, object]:
-        """What the model file holds."""
-        return {
-            "kind": self.kind,
-            "logs": self.logs.tolist(),
-            "least": self.least.tolist(),
-            "centre": self.centre.tolist(),
-            "spread": self.spread.tolist(),
-        }
+        """What the model file holds; a metric without a limit of reach has null."""
+        reach = [limit if np.isfinite(limit) else None for limit in self.reach.tolist()]
+        numbers = {name: getattr(self, name).tolist() for name in ("least", "centre", "spread")}
+        return {"kind": self.kind, "logs": self.logs.tolist(), "reach": reach, **numbers}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> PooledScaler:
         """Read back what `to_dict` gives."""
         numbers = {name: np.array(stored[name], dtype=np.float64) for name in ("least", "centre", "spread")}
-        return cls(kind=stored["kind"], logs=np.array(stored["logs"], dtype=bool), **numbers)
+        limits = stored.get("reach", [None] * len(numbers["spread"]))
+        reach = np.array([np.inf if limit is None else limit for limit in limits], dtype=np.float64)
+        return cls(kind=stored["kind"], logs=np.array(stored["logs"], dtype=bool), reach=reach, **numbers)
+
+
+_NUMBERS = ("least", "reach", "centre", "spread")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """What a scale is learnt from; parts add up. ``total`` is of all rows, ``within`` about the means of the runs."""
+    """What a scale is learnt from; parts add up.
+
+    ``total`` is of all rows, ``within`` about the means of the runs; ``beyond`` (D,) counts values beyond reach.
+    """
 
     total: Spread
     within: Spread
+    beyond: Ints
 
     @classmethod
-    def of(cls, values: Floats, lengths: Ints) -> Measured:
-        """Of (N, D) rows of runs with (R,) lengths."""
-        return cls(total=spread_of_rows(values), within=spread_about_runs(values, lengths))
+    def of(cls, scaler: PooledScaler, values: Floats, lengths: Ints) -> Measured:
+        """Of (N, D) rows of runs with (R,) lengths, as a scaler without centre and spread transforms them."""
+        scaled, beyond = scaler.transform_and_count(values, lengths)
+        return cls(total=spread_of_rows(scaled), within=spread_about_runs(scaled, lengths), beyond=beyond)
 
     def __add__(self, other: Measured) -> Measured:
-        return Measured(total=self.total + other.total, within=self.within + other.within)
+        return Measured(
+            total=self.total + other.total, within=self.within + other.within, beyond=self.beyond + other.beyond
+        )
+
+
+def calm_spread(scaler: PooledScaler, values: Floats, lengths: Ints) -> Spread:
+    """How far the runs vary about their own means without the rows that stand out most; parts add up.
+
+    Parameters
+    ----------
+    scaler : without reach, centre and spread.
+    values, lengths : (N, D) rows of runs with (R,) lengths.
+    """
+    scaled = scaler.transform(values, lengths)
+    d = values.shape[1]
+    total = Spread(mass=np.zeros(d), mean=np.zeros(d), squares=np.zeros(d))
+    ends = np.cumsum(lengths)
+    for begin, end in zip(ends - lengths, ends, strict=True):
+        run, n = scaled[begin:end], int(end - begin)
+        if n >= _ROWS_TO_BE_CALM:
+            away = np.abs(run - np.median(run, axis=0))
+            kept = n - int(np.ceil(_STANDS_OUT * n))
+            calm = np.argpartition(away, kept - 1, axis=0)[:kept]
+            run = np.take_along_axis(run, calm, axis=0)
+        total = total + spread_about_runs(run, np.array([len(run)]))
+    return total
+
+
+def _draw_in(scaled: Floats, lengths: Ints, reach: Floats) -> Ints:
+    """Draw values beyond reach in to where it ends, in place; (D,) how many."""
+    beyond = np.zeros(scaled.shape[1], dtype=np.int64)
+    ends = np.cumsum(lengths)
+    for begin, end in zip(ends - lengths, ends, strict=True):
+        run = scaled[begin:end]
+        with np.errstate(over="ignore"):
+            far = run.max(axis=0) - run.min(axis=0) > reach
+        if far.any():
+            median = np.median(run[:, far], axis=0)
+            drawn = np.clip(run[:, far], median - reach[far], median + reach[far])
+            beyond[far] += (drawn != run[:, far]).sum(axis=0)
+            run[:, far] = drawn
+    return beyond
 
 
 def pooled_kind(scaling: Scaling) -> PooledKind:
@@ -119,9 +219,36 @@ def pooled_kind(scaling: Scaling) -> PooledKind:
 
 def learn_scaler(values: Floats, lengths: Ints, scaling: Scaling) -> PooledScaler:
     """Learn a scale for all runs from (N, D) finite rows of runs with (R,) lengths."""
-    bare = PooledScaler.unfitted(pooled_kind(scaling), values.min(axis=0))
-    measured = Measured.of(bare.transform(values, lengths), lengths)
-    return bare.fitted(measured, within_runs=scaling == "mixed")
+
+    def over(function: Callable[[Floats, Ints], Part]) -> Part:
+        return function(values, lengths)
+
+    return learn_scaler_over(over, scaling)[0]
+
+
+def learn_scaler_over(
+    over: Callable[[Callable[[Floats, Ints], Any]], Any], scaling: Scaling
+) -> tuple[PooledScaler, Ints]:
+    """Learn a scale for all runs in three passes over rows that are held in parts.
+
+    Parameters
+    ----------
+    over : gives the sum over all parts of what a function of (n, D) rows and (r,) lengths of their runs gives.
+    scaling : not ``per-run``.
+
+    Returns
+    -------
+    scaler : the scale.
+    beyond : (D,) number of values beyond reach.
+    """
+    bare = PooledScaler.unfitted(pooled_kind(scaling), over(_surveyed))
+    bare = bare.reaching(over(partial(calm_spread, bare)))
+    measured = over(partial(Measured.of, bare))
+    return bare.fitted(measured, within_runs=scaling == "mixed"), measured.beyond
+
+
+def _surveyed(values: Floats, _: Ints) -> Survey:
+    return Survey.of(values)
 
 
 def _starts(values: Floats, lengths: Ints) -> Floats:

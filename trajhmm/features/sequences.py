@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
 from trajhmm.features.choose import default_metrics
-from trajhmm.features.pooled import PooledScaler, Scaling, learn_scaler
+from trajhmm.features.pooled import PooledScaler, Scaling, learn_scaler_over
 from trajhmm.features.scalers import PerRunScaler, Scaler, Unscaled, per_run_moments
 from trajhmm.logs import Note, RunSet, Scan
 from trajhmm.logs.runset import offsets_of
@@ -142,9 +145,15 @@ def map_sequences(
     if not keep_constant:
         values, metrics = _changing(values, lengths[kept], metrics, notes)
     if scaler is None:
-        scaler = PerRunScaler() if scaling == "per-run" else learn_scaler(values, lengths[kept], scaling)
+        scaler = PerRunScaler() if scaling == "per-run" else _learn(values, lengths[kept], scaling)
+    beyond = np.zeros(len(metrics), dtype=np.int64)
     for rows_of, some in _row_blocks(lengths[kept]):
-        values[rows_of] = scaler.transform(values[rows_of], some)
+        if isinstance(scaler, PooledScaler):
+            values[rows_of], far = scaler.transform_and_count(values[rows_of], some)
+            beyond += far
+        else:
+            values[rows_of] = scaler.transform(values[rows_of], some)
+    notes.extend(beyond_notes(metrics, beyond))
     return Sequences(
         runs=tuple(run for run, keep in zip(runs.runs, kept, strict=True) if keep),
         lengths=lengths[kept],
@@ -275,6 +284,15 @@ def _aligned(runs: RunSet, block: slice, columns: list[int], leading: int) -> _B
     )
 
 
+def _learn(values: NDArray[np.float64], lengths: NDArray[np.int64], scaling: Scaling) -> PooledScaler:
+    """A scale learnt block by block, so that nothing grows as large as the logs."""
+
+    def over(function: Callable[[NDArray[np.float64], NDArray[np.int64]], Any]) -> Any:
+        return reduce(add, (function(values[rows], some) for rows, some in _row_blocks(lengths)))
+
+    return learn_scaler_over(over, scaling)[0]
+
+
 def _row_blocks(lengths: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.int64]]]:
     """Rows of blocks of at most `_BLOCK` rows, or of one run, and the lengths of their runs."""
     offsets = offsets_of(lengths)
@@ -301,6 +319,15 @@ def _changing(
     notes.append(constant_note(metrics, changes))
     kept = tuple(metric for metric, change in zip(metrics, changes, strict=True) if change)
     return np.ascontiguousarray(values[:, changes]), kept
+
+
+def beyond_notes(metrics: Sequence[str], beyond: NDArray[np.int64]) -> tuple[Note, ...]:
+    """Say of which metrics values lie beyond the reach of a scale, (D,) how many."""
+    far = [f"{metric} ({n})" for metric, n in zip(metrics, beyond, strict=True) if n]
+    if not far:
+        return ()
+    text = f"values that stand so far out of their run that they count as far as the scale reaches: {', '.join(far)}"
+    return (Note(kind="far-off", text=text),)
 
 
 def aligned_note(metric: str, rows: int) -> Note:

@@ -65,6 +65,8 @@ def check_scaler(scaler: PerRunScaler | PooledScaler | Departures, metrics: Sequ
         raise ValueError(f"scaler: logs has shape {scaler.logs.shape}; expected {shape}")
     for name in ("least", "centre", "spread"):
         _check_array(f"scaler: {name}", getattr(scaler, name), shape)
+    if scaler.reach.shape != shape or not (scaler.reach > 0).all():
+        raise ValueError("scaler: expected a positive reach of each metric")
     if (scaler.spread <= 0).any():
         raise ValueError("scaler: expected a positive spread")
     if (scaler.least[scaler.logs] <= 0).any():

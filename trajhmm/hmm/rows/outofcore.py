@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, LogError
 from trajhmm.features import PerRunScaler, PooledScaler, Scaling
-from trajhmm.features.pooled import Measured, pooled_kind
+from trajhmm.features.pooled import learn_scaler_over
 from trajhmm.features.scalers import Unscaled
 from trajhmm.features.sequences import (
     NothingLeftError,
     aligned_note,
+    beyond_notes,
     changing,
     chosen_metrics,
     constant_note,
@@ -86,11 +87,13 @@ def rows_on_disk(scan: Scan, metrics: Sequence[str] | None, scaling: Scaling) ->
             for file, o in zip(files, told, strict=True)
         ]
         lengths = [o.lengths for o in told]
-        scaler = _scaler(scaling, told, lambda bare: map(partial(_measured, bare=bare), held, lengths))
+        scaler, beyond = _scaler(
+            scaling, len(plan.metrics), lambda function: map(partial(_part, function=function), held, lengths)
+        )
         for one in held:
             _scaled(one, one.lengths, scaler).tofile(one.file)
         source = Pieces(held=held, lengths_of=lengths, columns=kept, apply=_in_this_process)
-        yield plan.rows(source, kept, scaler, notes)
+        yield plan.rows(source, kept, scaler, (*notes, *beyond_notes(plan.metrics, beyond)))
 
 
 @contextmanager
@@ -134,23 +137,25 @@ def rows_on_cluster(scan: Scan, metrics: Sequence[str] | None, scaling: Scaling,
             yield from client.gather(futures)
 
         lengths = [o.lengths for o in told]
-        scaler = _scaler(scaling, told, lambda bare: apply(partial(_measured, bare=bare), prepared, lengths))
+        scaler, beyond = _scaler(
+            scaling,
+            len(plan.metrics),
+            lambda function: apply(partial(_part, function=function), prepared, lengths),
+        )
         ready = client.map(partial(_scaled, scaler=scaler), prepared, lengths, retries=_RETRIES)
         source = Pieces(held=ready, lengths_of=lengths, columns=kept, apply=apply)
-        yield plan.rows(source, kept, scaler, notes)
+        yield plan.rows(source, kept, scaler, (*notes, *beyond_notes(plan.metrics, beyond)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Outcome:
     """What is to be remembered of a piece.
 
-    Rows of each run that is left, metrics that change, the least value of each, whether others were aligned to the rows
-    of one, and notes.
+    Rows of each run that is left, metrics that change, whether others were aligned to the rows of one, and notes.
     """
 
     lengths: NDArray[np.int64]
     changes: NDArray[np.bool_]
-    least: NDArray[np.float64]
     aligned: bool
     notes: tuple[Note, ...]
 
@@ -176,16 +181,15 @@ class _Plan:
         except NothingLeftError as error:
             nothing = np.empty((0, len(self.metrics)))
             notes = (*runs.notes, Note(kind="left-out", text=str(error)))
-            none, least = np.zeros(len(self.metrics), dtype=bool), np.full(len(self.metrics), np.inf)
+            none = np.zeros(len(self.metrics), dtype=bool)
             lengths = np.empty(0, dtype=np.int64)
-            return nothing, _Outcome(lengths=lengths, changes=none, least=least, aligned=False, notes=notes)
+            return nothing, _Outcome(lengths=lengths, changes=none, aligned=False, notes=notes)
         changes = changing(sequences.values, sequences.lengths)
         notes = tuple(note for note in (*runs.notes, *sequences.notes) if note.kind != "aligned")
         aligned = len(notes) < len(runs.notes) + len(sequences.notes)
         outcome = _Outcome(
             lengths=sequences.lengths,
             changes=changes,
-            least=sequences.values.min(axis=0),
             aligned=aligned,
             notes=notes,
         )
@@ -284,18 +288,20 @@ def _rows_of(held: Any) -> NDArray[np.float64]:
 
 
 def _scaler(
-    scaling: Scaling, told: Sequence[_Outcome], measure: Callable[[PooledScaler], Iterator[Measured]]
-) -> PerRunScaler | PooledScaler:
-    """The scaler of all pieces; ``measure`` goes over their rows once."""
+    scaling: Scaling, n_metrics: int, each: Callable[[Callable[..., Any]], Iterator[Any]]
+) -> tuple[PerRunScaler | PooledScaler, NDArray[np.int64]]:
+    """The scaler of all pieces, and (D,) values beyond its reach; ``each`` goes over the rows once."""
     if scaling == "per-run":
-        return PerRunScaler()
-    least = np.min([outcome.least for outcome in told], axis=0)
-    bare = PooledScaler.unfitted(pooled_kind(scaling), least)
-    return bare.fitted(reduce(add, measure(bare)), within_runs=scaling == "mixed")
+        return PerRunScaler(), np.zeros(n_metrics, dtype=np.int64)
+    return learn_scaler_over(
+        lambda function: reduce(add, (part for part in each(function) if part is not None)), scaling
+    )
 
 
-def _measured(held: Any, lengths: NDArray[np.int64], bare: PooledScaler) -> Measured:
-    return Measured.of(bare.transform(_rows_of(held), lengths), lengths)
+def _part(
+    held: Any, lengths: NDArray[np.int64], function: Callable[[NDArray[np.float64], NDArray[np.int64]], Any]
+) -> Any:
+    return function(_rows_of(held), lengths) if len(lengths) else None
 
 
 def _scaled(held: Any, lengths: NDArray[np.int64], scaler: PerRunScaler | PooledScaler) -> NDArray[np.float64]:
