@@ -101,6 +101,14 @@ def test_what_is_seldom_zero_is_still_taken_by_its_logarithm():
     assert not learn_scaler(values, lengths, "mixed").logs[0]
 
 
+def test_what_starts_at_zero_in_most_runs_is_not_taken_by_its_logarithm():
+    values, lengths = runs_of(8, [200, 200, 200])
+    values[[0, 200], 0] = 0.0  # biases, which start at 0
+    assert not learn_scaler(values, lengths, "mixed").logs[0]
+    values[0, 0] = 1.0
+    assert learn_scaler(values, lengths, "mixed").logs[0]
+
+
 def test_values_below_the_least_that_was_learnt_count_as_that():
     values, lengths = runs_of(2, [40, 40])
     scaler = learn_scaler(values, lengths, "shared")

@@ -27,9 +27,10 @@ PooledKind = Literal["shared", "own-start"]
 
 # A run's first rows: this share of it, at least one row.
 _START_SHARE = 0.03
-# A metric that is never negative and 0 in no more than this share of the rows is taken by its logarithm, 0 counting as
-# the least positive value: a norm of nothing yet, say.
-_MOST_ZEROS = 0.01
+# A metric that is never negative and 0 here and there, in no more than this share of the rows and not in most runs, is
+# taken by its logarithm, 0 counting as the least positive value: a torn number. Where 0 belongs to a metric, as to the
+# norm of biases that start at 0, its logarithm would make the gap to the rest as wide as the least value is small.
+_MOST_ZEROS, _MOST_RUNS_WITH_ZEROS = 0.01, 0.5
 # A value further from its run's median than so many calm spreads counts as that far: one torn number must not set the
 # scale of all runs. Calm is what a run varies without the share of its rows that stand out most, if it has enough.
 _REACH = 100.0
@@ -42,36 +43,48 @@ class Survey:
 
     Attributes
     ----------
-    rows : N.
+    rows, runs : N and R.
     least : (D,) least positive value; infinite if there is none.
     zeros, negative : (D,) number of rows in which a metric is 0, and less than that.
+    runs_with_zeros : (D,) number of runs in which it is 0 at some row.
     """
 
     rows: int
+    runs: int
     least: Floats
     zeros: Ints
     negative: Ints
+    runs_with_zeros: Ints
 
     @classmethod
-    def of(cls, values: Floats) -> Survey:
-        """Of (N, D) finite rows."""
-        least = np.min(values, axis=0, where=values > 0, initial=np.inf)
-        zeros, negative = (values == 0).sum(axis=0), (values < 0).sum(axis=0)
-        return cls(rows=len(values), least=least, zeros=zeros, negative=negative)
+    def of(cls, values: Floats, lengths: Ints) -> Survey:
+        """Of (N, D) finite rows of runs with (R,) lengths, all positive."""
+        zero = values == 0
+        return cls(
+            rows=len(values),
+            runs=len(lengths),
+            least=np.min(values, axis=0, where=values > 0, initial=np.inf),
+            zeros=zero.sum(axis=0),
+            negative=(values < 0).sum(axis=0),
+            runs_with_zeros=np.logical_or.reduceat(zero, np.cumsum(lengths) - lengths).sum(axis=0),
+        )
 
     def __add__(self, other: Survey) -> Survey:
         return Survey(
             rows=self.rows + other.rows,
+            runs=self.runs + other.runs,
             least=np.minimum(self.least, other.least),
             zeros=self.zeros + other.zeros,
             negative=self.negative + other.negative,
+            runs_with_zeros=self.runs_with_zeros + other.runs_with_zeros,
         )
 
     @property
     def positive(self) -> NDArray[np.bool_]:
         """(D,) metrics to be taken by their logarithm."""
-        positive: NDArray[np.bool_] = (self.negative == 0) & (self.zeros <= _MOST_ZEROS * self.rows)
-        return positive & np.isfinite(self.least)
+        seldom = (self.zeros <= _MOST_ZEROS * self.rows) & (self.runs_with_zeros <= _MOST_RUNS_WITH_ZEROS * self.runs)
+        positive: NDArray[np.bool_] = seldom & (self.negative == 0) & np.isfinite(self.least)
+        return positive
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -241,14 +254,10 @@ def learn_scaler_over(
     scaler : the scale.
     beyond : (D,) number of values beyond reach.
     """
-    bare = PooledScaler.unfitted(pooled_kind(scaling), over(_surveyed))
+    bare = PooledScaler.unfitted(pooled_kind(scaling), over(Survey.of))
     bare = bare.reaching(over(partial(calm_spread, bare)))
     measured = over(partial(Measured.of, bare))
     return bare.fitted(measured, within_runs=scaling == "mixed"), measured.beyond
-
-
-def _surveyed(values: Floats, _: Ints) -> Survey:
-    return Survey.of(values)
 
 
 def _starts(values: Floats, lengths: Ints) -> Floats:
