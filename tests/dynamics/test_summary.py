@@ -12,11 +12,18 @@ from trajhmm.dynamics.detours import StateEvidence, Survival
 from trajhmm.dynamics.files import certificate_content, map_content
 from trajhmm.dynamics.prefix import PrefixPoint
 from trajhmm.dynamics.refits import Refits
-from trajhmm.dynamics.summary import describe_detour, describe_edges, describe_map, describe_standing, summarize
+from trajhmm.dynamics.summary import (
+    describe_detour,
+    describe_edges,
+    describe_map,
+    describe_residuals,
+    describe_standing,
+    summarize,
+)
 from trajhmm.dynamics.survival import Delay
 from trajhmm.dynamics.training_map import forks_in
 from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
-from trajhmm.hmm.certificate import Certificate, Halves
+from trajhmm.hmm.certificate import Certificate, Estimate, Halves, MetricResiduals, ResidualSummary
 from trajhmm.simulate import planted
 
 
@@ -247,7 +254,9 @@ def test_a_fork_is_where_two_runs_go_one_way_only_and_two_the_other(analysed, wa
 def test_files_hold_the_certificate_with_the_refits(analysed, refits):
     analysis, model = certified(analysed, certificate())
     content = certificate_content(replace(analysis, refits=refits), model)
-    assert {key: content[key] for key in ("states", "reproducible", "halves")} == model.certificate.to_dict()
+    assert {
+        key: content[key] for key in ("states", "reproducible", "halves", "residuals")
+    } == model.certificate.to_dict()
     found = content["refits"]
     assert (found["n"], found["resampled"], found["seeds"], len(found["agreement"])) == (20, 15, 5, 20)
     assert found["states"][1]["detour"]["share"] == 0.9
@@ -257,7 +266,13 @@ def test_files_hold_the_certificate_with_the_refits(analysed, refits):
     states = map_content(analysis.map, refits)["states"]
     assert [(state["recovery"], state["forks_found"]) for state in states] == [(0.95, 1.0), (0.9, 0.15)]
     old, unknown = certified(analysed, None)
-    assert certificate_content(old, unknown) == {"states": 2, "reproducible": None, "halves": [], "refits": None}
+    assert certificate_content(old, unknown) == {
+        "states": 2,
+        "reproducible": None,
+        "halves": [],
+        "residuals": None,
+        "refits": None,
+    }
     assert map_content(old.map)["states"][0]["recovery"] is None
 
 
@@ -266,3 +281,36 @@ def test_why_there_is_no_regression_is_told(analysed):
     regression = replace(analysis.regression, r2=None, why_not="all 8 runs converge at the same step")
     told = summarize(replace(analysis, regression=regression), model)
     assert "No regression of convergence on the states: all 8 runs converge at the same step." in " ".join(told.split())
+
+
+def residuals(*memory, beyond=0.01):
+    def estimate(value):
+        return Estimate(value=value, ci_low=None, ci_high=None)
+
+    return ResidualSummary(
+        n_runs=2,
+        metrics=tuple(
+            MetricResiduals(
+                metric=name, n_rows=9, mean=estimate(0.0), sd=estimate(1.0), autocorrelation=estimate(value),
+                beyond=estimate(beyond),
+            )
+            for name, value in zip("abc", memory, strict=True)
+        ),
+    )  # fmt: skip
+
+
+def test_what_a_map_does_not_expect_is_told_and_a_remedy_where_rows_remember():
+    told = describe_residuals(residuals(0.1, 0.5, 0.9), remembers=False)
+    assert "autocorrelation of 0.50 in the median metric, 0.90 in c" in told
+    assert "1.0% of values (0.3% expected)" in told
+    assert "--emissions ar models it" in told
+    assert "--emissions ar" not in describe_residuals(residuals(0.1, 0.5, 0.9), remembers=True)
+    assert "--emissions ar" not in describe_residuals(residuals(0.1, 0.2, 0.9), remembers=False)
+    assert describe_residuals(residuals(None, None, None), remembers=False) == ""
+
+
+def test_levels_within_which_runs_were_compared_are_named(analysed):
+    analysis, model = analysed
+    assert "compared only where" not in summarize(analysis, model)
+    told = " ".join(summarize(replace(analysis, within="optimizer"), model).split())
+    assert "Runs were compared only where they have the same optimizer." in told

@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 import trajhmm as th
-from trajhmm.hmm.inference.residuals import pseudo_residuals, summarise_residuals
+from trajhmm.hmm.inference.residuals import pseudo_residuals, residuals_over, summarise_residuals
 from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.rows.source import InMemory
 from trajhmm.simulate import planted
 
 from .made import random_parameters
@@ -179,3 +180,31 @@ def test_what_cannot_be_known_is_none_and_json():
     single = summarise_residuals(np.ones((3, 1)), np.arange(4), ("a",)).metrics[0]
     assert single.autocorrelation.value is None
     assert single.sd.value == pytest.approx(0)
+
+
+@pytest.mark.parametrize("options", [{}, {"emissions": "ar"}, {"scaling": "shared"}])
+def test_a_certificate_holds_those_of_its_map(options):
+    logs = planted(n_runs=12, n_rows=80, seed=3, offset_sd=2.0, ar=0.5).logs
+    model = th.fit(logs, metrics=["weight_l2", "trace", "singular_var"], states=3, halves=1, restarts=2, **options)
+    sequences = model.sequences(logs)  # less the shifts of the runs, and as levels where rows remember
+    residuals = pseudo_residuals(sequences.values, sequences.offsets, model.parameters)
+    assert model.certificate.residuals == summarise_residuals(residuals, sequences.offsets, model.metrics)
+    memory = [one.autocorrelation.value for one in model.certificate.residuals.metrics]
+    assert (np.median(memory) > 0.3) == (options != {"emissions": "ar"})
+    assert th.fit(logs, states=3, halves=0, restarts=1).certificate is None
+
+
+def test_rows_in_parts_give_those_of_all():
+    rng = np.random.default_rng(5)
+    parameters = random_parameters(rng, 3, 2, "diag")
+    values, offsets = drawn(parameters, [20, 30, 25, 40], rng)
+    whole = summarise_residuals(pseudo_residuals(values, offsets, parameters), offsets, ("a", "b"))
+
+    class Cut:
+        def map(self, function):
+            for runs in (slice(0, 2), slice(2, 3), slice(3, 4)):
+                begin, end = offsets[runs.start], offsets[runs.stop]
+                part = InMemory.of(values[begin:end], offsets[runs.start : runs.stop + 1] - begin)
+                yield from part.map(function)
+
+    assert residuals_over(Cut(), parameters, ("a", "b")) == whole

@@ -99,6 +99,8 @@ def test_how_far_the_map_comes_back_stands_first(analysed):
     np.testing.assert_allclose(page.values(HALVED, "Worst state"), [one.worst for one in certificate.halves])
     own = certificate.at(analysed.model.n_states)
     np.testing.assert_allclose(page.values(STATES, "Comes back in halves"), own.recovery)
+    memory = [one.autocorrelation.value for one in certificate.residuals.metrics]
+    np.testing.assert_allclose(page.values("What the map does not expect of a row", "Autocorrelation"), memory)
 
 
 def test_refits_and_intervals_are_those_of_the_analysis(analysed):

@@ -46,6 +46,7 @@ class Analysis:
     prefix : what the first rows say of the time still needed; empty if too few runs converge, or not asked for.
     dissimilarity : of the runs' bags of states.
     rule : by which ``is_detour`` was decided.
+    within : attribute of the runs within whose values they were compared; None if they all were.
     notes : rows cut, runs left out.
     """
 
@@ -61,6 +62,7 @@ class Analysis:
     prefix: tuple[PrefixPoint, ...]
     dissimilarity: Dissimilarity
     rule: Rule
+    within: str | None
     notes: tuple[Note, ...]
 
     @property
@@ -235,6 +237,7 @@ def analyze(
         else (),
         dissimilarity=dissimilarity_of(bags, model.hmm.means_, seed=seed),
         rule=rule,
+        within=within,
         notes=(*runs.notes, *sequences.notes),
     )
 

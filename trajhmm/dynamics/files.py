@@ -100,7 +100,7 @@ def map_content(training_map: TrainingMap, refits: Refits | None = None) -> dict
 
 def certificate_content(analysis: Analysis, model: Model) -> dict[str, Any]:
     """What ``certificate.json`` holds: how far the map comes back in halves, from other seeds, and in the refits."""
-    stored: dict[str, Any] = {"states": model.n_states, "reproducible": None, "halves": []}
+    stored: dict[str, Any] = {"states": model.n_states, "reproducible": None, "halves": [], "residuals": None}
     if analysis.certificate is not None:
         stored = analysis.certificate.to_dict()
     return {**stored, "refits": None if analysis.refits is None else _refits_content(analysis.refits)}

@@ -19,9 +19,10 @@ from trajhmm.errors import FitError
 from trajhmm.features import PooledScaler, Scaling, Sequences
 from trajhmm.features.pooled import learn_scaler
 from trajhmm.hmm import Model
+from trajhmm.hmm.inference.levels import whitened
 from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.inference.shifts import possible, without_shifts
-from trajhmm.hmm.learning.autoregression import learn_autoregression, whitened
+from trajhmm.hmm.learning.autoregression import learn_autoregression
 from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.parallel import in_threads

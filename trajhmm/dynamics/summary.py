@@ -16,10 +16,12 @@ from trajhmm.dynamics.refits import Refits
 from trajhmm.dynamics.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
 from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
 from trajhmm.hmm import Model
-from trajhmm.hmm.certificate import AGREEMENT, RECOVERY
+from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, ResidualSummary
 from trajhmm.logs import Note
 
 _WIDTH = 100
+# An autocorrelation of pseudo-residuals from which on rows are said to remember.
+_REMEMBERS = 0.3
 # So many edges are told; map.json holds all.
 _EDGES = 12
 
@@ -86,8 +88,42 @@ def describe_standing(model: Model, analysis: Analysis | None = None) -> str:
     sentences = [f"{told[0].upper()}{told[1:]}.", _neighbours(model)]
     if analysis is not None:
         sentences += _refits_sentences(analysis)
+    if model.certificate is not None and model.certificate.residuals is not None:
+        sentences.append(describe_residuals(model.certificate.residuals, remembers=_remembers(model)))
     sentences.append(f"In short: {badge_of(model.certificate)}.")
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def describe_residuals(residuals: ResidualSummary, *, remembers: bool) -> str:
+    """What the map did not expect of its rows, in a sentence or two.
+
+    Parameters
+    ----------
+    residuals : pseudo-residuals of the map.
+    remembers : whether the map's rows remember the ones before them already.
+    """
+    known = [one for one in residuals.metrics if one.autocorrelation.value is not None]
+    if not known:
+        return ""
+    memory = [float(one.autocorrelation.value or 0.0) for one in known]
+    beyond = [float(one.beyond.value or 0.0) for one in known]
+    highest = known[int(np.argmax(memory))].metric
+    told = (
+        f"What it does not expect of a row (pseudo-residuals; of a right model independent and normal) has an "
+        f"autocorrelation of {_signed(np.median(memory))} in the median metric, {_signed(max(memory))} in {highest}, "
+        f"and lies beyond three spreads in {np.mean(beyond):.1%} of values (0.3% expected)."
+    )
+    if remembers or np.median(memory) < _REMEMBERS:
+        return told
+    return f"{told} Rows remember the ones before them: likelihoods and BIC are too sure; --emissions ar models it."
+
+
+def _remembers(model: Model) -> bool:
+    return model.parameters.autoregression is not None
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def _neighbours(model: Model) -> str:
@@ -249,6 +285,8 @@ def _detour_paragraphs(analysis: Analysis) -> list[str]:
             f" {_listed([e.state for e in lost]).capitalize()} {passes} the test on this fit, but {is_found} found "
             f"again in fewer than {FOUND_AGAIN:.0%} of the refits."
         )
+    if analysis.within is not None:
+        found += f" Runs were compared only where they have the same {analysis.within}."
     by_paper = f" By the published rule: {_listed(paper)}." if paper else " By the published rule: none."
     return [found + by_paper, *(describe_detour(e) for e in (*strict, *lost))]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 # Mean adjusted Rand index of split halves, and mean Jaccard index of the state that comes back worst, from which on a
@@ -59,6 +59,62 @@ class Halves:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and its 95% interval from a bootstrap over runs; the interval is None with fewer than two runs.
+
+    ``value`` is None where there is nothing to compute it from.
+    """
+
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResiduals:
+    """Pseudo-residuals of one metric over all runs.
+
+    Attributes
+    ----------
+    metric : its name.
+    n_rows : residuals; missing values have none.
+    mean, sd : 0 and 1 if the model is right.
+    autocorrelation : correlation of a residual with the one before in the same run, about the mean of all; 0 if the
+        model is right.
+    beyond : share beyond ±3; 0.0027 if the model is right.
+    """
+
+    metric: str
+    n_rows: int
+    mean: Estimate
+    sd: Estimate
+    autocorrelation: Estimate
+    beyond: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualSummary:
+    """Pseudo-residuals of R runs, a summary for each metric."""
+
+    n_runs: int
+    metrics: tuple[MetricResiduals, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON of it: as the fields, in the same order."""
+        return {"n_runs": self.n_runs, "metrics": [asdict(one) for one in self.metrics]}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> ResidualSummary:
+        """Read back what `to_dict` gives."""
+
+        def metric(one: dict[str, Any]) -> MetricResiduals:
+            estimates = {name: Estimate(**part) for name, part in one.items() if name not in ("metric", "n_rows")}
+            return MetricResiduals(metric=one["metric"], n_rows=int(one["n_rows"]), **estimates)
+
+        return cls(n_runs=int(stored["n_runs"]), metrics=tuple(metric(one) for one in stored["metrics"]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """How far a map comes back with other runs and with other starts.
 
@@ -66,10 +122,12 @@ class Certificate:
     ----------
     states : K of the map.
     halves : of every number of states that was tried in halves, rising; empty where no fit of a half came to an end.
+    residuals : what the map did not expect of the rows it was fitted to; None in model files that do not tell.
     """
 
     states: int
     halves: tuple[Halves, ...]
+    residuals: ResidualSummary | None = None
 
     @property
     def seeds(self) -> tuple[float, ...]:
@@ -102,6 +160,7 @@ class Certificate:
             "states": self.states,
             "reproducible": self.reproducible,
             "halves": halves,
+            "residuals": None if self.residuals is None else self.residuals.to_dict(),
         }
 
     @classmethod
@@ -116,4 +175,5 @@ class Certificate:
             )
             for one in stored["halves"]
         )
-        return cls(states=int(stored["states"]), halves=halves)
+        residuals = None if stored.get("residuals") is None else ResidualSummary.from_dict(stored["residuals"])
+        return cls(states=int(stored["states"]), halves=halves, residuals=residuals)

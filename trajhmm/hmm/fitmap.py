@@ -10,7 +10,9 @@ from typing import Literal, cast, get_args
 
 from trajhmm.errors import FitError
 from trajhmm.features import SCALINGS, PerRunScaler, PooledScaler, Scaling, map_sequences
-from trajhmm.hmm.learning.autoregression import select_with_autoregression
+from trajhmm.hmm.certificate import Certificate
+from trajhmm.hmm.inference.residuals import residuals_over
+from trajhmm.hmm.learning.autoregression import levels_of, select_with_autoregression
 from trajhmm.hmm.learning.fitting import EngineName, Settings
 from trajhmm.hmm.learning.selection import CRITERIA, Criterion, Selection, select_states
 from trajhmm.hmm.model import Model
@@ -130,7 +132,7 @@ def fit(
             criterion=criterion,
             curve=selection.curve,
             status=selection.fit.status,
-            certificate=selection.certificate,
+            certificate=_with_residuals(selection, rows),
             purpose="map",
             seed=seed,
             n_runs=len(rows.source.lengths),
@@ -167,6 +169,16 @@ def _selected(
             if scaled.certificate is not None and scaled.certificate.reproducible:
                 return scaled
     return selection
+
+
+def _with_residuals(selection: Selection, rows: Rows) -> Certificate | None:
+    """The certificate, with what the map did not expect of its rows."""
+    if selection.certificate is None:
+        return None
+    source, parameters = rows.source, selection.fit.parameters
+    if isinstance(source, InMemory) and parameters.autoregression is not None:
+        source = levels_of(source, parameters.autoregression)
+    return replace(selection.certificate, residuals=residuals_over(source, parameters, rows.metrics))
 
 
 def _may_be_scaled(settings: Settings, selection: Selection) -> bool:

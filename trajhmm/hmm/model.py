@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from trajhmm.errors import ModelFileError
 from trajhmm.features import Departures, PerRunScaler, PooledScaler, Sequences, map_sequences
 from trajhmm.hmm.certificate import Certificate
+from trajhmm.hmm.inference.levels import log_jacobian, whitened
 from trajhmm.hmm.inference.posteriors import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.shifts import without_shifts
-from trajhmm.hmm.learning.autoregression import log_jacobian, whitened
 from trajhmm.hmm.learning.fitting import FitStatus, Settings
 from trajhmm.hmm.learning.selection import Criterion, SelectionPoint
 from trajhmm.hmm.parameters import Parameters

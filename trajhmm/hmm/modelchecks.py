@@ -91,6 +91,11 @@ def check_certificate(certificate: Certificate | None, n_states: int) -> None:
         indices = np.array([*halves.agreement, *halves.recovery, *halves.seeds])
         if not (np.abs(indices) <= 1.0 + _OFF).all():
             raise ValueError("certificate: expected indices between -1 and 1")
+    for one in () if certificate.residuals is None else certificate.residuals.metrics:
+        estimates = (one.mean, one.sd, one.autocorrelation, one.beyond)
+        known = [n for each in estimates for n in (each.value, each.ci_low, each.ci_high) if n is not None]
+        if not isinstance(one.metric, str) or not np.isfinite(np.array(known, dtype=np.float64)).all():
+            raise ValueError("certificate: expected finite numbers of residuals")
 
 
 def _check_array(name: str, array: NDArray[np.float64], shape: tuple[int, ...]) -> None:

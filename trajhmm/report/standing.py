@@ -9,8 +9,8 @@ from trajhmm.dynamics.refits import Refits
 from trajhmm.dynamics.summary import describe_standing, share_of_runs
 from trajhmm.dynamics.verdict import badge_of, seeds_of
 from trajhmm.hmm import Model
-from trajhmm.hmm.certificate import Certificate, Halves
-from trajhmm.report.tables import Bar, Cell, Column, Row, Table, fixed, state, whole, yes
+from trajhmm.hmm.certificate import Certificate, Halves, ResidualSummary
+from trajhmm.report.tables import Bar, Cell, Column, Row, Table, fixed, state, whole, words, yes
 
 _TONES = {True: "good", False: "bad", None: "unknown"}
 
@@ -25,6 +25,7 @@ class Standing:
     states: Table
     edges: Table | None
     tried: Table | None
+    residuals: Table | None
 
 
 def standing(training_map: TrainingMap, model: Model, analysis: Analysis | None) -> Standing:
@@ -44,6 +45,9 @@ def standing(training_map: TrainingMap, model: Model, analysis: Analysis | None)
         states=_states(training_map, model.certificate, refits),
         edges=_edges(training_map, refits) if training_map.edges else None,
         tried=_tried(model.certificate) if model.certificate is not None and model.certificate.halves else None,
+        residuals=_residuals(model.certificate.residuals)
+        if model.certificate is not None and model.certificate.residuals is not None
+        else None,
     )
 
 
@@ -113,6 +117,29 @@ def _tried_cells(halves: Halves, certificate: Certificate) -> tuple[Cell, ...]:
         fixed(halves.worst),
         fixed(seeds_of(halves) if halves.seeds else None),
         yes(halves.agree),
+    )
+
+
+def _residuals(residuals: ResidualSummary) -> Table:
+    titles = ("Mean", "Spread", "Autocorrelation", "95% interval", "Beyond three spreads")
+    rows = []
+    for one in residuals.metrics:
+        beyond, memory = one.beyond.value, one.autocorrelation
+        between = memory.ci_low is not None and memory.ci_high is not None
+        interval = f"{fixed(memory.ci_low).text} to {fixed(memory.ci_high).text}" if between else ""
+        cells = (
+            words(one.metric),
+            fixed(one.mean.value),
+            fixed(one.sd.value),
+            fixed(memory.value),
+            Cell(text=interval, value=memory.ci_low) if interval else fixed(None),
+            fixed(None) if beyond is None else Cell(text=f"{beyond:.1%}", value=beyond),
+        )
+        rows.append(Row(cells=cells))
+    return Table(
+        name="What the map does not expect of a row",
+        columns=(Column(title="Metric", number=False), *(Column(title=title) for title in titles)),
+        rows=tuple(rows),
     )
 
 

@@ -14,17 +14,18 @@ metrics at one row, though not along the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
+from trajhmm.hmm.certificate import Estimate, MetricResiduals, ResidualSummary
 from trajhmm.hmm.inference.posteriors import filter_rows
-from trajhmm.hmm.inference.shifts import possible
+from trajhmm.hmm.inference.shifts import possible, without_shifts
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.rows.chunk import run_begins
+from trajhmm.hmm.rows.chunk import Chunk, run_begins
+from trajhmm.hmm.rows.source import Source
 
 Floats = NDArray[np.float64]
 
@@ -32,52 +33,6 @@ Floats = NDArray[np.float64]
 FAR_OUT = 3.0
 BOOTSTRAPS = 999
 _CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number and its 95% interval from a bootstrap over runs; the interval is None with fewer than two runs.
-
-    ``value`` is None where there is nothing to compute it from.
-    """
-
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricResiduals:
-    """Pseudo-residuals of one metric over all runs.
-
-    Attributes
-    ----------
-    metric : its name.
-    n_rows : residuals; missing values have none.
-    mean, sd : 0 and 1 if the model is right.
-    autocorrelation : correlation of a residual with the one before in the same run, about the mean of all; 0 if the
-        model is right.
-    beyond : share beyond ±3; 0.0027 if the model is right.
-    """
-
-    metric: str
-    n_rows: int
-    mean: Estimate
-    sd: Estimate
-    autocorrelation: Estimate
-    beyond: Estimate
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResidualSummary:
-    """Pseudo-residuals of R runs, a summary for each metric."""
-
-    n_runs: int
-    metrics: tuple[MetricResiduals, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON of it: as the fields, in the same order."""
-        return asdict(self)
 
 
 def pseudo_residuals(values: Floats, offsets: NDArray[np.int64], parameters: Parameters) -> Floats:
@@ -136,8 +91,31 @@ def summarise_residuals(
     bootstraps : how often runs are drawn with replacement.
     seed : of these draws.
     """
-    sums = _sums(residuals, offsets)
-    n_runs = len(offsets) - 1
+    return _summary(_sums(residuals, offsets), metrics, bootstraps, seed)
+
+
+def residuals_over(
+    source: Source, parameters: Parameters, metrics: Sequence[str], *, bootstraps: int = BOOTSTRAPS, seed: int = 0
+) -> ResidualSummary:
+    """Summarise the pseudo-residuals of all rows of a source in one pass; see `summarise_residuals`.
+
+    Parameters
+    ----------
+    source : R runs of (N, D) rows as they were fitted, shifts left in.
+    """
+    sums = np.concatenate(list(source.map(partial(_sums_of_chunk, parameters=parameters))), axis=1)
+    return _summary(sums, metrics, bootstraps, seed)
+
+
+def _sums_of_chunk(chunk: Chunk, parameters: Parameters) -> Floats:
+    values = chunk.values
+    if parameters.shift_variance is not None:
+        values = without_shifts(values, chunk.offsets, parameters)
+    return _sums(pseudo_residuals(values, chunk.offsets, parameters), chunk.offsets)
+
+
+def _summary(sums: Floats, metrics: Sequence[str], bootstraps: int, seed: int) -> ResidualSummary:
+    n_runs = sums.shape[1]
     whole = _statistics(np.ones((1, n_runs)), sums)
     rng = np.random.default_rng([seed, 0x5E51])
     drawn = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=bootstraps).astype(np.float64)

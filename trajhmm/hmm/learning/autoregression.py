@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
+from trajhmm.hmm.inference.levels import log_jacobian, whitened
 from trajhmm.hmm.inference.posteriors import smooth_rows
 from trajhmm.hmm.learning.em import NativeEngine, Restart, Start, best_of, climb
 from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
@@ -60,27 +61,6 @@ class Autoregressive:
     autoregression: Floats
     parameters: Parameters
     log_likelihoods: tuple[float, ...]
-
-
-def whitened(values: Floats, offsets: Ints, autoregression: Floats | None) -> Floats:
-    """(N, D) levels that (N, D) rows tell of, each with the row before it; the rows themselves without coefficients.
-
-    Parameters
-    ----------
-    offsets : (R + 1,) row offsets of the runs.
-    autoregression : (D,) φ.
-    """
-    if autoregression is None:
-        return values
-    begins = run_begins(offsets)[1:, np.newaxis]
-    levels = values.copy()
-    levels[1:] = np.where(begins, values[1:], (values[1:] - autoregression * values[:-1]) / (1 - autoregression))
-    return levels
-
-
-def log_jacobian(offsets: Ints, autoregression: Floats) -> Floats:
-    """(N,) what to add to the log-densities of `whitened` rows to get those of the rows, in nats."""
-    return np.where(run_begins(offsets), 0.0, -np.log1p(-autoregression).sum())
 
 
 def learn_autoregression(source: InMemory, settings: Settings) -> Autoregressive:
@@ -146,7 +126,7 @@ def select_with_autoregression(
     states = most
     for _ in range(_CHOICES):
         autoregression = learn_autoregression(source, replace(settings, n_components=states)).autoregression
-        chosen = select(_levels(source, autoregression))
+        chosen = select(levels_of(source, autoregression))
         if chosen.fit.parameters.n_states == states:
             break
         states = chosen.fit.parameters.n_states
@@ -191,6 +171,12 @@ def _point_of_rows(point: SelectionPoint, lengths: Ints, autoregression: Floats)
     )
 
 
+def levels_of(source: InMemory, autoregression: Floats) -> InMemory:
+    """The levels that the rows of a source tell of."""
+    chunk = source.chunk
+    return InMemory.of(whitened(chunk.values, chunk.offsets, autoregression), chunk.offsets)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Fitted:
     """A fit under given (D,) coefficients; ``total`` is what it reached, in nats, of the rows z."""
@@ -205,13 +191,8 @@ class _Fitted:
         return cls(autoregression=autoregression, restart=restart, total=restart.objective + more)
 
 
-def _levels(source: InMemory, autoregression: Floats) -> InMemory:
-    chunk = source.chunk
-    return InMemory.of(whitened(chunk.values, chunk.offsets, autoregression), chunk.offsets)
-
-
 def _searched(source: InMemory, settings: Settings, autoregression: Floats) -> _Fitted | None:
-    levels = _levels(source, autoregression)
+    levels = levels_of(source, autoregression)
     job = Job(settings=settings, data=Data(source=levels, weights=np.ones(len(source.lengths))))
     restarts = run_jobs([job])[0]
     chosen = best_of(restarts)
@@ -237,7 +218,7 @@ def _alternated(source: InMemory, settings: Settings, fitted: _Fitted) -> _Fitte
     """The likeliest φ for the states as they are, and some iterations of EM from there; None if these degenerate."""
     restart, before = fitted.restart, fitted.autoregression
     autoregression = likeliest(source.chunk, before, restart.parameters, restart.shifts)
-    levels = _levels(source, autoregression)
+    levels = levels_of(source, autoregression)
     weights = np.ones(len(source.lengths))
     job = Job(settings=settings, data=Data(source=levels, weights=weights))
     start = Start(
