@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trajhmm import RunSet, read_logs
 from trajhmm.features import map_sequences
 from trajhmm.files import BLANKS_ARE_BLANK
-from trajhmm.logs.blanks import logged_cells
+from trajhmm.logs.assembly.blanks import logged_cells
 
 N = 60
 STEPS = np.arange(N)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajhmm.logs import lines
-from trajhmm.logs.follow import Follower
+from trajhmm.logs.following.follow import Follower
+from trajhmm.logs.formats import lines
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import Source
+from trajhmm.logs.sources.reading import Source
 from trajhmm.metrics import RunLogger
 
 METRICS = ("loss", "norm")

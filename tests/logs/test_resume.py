@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajhmm import RunSet, TrajHMMError, read_logs
-from trajhmm.logs.resume import standing_rows
+from trajhmm.logs.assembly.resume import standing_rows
 
 
 def table(*rows, columns="step,loss"):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from trajhmm import RunLogger, TrajHMMError, read_logs, scan_logs
 from trajhmm.files import BLANKS_ARE_BLANK
-from trajhmm.logs import scan
+from trajhmm.logs.pieces import scan
 
 LENGTHS = {"a_2": 30, "a_10": 12, "b": 25, "c": 1, "d": 40}
 

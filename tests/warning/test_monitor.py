@@ -19,7 +19,7 @@ import pytest
 from trajhmm.errors import ModelFileError
 from trajhmm.hmm import load_model
 from trajhmm.logs import RunSet
-from trajhmm.logs.follow import Follower, NewRows
+from trajhmm.logs.following.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
 from trajhmm.metrics import RunLogger
 from trajhmm.warning.calibration import calibration_of

@@ -27,7 +27,7 @@ def convert(
     Example: trajhmm convert results/*.jsonl -o logs.parquet --rename wn_total=weight_l2
     """
     from trajhmm.logs import write_logs
-    from trajhmm.logs.formats import READERS
+    from trajhmm.logs.formats.registry import READERS
 
     if format is not None and format not in READERS:
         raise typer.BadParameter(f"--from {format!r}: expected one of {', '.join(READERS)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from trajhmm.logs import Note, RunSet, Scan
-from trajhmm.logs.clocks import is_clock
+from trajhmm.logs.assembly.clocks import is_clock
 
 _OUTCOME = re.compile(r"(^|[/_.])(acc|accuracy|top1|top5|f1|bleu|episode_return|return|reward|score|performance)s?$")
 _SCHEDULE = re.compile(r"(^|[/_.])(lr|learning_rate|momentum|batch_size|weight_decay)$")

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from trajhmm.errors import LogError
-from trajhmm.logs.assemble import assemble
-from trajhmm.logs.columns import ColumnsSeen
-from trajhmm.logs.formats import READERS
-from trajhmm.logs.paths import LogFile, find_log_files
+from trajhmm.logs.assembly.assemble import assemble
+from trajhmm.logs.assembly.columns import ColumnsSeen
+from trajhmm.logs.assembly.stack import Stack, stack_tables
+from trajhmm.logs.formats.registry import READERS
+from trajhmm.logs.formats.table import Table, table_from_arrow
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import check_rename, give_back_memory, no_logs, partitioned, side_by_side, why_left_out
-from trajhmm.logs.stack import Stack, stack_tables
-from trajhmm.logs.table import Table, table_from_arrow
+from trajhmm.logs.sources.paths import LogFile, find_log_files
+from trajhmm.logs.sources.reading import (
+    check_rename,
+    give_back_memory,
+    no_logs,
+    partitioned,
+    side_by_side,
+    why_left_out,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ import numpy as np
 from trajhmm.hmm import Model, load_model
 from trajhmm.hmm.model import with_metrics
 from trajhmm.logs import RunSet
-from trajhmm.logs.follow import Follower, NewRows
+from trajhmm.logs.following.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
 from trajhmm.warning.calibration import SECTION
 from trajhmm.warning.statefile import StateFile
@@ -120,7 +120,7 @@ class Watch:
     Parameters
     ----------
     model : for warning, as for `Monitor`.
-    paths, settings : the logs, as for `trajhmm.logs.follow.Follower`.
+    paths, settings : the logs, as for `trajhmm.logs.following.follow.Follower`.
     state : file to carry on from and to keep, an SQLite database to which each poll adds what it changed; written after
         alarms were handed out, so that none is lost if the watch is killed: it is handed out again then.
 

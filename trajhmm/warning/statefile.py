@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trajhmm.errors import ModelFileError, TrajHMMError
-from trajhmm.logs.seen import FileSeen, RunSeen
+from trajhmm.logs.following.seen import FileSeen, RunSeen
 
 # By which SQLite knows whose a file is ("trjw" in ASCII), and in which layout.
 _OURS, _LAYOUT = 0x74726A77, 1

@@ -32,8 +32,8 @@ from trajhmm.features.sequences import (
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.source import Source
 from trajhmm.logs import Note, Scan
+from trajhmm.logs.pieces.scan import Piece
 from trajhmm.logs.runset import offsets_of
-from trajhmm.logs.scan import Piece
 
 Result = TypeVar("Result")
 

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats import LINE_FORMATS
-from trajhmm.logs.lines import GrowingText, Place
-from trajhmm.logs.listing import Found, Listing
-from trajhmm.logs.parquet import parquet_heading
-from trajhmm.logs.paths import LogFile
-from trajhmm.logs.products import product_of
-from trajhmm.logs.rows import rows_that_meet, rows_with_steps, run_names, step_column
+from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_names, step_column
+from trajhmm.logs.assembly.stack import Stack, stack_tables
+from trajhmm.logs.following.listing import Found, Listing
+from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Stamp, fingerprint_of_row
+from trajhmm.logs.formats.lines import GrowingText, Place
+from trajhmm.logs.formats.parquet import parquet_heading
+from trajhmm.logs.formats.registry import LINE_FORMATS
+from trajhmm.logs.formats.table import Table, means_blank
 from trajhmm.logs.runset import offsets_of
-from trajhmm.logs.seen import FileSeen, KnownColumns, RunSeen, Stamp, fingerprint_of_row
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import Source, partitioned
-from trajhmm.logs.stack import Stack, stack_tables
-from trajhmm.logs.table import Table, means_blank
+from trajhmm.logs.sources.paths import LogFile
+from trajhmm.logs.sources.products import product_of
+from trajhmm.logs.sources.reading import Source, partitioned
 
 # Of fewer rows it is not worth while to find out which were read.
 _MANY_ROWS = 2**13

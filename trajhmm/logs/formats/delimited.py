@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from trajhmm.errors import LogError
-from trajhmm.logs.lines import Lines
-from trajhmm.logs.table import RUN_NAME, Table, numbers_among, table_from_arrow
+from trajhmm.logs.formats.lines import Lines
+from trajhmm.logs.formats.table import RUN_NAME, Table, numbers_among, table_from_arrow
 
 
 def read_csv(path: Path, name: str) -> Table:

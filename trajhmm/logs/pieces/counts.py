@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.blanks import Due, started_cells
-from trajhmm.logs.evidence import changing_runs
-from trajhmm.logs.rows import Rows
+from trajhmm.logs.assembly.blanks import Due, started_cells
+from trajhmm.logs.assembly.evidence import changing_runs
+from trajhmm.logs.assembly.rows import Rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

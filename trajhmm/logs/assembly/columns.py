@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.table import RUN_NAME, Table, means_blank
+from trajhmm.logs.formats.table import RUN_NAME, Table, means_blank
 
 # Number of a table in reading order, and of a column within it.
 Place = tuple[int, int]

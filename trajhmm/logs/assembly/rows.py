@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
+from trajhmm.logs.assembly.repeats import standing_stack
+from trajhmm.logs.assembly.stack import Stack, number_text
 from trajhmm.logs.conditions import parse_condition
-from trajhmm.logs.repeats import standing_stack
+from trajhmm.logs.formats.table import RUN_NAME, Table, Text
 from trajhmm.logs.runset import Note, offsets_of
-from trajhmm.logs.stack import Stack, number_text
-from trajhmm.logs.table import RUN_NAME, Table, Text
 from trajhmm.naming import natural_key
 
 STEP_NAMES = ("step", "global_step", "epoch")

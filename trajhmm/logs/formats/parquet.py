@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from trajhmm.errors import LogError
 from trajhmm.files import BLANKS_ARE_BLANK, PART
-from trajhmm.logs.table import Table, table_from_arrow
+from trajhmm.logs.formats.table import Table, table_from_arrow
 
 # Rows of a Parquet file: (first, behind the last).
 Range = tuple[int, int]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.blanks import Cadence
-from trajhmm.logs.columns import ColumnsSeen
-from trajhmm.logs.rows import Rows
-from trajhmm.logs.table import Text
+from trajhmm.logs.assembly.blanks import Cadence
+from trajhmm.logs.assembly.columns import ColumnsSeen
+from trajhmm.logs.assembly.rows import Rows
+from trajhmm.logs.formats.table import Text
 
 
 @dataclass(frozen=True, kw_only=True)

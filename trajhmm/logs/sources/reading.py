@@ -11,12 +11,12 @@ from typing import TypeVar
 import pyarrow as pa
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats import READERS
-from trajhmm.logs.parquet import Range, read_parquet_rows
-from trajhmm.logs.paths import LogFile
-from trajhmm.logs.products import product_of
+from trajhmm.logs.formats.parquet import Range, read_parquet_rows
+from trajhmm.logs.formats.registry import READERS
+from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
-from trajhmm.logs.table import Table
+from trajhmm.logs.sources.paths import LogFile
+from trajhmm.logs.sources.products import product_of
 
 _READ_AT_ONCE = 4
 _Task = TypeVar("_Task")

@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.assemble import NoRowsError, assembled_rows, no_row_meets
-from trajhmm.logs.columns import ColumnsSeen
+from trajhmm.logs.assembly.assemble import NoRowsError, assembled_rows, no_row_meets
+from trajhmm.logs.assembly.columns import ColumnsSeen
+from trajhmm.logs.assembly.evidence import Evidence
+from trajhmm.logs.assembly.layout import Layout, layout_of, run_set
+from trajhmm.logs.assembly.remarks import blank_notes, run_notes
+from trajhmm.logs.assembly.rows import step_column, unknown_in_condition
+from trajhmm.logs.assembly.stack import stack_tables
 from trajhmm.logs.conditions import parse_condition
-from trajhmm.logs.counts import Counts
-from trajhmm.logs.evidence import Evidence
-from trajhmm.logs.layout import Layout, layout_of, run_set
-from trajhmm.logs.outline import Outline, cut, outline_file
-from trajhmm.logs.paths import LogFile, find_log_files
-from trajhmm.logs.remarks import blank_notes, run_notes
-from trajhmm.logs.rows import step_column, unknown_in_condition
+from trajhmm.logs.formats.table import RUN_NAME, Table
+from trajhmm.logs.pieces.counts import Counts
+from trajhmm.logs.pieces.outline import Outline, cut, outline_file
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import Source, check_rename, give_back_memory, no_logs, side_by_side
-from trajhmm.logs.stack import stack_tables
-from trajhmm.logs.table import RUN_NAME, Table
+from trajhmm.logs.sources.paths import LogFile, find_log_files
+from trajhmm.logs.sources.reading import Source, check_rename, give_back_memory, no_logs, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats import READERS, SUFFIXES, format_of, is_log_name, stem_and_suffix
+from trajhmm.logs.formats.registry import READERS, SUFFIXES, format_of, is_log_name, stem_and_suffix
 from trajhmm.naming import Attribute, natural_key, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)

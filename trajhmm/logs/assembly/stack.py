@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.columns import Kinds
-from trajhmm.logs.table import Table, Text
+from trajhmm.logs.assembly.columns import Kinds
+from trajhmm.logs.formats.table import Table, Text
 
 _ROWS_IN_CACHE = 8192
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.blanks import Cadence, Due, logged_cells
-from trajhmm.logs.columns import Kinds
-from trajhmm.logs.evidence import Evidence, codes_of_runs, value_of_runs
-from trajhmm.logs.rows import STEP_NAMES, Rows
+from trajhmm.logs.assembly.blanks import Cadence, Due, logged_cells
+from trajhmm.logs.assembly.columns import Kinds
+from trajhmm.logs.assembly.evidence import Evidence, codes_of_runs, value_of_runs
+from trajhmm.logs.assembly.rows import STEP_NAMES, Rows
+from trajhmm.logs.formats.table import RUN_NAME
 from trajhmm.logs.runset import Note, RunSet
-from trajhmm.logs.table import RUN_NAME
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,16 @@ from itertools import pairwise
 import numpy as np
 
 from trajhmm.errors import LogError
-from trajhmm.logs.columns import ColumnsSeen
-from trajhmm.logs.formats import READERS
-from trajhmm.logs.parquet import Range, parquet_columns, parquet_heading
-from trajhmm.logs.paths import LogFile
-from trajhmm.logs.rows import check_columns, run_names
+from trajhmm.logs.assembly.columns import ColumnsSeen
+from trajhmm.logs.assembly.rows import check_columns, run_names
+from trajhmm.logs.assembly.stack import stack_tables
+from trajhmm.logs.formats.parquet import Range, parquet_columns, parquet_heading
+from trajhmm.logs.formats.registry import READERS
+from trajhmm.logs.formats.table import RUN_NAME, Table
 from trajhmm.logs.runset import Note
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.sources import Source, partitioned, why_left_out
-from trajhmm.logs.stack import stack_tables
-from trajhmm.logs.table import RUN_NAME, Table
+from trajhmm.logs.sources.paths import LogFile
+from trajhmm.logs.sources.reading import Source, partitioned, why_left_out
 from trajhmm.naming import natural_key
 
 

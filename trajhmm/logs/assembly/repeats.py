@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.clocks import is_clock
-from trajhmm.logs.resume import standing_rows
+from trajhmm.logs.assembly.clocks import is_clock
+from trajhmm.logs.assembly.resume import standing_rows
+from trajhmm.logs.assembly.stack import Stack
+from trajhmm.logs.formats.table import Text
 from trajhmm.logs.runset import Note, offsets_of
-from trajhmm.logs.stack import Stack
-from trajhmm.logs.table import Text
 
 
 def standing_stack(

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.columns import ColumnsSeen, Kinds
-from trajhmm.logs.lines import Place
-from trajhmm.logs.table import Table
+from trajhmm.logs.assembly.columns import ColumnsSeen, Kinds
+from trajhmm.logs.formats.lines import Place
+from trajhmm.logs.formats.table import Table
 from trajhmm.naming import Attribute
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trajhmm.errors import LogError
-from trajhmm.logs.columns import ColumnsSeen
-from trajhmm.logs.evidence import Evidence
-from trajhmm.logs.layout import layout_of, run_set
-from trajhmm.logs.remarks import blank_notes, run_notes
-from trajhmm.logs.rows import Rows, check_columns, rows_that_meet, sorted_rows, step_column
+from trajhmm.logs.assembly.columns import ColumnsSeen
+from trajhmm.logs.assembly.evidence import Evidence
+from trajhmm.logs.assembly.layout import layout_of, run_set
+from trajhmm.logs.assembly.remarks import blank_notes, run_notes
+from trajhmm.logs.assembly.rows import Rows, check_columns, rows_that_meet, sorted_rows, step_column
+from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.runset import RunSet
 from trajhmm.logs.settings import Settings
-from trajhmm.logs.stack import Stack
 
 
 class NoRowsError(LogError):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.delimited import read_csv, read_some_csv, read_some_tsv, read_tsv
-from trajhmm.logs.jsonlines import is_json_object, read_jsonlines, read_some_jsonlines
-from trajhmm.logs.lines import Lines
-from trajhmm.logs.parquet import read_parquet
-from trajhmm.logs.table import Table
+from trajhmm.logs.formats.delimited import read_csv, read_some_csv, read_some_tsv, read_tsv
+from trajhmm.logs.formats.jsonlines import is_json_object, read_jsonlines, read_some_jsonlines
+from trajhmm.logs.formats.lines import Lines
+from trajhmm.logs.formats.parquet import read_parquet
+from trajhmm.logs.formats.table import Table
 
 Reader = Callable[[Path, str], Table]
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.lines import Lines
+from trajhmm.logs.formats.lines import Lines
+from trajhmm.logs.formats.table import Table, table_from_cells
 from trajhmm.logs.runset import Note
-from trajhmm.logs.table import Table, table_from_cells
 from trajhmm.naming import Attribute
 
 

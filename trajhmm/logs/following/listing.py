@@ -9,9 +9,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trajhmm.logs.formats import format_of, stem_and_suffix
-from trajhmm.logs.paths import LogFile, common_folder, default_name, partition_of, relative_to, walk
-from trajhmm.logs.seen import FileSeen, Stamp
+from trajhmm.logs.following.seen import FileSeen, Stamp
+from trajhmm.logs.formats.registry import format_of, stem_and_suffix
+from trajhmm.logs.sources.paths import LogFile, common_folder, default_name, partition_of, relative_to, walk
 from trajhmm.naming import natural_key
 
 

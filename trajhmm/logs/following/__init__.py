@@ -1,0 +1,1 @@
+"""Logs that grow: what is new since the last look."""
