@@ -28,10 +28,10 @@ if TYPE_CHECKING:
         save_figure,
     )
     from trajhmm.hmm import Filtered, FitStatus, GaussianHMM, Model, Smoothed, fit, load_model
+    from trajhmm.integrations.loops import ModelLogger, RunMonitor
     from trajhmm.logs import RunSet, Scan, read_logs, scan_logs, write_logs
-    from trajhmm.metrics import ModelLogger, RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
+    from trajhmm.metrics import RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
     from trajhmm.report import render_report, write_report
-    from trajhmm.warning.callbacks import RunMonitor
     from trajhmm.warning.monitor import Monitor
     from trajhmm.warning.reference import fit_warning
     from trajhmm.warning.tracking import Alarm
@@ -56,9 +56,9 @@ _HOMES = {
     ),
     "hmm": ("Filtered", "FitStatus", "GaussianHMM", "Model", "Smoothed", "fit", "load_model"),
     "logs": ("RunSet", "Scan", "read_logs", "scan_logs", "write_logs"),
-    "metrics": ("ModelLogger", "RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
+    "integrations.loops": ("ModelLogger", "RunMonitor"),
+    "metrics": ("RunLogger", "gradient_metrics", "snapshot", "update_metrics", "weight_metrics"),
     "report": ("render_report", "write_report"),
-    "warning.callbacks": ("RunMonitor",),
     "warning.monitor": ("Monitor",),
     "warning.reference": ("fit_warning",),
     "warning.tracking": ("Alarm",),

@@ -6,14 +6,14 @@ import pytest
 
 import trajhmm as th
 from trajhmm.errors import TrajHMMWarning
+from trajhmm.integrations import loops as loops_module
 from trajhmm.metrics import WEIGHT_METRICS, RunLogger
-from trajhmm.metrics import loops as loops_module
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'trajhmm[torch]'")
 transformers = pytest.importorskip("transformers", reason="not installed: pip install 'trajhmm[huggingface]'")
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate: pip install 'trajhmm[huggingface]'")
 
-from trajhmm.metrics.huggingface import RunLoggerCallback  # noqa: E402
+from trajhmm.integrations.huggingface import RunLoggerCallback  # noqa: E402
 
 # Pinned memory is asked for by default, and missed where there is no accelerator.
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")

@@ -9,7 +9,7 @@ import pytest
 
 import trajhmm as th
 from trajhmm.errors import TrajHMMWarning
-from trajhmm.warning.callbacks import RunMonitor
+from trajhmm.integrations.loops import RunMonitor
 
 from .logs import drifting, healthy_logs
 from .made import METRICS, training

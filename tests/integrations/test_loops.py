@@ -13,9 +13,10 @@ import pytest
 
 import trajhmm as th
 from trajhmm.errors import TrajHMMWarning
+from trajhmm.integrations import loops as loops_module
+from trajhmm.integrations.loops import ModelLogger
+from trajhmm.integrations.naming import loggable, metric_name
 from trajhmm.metrics import WEIGHT_METRICS, RunLogger
-from trajhmm.metrics import loops as loops_module
-from trajhmm.metrics.loops import ModelLogger, loggable, metric_name
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'trajhmm[torch]'")
 nn = torch.nn
@@ -278,15 +279,15 @@ def test_sharded_parameters_are_refused(model, logger, tmp_path):
 )
 def test_a_framework_that_is_missing_is_named_with_its_extra(module, needs, monkeypatch):
     monkeypatch.setitem(sys.modules, needs, None)
-    monkeypatch.delitem(sys.modules, f"trajhmm.metrics.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, f"trajhmm.integrations.{module}", raising=False)
     with pytest.raises(ImportError, match=rf"pip install 'trajhmm\[{module}\]'"):
-        importlib.import_module(f"trajhmm.metrics.{module}")
+        importlib.import_module(f"trajhmm.integrations.{module}")
 
 
 def test_no_framework_is_imported_by_what_the_callbacks_share():
-    code = "import sys, trajhmm.metrics.loops; print(*sys.modules)"
+    code = "import sys, trajhmm.integrations.loops; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "trajhmm.metrics.loops" in done.stdout.split()
+    assert "trajhmm.integrations.loops" in done.stdout.split()
     assert not {"torch", "transformers", "lightning", "keras"} & set(done.stdout.split())
 
 

@@ -14,8 +14,8 @@ BACKEND = os.environ["KERAS_BACKEND"]
 pytest.importorskip(BACKEND, reason=f"Keras's backend {BACKEND} is not installed: pip install 'trajhmm[keras]'")
 keras = pytest.importorskip("keras", reason="Keras is not installed: pip install 'trajhmm[keras]'")
 
-from trajhmm.metrics import keras as keras_module  # noqa: E402
-from trajhmm.metrics.keras import RunLoggerCallback, keras_parameters  # noqa: E402
+from trajhmm.integrations import keras as keras_module  # noqa: E402
+from trajhmm.integrations.keras import RunLoggerCallback, keras_parameters  # noqa: E402
 
 # Keras reads its variables in a way that numpy will give up.
 pytestmark = pytest.mark.filterwarnings(

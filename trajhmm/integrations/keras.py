@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.integrations.naming import loggable
 from trajhmm.metrics.changes import update_metrics
-from trajhmm.metrics.loops import loggable
 from trajhmm.metrics.roles import Parameter, measurable
 from trajhmm.metrics.runlogger import RunLogger
 from trajhmm.metrics.weights import metrics_of
@@ -19,7 +19,7 @@ from trajhmm.metrics.weights import metrics_of
 try:
     import keras
 except ImportError as error:
-    raise ImportError("logging from Keras needs it, and a backend: pip install 'trajhmm[keras]'") from error
+    raise ImportError("Keras, or its backend, is not installed: pip install 'trajhmm[keras]'") from error
 
 _LEFT_OUT = re.compile(r"embed|norm", re.IGNORECASE)
 

@@ -9,8 +9,7 @@ from trajhmm.errors import TrajHMMWarning
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'trajhmm[torch]'")
 lightning = pytest.importorskip("lightning.pytorch", reason="not installed: pip install 'trajhmm[lightning]'")
 
-from trajhmm.metrics.lightning import RunLoggerCallback  # noqa: E402
-from trajhmm.warning.callbacks.lightning import AlarmCallback  # noqa: E402
+from trajhmm.integrations.lightning import AlarmCallback, RunLoggerCallback  # noqa: E402
 
 nn = torch.nn
 pytestmark = [

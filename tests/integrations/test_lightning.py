@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 import trajhmm as th
+from trajhmm.integrations import loops as loops_module
+from trajhmm.integrations.loops import ModelLogger
 from trajhmm.metrics import WEIGHT_METRICS, RunLogger
-from trajhmm.metrics import loops as loops_module
-from trajhmm.metrics.loops import ModelLogger
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'trajhmm[torch]'")
 lightning = pytest.importorskip("lightning.pytorch", reason="not installed: pip install 'trajhmm[lightning]'")
 
-from trajhmm.metrics.lightning import RunLoggerCallback  # noqa: E402
+from trajhmm.integrations.lightning import RunLoggerCallback  # noqa: E402
 
 nn = torch.nn
 pytestmark = [

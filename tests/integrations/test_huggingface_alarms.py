@@ -10,9 +10,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 transformers = pytest.importorskip("transformers", reason="not installed: pip install 'trajhmm[huggingface]'")
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate: pip install 'trajhmm[huggingface]'")
 
-from trajhmm.metrics.huggingface import RunLoggerCallback  # noqa: E402
-from trajhmm.warning.callbacks import huggingface as module  # noqa: E402
-from trajhmm.warning.callbacks.huggingface import AlarmCallback  # noqa: E402
+from trajhmm.integrations import huggingface as module  # noqa: E402
+from trajhmm.integrations.huggingface import AlarmCallback, RunLoggerCallback  # noqa: E402
 
 nn = torch.nn
 # Pinned memory is asked for by default, and missed where there is no accelerator.

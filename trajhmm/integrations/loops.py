@@ -1,0 +1,329 @@
+"""Any training loop: `ModelLogger` logs the weights of a PyTorch model, `RunMonitor` warns of the run."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import index
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trajhmm.errors import TrajHMMWarning
+from trajhmm.integrations.naming import detached
+from trajhmm.metrics.changes import gradient_metrics, snapshot, update_metrics
+from trajhmm.metrics.roles import parameters_of
+from trajhmm.metrics.runlogger import RunLogger
+from trajhmm.metrics.weights import weight_metrics
+
+if TYPE_CHECKING:
+    from trajhmm.hmm import Model
+    from trajhmm.warning.tracking import Alarm
+
+# What distributed data parallelism, torch.compile and Fabric put around a model.
+_WRAPPERS = ("module", "_orig_mod", "_forward_module")
+# After so many rows a metric that has not come yet is said to be missing.
+_ROWS_TO_WAIT = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Before:
+    """What was measured between backward and the optimizer's step."""
+
+    step: int
+    gradient: dict[str, float]
+    weights: dict[str, Any]
+
+
+class ModelLogger:
+    """Log the weights, the gradient and the update of a PyTorch model every so many steps.
+
+    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})              # doctest: +SKIP
+    >>> model_logger = ModelLogger(logger, model, every=10)                       # doctest: +SKIP
+    >>> for step, (x, y) in enumerate(batches, start=1):                          # doctest: +SKIP
+    ...     loss = criterion(model(x), y)
+    ...     loss.backward()
+    ...     model_logger.after_backward(step)   # before clipping; after scaler.unscale_(optimizer)
+    ...     clip_grad_norm_(model.parameters(), 1.0)
+    ...     optimizer.step()
+    ...     optimizer.zero_grad()
+    ...     model_logger.after_step(step, train_loss=loss)
+
+    A step that is not due costs a division: nothing is copied, nothing waits for the device, and a loss that is given
+    as a tensor is not looked at. Where gradients accumulate, a step is one of the optimizer, and `after_backward`
+    follows the last of its backward passes. ``after_step(0)`` before the loop logs the weights that training starts
+    from.
+
+    Parameters
+    ----------
+    logger : where rows go; None on the other processes of distributed training, where nothing is measured or written.
+    model : PyTorch module, wrapped (``DistributedDataParallel``, ``torch.compile``) or not. Parameters must be whole:
+        sharded ones (FSDP, DeepSpeed ZeRO-3) are refused.
+    every : a step is due if it is a multiple of this.
+    heads, roles : how attention is split and which parameter counts as what, see `parameters_of`.
+    layers : add ``weight_l2/LAYER``, ``grad_norm/LAYER`` and ``update_norm/LAYER``.
+    gradients : measure the gradient; False saves that where the loop knows its norm, as ``clip_grad_norm_`` returns it.
+
+    Raises
+    ------
+    ValueError
+        ``every`` is below 1, or the model cannot be measured: it is sharded, holds no weight matrix, or its projections
+        do not divide by the heads.
+    """
+
+    def __init__(
+        self,
+        logger: RunLogger | None,
+        model: Any,
+        *,
+        every: int = 1,
+        heads: int | tuple[int, int] | None = None,
+        roles: Mapping[str, str] | None = None,
+        layers: bool = False,
+        gradients: bool = True,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"every = {every}: expected 1 step or more")
+        self.logger, self.every = logger, every
+        self._model = _unwrapped(model)
+        self._heads, self._roles, self._layers, self._gradients = heads, roles, layers, gradients
+        self._before: _Before | None = None
+        if logger is not None:
+            self._check()
+
+    def _check(self) -> None:
+        """Say before training what would go wrong within."""
+        for name, parameter in self._model.named_parameters():
+            if hasattr(parameter, "full_tensor") or hasattr(parameter, "ds_id") or name.endswith("_flat_param"):
+                raise ValueError(
+                    f"{name} is sharded over processes: only models whose parameters are whole can be measured"
+                )
+        if all(
+            parameter.role == "bias" for parameter in parameters_of(self._model, heads=self._heads, roles=self._roles)
+        ):
+            raise ValueError("expected a model with at least one weight matrix, found none; see roles")
+
+    def due(self, step: int) -> bool:
+        """Whether this step gets a row, the same on all processes: for what the loop computes only then."""
+        return step % self.every == 0
+
+    def after_backward(self, step: int) -> None:
+        """Measure the gradient, and keep the weights to compare with after the step.
+
+        Parameters
+        ----------
+        step : the step that is about to be taken. Called again for the same step, as with micro-batches or a closure,
+            the last gradient counts, and the weights that it began from.
+
+        Raises
+        ------
+        ValueError
+            There are no gradients.
+        """
+        before, self._before = self._before, None
+        if self.logger is None or not self.due(step):
+            return
+        again = before is not None and before.step == step
+        self._before = _Before(
+            step=step,
+            gradient=gradient_metrics(self._model, layers=self._layers) if self._gradients else {},
+            weights=before.weights if before is not None and again else snapshot(self._model),
+        )
+
+    def after_step(self, step: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Write the row of a step if it is due.
+
+        Without `after_backward` the row holds neither the gradient nor the update.
+
+        Parameters
+        ----------
+        step : the one that `after_backward` was told.
+        metrics, more : the loop's own, as `RunLogger.log` takes them; they win over what is measured here.
+
+        Raises
+        ------
+        ValueError
+            `after_backward` was told another step.
+        """
+        before, self._before = self._before, None
+        if before is not None and before.step != step:
+            raise ValueError(
+                f"after_step({step}) follows after_backward({before.step}): both take the number of the same step"
+            )
+        if self.logger is None or not self.due(step):
+            return
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is written as such
+            row = weight_metrics(self._model, heads=self._heads, roles=self._roles, layers=self._layers)
+            if before is not None:
+                row |= before.gradient | update_metrics(before.weights, self._model, layers=self._layers)
+        row = {name.replace("_orig_mod.", ""): value for name, value in row.items()}
+        self.logger.log(step, row | {name: detached(value) for name, value in {**(metrics or {}), **more}.items()})
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model within wrappers, told by the names of its parameters."""
+    names = [name for name, _ in model.named_parameters()]
+    for wrapper in _WRAPPERS:
+        if names and all(name.startswith(f"{wrapper}.") for name in names):
+            return _unwrapped(getattr(model, wrapper))
+    return model
+
+
+class RunMonitor:
+    """Warns when the run that calls it leaves what healthy runs do.
+
+    >>> monitor = RunMonitor("reference.json", "seed_3")                          # doctest: +SKIP
+    >>> for step in range(1000):                                                  # doctest: +SKIP
+    ...     loss = train_step()
+    ...     if monitor.log(step, train_loss=loss, grad_norm=norm):
+    ...         save_checkpoint()
+    ...         break
+
+    Given a `RunLogger`, it watches all that this logs, weight metrics among it; the loop looks at ``monitor.alarm``.
+
+    >>> logger = RunLogger("logs", "seed_3")                                      # doctest: +SKIP
+    >>> monitor, model_logger = RunMonitor("reference.json", logger), ModelLogger(logger, model)   # doctest: +SKIP
+
+    A row is all that is logged at one step, as in a run log. It is judged as soon as it holds all metrics that the
+    model watches, or a value that is not finite, which is an alarm at once; a row that lacks some is judged when the
+    next begins. A metric that has not come in ten rows is named in a warning.
+
+    Parameters
+    ----------
+    model : fitted with ``trajhmm fit --for warning``, or the path of its file.
+    run : its name in alarms, or the `RunLogger` that logs it.
+    rename : names as logged to the model's metrics, where they differ.
+    on_alarm : called with the `Alarm`, which comes once a run; by default it is a warning. What it raises ends the
+        training.
+
+    Attributes
+    ----------
+    run : its name.
+    listens : whether it watches what a `RunLogger` logs.
+    alarm : the run's alarm, None so far; None again in a training that was resumed after it.
+
+    Raises
+    ------
+    ModelFileError
+        The model is a map, or its file cannot be read.
+    ValueError
+        ``rename`` leads to a metric that the model does not watch.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | Path,
+        run: str | RunLogger = "run",
+        *,
+        rename: Mapping[str, str] | None = None,
+        on_alarm: Callable[[Alarm], object] | None = None,
+    ) -> None:
+        self.run = run.run if isinstance(run, RunLogger) else run
+        self.listens = isinstance(run, RunLogger)
+        self.alarm: Alarm | None = None
+        from trajhmm.warning.monitor import Monitor  # here: whoever only logs need not wait for what it needs
+
+        self._monitor = Monitor(model)
+        self._rename = dict(rename or {})
+        self._on_alarm = _warn_of if on_alarm is None else on_alarm
+        self._watched = frozenset(self._monitor.metrics)
+        self._row: dict[str, float] = {}
+        self._step: int | None = None  # of the row under way
+        self._judged: int | None = None  # step of the last row that was
+        self._rows = 0
+        self._complained = False
+        for old, new in self._rename.items():
+            if new not in self._watched:
+                raise ValueError(f"rename {old!r}: the model watches {', '.join(self._monitor.metrics)}, not {new!r}")
+        if isinstance(run, RunLogger):
+            run.listeners.append(self.log)
+
+    def log(self, step: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> Alarm | None:
+        """Take in what is logged at a step; the alarm if this raises it.
+
+        Parameters
+        ----------
+        step : whole number. What is logged at the same step as before belongs to the same row.
+        metrics, more : names to numbers; a tensor of one element counts as its number, None as not logged. Those that
+            the model does not watch are passed over.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The step is no whole number, or the value of a metric that the model watches no number.
+        """
+        step = index(step)
+        alarm = self._judge() if step != self._step else None
+        if step == self._judged:
+            return alarm
+        self._step = step
+        for name, value in {**(metrics or {}), **more}.items():
+            metric = self._rename.get(name, name)
+            if metric in self._watched and value is not None:
+                self._row[metric] = float(value.detach() if hasattr(value, "detach") else value)
+        if len(self._row) == len(self._watched) or not all(map(math.isfinite, self._row.values())):
+            return self._judge() or alarm
+        return alarm
+
+    def close(self) -> Alarm | None:
+        """Judge the last row, and say which metrics never came; the alarm if this raises it."""
+        alarm = self._judge()
+        if self._rows:
+            self._complain()
+        return alarm
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint should hold, in numbers, texts, lists and dictionaries."""
+        from trajhmm.warning.monitor import fingerprint
+
+        tracker = self._monitor.trackers.get(self.run)
+        return {
+            "model": fingerprint(self._monitor.model),
+            "tracker": None if tracker is None else tracker.to_dict(),
+            "row": dict(self._row),
+            "step": self._step,
+            "judged": self._judged,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave; an alarm that was raised before is not raised again."""
+        from trajhmm.warning.monitor import fingerprint
+
+        if state["model"] != fingerprint(self._monitor.model):
+            text = f"run {self.run!r} was watched with another model before; the watch begins anew"
+            warnings.warn(text, TrajHMMWarning, stacklevel=2)
+            return
+        if state["tracker"] is not None:
+            self._monitor.resume({self.run: state["tracker"]})
+        self._row, self._step, self._judged = dict(state["row"]), state["step"], state["judged"]
+
+    def _judge(self) -> Alarm | None:
+        if self._step is None:
+            return None
+        step, row = self._step, self._row
+        self._step, self._row, self._judged = None, {}, step
+        self._rows += 1
+        alarm = self._monitor.update(self.run, step, row)
+        if self._rows == _ROWS_TO_WAIT:
+            self._complain()
+        if alarm is not None:
+            self.alarm = alarm
+            self._on_alarm(alarm)
+        return alarm
+
+    def _complain(self) -> None:
+        missing = self._monitor.unlogged(self.run)
+        if missing and not self._complained:
+            self._complained = True
+            text = (
+                f"run {self.run!r} has not logged {', '.join(missing)} so far, which the model watches; log them, or "
+                "say with rename={'name as logged': 'metric'} how they are called"
+            )
+            warnings.warn(text, TrajHMMWarning, stacklevel=4)
+
+
+def _warn_of(alarm: Alarm) -> None:
+    warnings.warn(f"alarm: {alarm}", TrajHMMWarning, stacklevel=4)
