@@ -125,7 +125,7 @@ def test_a_text_is_known_again_by_its_start_and_by_what_stands_before_the_place(
     raw = b"x" * 9_999 + b"\n"
 
     def text(raw):
-        return lines.GrowingText(io.BytesIO(raw), header=False, is_whole=lambda _: False)
+        return lines.GrowingFile(io.BytesIO(raw), header=False, cut=lines.whole_lines())
 
     ((_, place),) = text(raw).lines_behind(lines.Place())
     assert place.offset == 10_000

@@ -15,7 +15,8 @@ def convert(
     sources: Logs,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.parquet", help="Run log to write.")],
     format: Annotated[
-        str | None, typer.Option("--from", metavar="FORMAT", help="parquet, csv, tsv or jsonl; else by suffix.")
+        str | None,
+        typer.Option("--from", metavar="FORMAT", help="Such as csv or jsonl; else told by name and content."),
     ] = None,
     run_by: RunBy = None,
     rename: Rename = None,
@@ -27,10 +28,11 @@ def convert(
     Example: trajhmm convert results/*.jsonl -o logs.parquet --rename wn_total=weight_l2
     """
     from trajhmm.logs import write_logs
-    from trajhmm.logs.formats.registry import READERS
+    from trajhmm.logs.formats.registry import FORMATS
 
-    if format is not None and format not in READERS:
-        raise typer.BadParameter(f"--from {format!r}: expected one of {', '.join(READERS)}")
+    known = [one.name for one in FORMATS]
+    if format is not None and format not in known:
+        raise typer.BadParameter(f"--from {format!r}: expected one of {', '.join(known)}")
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(sources, format=format)
     say_notes(runs.notes)
     write_logs(runs, output)

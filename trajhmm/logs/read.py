@@ -13,7 +13,6 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.assemble import assemble
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.stack import Stack, stack_tables
-from trajhmm.logs.formats.registry import READERS
 from trajhmm.logs.formats.table import Table, table_from_arrow
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
@@ -71,7 +70,7 @@ def _stacked(files: Sequence[LogFile], settings: Settings) -> tuple[Stack, Colum
     """Read files and stack their rows; the tables are let go, so that no more than the stack is kept."""
     tables: list[Table] = []
     notes: list[Note] = []
-    read = side_by_side(lambda file: READERS[file.format](file.path, file.name), files)
+    read = side_by_side(lambda file: file.format.read(file.path, file.name), files)
     for file, table in zip(files, read, strict=True):
         if note := why_left_out(file, table, table.n):
             notes.append(note)

@@ -18,7 +18,8 @@ class Note:
     """One thing that the reader saw or did.
 
     ``kind`` is one of ``resume``, ``merged``, ``duplicate``, ``unsorted``, ``gap``, ``non-finite``, ``blank``,
-    ``constant``, ``left-out``, ``torn``, ``aligned``, ``cut``; ``run`` is None where the note concerns all of them.
+    ``constant``, ``left-out``, ``torn``, ``aligned``, ``cut``, ``hidden`` (what the writer of the log does not tell);
+    ``run`` is None where the note concerns all of them.
     """
 
     kind: str

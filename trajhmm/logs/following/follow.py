@@ -16,9 +16,8 @@ from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_name
 from trajhmm.logs.assembly.stack import Stack, stack_tables
 from trajhmm.logs.following.listing import Found, Listing
 from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Stamp, fingerprint_of_row
-from trajhmm.logs.formats.lines import GrowingText, Place
-from trajhmm.logs.formats.parquet import parquet_heading
-from trajhmm.logs.formats.registry import LINE_FORMATS
+from trajhmm.logs.formats.lines import GrowingFile, Place
+from trajhmm.logs.formats.parquet import PARQUET, parquet_heading
 from trajhmm.logs.formats.table import Table, means_blank
 from trajhmm.logs.runset import offsets_of
 from trajhmm.logs.settings import Settings
@@ -125,16 +124,18 @@ class Follower:
 
     def _read_lines(self, found: Found, stamp: Stamp) -> Iterator[list[NewRows]]:
         file, seen = found.file, found.seen
-        form = LINE_FORMATS[file.format]
+        growth = file.format.growth
+        if growth is None:
+            raise AssertionError(f"{file.format.name} files are read as a whole")
         with file.path.open("rb") as stream:
-            text = GrowingText(stream, header=form.header, is_whole=form.is_whole)
+            text = GrowingFile(stream, header=growth.header, cut=growth.cut)
             passed: Counter[str] | None = None
             place = seen.place if seen.grew(stamp) else None
             if place is None or not text.begins_as_before(place):
                 passed, place = Counter(), Place()
                 seen.columns, seen.attributes = KnownColumns(), {}
             for lines, behind in text.lines_behind(place):
-                table = form.read(replace(lines, texts=frozenset(seen.columns.texts)), file.path, file.name)
+                table = growth.read(replace(lines, texts=frozenset(seen.columns.texts)), file.path, file.name)
                 table = replace(table, attributes={**seen.attributes, **table.attributes})
                 rows, columns = self._by_run(partitioned(table, file), file, seen.columns)
                 seen.attributes, seen.columns = table.attributes, self._shared.setdefault(columns, columns)
@@ -156,7 +157,7 @@ class Follower:
         That is all of it, save of a long Parquet file of one run, of which row groups that were read can be told.
         """
         seen, whole = found.seen, Source(file=found.file, place=0)
-        if found.file.format == "parquet" and len(seen.runs) == 1 and seen.n_rows >= _MANY_ROWS:
+        if found.file.format is PARQUET and len(seen.runs) == 1 and seen.n_rows >= _MANY_ROWS:
             ((run, known),) = seen.runs.items()
             n_rows = parquet_heading(found.file.path, found.file.name)[1]
             beginning, _ = self._by_run(replace(whole, rows=((0, 1),)).read({}), found.file, KnownColumns())
@@ -246,4 +247,4 @@ class Follower:
 
 def _grows(file: LogFile) -> bool:
     """Whether lines may be added to a file; what is compressed is read as a whole."""
-    return file.format in LINE_FORMATS and file.path.suffix != ".gz"
+    return file.format.growth is not None and file.path.suffix.lower() != ".gz"

@@ -6,12 +6,13 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trajhmm.logs.following.seen import FileSeen, Stamp
-from trajhmm.logs.formats.registry import format_of, stem_and_suffix
-from trajhmm.logs.sources.paths import LogFile, common_folder, default_name, partition_of, relative_to, walk
+from trajhmm.logs.formats.format import Format
+from trajhmm.logs.formats.registry import format_of, recognised
+from trajhmm.logs.sources.paths import Home, LogFile, common_folder, partition_of, walk
 from trajhmm.naming import natural_key
 
 
@@ -42,6 +43,8 @@ class Listing:
         self._listed: dict[str, Found] = {}
         self._real: dict[str, Found] = {}
         self._stems: Counter[str] = Counter()
+        self._homes: dict[str, Home] = {}
+        self._unknown: dict[str, Stamp] = {}  # files that no reader takes, so far
 
     @property
     def there(self) -> Mapping[str, Found]:
@@ -63,9 +66,10 @@ class Listing:
             listed.add(path)
             found, stamp = self._listed.get(path), Stamp.of(status)
             if found is None:
-                new.setdefault(path, (searched, stamp))
+                if self._unknown.get(path) != stamp:
+                    new.setdefault(path, (searched, stamp))
             elif stamp not in (found.seen.stamp, found.seen.failed):
-                changed[found] = stamp
+                changed[found if found.seen.runs else self._known_anew(found)] = stamp
         if len(listed) - len(new) < len(self._listed):
             self._forget_all_but(listed)
         if new:
@@ -101,7 +105,8 @@ class Listing:
     def _forget_all_but(self, listed: Container[str]) -> None:
         gone = {found.real for path, found in self._listed.items() if path not in listed}
         for real in gone:
-            self._stems[_stem(self._real.pop(real).file.path)] -= 1
+            self._real.pop(real)
+            self._stems[self._homes.pop(real).stem] -= 1
         self._stems = +self._stems
         self._listed = {path: found for path, found in self._listed.items() if found.real not in gone}
 
@@ -110,22 +115,56 @@ class Listing:
 
         More files may make another name clearer, but a run does not change its name.
         """
-        real_paths = {path: str(Path(path).resolve()) for path in new}
-        files = {real: path for path, real in real_paths.items() if real not in self._real}
-        self._stems.update(_stem(Path(path)) for path in files.values())
         base = common_folder(path for path in self._paths if path.exists())
+        formats: dict[str, Format] = {}
+        for listed, (searched, stamp) in new.items():
+            if (format_ := self._format(Path(listed), searched=searched)) is None:
+                self._unknown[listed] = stamp
+            else:
+                formats[listed] = format_
+                self._unknown.pop(listed, None)
+        real_paths = {listed: _real_path(Path(listed), formats[listed]) for listed in formats}
+        files = {real: listed for listed, real in real_paths.items() if real not in self._real}
+        for real, listed in files.items():
+            self._homes[real] = Home.of(Path(listed), formats[listed], base)
+        self._stems.update(self._homes[real].stem for real in files)
         for real, listed in files.items():
             path, (searched, stamp) = Path(listed), new[listed]
-            format_ = format_of(path)
             if real not in self.seen:
-                self.seen[real] = FileSeen(name=default_name(base, relative_to(base, path), self._stems))
+                self.seen[real] = FileSeen(name=self._homes[real].default_name(base, self._stems))
             seen = self.seen[real]
-            file = LogFile(path=path, format=format_, name=seen.name, partition=partition_of(path), searched=searched)
+            file = LogFile(
+                path=path, format=formats[listed], name=seen.name, partition=partition_of(path), searched=searched
+            )
             self._real[real] = Found(real=real, file=file, seen=seen)
             if stamp != seen.stamp:
                 yield self._real[real], stamp
-        self._listed |= {path: self._real[real] for path, real in real_paths.items()}
+        self._listed |= {listed: self._real[real] for listed, real in real_paths.items()}
+
+    def _format(self, path: Path, *, searched: bool) -> Format | None:
+        """The format of a file; None while no reader takes it: it may not hold enough yet."""
+        try:
+            found = recognised(path)
+            if found is None and not searched and path.stat().st_size:
+                return format_of(path)
+        except OSError as error:
+            self._refuse(error)
+            return None
+        return found
+
+    def _known_anew(self, found: Found) -> Found:
+        """The same file, of which no row was read so far, with the format that it has now."""
+        format_ = self._format(found.file.path, searched=True)
+        if format_ is None or format_ is found.file.format:
+            return found
+        anew = replace(found, file=replace(found.file, format=format_))
+        self._real[found.real] = anew
+        self._listed = {path: anew if one is found else one for path, one in self._listed.items()}
+        return anew
 
 
-def _stem(path: Path) -> str:
-    return stem_and_suffix(path)[0]
+def _real_path(path: Path, found: Format) -> str:
+    """What a file is known by: its path without links, or of files that tell the same run again, that of the run."""
+    if found.whole_history:
+        return f"{found.home(path).resolve()}/:{found.name}"
+    return str(path.resolve())

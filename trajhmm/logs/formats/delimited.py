@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from trajhmm.errors import LogError
+from trajhmm.logs.formats.format import Format, Growth
 from trajhmm.logs.formats.lines import Lines
 from trajhmm.logs.formats.table import RUN_NAME, Table, numbers_among, table_from_arrow
 
@@ -101,3 +102,19 @@ def _with_numbers(table: Table, column: str, first: int) -> Table:
     return replace(
         table, texts=texts, numbers={**table.numbers, column: numbers}, present={**table.present, column: present}
     )
+
+
+CSV = Format(
+    name="csv",
+    title="CSV",
+    names=r"\.csv(\.gz)?",
+    read=read_csv,
+    growth=Growth(read=read_some_csv, header=True),
+)
+TSV = Format(
+    name="tsv",
+    title="TSV",
+    names=r"\.tsv(\.gz)?",
+    read=read_tsv,
+    growth=Growth(read=read_some_tsv, header=True),
+)

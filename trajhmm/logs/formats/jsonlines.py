@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.lines import Lines
+from trajhmm.logs.formats.format import Format, Growth
+from trajhmm.logs.formats.lines import Lines, whole_lines
 from trajhmm.logs.formats.table import Table, table_from_cells
 from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute
@@ -115,3 +116,12 @@ def _flat(record: dict[str, object], prefix: str = "") -> Iterator[tuple[str, ob
 
 def _attribute(value: Attribute) -> Attribute:
     return float(value) if isinstance(value, bool) else value
+
+
+JSON_LINES = Format(
+    name="jsonl",
+    title="JSON lines",
+    names=r"\.(jsonl|ndjson)(\.gz)?",
+    read=read_jsonlines,
+    growth=Growth(read=read_some_jsonlines, cut=whole_lines(is_json_object)),
+)

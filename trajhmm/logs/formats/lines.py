@@ -1,4 +1,4 @@
-"""Text files that grow: whole lines, from where reading stopped."""
+"""Files that grow: whole lines, or records, from where reading stopped."""
 
 from __future__ import annotations
 
@@ -13,9 +13,28 @@ _EDGE = 2**10
 _PIECE = 2**22
 
 
+# Of some bytes, and whether they end the file: how many at their beginning are whole lines or records.
+Cut = Callable[[bytes, bool], int]
+
+
+def never(_line: bytes) -> bool:
+    """Whether a row of cells without a line break is whole cannot be told: 0.12 may become 0.125."""
+    return False
+
+
+def whole_lines(is_whole: Callable[[bytes], bool] = never) -> Cut:
+    """Cut behind the last line break; at the end of a file behind its last line too, if that is whole."""
+
+    def cut(data: bytes, ended: bool) -> int:  # noqa: FBT001 (two values, as the type says)
+        at = data.rfind(b"\n") + 1
+        return len(data) if ended and data[at:].strip() and is_whole(data[at:]) else at
+
+    return cut
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """Whole lines out of a text file.
+    """Whole lines out of a text file, or whole records out of a binary one.
 
     Attributes
     ----------
@@ -33,7 +52,7 @@ class Lines:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A place in a text file, at the start of a line.
+    """A place in a file, at the start of a line or record.
 
     Attributes
     ----------
@@ -48,18 +67,18 @@ class Place:
     fingerprint: str = ""
 
 
-class GrowingText:
-    """A text file that is open for reading, to whose end lines are being added.
+class GrowingFile:
+    """A file that is open for reading, to whose end lines or records are being added.
 
     Parameters
     ----------
     stream : the file.
     header : whether its first line that is not empty names columns.
-    is_whole : whether a last line without a line break is whole, or may still be half-written.
+    cut : see `Cut`; a last line without a line break may still be half-written.
     """
 
-    def __init__(self, stream: BinaryIO, *, header: bool, is_whole: Callable[[bytes], bool]) -> None:
-        self._stream, self._has_header, self._is_whole = stream, header, is_whole
+    def __init__(self, stream: BinaryIO, *, header: bool, cut: Cut) -> None:
+        self._stream, self._has_header, self._cut = stream, header, cut
         self._head = stream.read(_EDGE)
 
     def begins_as_before(self, place: Place) -> bool:
@@ -67,7 +86,7 @@ class GrowingText:
         return place.fingerprint == self._fingerprint(place.offset, self._before(place.offset))
 
     def lines_behind(self, place: Place) -> Iterator[tuple[Lines, Place]]:
-        """Yield whole lines behind ``place``, some at a time, and the place behind them."""
+        """Yield what is whole behind ``place``, some at a time, and the place behind it."""
         if self._has_header and not place.header:
             place = self._behind_header()
             if not place.header:
@@ -75,7 +94,7 @@ class GrowingText:
         self._stream.seek(0)
         header = self._stream.read(place.header)
         before = self._before(place.offset)
-        while raw := self._whole_lines():
+        while raw := self._whole():
             first, offset = place.lines + 1, place.offset + len(raw)
             before = (before + raw)[-_EDGE:]
             place = Place(
@@ -95,17 +114,14 @@ class GrowingText:
                 return Place(offset=end, lines=number, header=end)
         return Place()
 
-    def _whole_lines(self) -> bytes:
-        """Read on to the end of a line, and stay there."""
-        read = self._stream.read(_PIECE)
-        data, cut = read, read.rfind(b"\n") + 1
+    def _whole(self) -> bytes:
+        """Read on to the end of a line or record, and stay there."""
+        read = data = self._stream.read(_PIECE)
+        cut = self._cut(data, len(read) < _PIECE)
         while read and not cut:
             read = self._stream.read(_PIECE)
-            cut = len(data) + read.rfind(b"\n") + 1 if b"\n" in read else 0
             data += read
-        ended = len(read) < _PIECE
-        if ended and data[cut:].strip() and self._is_whole(data[cut:]):
-            cut = len(data)
+            cut = self._cut(data, len(read) < _PIECE)
         self._stream.seek(cut - len(data), 1)
         return data[:cut]
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from trajhmm.errors import LogError
 from trajhmm.files import BLANKS_ARE_BLANK, PART
+from trajhmm.logs.formats.format import Format
 from trajhmm.logs.formats.table import Table, table_from_arrow
 
 # Rows of a Parquet file: (first, behind the last).
@@ -121,3 +122,6 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise LogError(
             f"{path}: not a whole Parquet file, torn or half-written ({reason[:90]}); write it again"
         ) from error
+
+
+PARQUET = Format(name="parquet", title="Parquet", names=r"\.(parquet|pq)", read=read_parquet)

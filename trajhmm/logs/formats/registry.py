@@ -1,92 +1,95 @@
-"""Which reader takes which file. A new log format is one module with one function, and one line here."""
+"""Which reader takes which file. A new log format is one file in this folder, and one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.delimited import read_csv, read_some_csv, read_some_tsv, read_tsv
-from trajhmm.logs.formats.jsonlines import is_json_object, read_jsonlines, read_some_jsonlines
-from trajhmm.logs.formats.lines import Lines
-from trajhmm.logs.formats.parquet import read_parquet
-from trajhmm.logs.formats.table import Table
+from trajhmm.logs.formats import delimited, jsonlines, parquet
+from trajhmm.logs.formats.format import HEAD, Format
 
-Reader = Callable[[Path, str], Table]
+# The first that takes a file reads it: what is more special stands before what is more general.
+FORMATS: tuple[Format, ...] = (
+    parquet.PARQUET,
+    delimited.CSV,
+    delimited.TSV,
+    jsonlines.JSON_LINES,
+)
 
-READERS: dict[str, Reader] = {
-    "parquet": read_parquet,
-    "csv": read_csv,
-    "tsv": read_tsv,
-    "jsonl": read_jsonlines,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LineFormat:
-    """A text format of one row a line, to which lines may be added.
-
-    Attributes
-    ----------
-    read : reads some lines.
-    header : whether the first line names columns.
-    is_whole : tells whether a last line without its line break is whole.
-    """
-
-    read: Callable[[Lines, Path, str], Table]
-    header: bool
-    is_whole: Callable[[bytes], bool]
+_ANY = re.compile("|".join(rf"(?:{one.names})\Z" for one in FORMATS), re.IGNORECASE)
+_COMPRESSED = ".gz"
 
 
-def _never(_line: bytes) -> bool:
-    """Whether a row of cells is whole cannot be told: 0.12 may become 0.125."""
-    return False
+def is_log_path(path: str) -> bool:
+    """Whether some reader may take a file at this path; fast, for folders of many files."""
+    return _ANY.search(path) is not None
 
 
-LINE_FORMATS: dict[str, LineFormat] = {
-    "csv": LineFormat(read=read_some_csv, header=True, is_whole=_never),
-    "tsv": LineFormat(read=read_some_tsv, header=True, is_whole=_never),
-    "jsonl": LineFormat(read=read_some_jsonlines, header=False, is_whole=is_json_object),
-}
-SUFFIXES: dict[str, str] = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
-_COMPRESSIBLE = (".csv", ".tsv", ".jsonl", ".ndjson")
-_ENDINGS = tuple(SUFFIXES)
-
-
-def stem_and_suffix(path: Path) -> tuple[str, str]:
-    """Stem and suffix of a file's name, the suffix in lower case and without the ``.gz`` of compressed text."""
-    if path.suffix == ".gz" and (plain := path.with_suffix("")).suffix.lower() in _COMPRESSIBLE:
-        return plain.stem, plain.suffix.lower()
-    return path.stem, path.suffix.lower()
-
-
-def is_log_name(name: str) -> bool:
-    """Whether a reader takes a file of this name; fast, for folders of many files."""
-    if name.endswith(".gz"):
-        return name[: -len(".gz")].lower().endswith(_COMPRESSIBLE)
-    return name.lower().endswith(_ENDINGS)
-
-
-def format_of(path: Path) -> str:
-    """Name the format of a file by its suffix.
+def format_called(name: str) -> Format:
+    """The format of that name.
 
     Raises
     ------
     LogError
-        No reader takes the suffix.
+        There is none.
+    """
+    for one in FORMATS:
+        if one.name == name:
+            return one
+    raise LogError(f"no reader called {name!r}; known are {', '.join(one.name for one in FORMATS)}")
+
+
+def recognised(path: Path) -> Format | None:
+    """Tell the format of a file by its name and what it begins with; None if no reader takes it.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    told = [one for one in FORMATS if one.may_be(path.as_posix())]
+    if not any(one.takes for one in told):
+        return told[0] if told else None
+    head = head_of(path)
+    return next((one for one in told if one.takes is None or one.takes(path, head)), None)
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file, of what it holds if it is compressed.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    if path.suffix.lower() == _COMPRESSED:
+        import gzip
+        import zlib
+
+        try:
+            with gzip.open(path) as stream:
+                return stream.read(HEAD)
+        except (EOFError, zlib.error):
+            return b""
+    with path.open("rb") as stream:
+        return stream.read(HEAD)
+
+
+def format_of(path: Path) -> Format:
+    """Tell the format of a file that was named.
+
+    Raises
+    ------
+    LogError
+        No reader takes it, or it cannot be read.
     """
     try:
-        return SUFFIXES[stem_and_suffix(path)[1]]
-    except KeyError:
-        known = ", ".join(SUFFIXES)
-        raise LogError(
-            f"{path}: no reader for {path.suffix or 'a file without a suffix'!r}; known are {known}"
-        ) from None
+        found = recognised(path)
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if found is None:
+        suffix = repr(path.suffix or "a file without a suffix")
+        known = ", ".join(one.name for one in FORMATS)
+        raise LogError(f"{path}: no reader for {suffix} that begins like this; known are {known} (convert --from)")
+    return found

@@ -13,8 +13,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.rows import check_columns, run_names
 from trajhmm.logs.assembly.stack import stack_tables
-from trajhmm.logs.formats.parquet import Range, parquet_columns, parquet_heading
-from trajhmm.logs.formats.registry import READERS
+from trajhmm.logs.formats.parquet import PARQUET, Range, parquet_columns, parquet_heading
 from trajhmm.logs.formats.table import RUN_NAME, Table
 from trajhmm.logs.runset import Note
 from trajhmm.logs.settings import Settings
@@ -54,13 +53,13 @@ def outline_file(place: int, file: LogFile, settings: Settings) -> tuple[Table, 
         The file is torn, or its runs have no name.
     """
     keys = settings.run_by or (RUN_NAME,)
-    if file.format == "parquet":
+    if file.format is PARQUET:
         heading, n_rows = parquet_heading(file.path, file.name)
         own = [name for name in (*heading.numbers, *heading.texts) if settings.rename.get(name, name) in keys]
         # Names that are in no column hold for all rows: one tells them.
         tables = parquet_columns(file.path, file.name, own) if own else [replace(heading.only(()), n=1)]
     else:
-        table = READERS[file.format](file.path, file.name)
+        table = file.format.read(file.path, file.name)
         heading, n_rows = table.heading(), table.n
         tables = [table.only([name for name in table.columns if settings.rename.get(name, name) in keys])]
     if note := why_left_out(file, heading, n_rows):
@@ -74,7 +73,7 @@ def outline_file(place: int, file: LogFile, settings: Settings) -> tuple[Table, 
         n_rows=n_rows,
         runs=runs,
         mixed=mixed,
-        divisible=file.format == "parquet" and mixed is None,
+        divisible=file.format is PARQUET and mixed is None,
     )
 
 
@@ -186,7 +185,7 @@ def _refuse_mixed(group: _Group, outlines: Sequence[Outline], max_rows: int) -> 
             f"{group.n_rows} rows, more than max_rows = {max_rows}; {remedy}"
         )
     file = holding[0].source.file
-    if file.format == "parquet" and holding[0].mixed is not None:
+    if file.format is PARQUET and holding[0].mixed is not None:
         run, row = holding[0].mixed
         raise LogError(
             f"{file.path}: runs are mixed ({run!r} goes on at row {row}) and {group.n_rows} rows are more than "

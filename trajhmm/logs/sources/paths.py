@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.registry import READERS, SUFFIXES, format_of, is_log_name, stem_and_suffix
+from trajhmm.logs.formats.format import Format
+from trajhmm.logs.formats.registry import format_called, format_of, is_log_path, recognised
 from trajhmm.naming import Attribute, natural_key, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
@@ -26,7 +27,7 @@ class LogFile:
     """
 
     path: Path
-    format: str
+    format: Format
     name: str
     partition: dict[str, Attribute]
     searched: bool
@@ -42,8 +43,7 @@ def find_log_files(paths: str | Path | Iterable[str | Path], *, format: str | No
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    if format is not None and format not in READERS:
-        raise LogError(f"no reader called {format!r}; known are {', '.join(READERS)}")
+    forced = None if format is None else format_called(format)
     searched: dict[Path, bool] = {}
     roots = [Path(root) for root in paths]
     for root in roots:
@@ -55,21 +55,44 @@ def find_log_files(paths: str | Path | Iterable[str | Path], *, format: str | No
         else:
             raise LogError(f"{root}: no such file or folder")
     if not searched:
-        raise LogError("no log files were named; name a file or a folder of .parquet, .csv, .tsv or .jsonl files")
+        raise LogError("no log files were named; name a file, or a folder of them")
     base = common_folder(roots)
-    once = {path.resolve(): path for path in searched}
-    relatives = {path: relative_to(base, path) for path in once.values()}
-    stems = Counter(stem_and_suffix(path)[0] for path in relatives)
+    formats: dict[Path, Format] = {}
+    for path in {path.resolve(): path for path in searched}.values():
+        if (found := forced or _format(path, searched=searched[path])) is not None:
+            formats[path] = found
+    if not formats:
+        raise LogError(f"{roots[0]}: no log files in this folder, of {len(searched)} that may be by their names")
+    homes = {path: Home.of(path, found, base) for path, found in latest(formats, base).items()}
+    stems = Counter(home.stem for home in homes.values())
     return [
         LogFile(
             path=path,
-            format=format or format_of(path),
-            name=default_name(base, relatives[path], stems),
+            format=formats[path],
+            name=home.default_name(base, stems),
             partition=partition_of(path),
             searched=searched[path],
         )
-        for path in sorted(relatives, key=lambda path: natural_key(str(relatives[path])))
+        for path, home in sorted(homes.items(), key=lambda one: natural_key(str(relative_to(base, one[0]))))
     ]
+
+
+def _format(path: Path, *, searched: bool) -> Format | None:
+    """The format of a file; None where it was only searched for, and no reader takes it."""
+    try:
+        return recognised(path) if searched else format_of(path)
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def latest(formats: Mapping[Path, Format], base: Path) -> dict[Path, Format]:
+    """Of files each of which tells the whole history of a run, the last of each run; all others."""
+    last: dict[tuple[Path, str], Path] = {}
+    for path in sorted(formats, key=lambda path: natural_key(str(relative_to(base, path)))):
+        if formats[path].whole_history:
+            last[formats[path].home(path), formats[path].name] = path
+    kept = set(last.values())
+    return {path: found for path, found in formats.items() if path in kept or not found.whole_history}
 
 
 def walk(root: str | Path, failed: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
@@ -89,7 +112,7 @@ def walk(root: str | Path, failed: Callable[[OSError], None]) -> Iterator[os.Dir
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
-                    elif is_log_name(entry.name) and entry.is_file():
+                    elif is_log_path(entry.path) and entry.is_file():
                         yield entry
         except OSError as error:
             failed(error)
@@ -110,7 +133,7 @@ def relative_to(base: Path, path: Path) -> Path:
 def _inside(root: Path) -> list[Path]:
     files = [Path(entry.path) for entry in walk(root, lambda _error: None)]
     if not files:
-        raise LogError(f"{root}: no log files in this folder; expected {', '.join(SUFFIXES)}")
+        raise LogError(f"{root}: no log files in this folder; expected Parquet, CSV, JSON lines or what trackers write")
     return files
 
 
@@ -120,24 +143,51 @@ def partition_of(path: Path) -> dict[str, Attribute]:
     return {unquote(key): value_of(unquote(value)) for key, value in pairs if value != _HIVE_BLANK}
 
 
-def default_name(base: Path, relative: Path, stems: Mapping[str, int]) -> str:
-    """Name a run by its file's stem; where files are parts, or stems clash, by folder.
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """What a run is called after: a file, or the folder that its format says.
 
-    Parameters
+    Attributes
     ----------
-    base : folder of all files.
-    relative : the file, as seen from there.
-    stems : how many of the files have a stem, by stem.
+    relative : as seen from the folder of all files.
+    stem : the name, of a file without its suffix.
+    is_file : whether it is the log file itself.
     """
-    stem = stem_and_suffix(relative)[0]
-    inside = relative.parent != Path()
-    folder = relative.parent.as_posix() if inside else base.name
-    alone = len(stems) == 1 and stems[stem] == 1
-    numbered = inside and stem.isdecimal() and not alone
-    if numbered or _PART.fullmatch(stem):
-        return folder
-    if stems[stem] == 1:
-        return stem
-    if len(stems) == 1 or "=" in folder:
-        return folder
-    return relative.with_name(stem).as_posix()
+
+    relative: Path
+    stem: str
+    is_file: bool
+
+    @classmethod
+    def of(cls, path: Path, found: Format, base: Path) -> Home:
+        """That of a file, given the folder of all files."""
+        home = found.home(path)
+        is_file = home == path
+        stem = stem_of(path) if is_file else Path(os.path.abspath(home)).name  # noqa: PTH100 (links keep their names)
+        return cls(relative=relative_to(base, home), stem=stem, is_file=is_file)
+
+    def default_name(self, base: Path, stems: Mapping[str, int]) -> str:
+        """Name a run by its stem; where files are parts, or stems clash, by folder.
+
+        Parameters
+        ----------
+        base : folder of all files.
+        stems : how many runs have a stem, by stem.
+        """
+        relative, stem = self.relative, self.stem
+        inside = relative.parent != Path()
+        folder = relative.parent.as_posix() if inside else base.name
+        if self.is_file:
+            numbered = inside and stem.isdecimal() and not (len(stems) == 1 and stems[stem] == 1)
+            if numbered or _PART.fullmatch(stem):
+                return folder
+        if stems[stem] == 1 or not relative.name or relative.name == "..":
+            return stem
+        if self.is_file and (len(stems) == 1 or "=" in folder):
+            return folder
+        return relative.with_name(stem).as_posix()
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its suffix, nor the ``.gz`` of compressed text before that."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.parquet import Range, read_parquet_rows
-from trajhmm.logs.formats.registry import READERS
 from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
 from trajhmm.logs.sources.paths import LogFile
@@ -38,7 +37,7 @@ class Source:
         """Read the table, with columns renamed."""
         file = self.file
         if self.rows is None:
-            table = READERS[file.format](file.path, file.name)
+            table = file.format.read(file.path, file.name)
         else:
             table = read_parquet_rows(file.path, file.name, self.rows)
         return partitioned(table, file).renamed(rename)
