@@ -107,9 +107,9 @@ def test_an_empty_folder(verb, model, tmp_path, refused):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_column_that_counts_steps(verb, logs, model, tmp_path, refused):
-    log().rename(columns={"step": "iteration"}).to_csv(logs / "seed_9.csv", index=False)
+    log().rename(columns={"step": "tick"}).to_csv(logs / "seed_9.csv", index=False)
     said = refused(*verbs(logs, model, tmp_path)[verb])
-    assert said.startswith(f"error: {logs / 'seed_9.csv'}: no column 'step' (found: iteration, loss")
+    assert said.startswith(f"error: {logs / 'seed_9.csv'}: no column 'step' (found: tick, loss")
     assert said.endswith("name the step's column with --step COLUMN")
 
 

@@ -109,7 +109,7 @@ def test_numbers_that_json_lines_spell_out_are_numbers(tmp_path):
         ("a.jsonl", "", r"a\.jsonl: holds no rows$"),
         ("a.jsonl", '{"_meta": {"seed": 1}}\n', r"a\.jsonl: holds no rows$"),
         ("a.csv", "step;loss\n0;1\n", r"a\.csv: no column 'step' \(found: step;loss\)"),
-        ("a.csv", "iteration,loss\n0,1\n", r"a\.csv: no column 'step' .*--step COLUMN"),
+        ("a.csv", "tick,loss\n0,1\n", r"a\.csv: no column 'step' .*--step COLUMN"),
         ("a.csv", 'step,loss\n"1,000",1\n"2,000",2\n', r"a\.csv: column 'step' is text \('1,000'\)"),
         ("a.csv", "step,loss\n0,1\n0.5,2\n", r"a\.csv: column 'step' must hold whole numbers, found 0\.5"),
         ("a.csv", "step,loss\n0,1\n1e300,2\n", r"a\.csv: column 'step' holds 1e\+300; expected steps below 2\^53"),
@@ -164,8 +164,8 @@ def test_files_without_rows_beside_others_are_left_out_and_said(tmp_path):
 
 def test_the_file_that_lacks_the_step_is_named(tmp_path):
     (tmp_path / "a.csv").write_text(PLAIN)
-    (tmp_path / "b.csv").write_text(PLAIN.replace("step", "global_step"))
-    with pytest.raises(TrajHMMError, match=r"b\.csv: no column 'step' \(found: global_step, loss, acc\)"):
+    (tmp_path / "b.csv").write_text(PLAIN.replace("step", "tick"))
+    with pytest.raises(TrajHMMError, match=r"b\.csv: no column 'step' \(found: tick, loss, acc\)"):
         read_logs(tmp_path)
 
 

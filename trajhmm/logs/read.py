@@ -13,6 +13,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.assemble import assemble
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.stack import Stack, stack_tables
+from trajhmm.logs.assembly.steps import common_step, with_steps
 from trajhmm.logs.formats.table import Table, table_from_arrow
 from trajhmm.logs.runset import Note, RunSet
 from trajhmm.logs.settings import Settings
@@ -81,6 +82,8 @@ def _stacked(files: Sequence[LogFile], settings: Settings) -> tuple[Stack, Colum
     check_rename(tables, settings.rename)
     tables[0] = replace(tables[0], notes=(*notes, *tables[0].notes))
     tables = [table.renamed(settings.rename) for table in tables]
+    step = common_step(tables, settings.step)
+    tables = [with_steps(table, step) for table in tables]
     seen = ColumnsSeen.in_tables(tables, range(len(tables)))
     stack = stack_tables(tables, seen.kinds())
     del read, tables
@@ -96,7 +99,7 @@ def runset_from_frame(
         arrow = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, ValueError) as error:
         raise LogError(f"DataFrame: not a table of numbers and text ({error})") from error
-    table = table_from_arrow(arrow, path=Path("DataFrame"), name="run")
+    table = with_steps(table_from_arrow(arrow, path=Path("DataFrame"), name="run"), step)
     seen = ColumnsSeen.in_tables([table], [0])
     settings = Settings.of(run_by=run_by, rename=None, step=step, where=where)
     return assemble(stack_tables([table], seen.kinds()), seen, settings)

@@ -9,7 +9,7 @@ from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.evidence import Evidence
 from trajhmm.logs.assembly.layout import layout_of, run_set
 from trajhmm.logs.assembly.remarks import blank_notes, run_notes
-from trajhmm.logs.assembly.rows import Rows, check_columns, rows_that_meet, sorted_rows, step_column
+from trajhmm.logs.assembly.rows import Rows, check_columns, rows_that_meet, sorted_rows
 from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.runset import RunSet
 from trajhmm.logs.settings import Settings
@@ -32,18 +32,17 @@ def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:
     LogError
         No step column, no numeric metric, unknown columns, or two runs of one name.
     """
-    step = step_column(stack.tables, settings.step)
     check_columns(stack.tables, settings.run_by, "--run-by")
-    rows = assembled_rows(stack, step, settings)
-    layout = layout_of(Evidence.of(rows, seen), step, settings.run_by)
+    rows = assembled_rows(stack, settings)
+    layout = layout_of(Evidence.of(rows, seen), settings.run_by)
     runs = run_set(rows, layout)
-    said = (note for table in stack.tables for note in table.notes)
+    said = dict.fromkeys(note for table in stack.tables for note in table.notes)
     shares = {name: float(runs.logged[:, runs.metrics.index(name)].mean()) for name in layout.incomplete}
     remarks = (*run_notes(runs, layout.incomplete), *blank_notes(shares))
     return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks))
 
 
-def assembled_rows(stack: Stack, step: str, settings: Settings) -> Rows:
+def assembled_rows(stack: Stack, settings: Settings) -> Rows:
     """Sort the rows that meet the condition of ``settings`` into runs and steps.
 
     Raises
@@ -58,9 +57,9 @@ def assembled_rows(stack: Stack, step: str, settings: Settings) -> Rows:
         stack = rows_that_meet(stack, settings.where, settings.run_by)
         if not len(stack.source):
             raise no_row_meets(settings.where, n_rows)
-    rows = sorted_rows(stack, step, settings.run_by)
+    rows = sorted_rows(stack, settings.run_by)
     if not rows.runs:
-        raise NoRowsError(f"{stack.tables[0].path}: no rows with a {step}")
+        raise NoRowsError(f"{stack.tables[0].path}: no rows with a {stack.tables[0].step_from}")
     return rows
 
 

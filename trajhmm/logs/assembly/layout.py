@@ -13,7 +13,8 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.blanks import Cadence, Due, logged_cells
 from trajhmm.logs.assembly.columns import Kinds
 from trajhmm.logs.assembly.evidence import Evidence, codes_of_runs, value_of_runs
-from trajhmm.logs.assembly.rows import STEP_NAMES, Rows
+from trajhmm.logs.assembly.rows import Rows
+from trajhmm.logs.assembly.steps import STEP
 from trajhmm.logs.formats.table import RUN_NAME
 from trajhmm.logs.runset import Note, RunSet
 
@@ -25,7 +26,6 @@ class Layout:
     Attributes
     ----------
     kinds : which columns are numbers and which are text.
-    step : the column that counts steps.
     metrics : names of the D metrics; ``incomplete`` are those of them with a blank or non-finite cell somewhere.
     numbers, texts : names of the attributes; ``whole`` are those of ``numbers`` that are integers in every run.
     due : at which rows metrics are due, where that was decided over more rows than are read at once.
@@ -33,7 +33,6 @@ class Layout:
     """
 
     kinds: Kinds
-    step: str
     metrics: tuple[str, ...]
     incomplete: tuple[str, ...]
     numbers: tuple[str, ...]
@@ -43,7 +42,7 @@ class Layout:
     notes: tuple[Note, ...] = ()
 
 
-def layout_of(evidence: Evidence, step: str, run_by: Sequence[str]) -> Layout:
+def layout_of(evidence: Evidence, run_by: Sequence[str]) -> Layout:
     """Tell attributes, constant within each run, from metrics; and, where cadence was looked at, when these are due.
 
     Raises
@@ -56,9 +55,7 @@ def layout_of(evidence: Evidence, step: str, run_by: Sequence[str]) -> Layout:
     metrics: list[str] = []
     numbers: list[str] = []
     texts: list[str] = []
-    taken = {step, STEP_NAMES[0]} | ({RUN_NAME} - set(run_by))
-    if step != STEP_NAMES[0] and STEP_NAMES[0] in (*kinds.numbers, *kinds.texts):
-        notes.append(Note(kind="left-out", text=f"column {STEP_NAMES[0]} is left out: {step} counts the steps"))
+    taken = {STEP} | ({RUN_NAME} - set(run_by))
     for name in kinds.numbers:
         if name in taken:
             continue
@@ -77,13 +74,12 @@ def layout_of(evidence: Evidence, step: str, run_by: Sequence[str]) -> Layout:
             notes.append(Note(kind="left-out", text=f"text column {name} changes within a run, left out"))
     if not metrics:
         held = f" (constant within each run: {', '.join(numbers[:6])})" if numbers else ""
-        raise LogError(f"no numeric metric besides {step!r}{held}; expected at least one column that changes")
+        raise LogError(f"no numeric metric besides {STEP!r}{held}; expected at least one column that changes")
     if numbers:
         text = f"constant within each run, taken as attributes: {', '.join(numbers)}"
         notes.append(Note(kind="constant", text=text))
     return Layout(
         kinds=kinds,
-        step=step,
         metrics=tuple(metrics),
         incomplete=tuple(name for name in metrics if not evidence.of_numbers(name).complete),
         numbers=tuple(numbers),

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from trajhmm.errors import LogError
 from trajhmm.logs.assembly.repeats import standing_stack
 from trajhmm.logs.assembly.stack import Stack, number_text
+from trajhmm.logs.assembly.steps import STEP
 from trajhmm.logs.conditions import parse_condition
 from trajhmm.logs.formats.table import RUN_NAME, Table, Text
 from trajhmm.logs.runset import Note, offsets_of
 from trajhmm.naming import natural_key
 
-STEP_NAMES = ("step", "global_step", "epoch")
 # Steps are kept in float64 columns until they are known to be whole.
 _LARGEST_STEP = 2**53
 
@@ -45,31 +45,6 @@ class Rows:
         return offsets_of(self.lengths)
 
 
-def step_column(tables: Sequence[Table], step: str | None) -> str:
-    """Choose the column that counts steps in all ``tables``, of which only the names of columns are asked.
-
-    Raises
-    ------
-    LogError
-        There is none, or it holds text.
-    """
-    if step is not None:
-        check_columns(tables, [step], "--step")
-        if any(step in table.texts for table in tables):
-            raise LogError(f"column {step!r} is text; the step must be a whole number")
-        return step
-    for name in STEP_NAMES:
-        if all(name in table.numbers for table in tables):
-            return name
-    name = next((name for name in STEP_NAMES if any(name in table.numbers for table in tables)), STEP_NAMES[0])
-    table = next(table for table in tables if name not in table.numbers)
-    if name in table.texts:
-        found = f" ({table.texts[name].words[0]!r})" if table.texts[name].words else ""
-        raise LogError(f"{table.path}: column {name!r} is text{found}; expected whole numbers")
-    found = ", ".join(table.columns[:8]) or "none"
-    raise LogError(f"{table.path}: no column {name!r} (found: {found}); name the step's column with --step COLUMN")
-
-
 def check_columns(tables: Sequence[Table], wanted: Iterable[str], option: str) -> None:
     """Refuse an option that names a column which one of ``tables`` lacks."""
     for name in wanted:
@@ -92,7 +67,9 @@ def rows_that_meet(stack: Stack, where: str, run_by: Sequence[str]) -> Stack:
         raise LogError(f"--where {where!r}: drop and ratio look back along a run; rows are chosen one by one")
     columns: dict[str, NDArray[Any]] = {}
     for name in condition.columns:
-        if name in stack.columns:
+        if any(table.step_from == name for table in stack.tables):
+            columns[name] = _with_steps(stack, name)
+        elif name in stack.columns:
             columns[name] = stack.column(name)
         elif name == RUN_NAME:
             columns[name] = run_names(stack, run_by).cells()
@@ -101,18 +78,24 @@ def rows_that_meet(stack: Stack, where: str, run_by: Sequence[str]) -> Stack:
     return stack.at(np.flatnonzero(condition.evaluate(columns)))
 
 
+def _with_steps(stack: Stack, name: str) -> NDArray[Any]:
+    """(N,) a column that counts the steps in some of the tables."""
+    counts = np.array([table.step_from == name for table in stack.tables])[stack.source]
+    other = stack.numbers[name] if name in stack.numbers else np.full(len(counts), np.nan)
+    return np.where(counts, stack.numbers[STEP], other)
+
+
 def unknown_in_condition(name: str, where: str, columns: Sequence[str]) -> LogError:
     """The error of a condition that names a column which there is not."""
     return LogError(f"--where {where!r}: no column {name!r} (found: {', '.join(columns[:12])})")
 
 
-def sorted_rows(stack: Stack, step: str, run_by: Sequence[str]) -> Rows:
+def sorted_rows(stack: Stack, run_by: Sequence[str]) -> Rows:
     """Sort the rows of ``stack`` into runs and steps, and settle which stand where steps repeat or go back.
 
     Parameters
     ----------
     stack : all rows in reading order, without those that a condition leaves out.
-    step : column that counts steps.
     run_by : columns that name runs.
 
     Raises
@@ -121,7 +104,7 @@ def sorted_rows(stack: Stack, step: str, run_by: Sequence[str]) -> Rows:
         Steps are no whole numbers, names of runs are blank, several runs in one, or two runs of one name.
     """
     notes: list[Note] = []
-    stack, steps = rows_with_steps(stack, step, notes)
+    stack, steps = rows_with_steps(stack, notes)
     names = run_names(stack, run_by)
     runs = sorted(names.words, key=natural_key)
     rank = {run: position for position, run in enumerate(runs)}
@@ -166,26 +149,33 @@ def run_names(stack: Stack, run_by: Sequence[str]) -> Text:
     return _only_used(names)
 
 
-def rows_with_steps(stack: Stack, step: str, notes: list[Note]) -> tuple[Stack, NDArray[np.int64]]:
+def rows_with_steps(stack: Stack, notes: list[Note]) -> tuple[Stack, NDArray[np.int64]]:
     """Leave out rows without a step, and return the steps of the others."""
-    steps = stack.column(step)
+    steps = stack.numbers[STEP]
     finite = np.isfinite(steps)
     if not finite.all():
-        path = stack.path_at(np.argmin(finite))
-        notes.append(Note(kind="left-out", text=f"{path}: {np.sum(~finite)} rows without a {step}, left out"))
+        first = np.argmin(finite)
+        text = f"{stack.path_at(first)}: {np.sum(~finite)} rows without a {_name(stack, first)}, left out"
+        notes.append(Note(kind="left-out", text=text))
         stack, steps = stack.at(np.flatnonzero(finite)), steps[finite]
     broken = np.flatnonzero(steps != np.floor(steps))
     if len(broken):
         path = stack.path_at(broken[0])
         raise LogError(
-            f"{path}: column {step!r} must hold whole numbers, found {steps[broken[0]]:g}; "
+            f"{path}: column {_name(stack, broken[0])!r} must hold whole numbers, found {steps[broken[0]]:g}; "
             "name another with --step COLUMN"
         )
     large = np.flatnonzero(np.abs(steps) >= _LARGEST_STEP)
     if len(large):
         path = stack.path_at(large[0])
-        raise LogError(f"{path}: column {step!r} holds {steps[large[0]]:g}; expected steps below 2^53")
+        name = _name(stack, large[0])
+        raise LogError(f"{path}: column {name!r} holds {steps[large[0]]:g}; expected steps below 2^53")
     return stack, steps.astype(np.int64)
+
+
+def _name(stack: Stack, row: np.integer[Any]) -> str:
+    """What the column of steps is called where a row came from."""
+    return stack.tables[int(stack.source[row])].step_from
 
 
 def _only_used(text: Text) -> Text:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_names, step_column
+from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_names
 from trajhmm.logs.assembly.stack import Stack, stack_tables
+from trajhmm.logs.assembly.steps import STEP, with_steps
 from trajhmm.logs.following.listing import Found, Listing
 from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Stamp, fingerprint_of_row
 from trajhmm.logs.formats.lines import GrowingFile, Place
@@ -133,12 +134,14 @@ class Follower:
             place = seen.place if seen.grew(stamp) else None
             if place is None or not text.begins_as_before(place):
                 passed, place = Counter(), Place()
-                seen.columns, seen.attributes = KnownColumns(), {}
+                seen.columns, seen.attributes, seen.carry = KnownColumns(), {}, {}
             for lines, behind in text.lines_behind(place):
-                table = growth.read(replace(lines, texts=frozenset(seen.columns.texts)), file.path, file.name)
+                known = replace(lines, texts=frozenset(seen.columns.texts), carry=seen.carry)
+                table = growth.read(known, file.path, file.name)
                 table = replace(table, attributes={**seen.attributes, **table.attributes})
                 rows, columns = self._by_run(partitioned(table, file), file, seen.columns)
-                seen.attributes, seen.columns = table.attributes, self._shared.setdefault(columns, columns)
+                seen.attributes, seen.carry = table.attributes, dict(table.carry)
+                seen.columns = self._shared.setdefault(columns, columns)
                 new = self._unseen(rows, found, passed)
                 seen.place = behind if passed is None or not seen.is_behind(passed) else None
                 yield new
@@ -170,10 +173,11 @@ class Follower:
         """Rows of a table by run, and the columns of its file, of which ``known`` stand before the table."""
         if not table.n:
             return [], known
+        if file.searched and product_of(table.columns):
+            return [], known
+        table = self._with_steps(table.renamed(self._settings.rename), known)
         kinds, columns = known.with_table(table)
-        if file.searched and product_of(columns.names):
-            return [], columns
-        stack, steps = self._chosen(table, stack_tables([table], kinds))
+        stack, steps = self._chosen(stack_tables([table], kinds))
         if not len(steps):
             return [], columns
         there = [metric for metric in self._metrics if metric in stack.numbers]
@@ -188,6 +192,13 @@ class Follower:
             NewRows(run=run, steps=steps[begin:end], values=values[begin:end], logged=logged[begin:end])
             for run, (begin, end) in zip(labels.words, bounds, strict=True)
         ], columns
+
+    def _with_steps(self, table: Table, known: KnownColumns) -> Table:
+        """The table with a column ``step``: the one that counted in the rows before, blank where these lack it."""
+        if known.step is not None and known.step not in table.columns:
+            blank = {STEP: np.full(table.n, np.nan)}
+            return replace(table, numbers=blank | table.numbers, step_from=known.step)
+        return with_steps(table, known.step if known.step is not None else self._settings.step)
 
     def _unseen(self, rows: Iterable[NewRows], found: Found, passed: Counter[str] | None) -> list[NewRows]:
         """Rows that were not seen before; they are seen now.
@@ -210,25 +221,15 @@ class Follower:
                 self._unsaved[found.real].add(one.run)
         return new
 
-    def _chosen(self, table: Table, stack: Stack) -> tuple[Stack, NDArray[np.int64]]:
-        """Rows with a step that meet the condition, and their steps; columns are renamed."""
-        names = self._settings.rename
-        stack = replace(
-            stack,
-            numbers={names.get(name, name): column for name, column in stack.numbers.items()},
-            present={names.get(name, name): column for name, column in stack.present.items()},
-            texts={names.get(name, name): column for name, column in stack.texts.items()},
-        )
-        table = table.renamed(names)
-        own = {name: column for name, column in stack.numbers.items() if name not in table.settings}
-        step = step_column([replace(table, numbers=own, texts=stack.texts)], self._settings.step)
+    def _chosen(self, stack: Stack) -> tuple[Stack, NDArray[np.int64]]:
+        """Rows with a step that meet the condition, and their steps."""
         for metric in self._metrics:
             words = stack.texts[metric].words if metric in stack.texts else ()
             if word := next((word for word in words if not means_blank(word)), None):
-                raise LogError(f"{table.path}: column {metric!r} is text ({word!r}); expected numbers")
+                raise LogError(f"{stack.tables[0].path}: column {metric!r} is text ({word!r}); expected numbers")
         if self._settings.where is not None:
             stack = rows_that_meet(stack, self._settings.where, self._settings.run_by)
-        return rows_with_steps(stack, step, [])
+        return rows_with_steps(stack, [])
 
     def unsaved(self) -> Iterator[tuple[str, FileSeen, dict[str, RunSeen]]]:
         """Yield what changed since `saved`: path of a file without links, what was seen of it, runs that are new."""

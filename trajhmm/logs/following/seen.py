@@ -38,11 +38,12 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownColumns:
-    """Columns of a file so far: those that hold numbers, those that hold words, and those that are blank."""
+    """Columns of a file so far: those that hold numbers, words, or nothing; and which of them counts steps."""
 
     numbers: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     blanks: tuple[str, ...] = ()
+    step: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ class KnownColumns:
         numbers = tuple(name for name in kinds.numbers if name in both.numbers)
         texts = tuple(name for name in kinds.texts if name in both.spelled)
         blanks = tuple(name for name in (*kinds.numbers, *kinds.texts) if name not in numbers and name not in texts)
-        return kinds, KnownColumns(numbers=numbers, texts=texts, blanks=blanks)
+        return kinds, KnownColumns(numbers=numbers, texts=texts, blanks=blanks, step=table.step_from)
 
 
 class RunSeen(NamedTuple):
@@ -97,6 +98,7 @@ class FileSeen:
     failed : its stamp when it was last found to make no sense; not kept in a state file.
     place : where reading of a text file stopped; None if it has to be read from its start.
     columns, attributes : what the lines before the place hold, and what they say of all rows.
+    carry : what reading on from the place must know of them, see `Lines`.
     runs : what was seen of each run.
     n_rows : of a file that is read as a whole, those that it had.
     """
@@ -107,6 +109,7 @@ class FileSeen:
     place: Place | None = None
     columns: KnownColumns = KnownColumns()
     attributes: dict[str, Attribute] = field(default_factory=dict)
+    carry: dict[str, float] = field(default_factory=dict)
     runs: dict[str, RunSeen] = field(default_factory=dict)
     n_rows: int = 0
 
@@ -127,6 +130,7 @@ class FileSeen:
             "place": None if self.place is None else vars(self.place),
             "columns": vars(self.columns),
             "attributes": self.attributes,
+            "carry": self.carry,
             "n_rows": self.n_rows,
         }
 
@@ -138,8 +142,12 @@ class FileSeen:
             name=stored["name"],
             stamp=None if stamp is None else Stamp(*stamp),
             place=None if place is None else Place(**place),
-            columns=KnownColumns(**{kind: tuple(names) for kind, names in stored["columns"].items()}),
+            columns=KnownColumns(
+                **{kind: tuple(names) for kind, names in stored["columns"].items() if kind != "step"},
+                step=stored["columns"].get("step"),
+            ),
             attributes=stored["attributes"],
+            carry=stored.get("carry", {}),
             runs=dict(runs),
             n_rows=stored["n_rows"],
         )

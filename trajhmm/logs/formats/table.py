@@ -73,6 +73,8 @@ class Table:
     attributes : what holds for every row (hive partition, ``_meta`` line).
     blanks_are_blank : True if the writer told a blank from a non-finite value.
     numbered : True if this is one of the parts that `RunLogger` wrote one after the other.
+    carry : what reading on behind these rows must know of them, see `Lines`.
+    step_from : what the column of steps was called before it was called ``step``.
     """
 
     path: Path
@@ -84,6 +86,8 @@ class Table:
     attributes: dict[str, Attribute] = field(default_factory=dict)
     blanks_are_blank: bool = False
     numbered: bool = False
+    carry: Mapping[str, float] = field(default_factory=dict)
+    step_from: str = "step"
     notes: tuple[Note, ...] = ()
 
     @property

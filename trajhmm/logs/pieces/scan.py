@@ -15,8 +15,9 @@ from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.evidence import Evidence
 from trajhmm.logs.assembly.layout import Layout, layout_of, run_set
 from trajhmm.logs.assembly.remarks import blank_notes, run_notes
-from trajhmm.logs.assembly.rows import step_column, unknown_in_condition
+from trajhmm.logs.assembly.rows import unknown_in_condition
 from trajhmm.logs.assembly.stack import stack_tables
+from trajhmm.logs.assembly.steps import common_step, with_steps
 from trajhmm.logs.conditions import parse_condition
 from trajhmm.logs.formats.table import RUN_NAME, Table
 from trajhmm.logs.pieces.counts import Counts
@@ -55,16 +56,16 @@ class Piece:
         LogError
             The files are not what they were when they were scanned.
         """
-        tables = side_by_side(lambda source: source.read(self.settings.rename), self.sources)
+        tables = _tables(self.sources, self.settings)
         stack = stack_tables(tables, self.layout.kinds)
         del tables
         give_back_memory()
-        rows = assembled_rows(stack, self.layout.step, self.settings)
+        rows = assembled_rows(stack, self.settings)
         if rows.runs != self.runs or len(rows.steps) != self.n_rows:
             paths = ", ".join(str(source.file.path) for source in self.sources[:3])
             raise LogError(f"{paths}: other runs or rows than when the logs were scanned; scan them again")
         runs = run_set(rows, self.layout)
-        said = (note for table in stack.tables for note in table.notes)
+        said = dict.fromkeys(note for table in stack.tables for note in table.notes)
         return replace(runs, notes=(*said, *rows.notes, *run_notes(runs, self.layout.incomplete)))
 
 
@@ -146,10 +147,10 @@ def scan_logs(
         raise LogError(f"max_rows = {max_rows}: expected at least 1 row a piece")
     settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
     headings, outlines, notes = _outlined(find_log_files(paths, format=format), settings)
-    step = step_column(headings, step)
+    settings = replace(settings, step=common_step(headings, step))
+    headings = [with_steps(heading, settings.step) for heading in headings]
     look = _Look(
         settings=settings,
-        step=step,
         conditioned=_columns_of_condition(where, headings),
         some_blanks_are_doubtful=not all(heading.blanks_are_blank for heading in headings),
     )
@@ -164,10 +165,10 @@ def scan_logs(
             counted.append((sources, counts))
     if not counted:
         n_rows = sum(outline.n_rows for outline in outlines)
-        path = outlines[0].source.file.path
-        raise LogError(f"{path}: no rows with a {step}") if where is None else no_row_meets(where, n_rows)
+        path, step_from = outlines[0].source.file.path, headings[0].step_from
+        raise (LogError(f"{path}: no rows with a {step_from}") if where is None else no_row_meets(where, n_rows))
     _check_apart(counted)
-    return _scan_of(counted, layout_of(evidence[0], step, settings.run_by), settings, notes)
+    return _scan_of(counted, layout_of(evidence[0], settings.run_by), settings, notes)
 
 
 def _outlined(files: Sequence[LogFile], settings: Settings) -> tuple[list[Table], list[Outline], list[Note]]:
@@ -188,11 +189,16 @@ def _outlined(files: Sequence[LogFile], settings: Settings) -> tuple[list[Table]
     return [heading.renamed(settings.rename) for heading in headings.values()], outlines, notes
 
 
+def _tables(sources: Sequence[Source], settings: Settings) -> list[Table]:
+    """Read some files, or rows of them."""
+    return side_by_side(lambda source: with_steps(source.read(settings.rename), settings.step), sources)
+
+
 def _columns_of_condition(where: str | None, headings: Sequence[Table]) -> tuple[str, ...]:
     """Names of the columns that a condition looks at, which single pieces may lack."""
     if where is None:
         return ()
-    columns = tuple(dict.fromkeys(name for heading in headings for name in heading.columns))
+    columns = tuple(dict.fromkeys(name for heading in headings for name in (*heading.columns, heading.step_from)))
     named = parse_condition(where).columns
     for name in named:
         if name not in columns and name != RUN_NAME:
@@ -209,13 +215,12 @@ class _Look:
     """
 
     settings: Settings
-    step: str
     conditioned: tuple[str, ...]
     some_blanks_are_doubtful: bool
 
     def at(self, sources: Sequence[Source]) -> tuple[Evidence, Counts | None, list[Note]]:
         """Read a piece, count in it, and let it go; no counts where no row meets the condition."""
-        tables = side_by_side(lambda source: source.read(self.settings.rename), sources)
+        tables = _tables(sources, self.settings)
         seen = ColumnsSeen.in_tables(tables, [source.place for source in sources])
         kinds = seen.kinds()
         lacking = tuple(name for name in self.conditioned if name not in (*kinds.numbers, *kinds.texts))
@@ -224,7 +229,7 @@ class _Look:
         give_back_memory()
         notes = [note for table in stack.tables for note in table.notes]
         try:
-            rows = assembled_rows(stack, self.step, self.settings)
+            rows = assembled_rows(stack, self.settings)
         except NoRowsError:
             return Evidence(seen=seen), None, notes
         evidence = Evidence.of(rows, seen, with_cadence=self.some_blanks_are_doubtful)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.format import Format
+from trajhmm.logs.formats.format import Format, is_of_every_run
 from trajhmm.logs.formats.registry import format_called, format_of, is_log_path, recognised
 from trajhmm.naming import Attribute, natural_key, value_of
 
@@ -133,7 +133,9 @@ def relative_to(base: Path, path: Path) -> Path:
 def _inside(root: Path) -> list[Path]:
     files = [Path(entry.path) for entry in walk(root, lambda _error: None)]
     if not files:
-        raise LogError(f"{root}: no log files in this folder; expected Parquet, CSV, JSON lines or what trackers write")
+        raise LogError(
+            f"{root}: no log files in this folder; expected .parquet, .csv, .tsv, .jsonl or what trackers write"
+        )
     return files
 
 
@@ -152,11 +154,13 @@ class Home:
     relative : as seen from the folder of all files.
     stem : the name, of a file without its suffix.
     is_file : whether it is the log file itself.
+    file_stem : of a file called like that of every run, its own name, should no folder tell runs apart.
     """
 
     relative: Path
     stem: str
     is_file: bool
+    file_stem: str | None = None
 
     @classmethod
     def of(cls, path: Path, found: Format, base: Path) -> Home:
@@ -164,7 +168,8 @@ class Home:
         home = found.home(path)
         is_file = home == path
         stem = stem_of(path) if is_file else Path(os.path.abspath(home)).name  # noqa: PTH100 (links keep their names)
-        return cls(relative=relative_to(base, home), stem=stem, is_file=is_file)
+        file_stem = stem_of(path) if home == path.parent and is_of_every_run(path) else None
+        return cls(relative=relative_to(base, home), stem=stem, is_file=is_file, file_stem=file_stem)
 
     def default_name(self, base: Path, stems: Mapping[str, int]) -> str:
         """Name a run by its stem; where files are parts, or stems clash, by folder.
@@ -181,6 +186,8 @@ class Home:
             numbered = inside and stem.isdecimal() and not (len(stems) == 1 and stems[stem] == 1)
             if numbered or _PART.fullmatch(stem):
                 return folder
+        if self.file_stem is not None and not relative.name and stems[stem] == 1:
+            return self.file_stem
         if stems[stem] == 1 or not relative.name or relative.name == "..":
             return stem
         if self.is_file and (len(stems) == 1 or "=" in folder):

@@ -1,0 +1,106 @@
+"""Which column counts the steps, in each table by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from trajhmm.errors import LogError
+from trajhmm.logs.formats.table import Table
+from trajhmm.logs.runset import Note
+
+STEP = "step"
+# By the whole name, else by its last part behind a slash; case does not count. Epochs where nothing finer is there.
+_NAMES = (
+    STEP,
+    "global_step",
+    "_step",
+    "iteration",
+    "iter",
+    "total_timesteps",
+    "num_timesteps",
+    "timesteps_total",
+    "training_iteration",
+)
+_SECOND, _LAST_RESORT = _NAMES[1], "epoch"
+_MOST_TOLD = 12
+
+
+def common_step(tables: Sequence[Table], wanted: str | None) -> str | None:
+    """The column that counts steps in all tables, where that is not for each to say; ``wanted`` if one was named."""
+    if wanted is None and not all(STEP in table.numbers for table in tables):
+        return _SECOND if all(_SECOND in table.numbers for table in tables) else None
+    return wanted
+
+
+def with_steps(table: Table, wanted: str | None) -> Table:
+    """The same table, its column of steps called ``step``; a note says so where that was not told.
+
+    Parameters
+    ----------
+    table : as read and renamed; rows are not looked at.
+    wanted : the column that ``--step`` names.
+
+    Raises
+    ------
+    LogError
+        There is none, or it holds text.
+    """
+    name = wanted if wanted is not None else _found(table)
+    if name not in table.numbers and (value := table.settings.get(name)) is not None and not isinstance(value, str):
+        return replace(table, numbers={STEP: np.full(table.n, float(value)), **table.numbers}, step_from=name)
+    if name not in table.numbers:
+        raise _no_steps(table, wanted)
+    if name == STEP:
+        return table
+    notes = []
+    if STEP in table.columns:
+        notes.append(Note(kind="left-out", text=f"column {STEP} is left out: {name} counts the steps"))
+    elif wanted in (None, _SECOND):
+        notes.append(Note(kind="step", text=f"no column {STEP!r}: {name} counts the steps"))
+    others = {other: column for other, column in table.numbers.items() if other not in (STEP, name)}
+    present = {other: stands for other, stands in table.present.items() if other not in (STEP, name)}
+    if name in table.present:
+        present[STEP] = table.present[name]
+    return replace(
+        table,
+        numbers={STEP: table.numbers[name], **others},
+        present=present,
+        texts={other: text for other, text in table.texts.items() if other != STEP},
+        step_from=name,
+        notes=(*table.notes, *notes),
+    )
+
+
+def _found(table: Table) -> str:
+    """The name that sounds most like a step; ``step`` if none does."""
+    names = list(table.numbers)
+    for told in (str.lower, _last_part):
+        for word in _NAMES:
+            for name in names:
+                if told(name) == word:
+                    return name
+    return next((name for told in (str.lower, _last_part) for name in names if told(name) == _LAST_RESORT), STEP)
+
+
+def _last_part(name: str) -> str:
+    return name.lower().rsplit("/", 1)[-1]
+
+
+def _no_steps(table: Table, wanted: str | None) -> LogError:
+    name = STEP if wanted is None else wanted
+    if name in table.texts:
+        words = table.texts[name].words
+        found = f" ({words[0]!r})" if words else ""
+        if wanted is not None:
+            return LogError(f"{table.path}: column {name!r} is text; the step must be a whole number")
+        return LogError(f"{table.path}: column {name!r} is text{found}; expected whole numbers")
+    found = ", ".join(table.columns[:_MOST_TOLD]) or "none"
+    more = f", and {len(table.columns) - _MOST_TOLD} more" if len(table.columns) > _MOST_TOLD else ""
+    if wanted is not None:
+        return LogError(f"{table.path}: no column {name!r} for --step (found: {found}{more})")
+    return LogError(
+        f"{table.path}: no column {name!r} (found: {found}{more}); name the step's column with --step COLUMN"
+    )
