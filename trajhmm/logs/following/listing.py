@@ -119,7 +119,8 @@ class Listing:
         formats: dict[str, Format] = {}
         for listed, (searched, stamp) in new.items():
             if (format_ := self._format(Path(listed), searched=searched)) is None:
-                self._unknown[listed] = stamp
+                if Path(listed) not in self.refused:
+                    self._unknown[listed] = stamp
             else:
                 formats[listed] = format_
                 self._unknown.pop(listed, None)
@@ -147,8 +148,10 @@ class Listing:
             found = recognised(path)
             if found is None and not searched and path.stat().st_size:
                 return format_of(path)
+        except FileNotFoundError:
+            return None
         except OSError as error:
-            self._refuse(error)
+            self.refused[path] = f"{path}: cannot be read ({error.strerror or error})"
             return None
         return found
 
