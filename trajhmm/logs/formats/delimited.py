@@ -1,18 +1,26 @@
-"""CSV and TSV files."""
+"""CSV and TSV files, as trainers and spreadsheets write them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.format import Format, Growth
+from trajhmm.logs.formats.encodings import opened, utf8, utf16_of
+from trajhmm.logs.formats.format import Format, Growth, itself_or_folder
+from trajhmm.logs.formats.headings import DELIMITERS, Heading, heading_end
 from trajhmm.logs.formats.lines import Lines
-from trajhmm.logs.formats.table import RUN_NAME, Table, numbers_among, table_from_arrow
+from trajhmm.logs.formats.repairs import counted, looks_separated_by, mostly_torn, note_of_skipped, repaired
+from trajhmm.logs.formats.table import RUN_NAME, Table, Text, numbers_among, table_from_arrow
+from trajhmm.logs.runset import Note
+
+_HEAD = 2**14
 
 
 def read_csv(path: Path, name: str) -> Table:
@@ -27,81 +35,264 @@ def read_tsv(path: Path, name: str) -> Table:
 
 def read_some_csv(lines: Lines, path: Path, name: str) -> Table:
     """Read some lines of a file as `read_csv` reads all."""
-    return _read_some(lines, path, name, ",")
+    return read_some_delimited(lines, path, name, ",")
 
 
 def read_some_tsv(lines: Lines, path: Path, name: str) -> Table:
     """Read some lines of a file as `read_tsv` reads all."""
-    return _read_some(lines, path, name, "\t")
+    return read_some_delimited(lines, path, name, "\t")
 
 
-def read_delimited(path: Path, name: str, delimiter: str) -> Table:
-    """Read one delimited file with a header line.
+def read_delimited(path: Path, name: str, usual: str, *, note_comments: bool = True) -> Table:
+    """Read one delimited file with a line of names, before which comments may stand.
 
-    An empty cell is blank; ``nan`` and ``inf`` in any spelling are non-finite values that were logged.
+    An empty cell is blank; ``nan`` and ``inf`` in any spelling are non-finite values that were logged. UTF-16, another
+    delimiter than the usual one and, with that, decimal commas are understood and noted. Of two columns of one name
+    the second is called ``NAME.1``, or left out if it is the same. Lines that are no rows (torn, NUL bytes, the line of
+    names again) are left out with a note, as are comments unless ``note_comments`` is False.
 
     Raises
     ------
     LogError
-        No header, a row of the wrong width, or words among the numbers of a column.
+        Half of the lines or more are no rows of one width, the text is not UTF-8, or words stand among the numbers of a
+        column.
     """
-    return _table(path, path, name, delimiter)
+    notes: list[Note] = []
+    whole: bytes | None = None
+    with opened(path) as stream:
+        head = stream.read(_HEAD)
+        if encoding := utf16_of(head):
+            whole = utf8(head + stream.read(), encoding)
+            notes.append(Note(kind="layout", text=f"{path}: read as UTF-16"))
+        elif b"\r" in head and b"\n" not in head:
+            whole = (head + stream.read()).replace(b"\r", b"\n")
+        ended = whole is not None or len(head) < _HEAD
+        head = head if whole is None else whole
+        while not (end := heading_end(head, ended)) and not ended:
+            more = stream.read(len(head))
+            ended = len(more) < len(head)
+            head += more
+    if not end:
+        # A line of names without a line break; or nothing at all.
+        head += b"\n"
+        end = heading_end(head, ended)
+    if not end:
+        return Table(path=path, name=name, n=0, numbers={}, present={}, texts={}, notes=tuple(notes))
+    heading = Heading.of(head[:end], usual, path)
+    if ended and not head[end:].strip():
+        return _table_without_rows(heading, path, name)
+
+    def raw() -> bytes:
+        if whole is not None:
+            return whole[end:]
+        with opened(path) as stream:
+            return stream.read()[end:]
+
+    source = path if whole is None else pa.BufferReader(whole)
+    table = _rows(source, raw, heading, path, name, skip=heading.n_lines, first=heading.n_lines + 1)
+    table = _without_copies(table, heading.copies)
+    return replace(
+        table,
+        notes=(
+            *notes,
+            *_notes_on(heading if note_comments else replace(heading, comments=()), usual, path),
+            *table.notes,
+        ),
+    )
 
 
-def _read_some(lines: Lines, path: Path, name: str, delimiter: str) -> Table:
-    heading = lines.header.decode("utf-8-sig", errors="replace").strip("\r\n").split(delimiter)
-    return _table(
-        pa.BufferReader(lines.header + lines.raw),
+def read_some_delimited(lines: Lines, path: Path, name: str, usual: str) -> Table:
+    """Read some lines of a file as `read_delimited` reads all; columns that are alike are all kept."""
+    header, raw = lines.header, lines.raw
+    if encoding := utf16_of(header):
+        header, raw = utf8(header, encoding), utf8(raw, encoding)
+    heading = Heading.of(header, usual, path)
+    return _rows(
+        pa.BufferReader(raw),
+        lambda: raw,
+        heading,
         path,
         name,
-        delimiter,
+        skip=0,
         first=lines.first,
-        texts={column for column in heading if column.strip() in lines.texts},
+        texts=lines.texts,
+        carry=lines.carry,
     )
+
+
+def _rows(
+    source: Path | pa.BufferReader,
+    raw: Callable[[], bytes],
+    heading: Heading,
+    path: Path,
+    name: str,
+    *,
+    skip: int,
+    first: int,
+    texts: Collection[str] = (),
+    carry: Mapping[str, float] | None = None,
+) -> Table:
+    """Read rows, the first of which is line ``first`` of the file.
+
+    Parameters
+    ----------
+    source, skip : what holds them, behind so many lines.
+    raw : the bytes of the rows alone; called if they have to be repaired.
+    heading : names of their columns.
+    texts : columns that are text whatever they hold.
+    carry : what is known of the rows before.
+    """
+    where = f"{path} from line {first} on" if carry is not None and first > heading.n_lines + 1 else str(path)
+    known = {RUN_NAME, *texts}
+    carry = carry or {}
+    reason = "cells that cannot be read"
+    try:
+        arrow = _parsed(source, heading, known, skip)
+        if not _need_repair(arrow, heading):
+            table = _table(arrow, range(first, first + arrow.num_rows), known, heading, path, name)
+            return replace(table, carry=counted(carry, rows=table.n, torn=0))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0].removeprefix("CSV parse error: ")[:110]
+    except LogError:
+        # A word among numbers: the exact line is known once blank lines and torn ones are.
+        pass
+    rest = raw()
+    mended = repaired(rest, heading, first, path)
+    carry = counted(carry, rows=len(mended.lines), torn=len(mended.torn))
+    if mostly_torn(carry) and mended.torn:
+        worst = mended.torn[0]
+        raise LogError(
+            f"{where}: not a table with a header and rows of one width (line {worst.line} {worst.why}"
+            f"{looks_separated_by(heading, rest)})"
+        )
+    notes = note_of_skipped(path, mended.skipped)
+    if not mended.lines:
+        return replace(_table_without_rows(heading, path, name), notes=notes, carry=carry)
+    try:
+        arrow = _parsed(pa.BufferReader(mended.raw), heading, known, 0)
+    except (pa.ArrowException, OSError) as error:
+        raise LogError(f"{where}: not a table with a header and rows of one width ({reason})") from error
+    table = _table(arrow, mended.lines, known, heading, path, name)
+    return replace(table, notes=(*notes, *table.notes), carry=carry)
+
+
+def _parsed(source: Path | pa.BufferReader, heading: Heading, texts: Collection[str], skip: int) -> pa.Table:
+    # Names such as 007 or 2024-05-01 are no numbers and no dates.
+    return pacsv.read_csv(
+        source,
+        read_options=pacsv.ReadOptions(column_names=heading.names, skip_rows=skip),
+        parse_options=pacsv.ParseOptions(delimiter=heading.delimiter),
+        convert_options=pacsv.ConvertOptions(
+            null_values=[""], strings_can_be_null=True, column_types=dict.fromkeys(texts, pa.string())
+        ),
+    )
+
+
+def _need_repair(arrow: pa.Table, heading: Heading) -> bool:
+    """Whether some line of a table whose rows have one width is no row all the same."""
+    again = True
+    for cell, column in zip(heading.cells, arrow.columns, strict=True):
+        if pa.types.is_binary(column.type):
+            return True
+        if not pa.types.is_string(column.type):
+            again = again and not cell.strip()
+            continue
+        if pc.any(pc.match_substring_regex(column, "[\\x00\\r\\n]")).as_py():
+            return True
+        again = again and (not cell.strip() or pc.index(column, cell).as_py() >= 0)
+    return again
 
 
 def _table(
-    source: Path | pa.BufferReader,
-    path: Path,
-    name: str,
-    delimiter: str,
-    *,
-    first: int = 2,
-    texts: Collection[str] = (),
+    arrow: pa.Table, lines: Sequence[int], known: Collection[str], heading: Heading, path: Path, name: str
 ) -> Table:
-    """Read a header and rows, the first of which is line ``first`` of the file; columns in ``texts`` are text."""
-    # Names such as 007 or 2024-05-01 are no numbers and no dates.
-    as_text = dict.fromkeys((RUN_NAME, *texts), pa.string())
-    try:
-        arrow = pacsv.read_csv(
-            source,
-            parse_options=pacsv.ParseOptions(delimiter=delimiter),
-            convert_options=pacsv.ConvertOptions(null_values=[""], strings_can_be_null=True, column_types=as_text),
-        )
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0].removeprefix("CSV parse error: ")
-        where = f"{path} from line {first} on" if first > 2 else str(path)
-        raise LogError(f"{where}: not a table with a header and rows of one width ({reason[:110]})") from error
-    known = {RUN_NAME, *(column.strip() for column in texts)}
-    arrow = arrow.rename_columns([column.strip() for column in arrow.column_names])
+    """Make a table; columns that words such as ``None`` made text become numbers if they were meant as such."""
     table = table_from_arrow(arrow, path=path, name=name)
-    for column in table.texts:
-        if column not in known:
-            table = _with_numbers(table, column, first)
-    return table
+    texts, numbers, present = dict(table.texts), dict(table.numbers), dict(table.present)
+    commas = []
+    for column, text in table.texts.items():
+        if column in known:
+            continue
+        cells = text.cells()
+        if heading.delimiter != "," and (dotted := _with_points(text.words)) is not None:
+            commas.append(column)
+            cells = replace(text, words=dotted).cells()
+        parsed = numbers_among(cells, column=column, path=path, lines=lines)
+        if parsed is not None:
+            numbers[column], present[column] = parsed
+            del texts[column]
+    notes = table.notes
+    if commas:
+        notes = (*notes, Note(kind="layout", text=f"{path}: decimal commas read in {', '.join(commas)}"))
+    elif _are_separated_by_spaces(heading, texts):
+        raise LogError(f"{path}: looks separated by spaces; expected commas, semicolons or tabs between cells")
+    return replace(table, texts=texts, numbers=numbers, present=present, notes=notes)
 
 
-def _with_numbers(table: Table, column: str, first: int) -> Table:
-    """Turn a text column into numbers if it was meant as such: words such as ``None`` made it text."""
-    lines = range(first, table.n + first)
-    parsed = numbers_among(table.texts[column].cells(), column=column, path=table.path, lines=lines)
-    if parsed is None:
+def _are_separated_by_spaces(heading: Heading, texts: Mapping[str, Text]) -> bool:
+    (column, *others) = heading.names
+    words = [word.split() for word in texts[column].words[:1]] if column in texts and not others else []
+    return any(len(column.split()) == len(cells) > 1 for cells in words)
+
+
+def _with_points(words: Sequence[str]) -> tuple[str, ...] | None:
+    """Numbers with decimal points for such with commas; None if there are none, or points beside them."""
+    if any("." in word for word in words) or not any(_has_decimal_comma(word) for word in words):
+        return None
+    return tuple(word.replace(",", ".") if _has_decimal_comma(word) else word for word in words)
+
+
+def _has_decimal_comma(word: str) -> bool:
+    if word.count(",") != 1:
+        return False
+    try:
+        float(word.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _table_without_rows(heading: Heading, path: Path, name: str) -> Table:
+    numbers = {column: np.empty(0) for column in heading.names if column}
+    return Table(path=path, name=name, n=0, numbers=numbers, present={}, texts={})
+
+
+def _without_copies(table: Table, copies: Mapping[str, str]) -> Table:
+    """Leave out columns of the same name that hold the same; note the others."""
+    same = [copy for copy, column in copies.items() if _are_equal(table, copy, column)]
+    notes = []
+    if same:
+        told = ", ".join(dict.fromkeys(copies[copy] for copy in same))
+        notes.append(
+            Note(kind="duplicate", text=f"{table.path}: columns twice under one name, the same, kept once: {told}")
+        )
+    for copy in copies.keys() - set(same):
+        text = f"{table.path}: two columns are called {copies[copy]}; the later one is read as {copy}"
+        notes.append(Note(kind="duplicate", text=text))
+    if not notes:
         return table
-    numbers, present = parsed
-    texts = {key: value for key, value in table.texts.items() if key != column}
-    return replace(
-        table, texts=texts, numbers={**table.numbers, column: numbers}, present={**table.present, column: present}
-    )
+    kept = table.only({*table.columns} - set(same))
+    return replace(kept, notes=(*kept.notes, *notes))
+
+
+def _are_equal(table: Table, one: str, other: str) -> bool:
+    if one in table.numbers and other in table.numbers:
+        return np.array_equal(table.numbers[one], table.numbers[other], equal_nan=True) and np.array_equal(
+            table.present.get(one, True), table.present.get(other, True)
+        )
+    both = one in table.texts and other in table.texts
+    return both and np.array_equal(table.texts[one].cells(), table.texts[other].cells())
+
+
+def _notes_on(heading: Heading, usual: str, path: Path) -> list[Note]:
+    notes = []
+    if heading.comments:
+        lines = "1 line" if len(heading.comments) == 1 else f"{len(heading.comments)} lines"
+        text = f"{path}: {lines} of comments before the names of columns left out ({heading.comments[0].strip()[:60]})"
+        notes.append(Note(kind="left-out", text=text))
+    if heading.delimiter != usual:
+        notes.append(Note(kind="layout", text=f"{path}: cells are separated by {DELIMITERS[heading.delimiter]}"))
+    return notes
 
 
 CSV = Format(
@@ -109,12 +300,14 @@ CSV = Format(
     title="CSV",
     names=r"\.csv(\.gz)?",
     read=read_csv,
-    growth=Growth(read=read_some_csv, header=True),
+    growth=Growth(read=read_some_csv, header=heading_end),
+    home=itself_or_folder,
 )
 TSV = Format(
     name="tsv",
     title="TSV",
     names=r"\.tsv(\.gz)?",
     read=read_tsv,
-    growth=Growth(read=read_some_tsv, header=True),
+    growth=Growth(read=read_some_tsv, header=heading_end),
+    home=itself_or_folder,
 )

@@ -20,6 +20,24 @@ def itself(path: Path) -> Path:
     return path
 
 
+# Names that tools give to the log of every run: the folder tells runs apart.
+_OF_EVERY_RUN = re.compile(
+    r"(?:metrics\.(?:csv|json)|progress\.(?:csv|txt|json)|(?:monitor|results|history|measurements)\.csv"
+    r"|(?:result|scalars|trainer_state)\.json|log\.txt)(?:\.gz)?",
+    re.IGNORECASE,
+)
+
+
+def is_of_every_run(path: Path) -> bool:
+    """Whether a tool calls the log of every run so."""
+    return _OF_EVERY_RUN.fullmatch(path.name) is not None
+
+
+def itself_or_folder(path: Path) -> Path:
+    """The folder of a file that is called like that of every run; other files."""
+    return path.parent if is_of_every_run(path) else path
+
+
 @dataclass(frozen=True, kw_only=True)
 class Growth:
     """How a file to whose end is added is read on, from where reading stopped.
@@ -27,12 +45,13 @@ class Growth:
     Attributes
     ----------
     read : reads what is new, see `Lines`, as the whole file is read.
-    header : whether the first line names columns.
+    header : how many bytes at the beginning of a file go before its first row, see `GrowingFile`; or whether they are
+        the first line.
     cut : how many of some bytes are whole, so that they can be read; by default those up to the last line break.
     """
 
     read: Callable[[Lines, Path, str], Table]
-    header: bool = False
+    header: Cut | bool = False
     cut: Cut = field(default=whole_lines())
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
-from collections.abc import Container, Iterator
-from dataclasses import replace
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.format import Format, Growth
+from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, without_mark
+from trajhmm.logs.formats.format import Format, Growth, itself_or_folder
 from trajhmm.logs.formats.lines import Lines, whole_lines
+from trajhmm.logs.formats.repairs import Skipped, counted, mostly_torn, note_of_skipped
 from trajhmm.logs.formats.table import Table, table_from_cells
 from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute
+
+Row = dict[str, object]
+
+# Bytes and lines that are looked at to tell a log from other objects.
+_LOOKED_AT = 2**20
+_FIRST_LINES = 20
+_STEP = re.compile(r"_?(?:global_?)?(?:step|iteration|iter|epoch|update|timestep)s?|training_iteration", re.IGNORECASE)
 
 
 def read_jsonlines(path: Path, name: str) -> Table:
@@ -22,23 +32,20 @@ def read_jsonlines(path: Path, name: str) -> Table:
 
     Nested objects become columns joined by ``/``; ``null`` is blank; ``NaN`` and ``Infinity`` are non-finite values
     that were logged. A line ``{"_meta": {…}}`` gives attributes of the run. Other lines whose only key starts with an
-    underscore (``_summary``) are no steps and are left out with a note, as is a half-written last line.
+    underscore (``_summary``) are no steps and are left out with a note, as are lines that are no objects: half-written
+    at the end, or torn where a job was killed and went on.
 
     Raises
     ------
     LogError
-        A line in the middle is not a JSON object, or a column holds words among numbers.
+        Half of the lines or more are no JSON objects, or a column holds words among numbers.
     """
-    try:
-        raw = path.read_bytes()
-        return _table(gzip.decompress(raw) if path.suffix == ".gz" else raw, path, name)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _no_text(path, error) from error
+    return records_of(path).table(path, name)
 
 
 def read_some_jsonlines(lines: Lines, path: Path, name: str) -> Table:
     """Read some lines of a file as `read_jsonlines` reads all."""
-    return _table(lines.raw, path, name, first=lines.first, texts=lines.texts)
+    return records_among(lines, path).table(path, name, as_text=lines.texts)
 
 
 def is_json_object(line: bytes) -> bool:
@@ -49,45 +56,179 @@ def is_json_object(line: bytes) -> bool:
         return False
 
 
-def _table(raw: bytes, path: Path, name: str, *, first: int = 1, texts: Container[str] = ()) -> Table:
-    """Make a table of lines, the first of which has the number ``first``; columns in ``texts`` are text."""
-    rows: list[dict[str, object]] = []
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """n objects, flat, with the numbers of their lines; and what other lines say.
+
+    Attributes
+    ----------
+    rows, lines : n of each.
+    attributes : what holds for all rows.
+    carry : how many lines of which kind there were so far, see `Lines`.
+    """
+
+    rows: list[Row]
+    lines: list[int]
+    attributes: dict[str, Attribute]
+    notes: tuple[Note, ...]
+    carry: Mapping[str, float]
+
+    def table(self, path: Path, name: str, *, as_text: Container[str] = ()) -> Table:
+        """The table of the rows.
+
+        Raises
+        ------
+        LogError
+            A column holds words among numbers.
+        """
+        columns: dict[str, list[object]] = {}
+        for number, row in enumerate(self.rows):
+            for key, value in row.items():
+                if key not in columns:
+                    columns[key] = [None] * number
+                columns[key].append(value)
+            for cells in columns.values():
+                if len(cells) == number:
+                    cells.append(None)
+        attributes = {key: _attribute(value) for key, value in self.attributes.items() if key not in columns}
+        table = table_from_cells(
+            columns, lines=self.lines, path=path, name=name, attributes=attributes, as_text=as_text
+        )
+        return replace(table, notes=(*self.notes, *table.notes), carry=self.carry)
+
+
+def records_of(path: Path) -> Records:
+    """The objects of a file.
+
+    Raises
+    ------
+    LogError
+        It cannot be read, or half of its lines or more are no objects.
+    """
+    with opened(path) as stream:
+        raw = stream.read()
+    if encoding := utf16_of(raw):
+        raw = utf8(raw, encoding)
+    return _records(raw, path, first=1, carry={})
+
+
+def records_among(lines: Lines, path: Path) -> Records:
+    """The objects among some lines.
+
+    Raises
+    ------
+    LogError
+        Of all lines so far half or more are no objects.
+    """
+    return _records(lines.raw, path, first=lines.first, carry=lines.carry)
+
+
+def flat(record: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield what an object and the objects in it hold, under names joined by ``/``."""
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}/")
+        else:
+            yield prefix + key, value
+
+
+def first_records(path: Path, head: bytes) -> list[Row] | None:
+    """The first objects of a file whose lines hold an object each; None if its first line does not.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    if not without_mark(head).lstrip().startswith(b"{"):
+        return None
+    raw = head
+    if head.count(b"\n") < 2:
+        try:
+            with opened(path) as stream:
+                raw = stream.read(_LOOKED_AT)
+        except LogError:
+            return None
+    lines = [line for line in without_mark(raw).split(b"\n")[:_FIRST_LINES] if line.strip()]
+    found: list[Row] = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            found.append(dict(flat(record)))
+        elif not found:
+            return None
+    return found
+
+
+def takes_lines(path: Path, head: bytes) -> bool:
+    """Whether a file holds JSON lines that are a log: by its name, or as something counts up in it."""
+    if _NAMED.search(path.name):
+        return True
+    found = first_records(path, head)
+    return found is not None and counts_up(found)
+
+
+def counts_up(rows: Sequence[Row]) -> bool:
+    """Whether rows count their steps: a number that is called so in two of them, or one that grows beside fractions."""
+    rows = [{key: value for key, value in row.items() if is_number(value)} for row in rows]
+    if sum(any(_STEP.fullmatch(key.rpartition("/")[2]) for key in row) and len(row) > 1 for row in rows) > 1:
+        return True
+    first = next((row for row in rows if row), {})
+    whole = [key for key, value in first.items() if float(value).is_integer()]
+    growing = any(
+        len(cells := [row[key] for row in rows if key in row]) > 1
+        and all(one < other for one, other in pairwise(cells))
+        for key in whole
+    )
+    return growing and any(not float(value).is_integer() for row in rows for value in row.values())
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number, and not a truth value or one that no float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _records(raw: bytes, path: Path, *, first: int, carry: Mapping[str, float]) -> Records:
+    rows: list[Row] = []
     lines: list[int] = []
     attributes: dict[str, Attribute] = {}
     notes: list[Note] = []
-    for line, record in _records(raw, first, path, notes):
+    torn: list[Skipped] = []
+    n_lines = 0
+    for number, record in _objects(raw, first, path, torn, notes):
+        n_lines += 1
         if len(record) == 1 and (key := next(iter(record))).startswith("_") and isinstance(record[key], dict):
             inside = record[key]
             if key == "_meta" and isinstance(inside, dict):
-                attributes.update({k: v for k, v in _flat(inside) if isinstance(v, (str, int, float))})
+                attributes.update({k: v for k, v in flat(inside) if isinstance(v, (str, int, float))})
             else:
                 notes.append(Note(kind="left-out", text=f"{path}: line {key} is not a step, left out"))
             continue
-        rows.append(dict(_flat(record)))
-        lines.append(line)
-    columns: dict[str, list[object]] = {}
-    for number, row in enumerate(rows):
-        for key, value in row.items():
-            if key not in columns:
-                columns[key] = [None] * number
-            columns[key].append(value)
-        for cells in columns.values():
-            if len(cells) == number:
-                cells.append(None)
-    attributes = {key: _attribute(value) for key, value in attributes.items() if key not in columns}
-    table = table_from_cells(columns, lines=lines, path=path, name=name, attributes=attributes, as_text=texts)
-    return replace(table, notes=(*notes, *table.notes))
+        rows.append(dict(flat(record)))
+        lines.append(number)
+    carry = counted(carry, rows=n_lines, torn=len(torn))
+    if torn and mostly_torn(carry):
+        raise LogError(f"{path}: line {torn[0].line} {torn[0].why}")
+    return Records(
+        rows=rows,
+        lines=lines,
+        attributes=attributes,
+        notes=(*notes, *note_of_skipped(path, torn)),
+        carry=carry,
+    )
 
 
-def _records(raw: bytes, first: int, path: Path, notes: list[Note]) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield each record with the number of its line."""
-    try:
-        lines = raw.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise _no_text(path, error) from error
+def _objects(
+    raw: bytes, first: int, path: Path, torn: list[Skipped], notes: list[Note]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each object with the number of its line; other lines go to ``torn``, a half-written last one to notes."""
+    lines = _decoded(without_mark(raw))
     last = first + len(lines) - 1
     for number, line in enumerate(lines, start=first):
-        if not line.strip():
+        if isinstance(line, str) and not line.strip():
             continue
         try:
             record = json.loads(line)
@@ -95,33 +236,49 @@ def _records(raw: bytes, first: int, path: Path, notes: list[Note]) -> Iterator[
             if number == last:
                 notes.append(Note(kind="torn", text=f"{path}: last line is half-written, left out"))
                 return
-            reason = str(getattr(error, "msg", error)).partition(";")[0]
-            raise LogError(f"{path}: line {number} is not JSON ({reason}); expected one object a line") from error
-        if not isinstance(record, dict):
-            raise LogError(f"{path}: line {number} is not an object but {line.strip()[:20]!r}; expected {{…}}")
-        yield number, record
-
-
-def _no_text(path: Path, error: Exception) -> LogError:
-    return LogError(f"{path}: cannot be read as text ({error})")
-
-
-def _flat(record: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in record.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}/")
+            torn.append(Skipped(line=number, why=_why_torn(line, error)))
+            continue
+        if isinstance(record, dict):
+            yield number, record
         else:
-            yield prefix + key, value
+            torn.append(Skipped(line=number, why=f"is not an object but {str(line).strip()[:20]!r}; expected {{…}}"))
+
+
+def _decoded(raw: bytes) -> Sequence[str | bytes]:
+    """Lines as text; those that are none as bytes."""
+    try:
+        return raw.decode().split("\n")
+    except UnicodeDecodeError:
+        lines: list[str | bytes] = []
+        for line in raw.split(b"\n"):
+            try:
+                lines.append(line.decode())
+            except UnicodeDecodeError:
+                lines.append(line)
+        return lines
+
+
+def _why_torn(line: str | bytes, error: Exception) -> str:
+    if isinstance(line, bytes):
+        return "is not UTF-8 text"
+    if "\0" in line:
+        return "holds NUL bytes"
+    reason = str(getattr(error, "msg", error)).partition(";")[0]
+    return f"is not JSON ({reason}); expected one object a line"
 
 
 def _attribute(value: Attribute) -> Attribute:
     return float(value) if isinstance(value, bool) else value
 
 
+_NAMED = re.compile(r"\.(?:jsonl|ndjson)(?:\.gz)?\Z", re.IGNORECASE)
+
 JSON_LINES = Format(
     name="jsonl",
     title="JSON lines",
-    names=r"\.(jsonl|ndjson)(\.gz)?",
+    names=r"\.(jsonl|ndjson|json|log|txt)(\.gz)?",
     read=read_jsonlines,
+    takes=takes_lines,
     growth=Growth(read=read_some_jsonlines, cut=whole_lines(is_json_object)),
+    home=itself_or_folder,
 )

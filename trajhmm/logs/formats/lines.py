@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import BinaryIO
 
@@ -22,6 +22,12 @@ def never(_line: bytes) -> bool:
     return False
 
 
+def first_line(data: bytes, ended: bool) -> int:  # noqa: ARG001, FBT001 (as the type says)
+    """Cut behind the first line that is not blank, which names columns."""
+    at = len(data) - len(data.lstrip())
+    return data.find(b"\n", at) + 1
+
+
 def whole_lines(is_whole: Callable[[bytes], bool] = never) -> Cut:
     """Cut behind the last line break; at the end of a file behind its last line too, if that is whole."""
 
@@ -38,16 +44,18 @@ class Lines:
 
     Attributes
     ----------
-    header : the line that names columns; empty in formats without one.
+    header : the beginning of the file up to the line that names columns; empty in formats without one.
     raw : the lines, each with its line break, save the last of a file.
     first : number of the first of them in the file.
     texts : columns that are text whatever these lines hold, as earlier ones were.
+    carry : what reading must know of earlier lines, as `Table.carry` of those told it; empty at the start of a file.
     """
 
     header: bytes
     raw: bytes
     first: int
     texts: frozenset[str] = frozenset()
+    carry: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +81,14 @@ class GrowingFile:
     Parameters
     ----------
     stream : the file.
-    header : whether its first line that is not empty names columns.
+    header : how many bytes at the beginning of the file go before the first row, 0 while they are not whole; or whether
+        they are the first line that is not blank.
     cut : see `Cut`; a last line without a line break may still be half-written.
     """
 
-    def __init__(self, stream: BinaryIO, *, header: bool, cut: Cut) -> None:
-        self._stream, self._has_header, self._cut = stream, header, cut
+    def __init__(self, stream: BinaryIO, *, header: Cut | bool, cut: Cut) -> None:
+        self._stream, self._cut = stream, cut
+        self._header: Cut | None = (first_line if header else None) if isinstance(header, bool) else header
         self._head = stream.read(_EDGE)
 
     def begins_as_before(self, place: Place) -> bool:
@@ -87,8 +97,8 @@ class GrowingFile:
 
     def lines_behind(self, place: Place) -> Iterator[tuple[Lines, Place]]:
         """Yield what is whole behind ``place``, some at a time, and the place behind it."""
-        if self._has_header and not place.header:
-            place = self._behind_header()
+        if self._header is not None and not place.header:
+            place = self._behind_header(self._header)
             if not place.header:
                 return
         self._stream.seek(0)
@@ -105,14 +115,14 @@ class GrowingFile:
             )
             yield Lines(header=header, raw=raw, first=first), place
 
-    def _behind_header(self) -> Place:
+    def _behind_header(self, header: Cut) -> Place:
         """The place behind the header; the start of the file if there is no whole one."""
         self._stream.seek(0)
-        for number, line in enumerate(self._stream, start=1):
-            if line.strip():
-                end = self._stream.tell() if line.endswith(b"\n") else 0
-                return Place(offset=end, lines=number, header=end)
-        return Place()
+        read = data = self._stream.read(_PIECE)
+        while not (end := header(data, len(read) < _PIECE)) and len(read) == _PIECE:
+            read = self._stream.read(_PIECE)
+            data += read
+        return Place(offset=end, lines=data.count(b"\n", 0, end), header=end)
 
     def _whole(self) -> bytes:
         """Read on to the end of a line or record, and stay there."""

@@ -1,0 +1,85 @@
+"""Text as systems write it: UTF-8 with and without a mark, UTF-16, compressed."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from trajhmm.errors import LogError
+from trajhmm.logs.formats.lines import Cut
+
+# Characters that are looked at where no mark tells the encoding.
+_LOOKED_AT = 16
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a text file for reading bytes, of what it holds if it is compressed.
+
+    Raises
+    ------
+    LogError
+        It cannot be read, at any time while it is open.
+    """
+    try:
+        with cast("BinaryIO", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            yield stream
+    except (OSError, EOFError, zlib.error) as error:
+        raise LogError(f"{path}: cannot be read as text ({error})") from error
+
+
+def utf16_of(head: bytes) -> str | None:
+    """Which UTF-16 a text is in, given its first bytes: by its mark, or as every other byte is 0; None if in none."""
+    if head.startswith(BOM_UTF16_LE):
+        return "utf-16-le"
+    if head.startswith(BOM_UTF16_BE):
+        return "utf-16-be"
+    high, low = head[: 2 * _LOOKED_AT : 2], head[1 : 2 * _LOOKED_AT : 2]
+    if low and not any(low) and all(high):
+        return "utf-16-le"
+    if low and not any(high) and all(low):
+        return "utf-16-be"
+    return None
+
+
+def utf8(raw: bytes, encoding: str) -> bytes:
+    """A text in UTF-16 as UTF-8 without a mark; what stands for no character is marked as such."""
+    whole = raw[: len(raw) // 2 * 2].decode(encoding, errors="replace")
+    return whole.removeprefix("\ufeff").encode()
+
+
+def without_mark(raw: bytes) -> bytes:
+    """A text without the mark of UTF-8 at its beginning."""
+    return raw.removeprefix(BOM_UTF8)
+
+
+def wide_lines(data: bytes, ended: bool) -> int:  # noqa: ARG001, FBT001 (as `Cut` says)
+    """Cut UTF-16 of either kind behind its last line break."""
+    at = max(_last(data, b"\n\0"), _last(data, b"\0\n"))
+    return at + 2
+
+
+def widened(cut: Cut) -> Cut:
+    """The same cut at the beginning of a text in UTF-16."""
+
+    def wide(data: bytes, ended: bool) -> int:  # noqa: FBT001 (as `Cut` says)
+        encoding = utf16_of(data)
+        if encoding is None:
+            return 0
+        text = data[: len(data) // 2 * 2].decode(encoding, errors="replace").encode()
+        return len(text[: cut(text, ended)].decode().encode(encoding))
+
+    return wide
+
+
+def _last(data: bytes, pair: bytes) -> int:
+    """Where a pair of bytes last stands at an even place; -2 if nowhere."""
+    at = data.rfind(pair)
+    while at % 2 == 1:
+        at = data.rfind(pair, 0, at + 1)
+    return at if at >= 0 else -2

@@ -1,0 +1,92 @@
+"""JSON files that hold a whole log: an array of rows, or an object of columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from trajhmm.errors import LogError
+from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, without_mark
+from trajhmm.logs.formats.format import Format, itself_or_folder
+from trajhmm.logs.formats.jsonlines import Records, Row, counts_up, flat, is_number
+from trajhmm.logs.formats.table import Table
+
+_ROWS_OR_COLUMNS = re.compile(rb'\s*(?:\[\s*\{|\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\[)')
+
+
+def read_json(path: Path, name: str) -> Table:
+    """Read one JSON file of rows, ``[{"step": 0, "loss": 3}, …]``, or of columns, ``{"step": [0, …], "loss": [3, …]}``.
+
+    Rows are what ``DataFrame.to_json(orient="records")`` writes. Objects within rows are understood as `read_jsonlines`
+    does.
+
+    Raises
+    ------
+    LogError
+        It is half-written, or neither.
+    """
+    rows = rows_of(loaded(path))
+    if rows is None:
+        raise LogError(f"{path}: neither an array of objects nor an object of columns of one length")
+    numbers = range(1, len(rows) + 1)
+    return Records(rows=rows, lines=[*numbers], attributes={}, notes=(), carry={}).table(path, name)
+
+
+def loaded(path: Path) -> object:
+    """What a JSON file holds.
+
+    Raises
+    ------
+    LogError
+        It cannot be read, or is half-written.
+    """
+    with opened(path) as stream:
+        raw = stream.read()
+    if encoding := utf16_of(raw):
+        raw = utf8(raw, encoding)
+    try:
+        return json.loads(without_mark(raw).decode())
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or str(error)
+        raise LogError(f"{path}: not whole JSON, torn or half-written ({reason[:90]}); write it again") from error
+
+
+def rows_of(held: object) -> list[Row] | None:
+    """The rows of an array of objects, or of an object of columns; None if it is neither."""
+    if isinstance(held, list) and all(isinstance(row, dict) for row in held):
+        return [dict(flat(row)) for row in held]
+    if isinstance(held, dict) and held and all(isinstance(column, list) for column in held.values()):
+        return _rows_of_columns(held)
+    return None
+
+
+def _rows_of_columns(columns: Mapping[str, list[object]]) -> list[Row] | None:
+    if len({len(column) for column in columns.values()}) > 1:
+        return None
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def takes_json(path: Path, head: bytes) -> bool:
+    """Whether a file holds rows or columns among which something counts up."""
+    if not _ROWS_OR_COLUMNS.match(without_mark(head)):
+        return False
+    try:
+        rows = rows_of(loaded(path))
+    except LogError:
+        # An array of rows that is being written: said when it is read.
+        return without_mark(head).lstrip().startswith(b"[") and any(
+            word in head for word in (b'"step"', b'"global_step"', b'"epoch"', b'"iteration"')
+        )
+    return rows is not None and counts_up([{k: v for k, v in row.items() if is_number(v)} for row in rows])
+
+
+JSON = Format(
+    name="json",
+    title="JSON",
+    names=r"\.json(\.gz)?",
+    read=read_json,
+    takes=takes_json,
+    home=itself_or_folder,
+)
