@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats import delimited, jsonlines, parquet
+from trajhmm.logs.formats import delimited, jsonlines, parquet, tensorboard
 from trajhmm.logs.formats.format import HEAD, Format
 
 # The first that takes a file reads it: what is more special stands before what is more general.
 FORMATS: tuple[Format, ...] = (
     parquet.PARQUET,
+    tensorboard.EVENTS,
+    tensorboard.DOWNLOAD,
     delimited.CSV,
     delimited.TSV,
     jsonlines.JSON_LINES,
