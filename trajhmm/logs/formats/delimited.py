@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ import pyarrow.csv as pacsv
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.encodings import opened, utf8, utf16_of
 from trajhmm.logs.formats.format import Format, Growth, itself_or_folder
-from trajhmm.logs.formats.headings import DELIMITERS, Heading, heading_end
+from trajhmm.logs.formats.headings import DELIMITERS, Heading, heading_end, is_number
 from trajhmm.logs.formats.lines import Lines
 from trajhmm.logs.formats.repairs import counted, looks_separated_by, mostly_torn, note_of_skipped, repaired
-from trajhmm.logs.formats.table import RUN_NAME, Table, Text, numbers_among, table_from_arrow
+from trajhmm.logs.formats.table import RUN_NAME, Table, Text, means_blank, numbers_among, table_from_arrow
 from trajhmm.logs.runset import Note
 
 _HEAD = 2**14
+_DIGITS = re.compile(r"\s*[-+]?[\d.,]+([eE][-+]?\d+)?\s*")
 
 
 def read_csv(path: Path, name: str) -> Table:
@@ -213,13 +215,17 @@ def _table(
     for column, text in table.texts.items():
         if column in known:
             continue
-        cells = text.cells()
-        if heading.delimiter != "," and (dotted := _with_points(text.words)) is not None:
-            commas.append(column)
-            cells = replace(text, words=dotted).cells()
+        words = text.words
+        if heading.delimiter != "," and any("," in word for word in words):
+            words = _with_points(words, column, path)
+            commas += [column] if words is not text.words else []
+        if not any(map(is_number, words)):
+            continue
+        cells = replace(text, words=words).cells()
         parsed = numbers_among(cells, column=column, path=path, lines=lines)
         if parsed is not None:
-            numbers[column], present[column] = parsed
+            numbers[column], valid = parsed
+            present |= {} if valid.all() else {column: valid}
             del texts[column]
     notes = table.notes
     if commas:
@@ -235,11 +241,26 @@ def _are_separated_by_spaces(heading: Heading, texts: Mapping[str, Text]) -> boo
     return any(len(column.split()) == len(cells) > 1 for cells in words)
 
 
-def _with_points(words: Sequence[str]) -> tuple[str, ...] | None:
-    """Numbers with decimal points for such with commas; None if there are none, or points beside them."""
-    if any("." in word for word in words) or not any(_has_decimal_comma(word) for word in words):
-        return None
-    return tuple(word.replace(",", ".") if _has_decimal_comma(word) else word for word in words)
+def _with_points(words: tuple[str, ...], column: str, path: Path) -> tuple[str, ...]:
+    """Numbers with decimal points for such with commas; the words themselves if some of them are no numbers.
+
+    Raises
+    ------
+    LogError
+        Some numbers have points, so that it is open what a comma means.
+    """
+    spelled = [word for word in words if not means_blank(word)]
+    if not all(map(_DIGITS.fullmatch, spelled)):
+        return words if not any(map(_has_decimal_comma, spelled)) else tuple(map(_with_point, words))
+    if mixed := next((word for word in spelled if "." in word), None):
+        raise LogError(
+            f"{path}: column {column!r} has points and commas in its numbers ({mixed!r}); write them with points alone"
+        )
+    return tuple(map(_with_point, words))
+
+
+def _with_point(word: str) -> str:
+    return word.replace(",", ".") if _has_decimal_comma(word) else word
 
 
 def _has_decimal_comma(word: str) -> bool:

@@ -80,6 +80,6 @@ def widened(cut: Cut) -> Cut:
 def _last(data: bytes, pair: bytes) -> int:
     """Where a pair of bytes last stands at an even place; -2 if nowhere."""
     at = data.rfind(pair)
-    while at % 2 == 1:
+    while at > 0 and at % 2:
         at = data.rfind(pair, 0, at + 1)
     return at if at >= 0 else -2

@@ -78,7 +78,7 @@ class Heading:
         delimiter = _delimiter(line, usual, path)
         cells = tuple(_split(line, delimiter))
         stripped = [cell.strip() for cell in cells]
-        if all(map(_is_number, stripped)):
+        if all(map(is_number, stripped)):
             raise LogError(f"{path}: the first line holds numbers ({line.strip()[:40]}); add a line of names before it")
         unique, copies = _unique(stripped)
         return cls(
@@ -128,23 +128,23 @@ def _names_in_comment(comment: bytes, row: bytes) -> bool:
     for delimiter in DELIMITERS:
         words, numbers = _split(names, delimiter), _split(cells, delimiter)
         if len(words) == len(numbers) > 1:
-            return all(map(_is_number, numbers)) and not any(map(_is_number, words))
+            return all(map(is_number, numbers)) and not any(map(is_number, words))
     return False
 
 
 def _delimiter(line: str, usual: str, path: Path) -> str:
     """What separates the names of columns: the usual one if it stands there at all, else the only other that does."""
-    widths = {delimiter: len(_split(line, delimiter)) for delimiter in DELIMITERS}
-    if widths[usual] > 1:
+    if len(split_cells(line, usual)) > 1:
         return usual
-    others = [delimiter for delimiter, width in widths.items() if width > 1]
+    others = [delimiter for delimiter in DELIMITERS if len(split_cells(line, delimiter)) > 1]
     if len(others) > 1:
         found = " and ".join(DELIMITERS[other] for other in others)
         raise LogError(f"{path}: {found} stand in the line of names; expected one of them to separate cells")
     return others[0] if others else usual
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell spells a number, one that is not finite too."""
     try:
         float(cell)
     except ValueError:

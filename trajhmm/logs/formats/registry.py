@@ -6,16 +6,49 @@ import re
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats import delimited, jsonlines, parquet, tensorboard
+from trajhmm.logs.formats import (
+    delimited,
+    dvclive,
+    jsonfiles,
+    jsonlines,
+    mlflow,
+    parquet,
+    sql,
+    tensorboard,
+    trackio,
+    wandbchart,
+    wandbfile,
+    wide,
+)
 from trajhmm.logs.formats.format import HEAD, Format
+from trajhmm.logs.formats.trainers import monitor, progress, rllib, trainerstate, vision
 
 # The first that takes a file reads it: what is more special stands before what is more general.
 FORMATS: tuple[Format, ...] = (
     parquet.PARQUET,
     tensorboard.EVENTS,
     tensorboard.DOWNLOAD,
+    monitor.MONITOR,
+    progress.LIGHTNING,
+    progress.TUNE_PROGRESS,
+    progress.BASELINES,
+    progress.SPINNING_UP,
+    trainerstate.TRAINER_STATE,
+    rllib.RLLIB,
+    vision.DETECTRON2,
+    vision.MMENGINE,
+    mlflow.MLFLOW,
+    trackio.TRACKIO,
+    sql.SQL,
+    dvclive.DVCLIVE,
+    wandbfile.WANDB,
+    wandbchart.WANDB_CSV,
+    wide.WIDE_CSV,
+    wide.WIDE_TSV,
+    wide.WIDE_JSON_LINES,
     delimited.CSV,
     delimited.TSV,
+    jsonfiles.JSON,
     jsonlines.JSON_LINES,
 )
 

@@ -102,7 +102,7 @@ def looks_separated_by(heading: Heading, raw: bytes) -> str:
     return ""
 
 
-_AGAIN = "is the line of names again"
+_AGAIN = "repeats the header"
 _COMMENT = "is a comment"
 
 
