@@ -80,18 +80,41 @@ class _Run:
         experiment: dict[str, Attribute] = {"experiment": self.experiment} if self.experiment else {}
         return points.rows(shown, {**experiment, **self.attributes})
 
-    @property
-    def stepless(self) -> list[str]:
-        """Metrics of several points, all of them at step 0, as where a step was never given."""
-        return [
-            name for name, points in self.points.items() if len(points) > 1 and all(step == 0 for _, _, step in points)
-        ]
+    def settle_steps(self) -> tuple[list[str], list[str]]:
+        """Settle what of several points all at step 0, as where no step was given, is to count as steps.
+
+        Their order, where the run has no other metric of several points: the first list names such metrics. Else they
+        cannot be put beside the others and are taken out: the second list.
+        """
+        several = [name for name, points in self.points.items() if len(points) > 1]
+        stepless = [name for name in several if all(step == 0 for _, _, step in self.points[name])]
+        if len(stepless) < len(several):
+            for name in stepless:
+                del self.points[name]
+            return [], stepless
+        for name in stepless:
+            points = sorted(self.points[name], key=lambda point: point[0])
+            self.points[name] = [(time, value, place) for place, (time, value, _) in enumerate(points)]
+        return stepless, []
 
 
-def _stepless_notes(path: Path, runs: Iterable[_Run]) -> list[Note]:
-    metrics = dict.fromkeys(name for run in runs for name in run.stepless)
-    text = f"{path}: logged without steps, all points are at step 0: {', '.join(metrics)}; give log_metric its step"
-    return [Note(kind="hidden", text=text)] if metrics else []
+def _settled(path: Path, runs: Iterable[_Run]) -> list[Note]:
+    """Settle what counts as steps in some runs, and say so."""
+    counted: dict[str, None] = {}
+    left_out: dict[str, None] = {}
+    for run in runs:
+        by_order, without = run.settle_steps()
+        counted |= dict.fromkeys(by_order)
+        left_out |= dict.fromkeys(without)
+    notes = []
+    said = f"{path}: logged without steps, all points are at step 0"
+    if counted:
+        text = f"{said}: {', '.join(counted)}; their order in time counts as steps"
+        notes.append(Note(kind="hidden", text=text))
+    if left_out:
+        text = f"{said}: {', '.join(left_out)}, left out beside metrics with steps; give log_metric its step"
+        notes.append(Note(kind="left-out", text=text))
+    return notes
 
 
 # Folders.
@@ -117,7 +140,7 @@ def _read_run(path: Path, name: str) -> Table:
     shown = run.run_id if any(one == run.name for other, one in beside.names.items() if other != run.run_id) else ""
     if deleted := beside.deleted.get(folder.parent.name):
         notes.append(Note(kind="left-out", text=_deleted_text(folder.parent, deleted)))
-    notes += _stepless_notes(folder, [run])
+    notes += _settled(folder, [run])
     return table_of_run(run.rows(shown or run.name), path=path, notes=notes)
 
 
@@ -247,7 +270,7 @@ def _read_database(path: Path, name: str) -> Table:
     if any(abs(value) == np.inf for run in kept for points in run.points.values() for _, value, _ in points):
         text = f"{path}: MLflow keeps infinities as the largest float; one of {_LARGEST:.3g} is read as infinite"
         notes.append(Note(kind="hidden", text=text))
-    notes += _stepless_notes(path, kept)
+    notes += _settled(path, kept)
     rows = [run.rows(run.name if times[run.name] == 1 else run.run_id) for run in kept]
     return table_of_runs(rows, path=path, name=name, notes=notes)
 

@@ -93,7 +93,7 @@ def _read_duckdb(path: Path, name: str, wanted: str | None) -> Table:
             ).fetchall()
             names = {table if schema == "main" else f"{schema}.{table}": (schema, table) for schema, table in listed}
             schema, chosen = names[_chosen(path, tuple(names), wanted)]
-            result: Any = connection.execute(f"SELECT * FROM {quoted(schema)}.{quoted(chosen)}")  # noqa: S608 (as in SQLite)
+            result: Any = connection.sql(f"SELECT * FROM {quoted(schema)}.{quoted(chosen)}")  # noqa: S608 (as in SQLite)
             # The name of the method changed with version 1.4.
             arrow = (result.to_arrow_table if hasattr(result, "to_arrow_table") else result.fetch_arrow_table)()
     except duckdb.Error as error:
