@@ -9,6 +9,7 @@ from scipy.stats import zscore
 
 from trajhmm import RunSet, TrajHMMError
 from trajhmm.features import carried_forward, map_sequences
+from trajhmm.features.events import divergence, is_loss
 
 NAN = np.nan
 
@@ -82,35 +83,72 @@ def test_nothing_is_carried_from_one_run_into_the_next():
 
 
 @pytest.mark.parametrize("event", [NAN, np.inf, -np.inf])
-@pytest.mark.parametrize("at", [0, 1, 4])
-def test_rows_are_cut_from_the_first_value_that_is_not_finite(event, at):
-    table = np.random.default_rng(0).normal(size=(5, 2))
+@pytest.mark.parametrize("at", [1, 4, 24])
+@pytest.mark.parametrize("lasts", [1, 9, 10, 30])
+def test_rows_are_cut_where_a_loss_is_not_finite_and_does_not_come_back_within_ten(event, at, lasts):
+    table = np.random.default_rng(0).normal(size=(25, 2))
     torn = table.copy()
-    torn[at, 1] = event
-    runs = run_set(table, torn, logged=np.ones((10, 2)))
-    sequences = map_sequences(runs, ["loss", "eval"])
-    assert sequences.diverged == {"r1": 10 * at}
-    assert f"run r1: diverged: eval not finite at step {10 * at}, cut there" in texts(sequences)
-    assert sequences.runs == (("r0", "r1") if at else ("r0",))
-    assert sequences.lengths.tolist() == ([5, at] if at else [5])
-    if at == 4:
-        np.testing.assert_allclose(sequences.values[5:], zscore(table[:4], axis=0), atol=1e-12)
+    torn[at : at + lasts, 0] = event
+    sequences = map_sequences(run_set(table, torn, logged=np.ones((50, 2))), ["loss", "eval"])
+    back = lasts < 10 and at + lasts < 25
+    assert sequences.diverged == ({} if back else {"r1": 10 * at})
+    assert sequences.lengths.tolist() == [25, 25 - lasts if back else at]
+    if back:
+        expected = f"run r1: {lasts} rows left out at which loss is not finite, first at step {10 * at}"
+        assert expected in texts(sequences)
+        np.testing.assert_allclose(
+            sequences.values[25:], zscore(np.delete(table, slice(at, at + lasts), 0)), atol=1e-12
+        )
+    else:
+        assert f"run r1: diverged: loss not finite from step {10 * at} on, cut there" in texts(sequences)
+        np.testing.assert_allclose(sequences.values[25:], zscore(table[:at]) if at > 1 else 0, atol=1e-12)
 
 
-def test_what_comes_after_a_value_that_is_not_finite_stays_cut():
-    table = np.arange(12.0).reshape(6, 2)
-    table[2, 0] = np.inf
-    sequences = map_sequences(run_set(table), ["loss", "eval"])
-    assert sequences.steps.tolist() == [0, 10]
+def test_a_metric_that_is_no_loss_costs_rows_and_not_the_run():
+    table = np.random.default_rng(0).normal(size=(25, 2))
+    table[7:, 1] = NAN
+    sequences = map_sequences(run_set(table, logged=np.ones((25, 2))), ["loss", "eval"])
+    assert sequences.diverged == {}
+    assert sequences.steps.tolist() == [10 * row for row in range(7)]
+    assert "run r0: 18 rows left out at which eval is not finite, first at step 70" in texts(sequences)
 
 
-def test_an_event_at_a_row_that_is_not_kept_cuts_too():
-    loss = np.array([5.0, 4, 3, NAN, 2, 1])
-    rare = np.array([0.3, NAN, 0.2, NAN, 0.1, NAN])
-    logged = np.column_stack([np.ones(6), ~np.isnan(rare)])
-    sequences = map_sequences(run_set(np.column_stack([loss, rare]), logged=logged), ["loss", "eval"])
-    assert sequences.diverged == {"r0": 30}
-    assert sequences.steps.tolist() == [0, 20]
+def test_without_a_loss_most_metrics_tell():
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(25, 3))
+    table[8:, 0], table[12:, 1] = NAN, np.inf
+    metrics = ("a", "b", "c")
+    assert divergence(metrics, table, np.ones(table.shape, dtype=bool)) == (12, ("a", "b"))
+    table[12:, 1] = 0.0
+    assert divergence(metrics, table, np.ones(table.shape, dtype=bool)) is None
+    assert divergence(("a_loss", "b", "c"), table, np.ones(table.shape, dtype=bool)) == (8, ("a_loss",))
+
+
+def test_what_was_never_finite_is_not_known_yet():
+    table = np.random.default_rng(0).normal(size=(25, 2))
+    table[:, 0] = NAN
+    assert divergence(("loss", "eval"), table, np.ones(table.shape, dtype=bool)) is None
+    table[20:, 0] = 1.0
+    assert divergence(("loss", "eval"), table, np.ones(table.shape, dtype=bool)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("loss", True),
+        ("train/loss", True),
+        ("eval_NLL", True),
+        ("val_perplexity", True),
+        ("head/ce", True),
+        ("train_loss_step", True),
+        ("closs", False),
+        ("loss_scale", False),
+        ("pace", False),
+        ("grad_norm", False),
+    ],
+)
+def test_a_loss_is_known_by_the_last_part_of_its_name(name, expected):
+    assert is_loss(name) == expected
 
 
 def test_an_event_in_a_metric_that_is_not_asked_for_cuts_nothing():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trajhmm import RunSet, read_logs
 from trajhmm.features import map_sequences
 from trajhmm.files import BLANKS_ARE_BLANK
-from trajhmm.logs.assembly.blanks import logged_cells
+from trajhmm.logs.assembly.blanks import missed_in_succession
 
 N = 60
 STEPS = np.arange(N)
@@ -176,24 +176,63 @@ def test_only_the_run_that_went_blank_diverged():
 
 
 @settings(max_examples=60, deadline=None)
-@given(every=st.integers(2, 20), offset=st.integers(0, 19), width=st.integers(1, 4), seed=st.integers(0, 10**6))
-def test_a_regular_cadence_beside_dense_metrics_is_never_an_event(every, offset, width, seed):
-    """Evaluations at every second row or rarer, beside metrics at every row, in runs of different lengths."""
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(2 * every, 5 * every, size=3)
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    row = np.concatenate([np.arange(length) for length in lengths])
-    present = np.ones((len(row), 2 + width), dtype=bool)
-    present[:, 2:] = (row % every == offset % every)[:, np.newaxis]
-    np.testing.assert_array_equal(logged_cells(present, offsets), present)
+@given(every=st.integers(2, 20), offset=st.integers(0, 19), width=st.integers(1, 4), rows=st.integers(10, 100))
+def test_a_regular_cadence_beside_dense_metrics_is_never_missed(every, offset, width, rows):
+    """Evaluations at every second row or rarer, beside metrics at every row."""
+    present = np.ones((rows, 2 + width), dtype=bool)
+    present[:, 2:] = (np.arange(rows) % every == offset % every)[:, np.newaxis]
+    assert not missed_in_succession(present, present).any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_what_is_logged_stays_logged_and_blocks_do_not_matter(data):
-    present = np.array(data.draw(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=4, max_size=40)))
-    cut = data.draw(st.integers(1, len(present) - 1))
-    offsets = np.array([0, cut, len(present)])
-    logged = logged_cells(present, offsets)
-    assert logged[present].all()
-    np.testing.assert_array_equal(logged, logged_cells(present, offsets, max_cells=6))
+def test_what_is_missed_follows_from_the_rows_so_far_and_never_where_a_value_stands(data):
+    present = np.array(data.draw(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=4, max_size=60)))
+    tells = (
+        np.array(data.draw(st.lists(st.integers(0, 60), min_size=3, max_size=3))) <= np.arange(len(present))[:, None]
+    )
+    cut = data.draw(st.integers(1, len(present)))
+    missed = missed_in_succession(present, tells)
+    assert not missed[present].any()
+    np.testing.assert_array_equal(missed_in_succession(present[:cut], tells[:cut]), missed[:cut])
+
+
+def test_missed_rows_are_counted_in_succession_over_rows_that_concern_the_metric():
+    """Columns: loss, rate, evaluation; the evaluation stands in rows of its own."""
+    train, evaluation, torn = [True, True, False], [False, False, True], [False, True, False]
+    present = np.array([*[train] * 6, evaluation, torn, evaluation, torn, torn, train, torn])
+    missed = missed_in_succession(present, np.ones(present.shape, dtype=bool))
+    assert missed[:, 0].tolist() == [0] * 7 + [1, 0, 2, 3, 0, 0]  # the last: three like it were torn before
+    assert not missed[:, 1:].any()
+
+
+@pytest.mark.parametrize(("gap", "cut"), [(2, None), (5, None), (9, None), (10, 30), (25, 30)])
+@pytest.mark.parametrize("spelled", [True, False], ids=["NaN", "blank"])
+def test_a_loss_that_comes_back_within_ten_rows_did_not_diverge(gap, cut, spelled, tmp_path):
+    frame = metrics()
+    cells = frame["loss"].astype(object)
+    cells[30 : 30 + gap] = "nan" if spelled else None
+    frame.assign(loss=cells).to_csv(tmp_path / "a.csv", index=False)
+    sequences = map_sequences(read_logs(tmp_path), ["loss", "grad_norm"])
+    if not spelled and gap >= 10:
+        cut = None  # blanks that end were rows without a loss
+    assert sequences.diverged == ({} if cut is None else {"a": cut})
+    kept = [step for step in STEPS if not 30 <= step < 30 + gap] if cut is None else list(range(30))
+    assert sequences.steps.tolist() == kept
+
+
+def test_a_partial_last_row_is_no_divergence_and_its_totals_are_no_columns(tmp_path):
+    rows = "".join(f"{step},{3 - step / 50},{1 + step % 3},,\n" for step in range(40))
+    (tmp_path / "a.csv").write_text(f"step,loss,grad_norm,train_runtime,train_loss\n{rows}40,,,99.5,2.5\n")
+    runs = read_logs(tmp_path)
+    assert runs.metrics == ("loss", "grad_norm")
+    assert runs.attribute_names == ()
+    assert "closing totals, left out: train_runtime, train_loss" in map(str, runs.notes)
+    assert map_sequences(runs).lengths.tolist() == [40]
+    assert events(runs) == {}
+
+
+def test_a_last_evaluation_is_no_closing_total(tmp_path):
+    rows = "".join(f"{step},{3 - step / 50},\n" for step in range(40))
+    (tmp_path / "a.csv").write_text(f"step,loss,test_accuracy\n{rows}40,,0.75\n")
+    assert read_logs(tmp_path).attributes["test_accuracy"].tolist() == [0.75]

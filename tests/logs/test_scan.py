@@ -238,17 +238,16 @@ def test_a_metric_that_is_constant_in_one_piece_is_a_metric_there(tmp_path):
     assert scanned.logged_counts.tolist() == [[2, 2], [2, 2], [2, 0]]
 
 
-def test_what_a_blank_means_is_decided_over_the_whole(tmp_path):
-    """Alone, the run whose loss stands at two rows would tell nothing of when a loss is due."""
+def test_a_run_that_lost_its_loss_is_the_same_in_its_piece(tmp_path):
     whole = "".join(f"{step},{step / 7},{step / 3}\n" for step in range(20))
-    torn = "".join(f"{step},{'' if step > 1 else step},{step / 5}\n" for step in range(20))
+    torn = "".join(f"{step},{'' if step > 6 else step},{step / 5}\n" for step in range(20))
     (tmp_path / "a.csv").write_text("step,loss,norm\n" + whole)
     (tmp_path / "b.csv").write_text("step,loss,norm\n" + torn)
-    assert not read_logs(tmp_path / "b.csv").logged[2:, 0].any()
     scanned = scan_logs(tmp_path, max_rows=1)
     assert scanned.pieces[1].read().logged.all()
     assert scanned.logged_counts.tolist() == [[20, 20], [20, 20]]
-    assert "run b: loss is not finite (NaN) from step 2, 18 rows" in map(str, scanned.pieces[1].read().notes)
+    assert scanned.known.all()
+    assert "run b: loss is not finite (NaN) from step 7, 13 rows" in map(str, scanned.pieces[1].read().notes)
 
 
 def test_a_condition_may_name_what_some_files_lack(tmp_path):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
 from trajhmm.features.choose import default_metrics
+from trajhmm.features.events import divergence
 from trajhmm.features.pooled import PooledScaler, Scaling, learn_scaler_over
 from trajhmm.features.scalers import PerRunScaler, Scaler, Unscaled, per_run_moments
 from trajhmm.logs import Note, RunSet, Scan
@@ -36,7 +37,7 @@ class Sequences:
     metrics : D names.
     scaler : what scaled them; new data gets the same.
     rows : (N,) int64, the row of the `RunSet` that each row came from.
-    diverged : run to the step of its first non-finite value, from which on its rows were cut.
+    diverged : run to the step at which it diverged, from which on its rows were cut.
     notes : what was left out, aligned or cut.
     """
 
@@ -92,7 +93,7 @@ def map_sequences(
     """Align, cut and scale runs for a training map.
 
     Rows are those at which the least often logged of the metrics stands; the others carry their last value forward.
-    From the first non-finite value on, a run's rows are cut and the run is marked as diverged.
+    From where a run diverged on, see `trajhmm.features.events.divergence`, its rows are cut.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ class _Block:
     rows : (n,) rows of the `RunSet` that are kept.
     values : (n, d) their values.
     lengths : rows that are kept of each run.
-    diverged : run to the step of its first non-finite value.
+    diverged : run to the step at which it diverged.
     carried : whether a value was carried forward to a row that is kept.
     """
 
@@ -260,18 +261,20 @@ def _aligned(runs: RunSet, block: slice, columns: list[int], leading: int) -> _B
     diverged, notes = {}, []
     whole = bool(logged.all())
     for run, start, stop in zip(runs.runs[block], offsets[:-1] - begin, offsets[1:] - begin, strict=True):
-        rows = slice(start, stop)
+        rows, of_all = slice(start, stop), slice(begin + start, begin + stop)
         if not whole:
             values[rows] = carried_forward(values[rows], logged[rows])
-        events = event[rows].any(axis=1)
-        if events.any():
-            first = int(np.argmax(events))
-            step = int(runs.steps[begin:end][rows][first])
-            diverged[run] = step
-            culprits = [runs.metrics[columns[c]] for c in np.flatnonzero(event[rows][first])]
+        told = divergence(runs.metrics, runs.values[of_all], runs.logged[of_all])
+        if told and keep[start + told[0] : stop].any():
+            first, culprits = told
+            diverged[run] = step = int(runs.steps[of_all][first])
             keep[start + first : stop] = False
-            text = f"diverged: {', '.join(culprits)} not finite at step {step}, cut there"
+            text = f"diverged: {', '.join(culprits)} not finite from step {step} on, cut there"
             notes.append(Note(kind="cut", run=run, text=text))
+        if event[rows].any():
+            notes.extend(
+                _gone(run, [runs.metrics[c] for c in columns], runs.steps[of_all], event[rows] & keep[rows, None])
+            )
     keep &= np.isfinite(values).all(axis=1)
     kept = np.flatnonzero(keep)
     return _Block(
@@ -282,6 +285,14 @@ def _aligned(runs: RunSet, block: slice, columns: list[int], leading: int) -> _B
         carried=not whole and not logged[kept].all(),
         notes=tuple(notes),
     )
+
+
+def _gone(run: str, metrics: Sequence[str], steps: NDArray[np.int64], event: NDArray[np.bool_]) -> Iterator[Note]:
+    """Say which rows of a run that did not diverge there are left out, as a metric is not finite at them."""
+    for metric, rows in zip(metrics, event.T, strict=True):
+        if rows.any():
+            text = f"{rows.sum()} rows left out at which {metric} is not finite, first at step {steps[np.argmax(rows)]}"
+            yield Note(kind="left-out", run=run, text=text)
 
 
 def _learn(values: NDArray[np.float64], lengths: NDArray[np.int64], scaling: Scaling) -> PooledScaler:

@@ -42,6 +42,8 @@ class RunSet:
     values : (N, D) float64; NaN where a metric is blank, and NaN or infinite where a non-finite value was logged.
     logged : (N, D) bool; False where the metric is just not logged at that row. ``logged & ~isfinite(values)`` are
         non-finite events.
+    missed : (N, D) int8, how many rows in succession, up to this one, a value was due and is blank, as NaN is for many
+        writers; from the third on it counts as lost, and all of them as logged. None where nothing is missing.
     metrics : D names.
     attributes : one row a run, indexed by run: seed, condition, learning rate, …
     notes : what the reader saw and did.
@@ -55,10 +57,12 @@ class RunSet:
     metrics: tuple[str, ...]
     attributes: pd.DataFrame
     notes: tuple[Note, ...] = ()
+    missed: NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
-        for array in (self.lengths, self.steps, self.values, self.logged):
-            array.setflags(write=False)
+        for array in (self.lengths, self.steps, self.values, self.logged, self.missed):
+            if array is not None:
+                array.setflags(write=False)
 
     def __repr__(self) -> str:
         return f"RunSet({self.n_runs} runs, {self.n_rows} rows, {len(self.metrics)} metrics: {', '.join(self.metrics)})"
@@ -118,6 +122,7 @@ class RunSet:
             steps=self.steps[rows],
             values=self.values[rows],
             logged=self.logged[rows],
+            missed=None if self.missed is None else self.missed[rows],
             attributes=self.attributes[keep],
             notes=tuple(note for note in self.notes if note.run is None or note.run in wanted),
         )

@@ -2,148 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ALWAYS_TOGETHER = 0.9
-_FEWEST_TOGETHER = 3
-_SAME_CADENCE = 0.5
+from trajhmm.logs.assembly.clocks import called_clock
+from trajhmm.logs.assembly.stack import Stack
+from trajhmm.logs.assembly.steps import STEP
+
+# A value that was due and is blank so many rows in succession was lost.
+LOST = 3
+# Two metrics go together where rows with the one, this many at least, nearly always hold the other too; they belong to
+# rows of different kinds where of neither as many as one in ten do.
+_FEWEST, _TOGETHER, _APART = 5, 0.9, 0.1
+_MOST = np.iinfo(np.int8).max
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cadence:
-    """How often D metrics stand, and how often together: counts of rows, which add up over sets of whole runs.
+def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """How many rows in succession, up to each, a value was due and is blank.
 
-    Attributes
-    ----------
-    metrics : D names.
-    together : (D, D), rows at which metrics b and d both stand; on the diagonal, those at which b stands.
-    within : (D, D), rows at which d stands, from the first to the last row of each run at which b stands.
-    window : (D,), rows from the first to the last row of each run at which the metric stands.
-    """
-
-    metrics: tuple[str, ...]
-    together: NDArray[np.float64]
-    within: NDArray[np.float64]
-    window: NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls,
-        metrics: Sequence[str],
-        present: NDArray[np.bool_],
-        offsets: NDArray[np.int64],
-        *,
-        max_cells: int = 2**24,
-    ) -> Cadence:
-        """Count in (N, D) ``present`` cells of runs with (R + 1,) row ``offsets``; see `logged_cells`."""
-        counts = np.array([np.count_nonzero(column) for column in present.T], dtype=np.float64)
-        together, within = np.tile(counts, (len(counts), 1)), np.tile(counts, (len(counts), 1))
-        windows = np.full(len(counts), float(len(present)))
-        blank = np.flatnonzero(counts < len(present))
-        if len(blank):
-            window = _window(present[:, blank], offsets)
-            windows[blank] = window.sum(axis=0)
-            together[blank] = within[blank] = 0
-            block = max(1, max_cells // max(1, present.shape[1]))
-            for start in range(0, len(present), block):
-                rows = slice(start, start + block)
-                cells = present[rows].astype(np.float32)
-                within[blank] += window[rows].astype(np.float32).T @ cells
-                together[blank] += cells[:, blank].T @ cells
-        return cls(metrics=tuple(metrics), together=together, within=within, window=windows)
-
-    @classmethod
-    def joined(cls, several: Sequence[Cadence], metrics: Sequence[str]) -> Cadence:
-        """Add up over sets of runs, for ``metrics``; a set that lacks one of them has it blank throughout."""
-        size = len(metrics)
-        together, within, window = np.zeros((size, size)), np.zeros((size, size)), np.zeros(size)
-        for one in several:
-            here = np.array([d for d, name in enumerate(metrics) if name in one.metrics], dtype=np.int64)
-            there = np.array([one.metrics.index(metrics[d]) for d in here], dtype=np.int64)
-            together[np.ix_(here, here)] += one.together[np.ix_(there, there)]
-            within[np.ix_(here, here)] += one.within[np.ix_(there, there)]
-            window[here] += one.window[there]
-        return cls(metrics=tuple(metrics), together=together, within=within, window=window)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Due:
-    """At which rows a value of each of D metrics is due.
-
-    ``companion`` (D, D) bool: whether metric d is logged about as often as metric b, and (nearly) only with b while b
-    is logged; ``dense`` (D,) bool: whether the metric is logged at nearly every row.
-    """
-
-    companion: NDArray[np.bool_]
-    dense: NDArray[np.bool_]
-
-    @classmethod
-    def by(cls, cadence: Cadence) -> Due:
-        """Decide by how often metrics stand together."""
-        together, within = cadence.together, cadence.within
-        own = np.diagonal(together)
-        companion = (
-            (together >= _FEWEST_TOGETHER)
-            & (together >= _SAME_CADENCE * own[:, np.newaxis])
-            & (together >= _ALWAYS_TOGETHER * within)
-        )
-        np.fill_diagonal(companion, val=False)
-        return cls(companion=companion, dense=own / np.maximum(cadence.window, 1) >= _ALWAYS_TOGETHER)
-
-    def at(self, present: NDArray[np.bool_], metric: int) -> NDArray[np.bool_]:
-        """(n,) bool: the rows at which a metric is due once it has started, by the (n, D) cells that are not blank."""
-        due: NDArray[np.bool_] = np.logical_or.reduce(present[:, self.companion[metric]], axis=1)
-        return due | ~np.logical_or.reduce(present, axis=1) if self.dense[metric] else due
-
-
-def logged_cells(
-    present: NDArray[np.bool_], offsets: NDArray[np.int64], *, due: Due | None = None, max_cells: int = 2**24
-) -> NDArray[np.bool_]:
-    """Mark the cells that hold a logged value, counting a blank where the value was due.
-
-    Many writers store NaN as a blank cell. A metric is due at a row where a companion stands: another metric of about
-    the same cadence that, while both were logged, was (nearly) always logged together with it. It is due as well where
-    a row holds nothing at all. So a loss that turns blank beside a learning rate that goes on is a non-finite loss; an
-    evaluation every tenth row is not.
+    Many writers store NaN as a blank cell. A value is due in a row where another stands with which it has gone together
+    so far, and none of rows of another kind; and in a row that holds nothing, if so far it stood in nearly all. So a
+    loss that turns blank beside a learning rate that goes on is due; an evaluation every tenth row is not, nor is the
+    loss in a row that holds an evaluation alone. Row t is a function of the rows up to t.
 
     Parameters
     ----------
-    present : (N, D) bool, cells that are not blank.
-    offsets : (R + 1,) row offsets of the runs.
-    due : when a value is due, where that was decided over more rows than these.
-    max_cells : bound on the size of temporaries.
+    present : (n, D), which cells of the rows of one run are not blank, save those of clocks.
+    tells : (n, D), where a column has changed by then: what is constant tells nothing of the row that it stands in.
 
     Returns
     -------
-    (N, D) bool
-        ``present``, and the blanks that are events.
+    (n, D) int8, 0 where nothing was due or a value is there; rows that do not concern a metric do not count.
     """
-    if due is None:
-        names = [str(d) for d in range(present.shape[1])]
-        due = Due.by(Cadence.of(names, present, offsets, max_cells=max_cells))
-    logged = present.copy()
-    blank = np.flatnonzero(~present.all(axis=0))
-    for metric, started in zip(blank.tolist(), started_cells(present[:, blank], offsets).T, strict=True):
-        logged[:, metric] |= due.at(present, metric) & started
-    return logged
+    missed = np.zeros(present.shape, dtype=np.int8)
+    rows_with = np.vstack([np.zeros(present.shape[1], dtype=np.int64), present.cumsum(axis=0)])  # before each row
+    for d in np.flatnonzero(~present.all(axis=0) & present.any(axis=0)).tolist():
+        stands = np.flatnonzero(present[:, d])
+        blank = stands[0] + 1 + np.flatnonzero(~present[stands[0] + 1 :, d])
+        due = blank[_is_due(present, tells, rows_with, d, stands, blank)]
+        rows = np.union1d(stands, due)
+        lacks = ~present[rows, d]
+        places = np.arange(len(rows))
+        since = places - np.maximum.accumulate(np.where(lacks, -1, places))
+        missed[due, d] = np.minimum(since[lacks], _MOST)
+    return missed
 
 
-def started_cells(present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N, D) bool: True from the first row of the run at which the metric stands."""
-    started = np.zeros_like(present)
-    for start, stop in pairwise(offsets):
-        np.logical_or.accumulate(present[start:stop], axis=0, out=started[start:stop])
-    return started
+def _is_due(
+    present: NDArray[np.bool_],
+    tells: NDArray[np.bool_],
+    rows_with: NDArray[np.int64],
+    d: int,
+    stands: NDArray[np.int64],
+    blank: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """(B,) whether metric d is due at (B,) rows where it is blank, once it is known.
+
+    Parameters
+    ----------
+    rows_with : (n + 1, D) rows with each metric before each row.
+    stands : rows at which metric d stands.
+    """
+    times = np.searchsorted(stands, blank)  # how often d has stood by then
+    begin, end = stands[0], stands[times - 1] + 1  # from its first row to its last so far
+    goes_with, apart = np.zeros(len(blank), dtype=bool), np.zeros(len(blank), dtype=bool)
+    nothing = (end - begin >= _FEWEST) & (times >= _TOGETHER * (end - begin))
+    for e in range(present.shape[1]):
+        there = present[blank, e]
+        if e == d or not there.any():
+            continue
+        both = np.concatenate(([0], np.cumsum(present[stands, e])))[times]
+        within = rows_with[end, e] - rows_with[begin, e]
+        go_together = there & (within >= _FEWEST) & (both >= _TOGETHER * within)
+        goes_with |= go_together & tells[blank, e]
+        nothing &= ~there | (go_together & ~tells[blank, e])
+        apart |= there & (both < _APART * np.minimum(np.maximum(rows_with[blank, e], 1), times))
+    due: NDArray[np.bool_] = (goes_with | nothing) & ~apart
+    return due
 
 
-def _window(present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N, B): True from the first to the last row of the run at which the metric stands."""
-    window = started_cells(present, offsets)
-    for start, stop in pairwise(offsets):
-        window[start:stop] &= np.logical_or.accumulate(present[start:stop][::-1], axis=0)[::-1]
-    return window
+def missed_cells(stack: Stack, offsets: NDArray[np.int64]) -> dict[str, NDArray[np.int8]]:
+    """How often in succession values were due and are blank, see `missed_in_succession`: (N,) of columns of numbers.
+
+    Parameters
+    ----------
+    stack : N rows; those of a writer that tells a blank from what is not finite miss nothing.
+    offsets : (R + 1,) row offsets of the runs.
+
+    Returns
+    -------
+    Columns in which something was missed.
+    """
+    names = [name for name in stack.numbers if name != STEP and not called_clock(name)]
+    if not any(name in stack.present for name in names):
+        return {}
+    told = np.array([table.blanks_are_blank for table in stack.tables])[stack.source]
+    present = stack.logged(slice(None), names)
+    missed = np.zeros(present.shape, dtype=np.int8)
+    for start, stop in pairwise(offsets.tolist()):
+        cells = present[start:stop]
+        if not (told[start:stop].all() or cells.all()):
+            values = stack.values(slice(start, stop), names)
+            missed[start:stop] = missed_in_succession(cells, _changed(values))
+            missed[start:stop][told[start:stop]] = 0
+    return {name: column for name, column in zip(names, missed.T, strict=True) if column.any()}
+
+
+def _changed(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n, D) whether each metric of one run has taken two finite values by then."""
+    finite = np.isfinite(values)
+    first = values[np.argmax(finite, axis=0), np.arange(values.shape[1])]
+    changed: NDArray[np.bool_] = np.logical_or.accumulate(finite & (values != first), axis=0)
+    return changed
+
+
+def lost(missed: NDArray[np.int8], present: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,) where a value was lost: the rows of a succession that is long enough and never ends.
+
+    What comes back was logged less often for a while, and is no event in a finished log.
+
+    Parameters
+    ----------
+    missed, present : (N,) of one column, see `missed_cells`; where it is not blank.
+    offsets : (R + 1,) row offsets of the runs.
+    """
+    found = np.zeros(len(missed), dtype=bool)
+    for start, stop in pairwise(offsets.tolist()):
+        rows = start + np.flatnonzero(missed[start:stop])
+        stands = np.flatnonzero(present[start:stop])
+        behind = rows[rows > start + stands[-1]] if len(stands) else rows
+        if len(behind) >= LOST:
+            found[behind] = True
+    return found

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.assembly.blanks import Cadence
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.rows import Rows
 from trajhmm.logs.formats.table import Text
@@ -26,6 +25,7 @@ class ColumnEvidence:
     events : some cell is not blank and not finite.
     changes : within some run there is more than one finite number, or more than one text.
     whole : the runs begin with whole numbers, all of them.
+    closing : it stands in no row but the last of a run that has more.
     """
 
     stands: bool = False
@@ -34,6 +34,7 @@ class ColumnEvidence:
     events: bool = False
     changes: bool = False
     whole: bool = False
+    closing: bool = False
 
     @property
     def constant(self) -> bool:
@@ -51,6 +52,7 @@ class ColumnEvidence:
             events=any(one.events for one in several),
             changes=any(one.changes for one in several),
             whole=all(one.whole for one in several),
+            closing=any(one.closing for one in several) and all(one.closing or not one.stands for one in several),
         )
 
 
@@ -63,7 +65,6 @@ class Evidence:
     seen : what the tables hold.
     n_runs : how many runs were looked at; ``several``: some of them has more than one row.
     numbers, texts : what is true of each column.
-    cadence : how often metrics stand together; None where nobody asked.
     """
 
     seen: ColumnsSeen
@@ -71,20 +72,17 @@ class Evidence:
     several: bool = False
     numbers: dict[str, ColumnEvidence] = field(default_factory=dict)
     texts: dict[str, ColumnEvidence] = field(default_factory=dict)
-    cadence: Cadence | None = None
 
     @classmethod
-    def of(cls, rows: Rows, seen: ColumnsSeen, *, with_cadence: bool = False) -> Evidence:
+    def of(cls, rows: Rows, seen: ColumnsSeen) -> Evidence:
         """Look at all columns of ``rows``."""
         names = tuple(rows.stack.numbers)
-        cadence = Cadence.of(names, rows.stack.logged(slice(None), names), rows.offsets) if with_cadence else None
         return cls(
             seen=seen,
             n_runs=len(rows.runs),
             several=bool((rows.lengths > 1).any()),
             numbers={name: _of_numbers(rows, name) for name in names},
             texts={name: _of_text(text, rows.offsets) for name, text in rows.stack.texts.items()},
-            cadence=cadence,
         )
 
     @classmethod
@@ -94,7 +92,6 @@ class Evidence:
         looked = [one for one in several if one.n_runs]
         numbers = dict.fromkeys(name for one in looked for name in one.numbers)
         texts = dict.fromkeys(name for one in looked for name in (*one.texts, *one.numbers))
-        cadence = [one.cadence for one in looked if one.cadence is not None]
         return cls(
             seen=ColumnsSeen.joined(one.seen for one in several),
             n_runs=sum(one.n_runs for one in looked),
@@ -106,7 +103,6 @@ class Evidence:
                 )
                 for name in texts
             },
-            cadence=Cadence.joined(cadence, tuple(numbers)) if cadence else None,
         )
 
     def of_numbers(self, name: str) -> ColumnEvidence:
@@ -166,7 +162,18 @@ def _of_numbers(rows: Rows, name: str) -> ColumnEvidence:
         events=not finite.all(),
         changes=changes,
         whole=not changes and are_whole(value_of_runs(column, offsets)),
+        closing=_is_closing(rows, name),
     )
+
+
+def _is_closing(rows: Rows, name: str) -> bool:
+    if name not in rows.stack.present:
+        return False
+    stands = rows.stack.present[name].copy()
+    last = rows.offsets[1:][rows.lengths > 1] - 1
+    told = stands[last].any()
+    stands[last] = False
+    return bool(told and not stands.any())
 
 
 def _of_text(text: Text, offsets: NDArray[np.int64]) -> ColumnEvidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.assembly.blanks import Cadence, Due, logged_cells
+from trajhmm.logs.assembly.blanks import lost, missed_cells
 from trajhmm.logs.assembly.columns import Kinds
 from trajhmm.logs.assembly.evidence import Evidence, codes_of_runs, value_of_runs
 from trajhmm.logs.assembly.rows import Rows
 from trajhmm.logs.assembly.steps import STEP
 from trajhmm.logs.formats.table import RUN_NAME
 from trajhmm.logs.runset import Note, RunSet
+
+_TOTAL = re.compile(r"(runtime|_per_second|total_flos|total_time|wall_?time|total_duration)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,6 @@ class Layout:
     kinds : which columns are numbers and which are text.
     metrics : names of the D metrics; ``incomplete`` are those of them with a blank or non-finite cell somewhere.
     numbers, texts : names of the attributes; ``whole`` are those of ``numbers`` that are integers in every run.
-    due : at which rows metrics are due, where that was decided over more rows than are read at once.
     notes : what was decided.
     """
 
@@ -38,12 +40,11 @@ class Layout:
     numbers: tuple[str, ...]
     whole: frozenset[str]
     texts: tuple[str, ...]
-    due: Due | None = None
     notes: tuple[Note, ...] = ()
 
 
 def layout_of(evidence: Evidence, run_by: Sequence[str]) -> Layout:
-    """Tell attributes, constant within each run, from metrics; and, where cadence was looked at, when these are due.
+    """Tell attributes, constant within each run, from metrics.
 
     Raises
     ------
@@ -56,8 +57,11 @@ def layout_of(evidence: Evidence, run_by: Sequence[str]) -> Layout:
     numbers: list[str] = []
     texts: list[str] = []
     taken = {STEP} | ({RUN_NAME} - set(run_by))
+    totals = _totals(kinds, evidence)
+    if totals:
+        notes.append(Note(kind="left-out", text=f"closing totals, left out: {', '.join(totals)}"))
     for name in kinds.numbers:
-        if name in taken:
+        if name in taken or name in totals:
             continue
         if name in run_by or (evidence.several and evidence.of_numbers(name).constant):
             numbers.append(name)
@@ -85,9 +89,14 @@ def layout_of(evidence: Evidence, run_by: Sequence[str]) -> Layout:
         numbers=tuple(numbers),
         whole=frozenset(name for name in numbers if evidence.of_numbers(name).whole),
         texts=tuple(texts),
-        due=Due.by(Cadence.joined([evidence.cadence], metrics)) if evidence.cadence else None,
         notes=tuple(notes),
     )
+
+
+def _totals(kinds: Kinds, evidence: Evidence) -> tuple[str, ...]:
+    """Columns that trainers add to the last row when they sum up, known by a runtime or a throughput among them."""
+    closing = tuple(name for name in kinds.numbers if evidence.of_numbers(name).closing)
+    return closing if any(_TOTAL.search(name.lower()) for name in closing) else ()
 
 
 def run_set(rows: Rows, layout: Layout) -> RunSet:
@@ -96,10 +105,14 @@ def run_set(rows: Rows, layout: Layout) -> RunSet:
 
     stack, offsets = rows.stack, rows.offsets
     logged = stack.logged(slice(None), layout.metrics)
-    told = np.array([table.blanks_are_blank for table in stack.tables])
-    if layout.incomplete and not told.all():
-        with_events = logged_cells(logged, offsets, due=layout.due)
-        logged = np.where(told[stack.source, np.newaxis], logged, with_events) if told.any() else with_events
+    columns = missed_cells(stack, offsets)
+    missed = None
+    if any(metric in columns for metric in layout.metrics):
+        logged, missed = logged.copy(), np.zeros(logged.shape, dtype=np.int8)
+        for d, metric in enumerate(layout.metrics):
+            if metric in columns:
+                missed[:, d] = columns[metric]
+                logged[:, d] |= lost(columns[metric], stack.present[metric], offsets)
     attributes: dict[str, NDArray[Any] | list[str | None]] = {}
     for name in layout.numbers:
         # Whole numbers as integers, so that seed 3 does not read 3.0.
@@ -115,6 +128,7 @@ def run_set(rows: Rows, layout: Layout) -> RunSet:
         steps=rows.steps,
         values=stack.values(slice(None), layout.metrics),
         logged=logged,
+        missed=missed,
         metrics=layout.metrics,
         attributes=pd.DataFrame(attributes, index=pd.Index(rows.runs, name="run")),
     )

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.assembly.clocks import is_clock
+from trajhmm.logs.assembly.clocks import called_clock
+from trajhmm.logs.assembly.epochs import numbered_on
 from trajhmm.logs.assembly.resume import standing_rows
 from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.formats.table import Text
@@ -46,17 +47,20 @@ def standing_stack(
         return stack, steps, lengths
     troubled = np.unique(np.searchsorted(offsets, falls, side="right") - 1)
     keep: list[NDArray[np.int64]] = []
-    stack = _own_blanks(stack)
-    new_lengths = lengths.copy()
+    stack = _own_cells(stack)
+    steps, new_lengths = steps.copy(), lengths.copy()
     for r in range(len(runs)):
         rows = np.arange(offsets[r], offsets[r + 1])
         if r in troubled:
             rows = rows[_without_copies(runs[r], steps[rows], rows, stack, notes)]
             _check_one_run(runs[r], steps[rows], rows, stack, run_by)
+            steps[rows] = numbered_on(runs[r], steps[rows], rows, stack, notes)
             evidence = _evidence(stack, rows)
             values, logged = stack.values(rows, evidence), stack.logged(rows, evidence)
             standing = standing_rows(runs[r], steps[rows], values, logged)
             _complete(stack, [(rows[row], rows[earlier]) for row, earlier in standing.merge])
+            for row, earlier in standing.average:
+                _average(stack, rows[row], rows[[*earlier, row]])
             notes.extend(standing.notes)
             rows = rows[standing.keep]
             new_lengths[r] = len(rows)
@@ -65,14 +69,31 @@ def standing_stack(
     return stack.at(kept), steps[kept], new_lengths
 
 
-def _own_blanks(stack: Stack) -> Stack:
-    """The same stack with copies of the columns that have blank cells."""
+def _own_cells(stack: Stack) -> Stack:
+    """The same stack with cells of its own."""
     return replace(
         stack,
-        numbers=stack.numbers | {name: stack.numbers[name].copy() for name in stack.present},
+        numbers={name: column.copy() for name, column in stack.numbers.items()},
         present={name: present.copy() for name, present in stack.present.items()},
         texts={name: Text(codes=text.codes.copy(), words=text.words) for name, text in stack.texts.items()},
     )
+
+
+def _average(stack: Stack, kept: np.int64, rows: NDArray[np.int64]) -> None:
+    """Put the mean of what is logged in some rows into one of them, in place; text that it lacks is the last."""
+    for name, column in stack.numbers.items():
+        cells = column[rows]
+        if name in stack.present:
+            cells = cells[stack.present[name][rows]]
+            stack.present[name][kept] = len(cells) > 0
+        if len(cells) and (cells != cells[0]).any():
+            column[kept] = cells[0] + (cells - cells[0]).mean()
+        elif len(cells):
+            column[kept] = cells[0]
+    for text in stack.texts.values():
+        told = text.codes[rows][text.codes[rows] >= 0]
+        if len(told):
+            text.codes[kept] = told[-1]
 
 
 def _complete(stack: Stack, merge: list[tuple[np.int64, NDArray[np.int64]]]) -> None:
@@ -143,7 +164,7 @@ def _evidence(stack: Stack, rows: NDArray[np.int64]) -> list[str]:
         cells = column[rows]
         if name in stack.present:
             cells = cells[stack.present[name][rows]]
-        if len(cells) and cells.min() != cells.max() and not is_clock(name):
+        if len(cells) and cells.min() != cells.max() and not called_clock(name):
             evidence.append(name)
     return evidence
 
@@ -177,7 +198,7 @@ def _check_one_run(
     repeats = (times[step_code] > 1).mean() > 0.5 and _contradictory(step_code, rows, stack)
     path = stack.path_at(rows[0])
     for name in stack.columns:
-        if name in run_by or is_clock(name):
+        if name in run_by or called_clock(name):
             continue
         code, blank = _codes(stack, name, rows)
         changes = np.flatnonzero((code[1:] != code[:-1]) & ~blank[1:] & ~blank[:-1]) + 1

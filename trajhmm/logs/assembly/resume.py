@@ -18,11 +18,12 @@ class Standing:
     """The rows of one run that stand.
 
     ``keep`` are positions in reading order, sorted by step; ``merge`` are (kept position, earlier positions) whose
-    cells complete each other.
+    cells complete each other, ``average`` those of one step whose cells contradict each other.
     """
 
     keep: NDArray[np.int64]
     merge: list[tuple[int, list[int]]]
+    average: list[tuple[int, list[int]]]
     notes: list[Note]
 
 
@@ -31,9 +32,9 @@ def standing_rows(
 ) -> Standing:
     """Decide for the rows of one run, in reading order.
 
-    Rows of one step whose cells do not contradict each other are one row, logged in pieces, wherever they stand. A file
-    out of order is sorted. Otherwise a step that is not above the last one at which the same metrics stand is a resumed
-    run: the later rows win from there on.
+    Rows of one step whose cells do not contradict each other are one row, logged in pieces, wherever they stand; of
+    those that do, and stand in a row, the mean is taken. A file out of order is sorted. Otherwise a step that is not
+    above the last one at which the same metrics stand is a resumed run: the later rows win from there on.
 
     Parameters
     ----------
@@ -57,20 +58,17 @@ def _sorted(
     unique, starts, counts = np.unique(steps[order], return_index=True, return_counts=True)
     keep = order[starts + counts - 1]
     merge: list[tuple[int, list[int]]] = []
-    contradicted = 0
+    average: list[tuple[int, list[int]]] = []
     for group in np.flatnonzero(counts > 1):
         *earlier, last = order[starts[group] : starts[group] + counts[group]].tolist()
         if _all_complete_each_other([*earlier, last], values, logged):
             merge.append((last, earlier))
         else:
-            contradicted += 1
-    if contradicted > _UNSORTED_SHARE * len(unique):
+            average.append((last, earlier))
+    if len(average) > _UNSORTED_SHARE * len(unique):
         return None
     notes = [Note(kind="unsorted", run=run, text=f"{len(steps)} rows were out of order, sorted by step")]
-    if contradicted:
-        text = f"{contradicted} steps were logged several times with different values, the last was taken"
-        notes.append(Note(kind="duplicate", run=run, text=text))
-    return Standing(keep=keep, merge=merge, notes=notes + _merge_notes(run, merge))
+    return Standing(keep=keep, merge=merge, average=average, notes=notes + _notes(run, merge, average))
 
 
 def _resumed(run: str, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> Standing:
@@ -80,17 +78,25 @@ def _resumed(run: str, steps: NDArray[np.int64], values: NDArray[np.float64], lo
     last = np.full(logged.shape[1], np.iinfo(np.int64).min)  # no metric stands at a later step than this
     superseded = 0
     resumed_at: list[int] = []
+    contradicted: set[int] = set()
+    before: int | None = None
     for row, step in enumerate(steps.tolist()):
+        in_a_row, before = step == before, step
         if standing and step <= standing[-1]:
             same = at.get(step, [])
             exact_copy = step < standing[-1] and not (logged[row] & ~logged[same].any(axis=0)).any()
-            if same:
+            if same and in_a_row:
+                resumes = False
+                if not _complete_each_other(same, row, values, logged):
+                    contradicted.add(step)
+            elif same:
                 resumes = exact_copy or not _complete_each_other(same, row, values, logged)
             else:
                 resumes = bool((last[logged[row]] >= step).any())
             if resumes:
                 first = bisect_left(standing, step)
                 superseded += sum(len(at.pop(old)) for old in standing[first:])
+                contradicted.difference_update(standing[first:])
                 del standing[first:]
                 last = np.minimum(last, step - 1)
                 if resumed_at[-1:] != [step]:
@@ -99,17 +105,25 @@ def _resumed(run: str, steps: NDArray[np.int64], values: NDArray[np.float64], lo
             insort(standing, step)
         at.setdefault(step, []).append(row)
         last[logged[row]] = np.maximum(last[logged[row]], step)
-    merge = [(rows[-1], rows[:-1]) for rows in at.values() if len(rows) > 1]
-    notes = _merge_notes(run, merge)
+    merge = [(rows[-1], rows[:-1]) for step, rows in at.items() if len(rows) > 1 and step not in contradicted]
+    average = [(at[step][-1], at[step][:-1]) for step in sorted(contradicted)]
+    notes = _notes(run, merge, average)
     if resumed_at:
         places = ", ".join(str(step) for step in resumed_at[:3]) + (", …" if len(resumed_at) > 3 else "")
         text = f"steps repeat or go back at step {places}: resumed, {superseded} earlier rows replaced"
         notes.append(Note(kind="resume", run=run, text=text))
-    return Standing(keep=np.array([at[step][-1] for step in standing], dtype=np.int64), merge=merge, notes=notes)
+    keep = np.array([at[step][-1] for step in standing], dtype=np.int64)
+    return Standing(keep=keep, merge=merge, average=average, notes=notes)
 
 
-def _merge_notes(run: str, merge: list[tuple[int, list[int]]]) -> list[Note]:
-    return [Note(kind="merged", run=run, text=f"{len(merge)} steps were logged in pieces, merged")] if merge else []
+def _notes(run: str, merge: list[tuple[int, list[int]]], average: list[tuple[int, list[int]]]) -> list[Note]:
+    notes = []
+    if merge:
+        notes.append(Note(kind="merged", run=run, text=f"{len(merge)} steps were logged in pieces, merged"))
+    if average:
+        text = f"{len(average)} steps were logged several times with different values, their mean was taken"
+        notes.append(Note(kind="duplicate", run=run, text=text))
+    return notes
 
 
 def _all_complete_each_other(rows: list[int], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> bool:

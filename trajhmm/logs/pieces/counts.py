@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.assembly.blanks import Due, started_cells
+from trajhmm.logs.assembly.blanks import lost, missed_cells
+from trajhmm.logs.assembly.clocks import UNKNOWN, paces
 from trajhmm.logs.assembly.evidence import changing_runs
 from trajhmm.logs.assembly.rows import Rows
 
@@ -24,17 +24,18 @@ class Counts:
     runs, lengths : R names, and (R,) int64 rows of each.
     columns : L names.
     changes : (R, L) bool, whether the column takes more than one finite value.
-    stands : (R, L) int64, rows at which the column is not blank, without those of ``doubtful``.
-    doubtful : where a blank may be an event: run to the different rows, (P, 2 L) bool, whether each column stands and
-        whether it has stood by then; and to how many rows are like that, (P,) int64.
+    paces : (R, L) int8, whether it goes as a clock does, see `trajhmm.logs.assembly.clocks.paces`.
+    stands : (R, L) int64, rows at which the column is logged: it is not blank, or was lost.
+    finite : (R, L) bool, whether it is ever finite.
     """
 
     runs: tuple[str, ...]
     lengths: NDArray[np.int64]
     columns: tuple[str, ...]
     changes: NDArray[np.bool_]
+    paces: NDArray[np.int8]
     stands: NDArray[np.int64]
-    doubtful: dict[int, tuple[NDArray[np.bool_], NDArray[np.int64]]]
+    finite: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rows: Rows) -> Counts:
@@ -43,39 +44,40 @@ class Counts:
         columns = tuple(stack.numbers)
         changes = [changing_runs(column, offsets) for column in stack.numbers.values()]
         stands = np.repeat(rows.lengths[:, np.newaxis], len(columns), axis=1)
-        doubtful: dict[int, tuple[NDArray[np.bool_], NDArray[np.int64]]] = {}
-        if stack.present:
-            present = stack.logged(slice(None), columns)
-            started = started_cells(present, offsets)
-            told = np.array([table.blanks_are_blank for table in stack.tables])[stack.source]
-            for r, (start, stop) in enumerate(pairwise(offsets)):
-                sure = told[start:stop] | present[start:stop].all(axis=1)
-                stands[r] = present[start:stop][sure].sum(axis=0)
-                if not sure.all():
-                    cells = np.hstack([present[start:stop], started[start:stop]])[~sure]
-                    doubtful[r] = np.unique(cells, axis=0, return_counts=True)
+        missed = missed_cells(stack, offsets)
+        for d, name in enumerate(columns):
+            if name in stack.present:
+                logged = stack.present[name] | lost(missed[name], stack.present[name], offsets) if name in missed else stack.present[name]
+                stands[:, d] = np.add.reduceat(logged.astype(np.int64), offsets[:-1])
         return cls(
             runs=rows.runs,
             lengths=rows.lengths,
             columns=columns,
             changes=np.stack(changes, axis=1),
+            paces=np.stack([paces(column, rows.steps, offsets) for column in stack.numbers.values()], axis=1),
             stands=stands,
-            doubtful=doubtful,
+            finite=np.stack(
+                [np.logical_or.reduceat(np.isfinite(column), offsets[:-1]) for column in stack.numbers.values()], axis=1
+            ),
         )
 
-    def logged(self, metrics: Sequence[str], due: Due | None) -> NDArray[np.int64]:
-        """(R, D) int64: rows at which each of ``metrics`` is logged, with the blanks that are events."""
-        counts = self._at(self.stands, metrics)
-        for r, (rows, times) in self.doubtful.items():
-            present, started = (self._at(block, metrics) for block in np.hsplit(rows, 2))
-            for d in range(len(metrics)):
-                logged = present[:, d] if due is None else present[:, d] | (due.at(present, d) & started[:, d])
-                counts[r, d] += times @ logged
-        return counts
+    def logged(self, metrics: Sequence[str]) -> NDArray[np.int64]:
+        """(R, D) int64: rows at which each of ``metrics`` is logged."""
+        return self._at(self.stands, metrics)
+
+    def known(self, metrics: Sequence[str]) -> NDArray[np.bool_]:
+        """(R, D) bool: whether each of ``metrics`` is ever finite."""
+        return self._at(self.finite, metrics)
 
     def changing(self, metrics: Sequence[str]) -> NDArray[np.bool_]:
         """(R, D) bool: whether each of ``metrics`` changes."""
         return self._at(self.changes, metrics)
+
+    def going(self, metrics: Sequence[str]) -> NDArray[np.int8]:
+        """(R, D) int8: how each of ``metrics`` goes; of one that these runs lack it is not known."""
+        found = self._at(self.paces, metrics)
+        found[:, [metric not in self.columns for metric in metrics]] = UNKNOWN
+        return found
 
     def _at(self, block: NDArray[Any], metrics: Sequence[str]) -> NDArray[Any]:
         """(n, D): columns of an (n, L) block; zero or False for a metric that these runs lack."""

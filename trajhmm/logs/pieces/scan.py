@@ -81,6 +81,8 @@ class Scan:
     metrics : D names; every piece has them all, in this order.
     logged_counts : (R, D) int64, how many rows of each run have the metric logged, non-finite values included.
     changes : (R, D) bool, whether the metric takes more than one finite value within the run.
+    known : (R, D) bool, whether the metric is ever finite in the run.
+    paces : (R, D) int8, whether it goes as a clock does, see `trajhmm.logs.assembly.clocks.paces`.
     notes : what the reader saw and did. Non-finite values and gaps in the steps are noted by each piece that is read.
     """
 
@@ -90,10 +92,12 @@ class Scan:
     metrics: tuple[str, ...]
     logged_counts: NDArray[np.int64]
     changes: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    paces: NDArray[np.int8]
     notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
-        for array in (self.lengths, self.logged_counts, self.changes):
+        for array in (self.lengths, self.logged_counts, self.changes, self.known, self.paces):
             array.setflags(write=False)
 
     @property
@@ -152,7 +156,6 @@ def scan_logs(
     look = _Look(
         settings=settings,
         conditioned=_columns_of_condition(where, headings),
-        some_blanks_are_doubtful=not all(heading.blanks_are_blank for heading in headings),
     )
     evidence: list[Evidence] = []
     counted: list[tuple[tuple[Source, ...], Counts]] = []
@@ -210,13 +213,11 @@ def _columns_of_condition(where: str | None, headings: Sequence[Table]) -> tuple
 class _Look:
     """How pieces are looked at.
 
-    ``conditioned`` are columns of the condition, which single pieces may lack; ``some_blanks_are_doubtful`` if some
-    file of the set does not tell blanks from non-finite values.
+    ``conditioned`` are columns of the condition, which single pieces may lack.
     """
 
     settings: Settings
     conditioned: tuple[str, ...]
-    some_blanks_are_doubtful: bool
 
     def at(self, sources: Sequence[Source]) -> tuple[Evidence, Counts | None, list[Note]]:
         """Read a piece, count in it, and let it go; no counts where no row meets the condition."""
@@ -232,7 +233,7 @@ class _Look:
             rows = assembled_rows(stack, self.settings)
         except NoRowsError:
             return Evidence(seen=seen), None, notes
-        evidence = Evidence.of(rows, seen, with_cadence=self.some_blanks_are_doubtful)
+        evidence = Evidence.of(rows, seen)
         return evidence, Counts.of(rows), [*notes, *rows.notes]
 
 
@@ -255,7 +256,7 @@ def _scan_of(
 ) -> Scan:
     metrics = layout.metrics
     lengths = np.concatenate([counts.lengths for _, counts in counted])
-    logged = np.concatenate([counts.logged(metrics, layout.due) for _, counts in counted])
+    logged = np.concatenate([counts.logged(metrics) for _, counts in counted])
     shares = dict(zip(metrics, logged.sum(axis=0) / lengths.sum(), strict=True))
     return Scan(
         pieces=tuple(
@@ -273,6 +274,8 @@ def _scan_of(
         metrics=metrics,
         logged_counts=logged,
         changes=np.concatenate([counts.changing(metrics) for _, counts in counted]),
+        known=np.concatenate([counts.known(metrics) for _, counts in counted]),
+        paces=np.concatenate([counts.going(metrics) for _, counts in counted]),
         # A file that is read in pieces says the same each time.
         notes=tuple(dict.fromkeys((*notes, *layout.notes, *blank_notes(shares)))),
     )

@@ -1,0 +1,65 @@
+"""Counters that begin again with each epoch, and several rows of one step."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import trajhmm as th
+from trajhmm.errors import LogError
+
+LOSS = np.random.default_rng(0).lognormal(size=40)
+
+
+def batches(first=0, every=1, epochs=4, rows=10):
+    step = np.tile(first + every * np.arange(rows), epochs)
+    return pd.DataFrame({"epoch": np.repeat(np.arange(epochs), rows), "step": step, "loss": LOSS[: epochs * rows]})
+
+
+@pytest.mark.parametrize(("first", "every"), [(0, 1), (1, 1), (10, 10), (0, 5)])
+def test_a_counter_that_begins_again_with_each_epoch_is_numbered_on(first, every, tmp_path):
+    batches(first, every).to_csv(tmp_path / "a.csv", index=False)
+    batches(first, every).assign(loss=LOSS[::-1]).to_csv(tmp_path / "b.csv", index=False)
+    runs = th.read_logs(tmp_path)
+    assert runs.steps.tolist() == [first + every * row for row in range(40)] * 2
+    np.testing.assert_array_equal(runs.column("loss"), np.concatenate([LOSS, LOSS[::-1]]))
+    said = [str(note) for note in runs.notes if note.kind == "epochs"]
+    assert said == [
+        f"run {run}: steps begin again with each epoch, 3 times: numbered on in the order of the rows" for run in "ab"
+    ]
+    assert not [note for note in runs.notes if note.kind == "resume"]
+
+
+def test_epochs_of_other_lengths_and_of_one_row_are_numbered_on_too():
+    frame = batches()
+    kept = frame[(frame.epoch != 1) | (frame.step < 4)]
+    assert th.RunSet.from_frame(kept).steps.tolist() == list(range(34))
+    one = frame.groupby("epoch").head(1)
+    assert th.RunSet.from_frame(one).steps.tolist() == [0, 1, 2, 3]
+
+
+def test_a_run_that_was_resumed_takes_its_epoch_back_and_is_no_such_counter():
+    first = pd.DataFrame({"step": range(20), "epoch": np.arange(20) // 5, "loss": LOSS[:20]})
+    again = pd.DataFrame({"step": range(10, 30), "epoch": np.arange(10, 30) // 5, "loss": LOSS[20:40]})
+    runs = th.RunSet.from_frame(pd.concat([first, again]))
+    assert runs.steps.tolist() == list(range(30))
+    np.testing.assert_array_equal(runs.column("loss"), [*LOSS[:10], *LOSS[20:40]])
+    begun_anew = th.RunSet.from_frame(pd.concat([first, first.assign(loss=LOSS[20:40])]))
+    np.testing.assert_array_equal(begun_anew.column("loss"), LOSS[20:40])
+
+
+def test_without_an_epoch_such_a_counter_is_refused(tmp_path):
+    batches().drop(columns="epoch").to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(LogError, match=r"steps begin again at 0 after every 10 rows, 3 times.*column 'epoch'.*--step"):
+        th.read_logs(tmp_path)
+
+
+def test_rows_of_one_step_in_a_row_are_their_mean():
+    frame = pd.DataFrame(
+        {"step": [0, 0, 0, 1, 2, 2], "loss": [3.0, 4.0, 8.0, 2.0, 1.0, np.nan], "norm": [1.0, 1, 1, 2, 3, 5]}
+    )
+    runs = th.RunSet.from_frame(frame)
+    assert runs.steps.tolist() == [0, 1, 2]
+    assert runs.column("loss").tolist() == [5.0, 2.0, 1.0]
+    assert runs.column("norm").tolist() == [1.0, 2.0, 4.0]
+    (note,) = [note for note in runs.notes if note.kind == "duplicate"]
+    assert "2 steps were logged several times with different values, their mean was taken" in note.text

@@ -1,0 +1,78 @@
+"""Counters that begin again with each epoch: numbered on in the order of the file."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import LogError
+from trajhmm.logs.assembly.stack import Stack
+from trajhmm.logs.runset import Note
+
+_NAMES = ("epoch", "epochs", "current_epoch", "train_epoch")
+# So many stretches of one length that begin at one step are no chance, and no run that was resumed.
+_FEWEST_STRETCHES = 3
+
+
+def numbered_on(
+    run: str, steps: NDArray[np.int64], rows: NDArray[np.int64], stack: Stack, notes: list[Note]
+) -> NDArray[np.int64]:
+    """(n,) steps that count on where they began again with each epoch; as they are in any other run.
+
+    Where steps begin again just where the epoch goes up, they go on from the last one, as far as they are usually
+    apart. In a resumed run the epoch goes back with the steps.
+
+    Parameters
+    ----------
+    run : name of the run.
+    steps, rows : (n,) steps in reading order, and where they stand in ``stack``.
+    notes : what was done is added.
+
+    Raises
+    ------
+    LogError
+        They begin again as a counter within epochs does, and no column says which epoch it is.
+    """
+    falls = np.flatnonzero(np.diff(steps) <= 0) + 1
+    starts = np.concatenate(([0], falls))
+    spacing = _spacing(steps)
+    if not len(falls) or (steps[starts] > steps.min() + spacing).any():
+        return steps
+    for name in stack.numbers:
+        if name.lower().rsplit("/", 1)[-1] in _NAMES and _rises_at(stack.numbers[name][rows], falls):
+            text = f"steps begin again with each {name}, {len(falls)} times: numbered on in the order of the rows"
+            notes.append(Note(kind="epochs", run=run, text=text))
+            return _numbered(steps, starts, spacing)
+    lengths = np.diff(np.concatenate((starts, [len(steps)])))
+    alike = len(set(lengths[:-1].tolist())) == 1 and len(set(steps[starts].tolist())) == 1 and lengths[0] > 1
+    if len(starts) >= _FEWEST_STRETCHES and alike and lengths[-1] <= lengths[0]:
+        raise LogError(
+            f"{stack.path_at(rows[0])}: run {run!r}: steps begin again at {steps[0]} after every {lengths[0]} rows, "
+            f"{len(falls)} times, as a counter within epochs does; add the epoch as a column 'epoch', or name a column "
+            "that counts on with --step COLUMN"
+        )
+    return steps
+
+
+def _spacing(steps: NDArray[np.int64]) -> int:
+    """How far steps are usually apart."""
+    rises = np.diff(steps)
+    rises = rises[rises > 0]
+    return int(np.median(rises)) if len(rises) else 1
+
+
+def _rises_at(epochs: NDArray[np.float64], falls: NDArray[np.int64]) -> bool:
+    """Whether (n,) epochs never go back, and go up at each of some rows."""
+    known = np.fmax.accumulate(epochs)
+    rises = np.diff(known)
+    return bool(
+        np.isfinite(known).all() and (np.nan_to_num(epochs, nan=np.inf) >= known).all() and (rises[falls - 1] > 0).all()
+    )
+
+
+def _numbered(steps: NDArray[np.int64], starts: NDArray[np.int64], spacing: int) -> NDArray[np.int64]:
+    numbered = steps.copy()
+    ends = [*starts[1:].tolist(), len(steps)]
+    for start, end in zip(starts[1:].tolist(), ends[1:], strict=True):
+        numbered[start:end] += numbered[start - 1] + spacing - steps[start]
+    return numbered
