@@ -8,11 +8,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, without_mark
-from trajhmm.logs.formats.format import Format, Growth, itself_or_folder
+from trajhmm.logs.formats.format import HEAD, Format, Growth, is_of_every_run, itself_or_folder
 from trajhmm.logs.formats.lines import Lines, whole_lines
 from trajhmm.logs.formats.repairs import Skipped, counted, mostly_torn, note_of_skipped
 from trajhmm.logs.formats.table import Table, table_from_cells
@@ -164,29 +164,37 @@ def first_records(path: Path, head: bytes) -> list[Row] | None:
 
 
 def takes_lines(path: Path, head: bytes) -> bool:
-    """Whether a file holds JSON lines that are a log: by its name, or as something counts up in it."""
+    """Whether a file holds JSON lines that are a log: by its name, or as something counts up in it.
+
+    Of a file that is called like the log of every run, one row may be there yet, or half of it.
+    """
     if _NAMED.search(path.name):
         return True
     found = first_records(path, head)
+    if is_of_every_run(path):
+        half = without_mark(head)
+        return (
+            counts_up(found, least=1) if found else half[:2] in (b"{", b'{"') and b"\n" not in half and len(half) < HEAD
+        )
     return found is not None and counts_up(found)
 
 
-def counts_up(rows: Sequence[Row]) -> bool:
-    """Whether rows count their steps: a number that is called so in two of them, or one that grows beside fractions."""
-    rows = [{key: value for key, value in row.items() if is_number(value)} for row in rows]
-    if sum(any(_STEP.fullmatch(key.rpartition("/")[2]) for key in row) and len(row) > 1 for row in rows) > 1:
+def counts_up(rows: Sequence[Row], *, least: int = 2) -> bool:
+    """Whether rows count steps: a number called so in ``least`` of them, or a whole one that grows beside fractions."""
+    numbers = [{key: float(value) for key, value in row.items() if is_number(value)} for row in rows]
+    if sum(any(_STEP.fullmatch(key.rpartition("/")[2]) for key in row) and len(row) > 1 for row in numbers) >= least:
         return True
-    first = next((row for row in rows if row), {})
-    whole = [key for key, value in first.items() if float(value).is_integer()]
+    first = next((row for row in numbers if row), {})
+    whole = [key for key, value in first.items() if value.is_integer()]
     growing = any(
-        len(cells := [row[key] for row in rows if key in row]) > 1
+        len(cells := [row[key] for row in numbers if key in row]) > 1
         and all(one < other for one, other in pairwise(cells))
         for key in whole
     )
-    return growing and any(not float(value).is_integer() for row in rows for value in row.values())
+    return growing and any(not value.is_integer() for row in numbers for value in row.values())
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value is a number, and not a truth value or one that no float can hold."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
 

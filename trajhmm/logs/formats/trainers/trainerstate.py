@@ -39,8 +39,8 @@ def read_trainer_state(path: Path, name: str) -> Table:
     notes = [_closing(path, row) for row in history if _CLOSING in row]
     if rows and not any(_is_lost(row.get("loss")) for row in rows):
         text = (
-            f"{path}: unless logging_nan_inf_filter was off, the Trainer left NaN and infinite losses out of the means "
-            "that it logged: a loss that is finite here may not have been"
+            f"{path}: unless logging_nan_inf_filter was off, the Trainer logged the mean of earlier losses, or 0, for "
+            "a loss that was NaN or infinite"
         )
         notes.append(Note(kind="hidden", text=text))
     records = Records(

@@ -1,0 +1,424 @@
+"""Logs as trainers write them, mostly by the real library, with NaN, a resume and metrics at two rates."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajhmm import TrajHMMError, read_logs
+from trajhmm.logs.following.follow import Follower
+from trajhmm.logs.formats.registry import format_of, recognised
+from trajhmm.logs.settings import Settings
+
+NAN = float("nan")
+
+
+def table_of(path):
+    return format_of(path).read(path, "run")
+
+
+def written(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def hidden(table):
+    return [note.text for note in table.notes if note.kind == "hidden"]
+
+
+def left_out(table):
+    return [note.text for note in table.notes if note.kind == "left-out"]
+
+
+def grown(folder, name, raw, cuts, metrics):
+    """Steps and (n, D) values of a file that grows up to each of ``cuts``, as they are told live."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    follower = Follower([path], metrics, Settings.of(run_by=(), rename=None, where=None, step=None))
+    found, at = [], 0
+    for cut in [*sorted(cuts), len(raw)]:
+        with path.open("ab") as file:
+            file.write(raw[at:cut])
+        at = cut
+        found += [(rows.steps, rows.values) for rows in follower.poll()]
+        assert not follower.torn
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+
+
+# Hugging Face
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folders of three Trainers: 6 steps, saved each 2, evaluated each 3, NaN from step 3 on; one resumed at step 4."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers, which writes the log")
+    torch = pytest.importorskip("torch", reason="needs torch")
+    pytest.importorskip("accelerate", reason="needs accelerate, as the Trainer does")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+            self.calls = 0
+
+        def forward(self, x, labels=None):
+            loss = ((self.layer(x)[:, 0] - labels) ** 2).mean()
+            self.calls += self.training
+            return {"loss": loss * (NAN if self.training and self.calls == 3 else 1), "logits": self.layer(x)}
+
+    rows = [{"x": torch.randn(2), "labels": torch.tensor(1.0)} for _ in range(16)]
+
+    def train(folder, *, nan_filter, resume=None):
+        arguments = transformers.TrainingArguments(
+            output_dir=str(folder), max_steps=6 if resume is None else 8, logging_steps=1, eval_strategy="steps",
+            eval_steps=3, save_steps=2, per_device_train_batch_size=4, report_to=[], disable_tqdm=True, use_cpu=True,
+            logging_nan_inf_filter=nan_filter, max_grad_norm=0, learning_rate=0.0, seed=0,
+        )  # fmt: skip
+        trainer = transformers.Trainer(model=Net(), args=arguments, train_dataset=rows, eval_dataset=rows)
+        trainer.train(resume_from_checkpoint=resume)
+        trainer.save_state()
+
+    root = tmp_path_factory.mktemp("hf")
+    train(root / "filtered", nan_filter=True)
+    train(root / "plain", nan_filter=False)
+    train(root / "resumed", nan_filter=True)
+    (root / "resumed" / "trainer_state.json").unlink()
+    train(root / "resumed", nan_filter=True, resume=str(root / "resumed" / "checkpoint-4"))
+    return root
+
+
+def test_trainer_state_of_a_real_trainer(trained):
+    path = trained / "plain" / "trainer_state.json"
+    table = table_of(path)
+    history = json.loads(path.read_text())["log_history"]
+    assert table.n == len(history) - 1 == 8  # six of training, two of evaluation, without the closing row
+    losses = table.present["loss"]
+    assert table.numbers["step"][losses].tolist() == [1, 2, 3, 4, 5, 6]
+    assert np.isnan(table.numbers["loss"][losses]).tolist() == [step >= 3 for step in range(1, 7)]
+    assert table.numbers["step"][table.present["eval_loss"]].tolist() == [3, 6]
+    assert table.attributes["max_steps"] == 6
+    assert table.blanks_are_blank
+    assert not {"train_loss", "train_runtime", "total_flos"} & set(table.columns)
+    assert "epoch" in table.columns
+    (closing,) = left_out(table)
+    assert "closing row" in closing
+    assert "train_runtime" in closing
+    assert "train_loss nan" in closing
+    assert not hidden(table)  # as the NaN is there
+
+
+def test_the_filter_of_nan_is_said_unless_one_is_seen(trained):
+    table = table_of(trained / "filtered" / "trainer_state.json")
+    assert table.numbers["loss"][table.present["loss"]][2:].tolist() == [0, 0, 0, 0]  # NaN, as the filter tells it
+    assert ["logging_nan_inf_filter" in text for text in hidden(table)] == [True]
+
+
+def test_of_checkpoints_the_last_tells_the_run(trained):
+    runs = read_logs(trained)
+    assert runs.runs == ("filtered", "plain", "resumed")
+    steps = {run: runs.steps[rows].tolist() for run, rows in runs.slices()}
+    assert steps["plain"] == [1, 2, 3, 4, 5, 6]
+    assert steps["resumed"] == [1, 2, 3, 4, 5, 6, 7, 8]
+    checkpoint = trained / "plain" / "checkpoint-4" / "trainer_state.json"
+    assert recognised(checkpoint).home(checkpoint) == trained / "plain"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"log_history": 3}', '{"log_history": [1]}', '{"log_history": [{"st', '"log_history"']
+)
+def test_a_trainer_state_that_is_none_is_an_error(text, tmp_path):
+    with pytest.raises(TrajHMMError, match=r"trainer_state\.json: ") as error:
+        read_logs(written(tmp_path / "trainer_state.json", text))
+    assert len(str(error.value).splitlines()) == 1
+
+
+# Stable-Baselines3
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory):
+    """A monitor file of a short environment, resumed once, its episodes and lengths."""
+    gymnasium = pytest.importorskip("gymnasium", reason="needs gymnasium")
+    monitor = pytest.importorskip("stable_baselines3.common.monitor", reason="needs stable-baselines3, which writes it")
+
+    class Env(gymnasium.Env):
+        observation_space = gymnasium.spaces.Discrete(2)
+        action_space = gymnasium.spaces.Discrete(2)
+        left = 0
+
+        def reset(self, *, seed=None, options=None):
+            self.left = 1 + lengths[len(seen)] if len(seen) < len(lengths) else 1
+            return 0, {}
+
+        def step(self, action):
+            self.left -= 1
+            reward = NAN if len(seen) == 4 else 0.1 * len(seen)
+            return 0, reward, self.left <= 0, False, {}
+
+    lengths, seen = [4, 1, 7, 2, 9, 3, 5, 8], []
+    folder = tmp_path_factory.mktemp("sb3")
+    for override, n in ((True, 5), (False, 3)):
+        env = monitor.Monitor(Env(), str(folder / "monitor.csv"), override_existing=override)
+        for _ in range(n):
+            env.reset()
+            while not env.step(0)[2]:
+                pass
+            seen.append(1)
+        env.close()
+    return folder / "monitor.csv", np.cumsum(np.array(lengths) + 1)
+
+
+def test_monitor_of_a_real_environment(monitored):
+    path, steps = monitored
+    table = table_of(path)
+    assert table.numbers["step"].tolist() == steps.tolist()
+    assert np.isnan(table.numbers["r"]).tolist() == [number == 4 for number in range(8)]
+    assert set(table.columns) == {"step", "r", "l", "t"}
+    assert "t_start" in left_out(table)[0]
+    text = path.read_text().replace('"env_id": "None"', '"env_id": "CartPole-v1"')
+    assert table_of(written(path.with_name("0.monitor.csv"), text)).attributes == {"env_id": "CartPole-v1"}
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), middle=st.sampled_from(["", '#{"t_start": 1.0, "env_id": "x"}\nr,l,t\n', "0.3,\n", "\0\0\n"]))
+def test_the_running_sum_goes_on_live(tmp_path_factory, data, middle):
+    rows = [f"{step / 3},{step + 1},{step}\n" for step in range(9)]
+    raw = ('#{"t_start": 1.0, "env_id": "x"}\nr,l,t\n' + "".join(rows[:5]) + middle + "".join(rows[5:])).encode()
+    folder = tmp_path_factory.mktemp("logs")
+    cuts = data.draw(st.sets(st.integers(1, len(raw)), max_size=8))
+    steps, values = grown(folder, "monitor.csv", raw, cuts, ("r", "l"))
+    table = table_of(folder / "monitor.csv")
+    assert steps.tolist() == table.numbers["step"].tolist() == np.cumsum(range(1, 10)).tolist()
+    np.testing.assert_array_equal(values, np.transpose([table.numbers["r"], table.numbers["l"]]))
+
+
+def test_the_running_sum_goes_on_after_a_restart(tmp_path):
+    path = written(tmp_path / "monitor.csv", '#{"t_start": 1.0}\nr,l,t\n1,10,0\n2,10,0\n')
+    how = Settings.of(run_by=(), rename=None, where=None, step=None)
+    first = Follower([path], ("r",), how)
+    assert [rows.steps.tolist() for rows in first.poll()] == [[10, 20]]
+    stored = {
+        name: type(seen).of(json.loads(json.dumps(seen.to_dict())), seen.runs) for name, seen, _ in first.unsaved()
+    }
+    with path.open("a") as file:
+        file.write("3,5,0\n")
+    again = Follower([path], ("r",), how)
+    again.resume(stored)
+    assert [rows.steps.tolist() for rows in again.poll()] == [[25]]
+
+
+def test_progress_of_a_real_logger_that_adds_columns(tmp_path):
+    logger = pytest.importorskip("stable_baselines3.common.logger", reason="needs stable-baselines3, which writes it")
+    path = tmp_path / "a" / "progress.csv"
+    path.parent.mkdir()
+    output = logger.CSVOutputFormat(str(path))
+    follower = Follower([tmp_path], ("rollout/ep_rew_mean", "train/loss"), Settings.of(
+        run_by=(), rename=None, where=None, step="time/total_timesteps"))  # fmt: skip
+    live = []
+    for number in range(1, 7):
+        values = {"time/total_timesteps": 100 * number, "rollout/ep_rew_mean": NAN if number == 4 else number / 3}
+        output.write(
+            values | ({"train/loss": 1 / number} if number % 2 == 0 else {}),
+            dict.fromkeys([*values, "train/loss"], ()),
+        )
+        live += [step for rows in follower.poll() for step in rows.steps.tolist()]
+    output.close()
+    table = table_of(path)
+    assert table.numbers["time/total_timesteps"].tolist() == live == [100, 200, 300, 400, 500, 600]
+    np.testing.assert_array_equal(table.numbers["rollout/ep_rew_mean"] * 3, [1, 2, 3, NAN, 5, 6])
+    assert table.present["train/loss"].tolist() == [False, True] * 3
+    assert "rollout/ep_rew_mean" not in table.present
+    assert table.blanks_are_blank
+    assert "100 episodes" in hidden(table)[0]
+
+
+# Lightning, Keras
+
+
+def test_metrics_of_a_real_lightning_logger(tmp_path):
+    loggers = pytest.importorskip("lightning.pytorch.loggers", reason="needs lightning, which writes the log")
+    for version in (0, 3):
+        logger = loggers.CSVLogger(tmp_path, version=version)
+        for step in range(9):
+            logger.log_metrics({"epoch": step // 3, "train_loss_step": NAN if step == 5 else 1 / (1 + step)}, step)
+            if step % 3 == 2:
+                logger.save()  # which writes the file again with a column that is new
+                logger.log_metrics({"epoch": step // 3, "val_loss": step / 7, "train_loss_epoch": step / 9}, step)
+        logger.save()
+    path = tmp_path / "lightning_logs" / "version_3" / "metrics.csv"
+    table = table_of(path)
+    assert recognised(path).name == "lightning"
+    assert table.n == 12
+    assert table.blanks_are_blank
+    stands = table.present["train_loss_step"]
+    assert table.numbers["step"][stands].tolist() == list(range(9))
+    assert np.flatnonzero(np.isnan(table.numbers["train_loss_step"][stands])).tolist() == [5]
+    assert table.numbers["step"][table.present["val_loss"]].tolist() == [2, 5, 8]
+    assert read_logs(tmp_path).runs == ("version_0", "version_3")
+
+
+def test_csv_of_a_real_keras_logger_that_went_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras", reason="needs keras, which writes the log")
+    path = tmp_path / "history.csv"
+    for start, append in ((0, False), (3, True)):
+        logger = keras.callbacks.CSVLogger(path, append=append)
+        logger.set_model(keras.Sequential())
+        logger.on_train_begin()
+        for epoch in range(start, start + 3):
+            loss = NAN if epoch == 4 else 1 / (1 + epoch)
+            logger.on_epoch_end(epoch, {"loss": loss, "val_loss": epoch / 7})
+        logger.on_train_end()
+    table = table_of(path)
+    assert table.numbers["epoch"].tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(table.numbers["loss"], [1, 1 / 2, 1 / 3, 1 / 4, NAN, 1 / 6])
+    assert not table.notes
+    header, *rows = path.read_text().splitlines()
+    written(path, "\n".join([header, *rows[:3], header, *rows[3:]]) + "\n")  # as older ones did
+    again = table_of(path)
+    np.testing.assert_array_equal(again.numbers["loss"], table.numbers["loss"])
+    assert [note.text.rpartition(": ")[2] for note in again.notes] == ["line 5 repeats the header"]
+
+
+# By the shape of what tools write
+
+
+def test_progress_of_spinning_up(tmp_path):
+    header = ["Epoch", "AverageEpRet", "StdEpRet", "TotalEnvInteracts", "LossPi"]
+    lines = ["\t".join(header), *("\t".join(map(str, [t, t / 3, 0.1, 4000 * (t + 1), NAN])) for t in range(4))]
+    path = written(tmp_path / "ppo" / "ppo_s0" / "progress.txt", "\n".join(lines) + "\n")
+    written(tmp_path / "ppo" / "ppo_s10" / "progress.txt", "\n".join(lines).replace("0.1", "0.2") + "\n")
+    table = table_of(path)
+    assert table.columns == tuple(header)
+    assert table.numbers["TotalEnvInteracts"].tolist() == [4000, 8000, 12000, 16000]
+    assert "AverageEpRet" in hidden(table)[0]
+    assert read_logs(tmp_path).runs == ("ppo_s0", "ppo_s10")
+    written(tmp_path / "progress.txt", "Epoch 3\tsome words\nand more\n")
+    assert recognised(tmp_path / "progress.txt") is None
+
+
+def rllib_result(number):
+    return {
+        "episode_reward_mean": NAN if number == 1 else number / 3,
+        "hist_stats": {"episode_reward": [1.0] * number},
+        "info": {"learner": {"default_policy": {"learner_stats": {"entropy": 1 / number}}}},
+        "training_iteration": number,
+        "timesteps_total": 4000 * number,
+        "done": number == 4,
+        "date": f"2024-01-01_00-00-0{number}",
+        "config": {"lr": 5e-5, "gamma": 0.99, "hidden": [256, 256], "env": "CartPole-v1", "model": {"lstm": False},
+                   "callbacks": None, "count": number, "filler": "x" * 6000},
+    }  # fmt: skip
+
+
+def test_results_of_rllib(tmp_path):
+    lines = [json.dumps(rllib_result(number)) for number in range(1, 5)]
+    lines.insert(2, lines[2][:100])
+    path = written(tmp_path / "PPO" / "PPO_a" / "result.json", "\n".join(lines) + "\n")
+    written(path.with_name("params.json"), json.dumps(rllib_result(1)["config"], indent=2))
+    table = table_of(path)
+    assert recognised(path).name == "rllib"
+    assert table.numbers["training_iteration"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_array_equal(table.numbers["episode_reward_mean"], np.array([NAN, 2, 3, 4]) / 3)
+    assert "info/learner/default_policy/learner_stats/entropy" in table.columns
+    assert table.attributes == {
+        "config/lr": 5e-5, "config/gamma": 0.99, "config/env": "CartPole-v1", "config/model/lstm": 0,
+        "config/filler": "x" * 6000,
+    }  # fmt: skip
+    said = " ".join(note.text for note in table.notes)
+    for text in ("2 settings that are lists or change left out: config/count, config/hidden", "line 3", "hist_stats"):
+        assert text in said
+    raw = path.read_bytes()
+    steps, values = grown(tmp_path / "live", "result.json", raw, {1, 7000, 9000, 20000},
+                          ("info/learner/default_policy/learner_stats/entropy",))  # fmt: skip
+    assert (steps.tolist(), values[:, 0].tolist()) == ([4000, 8000, 12000, 16000], [1 / n for n in range(1, 5)])
+
+
+def test_progress_of_rllib(tmp_path):
+    path = written(tmp_path / "progress.csv", "episode_reward_mean,training_iteration\nnan,1\n1.5,2\n")
+    assert "result.json holds all" in hidden(table_of(path))[0]
+
+
+def test_metrics_of_detectron2(tmp_path):
+    lines = [json.dumps({"data_time": 0.1, "iteration": 20 * t + 19, "total_loss": 1 / (t + 1)}) for t in range(3)]
+    lines.append(json.dumps({"bbox/AP": 30.5, "iteration": 59}))
+    path = written(tmp_path / "output" / "metrics.json", "\n".join(lines) + "\n")
+    table = table_of(path)
+    assert table.numbers["iteration"].tolist() == [19, 39, 59, 59]
+    assert table.present["bbox/AP"].tolist() == [False, False, False, True]
+    assert "medians over the last 20" in hidden(table)[0]
+
+
+MMENGINE = [
+    *({"lr": 0.1, "loss": 1 / t, "epoch": 1 + t // 4, "iter": 50 * t, "step": 50 * t} for t in range(1, 4)),
+    {"coco/bbox_mAP": 0.25, "data_time": 0.1, "step": 1},
+    *({"lr": 0.1, "loss": NAN, "epoch": 1 + t // 4, "iter": 50 * t, "step": 50 * t} for t in range(4, 7)),
+    {"coco/bbox_mAP": 0.5, "data_time": 0.1, "step": 2},
+]
+
+
+@settings(deadline=None, max_examples=20)
+@given(cuts=st.sets(st.integers(1, 700), max_size=8))
+def test_scalars_of_mmengine(tmp_path_factory, cuts):
+    raw = "".join(json.dumps(row) + "\n" for row in MMENGINE).encode()
+    folder = tmp_path_factory.mktemp("mm") / "20240101_120000" / "vis_data"
+    steps, values = grown(
+        folder, "scalars.json", raw, {cut for cut in cuts if cut < len(raw)}, ("loss", "coco/bbox_mAP")
+    )
+    table = table_of(folder / "scalars.json")
+    assert steps.tolist() == table.numbers["step"].tolist() == [50, 100, 150, 150, 200, 250, 300, 300]
+    np.testing.assert_array_equal(values[:, 1], [NAN, NAN, NAN, 0.25, NAN, NAN, NAN, 0.5])
+    assert table.numbers["epoch"][[3, 7]].tolist() == [1, 2]
+    assert recognised(folder / "scalars.json").home(folder / "scalars.json") == folder.parent
+
+
+def test_results_of_ultralytics(tmp_path):
+    text = "                  epoch,         train/box_loss,      metrics/mAP50(B)\n"
+    text += "".join(f"{t:>23},{1 / (t + 1):>23.5g},{'nan' if t == 2 else t / 9:>23}\n" for t in range(4))
+    path = written(tmp_path / "train2" / "results.csv", text)
+    table = table_of(path)
+    assert table.columns == ("epoch", "train/box_loss", "metrics/mAP50(B)")
+    np.testing.assert_array_equal(np.isnan(table.numbers["metrics/mAP50(B)"]), [False, False, True, False])
+
+
+def test_measurements_of_algoperf(public_data):
+    runs = read_logs(public_data("algoperf_deepspeech"))
+    assert runs.runs == tuple(f"study_{number}" for number in range(5))
+    table = table_of(public_data("algoperf_deepspeech") / "study_2" / "measurements.csv")
+    assert (recognised(table.path).name, table.blanks_are_blank) == ("csv", False)
+    assert table.n > 1000
+
+
+# What runs are called
+
+
+CSV_TEXT = "step,loss,acc\n" + "".join(f"{t},{random.Random(t).random()},{t / 7}\n" for t in range(4))  # noqa: S311
+
+
+@pytest.mark.parametrize(
+    ("files", "runs"),
+    [
+        (["metrics.csv"], ("metrics",)),
+        (["version_3/metrics.csv"], ("version_3",)),
+        (["a/metrics.csv", "b/progress.csv", "c/results.csv", "d.csv"], ("a", "b", "c", "d")),
+        (["x/s0/metrics.csv", "y/s0/metrics.csv", "z.csv"], ("x/s0", "y/s0", "z")),
+        (["metrics.csv", "d.csv"], ("d", "metrics")),
+        (["vis_data/log.csv", "b/log.csv"], ("b", "vis_data")),
+    ],
+)
+def test_files_called_as_in_every_run_are_known_by_their_folder(files, runs, tmp_path):
+    for number, name in enumerate(files):
+        written(tmp_path / name, CSV_TEXT.replace("3,", f"{number + 3},"))
+    assert read_logs(tmp_path).runs == runs
+    follower = Follower([tmp_path], ("loss",), Settings.of(run_by=(), rename=None, where=None, step=None))
+    assert tuple(sorted(rows.run for rows in follower.poll())) == runs
+
+
+def test_a_file_named_alone_keeps_its_name(tmp_path):
+    path = written(tmp_path / "version_3" / "metrics.csv", CSV_TEXT)
+    assert read_logs(path).runs == ("metrics",)
