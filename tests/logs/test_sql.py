@@ -142,6 +142,14 @@ def test_a_broken_file_is_an_error_of_a_line_or_two(suffix, damage, tmp_path):
     assert len(str(caught.value)) < 400
 
 
+def test_an_error_that_is_no_text_is_an_error_all_the_same(tmp_path):
+    path = tmp_path / "a.db"
+    sqlite_file(path, rows=(COLUMNS, ROWS))
+    path.write_bytes(path.read_bytes().replace(b"loss DOUBLE", b"loss) D\xb6UBL"))
+    with pytest.raises(LogError, match=r"a\.db: cannot be read as an SQLite database \(damaged\)"):
+        read_logs(path)
+
+
 def test_without_duckdb_the_remedy_is_named(tmp_path, monkeypatch):
     duckdb_file(tmp_path / "a.duckdb", t=("step INTEGER, loss DOUBLE", [(0, 1.0), (1, 2.0)]))
     monkeypatch.setitem(__import__("sys").modules, "duckdb", None)

@@ -43,8 +43,9 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             # A stranger's views and triggers may call nothing that reaches out of the file.
             connection.execute("PRAGMA trusted_schema = OFF")
             yield connection
-    except (sqlite3.Error, OSError) as error:
-        reason = str(error).strip() or type(error).__name__
+    except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+        # What SQLite says of a damaged file may itself be no text.
+        reason = "damaged" if isinstance(error, ValueError) else str(error).strip() or type(error).__name__
         remedy = "try again" if "locked" in reason or "busy" in reason else "copy it again"
         raise LogError(f"{path}: cannot be read as an SQLite database ({reason[:90]}); {remedy}") from error
 

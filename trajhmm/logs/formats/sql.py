@@ -98,7 +98,7 @@ def _read_duckdb(path: Path, name: str, wanted: str | None) -> Table:
             arrow = (result.to_arrow_table if hasattr(result, "to_arrow_table") else result.fetch_arrow_table)()
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0]
-        remedy = "close it there, or COPY the table to Parquet" if "lock" in reason.lower() else "copy it again"
+        remedy = "close it there, or COPY the table to Parquet" if "set lock" in reason else "copy it again"
         raise LogError(f"{path}: cannot be read as a DuckDB database ({reason[:90]}); {remedy}") from error
     return replace(table_from_arrow(arrow, path=path, name=name), blanks_are_blank=True)
 
