@@ -281,6 +281,7 @@ def _tensor(data: Bytes, start: int, stop: int) -> tuple[int, int]:
         return 0, 0
     n, bits = 0, int64(0)
     fixed = _SIZES[kind] if kind in (FLOAT, DOUBLE) else 0
+    single = _FOUR_BYTES if fixed == 4 else (_EIGHT_BYTES if fixed == 8 else _VARINT)
     at = start
     while at < stop:
         number, wire, value, begin, at = field(data, at, stop)
@@ -288,7 +289,7 @@ def _tensor(data: Bytes, start: int, stop: int) -> tuple[int, int]:
             if value != _SIZES[kind]:
                 return 0, 0
             return kind, _load(data, begin, value)
-        if number == _FIELDS[kind]:
+        if number == _FIELDS[kind] and wire in (_BYTES, single):
             more, last = _elements(data, wire, value, begin, at, fixed)
             if more:
                 n, bits = n + more, last
@@ -347,9 +348,10 @@ def _value(data: Bytes, start: int, stop: int) -> tuple[int, int, int, int, int,
         if number == 1 and wire == _BYTES:
             tag, tag_end = begin, at
         elif number == 2 and wire == _FOUR_BYTES:
-            kind, bits = int64(FLOAT), value
-        elif number == 8 and wire == _BYTES:
-            tensor, tensor_end = begin, at
+            kind, bits, tensor_end = int64(FLOAT), value, tensor
+        elif 3 <= number <= 8 and number != 7 and wire == _BYTES:
+            # One of a value's kinds takes the place of another before it; 7 is a name.
+            kind, tensor, tensor_end = int64(0), begin, at if number == 8 else begin
         elif number == 9 and wire == _BYTES:
             meta, meta_end = begin, at
     name, name_end, content, content_end = _plugin(data, meta, meta_end)

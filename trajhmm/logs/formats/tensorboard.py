@@ -21,7 +21,7 @@ from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute
 
 if TYPE_CHECKING:
-    from trajhmm.logs.formats.eventfiles import Ints, Parsed
+    from trajhmm.logs.formats.eventfiles import Ints
 
 _STEP = "step"
 _ALL = 2**62
@@ -63,14 +63,14 @@ def read_event_file(path: Path, name: str) -> Table:
         )
     torn = size - place.offset
     notes = [Note(kind="torn", text=f"{path}: last record is half-written, {torn} bytes, left out")] if torn else []
-    return points.table(path, name, points.steps, notes, joined=True)
+    return points.table(path, name, notes, joined=True)
 
 
 def read_some_events(lines: Lines, path: Path, name: str) -> Table:
     """Read some records of an event file, each a row: where reading stopped may be between the tags of a step."""
     points = _Points()
     points.add(lines.raw)
-    return points.table(path, name, points.records, [], joined=False)
+    return points.table(path, name, [], joined=False)
 
 
 def _whole_records(data: bytes, ended: bool, most: int = _ALL) -> int:  # noqa: FBT001 (as `Cut` says)
@@ -92,17 +92,33 @@ def _is_begun(data: bytes) -> bool:
 
 @dataclass(kw_only=True, eq=False)
 class _Points:
-    """Scalars of an event file in their order, from several stretches of records."""
+    """Scalars of an event file in their order, from several stretches of records.
 
-    parts: list[tuple[Parsed, Ints]] = field(default_factory=list)
-    tags: dict[str, int] = field(default_factory=dict)
-    others: dict[str, int] = field(default_factory=dict)
+    Attributes
+    ----------
+    records, steps, tags, values : of each stretch, (n,) number of a point's record, its step, the number of its tag,
+        and its value.
+    names : tags that hold scalars, and their numbers.
+    others : tags that hold anything else.
+    attributes : hyperparameters.
+    n_records, n_damaged, n_senseless, n_lost : as `trajhmm.logs.formats.eventfiles.Parsed` counts them.
+    """
+
+    records: list[Ints] = field(default_factory=list)
+    steps: list[Ints] = field(default_factory=list)
+    tags: list[Ints] = field(default_factory=list)
+    values: list[NDArray[np.float64]] = field(default_factory=list)
+    names: dict[str, int] = field(default_factory=dict)
+    others: dict[str, None] = field(default_factory=dict)
     attributes: dict[str, Attribute] = field(default_factory=dict)
     n_records: int = 0
+    n_damaged: int = 0
+    n_senseless: int = 0
+    n_lost: int = 0
 
     def add(self, raw: bytes) -> None:
         """Read some whole records, and what lies between them."""
-        from trajhmm.logs.formats.eventfiles import hyperparameters, parse
+        from trajhmm.logs.formats.eventfiles import hyperparameters, numbers_of, parse
 
         data = np.frombuffer(raw, dtype=np.uint8)
         parsed = parse(data)
@@ -110,53 +126,47 @@ class _Points:
         logged = np.bincount(parsed.tags, minlength=len(names)) > 0
         # Only tags that hold numbers are columns, in order of appearance.
         columns = zip(names, logged, strict=True)
-        number = [self.tags.setdefault(name, len(self.tags)) if has else -1 for name, has in columns]
-        self.parts.append((parsed, np.array(number, dtype=np.int64)[parsed.tags]))
-        for name, times in zip(names, parsed.others.tolist(), strict=True):
-            if times:
-                self.others[name] = self.others.get(name, 0) + times
+        number = [self.names.setdefault(name, len(self.names)) if has else -1 for name, has in columns]
+        # Copies, as views would keep alive the room that was made for more points.
+        self.records.append(parsed.records.copy())
+        self.steps.append(parsed.steps.copy())
+        self.tags.append(np.array(number, dtype=np.int64)[parsed.tags])
+        self.values.append(numbers_of(parsed.kinds, parsed.bits))
+        self.others |= {name: None for name, times in zip(names, parsed.others.tolist(), strict=True) if times}
         for start, stop in parsed.sessions.tolist():
             self.attributes |= hyperparameters(data, start, stop)
         self.n_records += parsed.n_records
+        self.n_damaged += parsed.n_damaged
+        self.n_senseless += parsed.n_senseless
+        self.n_lost += parsed.n_lost
 
-    @property
-    def steps(self) -> Ints:
-        """(n,) of each point."""
-        return _joined([parsed.steps for parsed, _ in self.parts])
+    def table(self, path: Path, name: str, notes: Sequence[Note], *, joined: bool) -> Table:
+        """Put the points into rows: those of a record, or if ``joined`` of a step, see `rows_of`."""
+        from trajhmm.logs.formats.eventfiles import rows_of
 
-    @property
-    def records(self) -> Ints:
-        """(n,) number of the record of each point, within its stretch."""
-        return _joined([parsed.records for parsed, _ in self.parts])
-
-    def table(self, path: Path, name: str, apart: Ints, notes: Sequence[Note], *, joined: bool) -> Table:
-        """Put the points into rows; see `trajhmm.logs.formats.eventfiles.rows_of`."""
-        from trajhmm.logs.formats.eventfiles import numbers_of, rows_of
-
-        tags = _joined([number for _, number in self.parts])
-        values = [numbers_of(parsed.kinds, parsed.bits) for parsed, _ in self.parts]
-        rows, steps, stretches = rows_of(apart, self.steps, tags, len(self.tags), joined)
+        all_steps, tags = _one(self.steps), _one(self.tags)
+        apart = all_steps if joined else _one(self.records)
+        rows, steps, stretches = rows_of(apart, all_steps, tags, len(self.names), joined)
         if joined:
             # Within a stretch no tag goes back, so that steps that do were logged tag by tag.
             order = np.lexsort((steps, stretches))
             rows, steps = np.argsort(order)[rows], steps[order]
-        n, n_tags = len(steps), len(self.tags)
+        n, n_tags = len(steps), len(self.names)
         if n * n_tags > _MOST_CELLS:
             raise LogError(
                 f"{path}: {n_tags} tags at {n} steps make a table of {9e-9 * n * n_tags:.0f} GB, more than "
                 f"{9e-9 * _MOST_CELLS:.0f}; log tags that are used once or twice to a folder of their own"
             )
         cells, stands = np.full((n_tags, n), np.nan), np.zeros((n_tags, n), dtype=bool)
-        if self.parts:
-            cells[tags, rows] = np.concatenate(values)
-        stands[tags, rows] = True
-        columns = {tag: _column_of(tag) for tag in self.tags}
-        present = {columns[tag]: stands[i] for tag, i in self.tags.items() if not stands[i].all()}
+        if len(tags):
+            cells[tags, rows], stands[tags, rows] = np.concatenate(self.values), True
+        columns = {tag: _column_of(tag) for tag in self.names}
+        present = {columns[tag]: stands[i] for tag, i in self.names.items() if not stands[i].all()}
         return Table(
             path=path,
             name=name,
             n=n,
-            numbers={_STEP: steps.astype(np.float64)} | {columns[tag]: cells[i] for tag, i in self.tags.items()},
+            numbers={_STEP: steps.astype(np.float64)} | {columns[tag]: cells[i] for tag, i in self.names.items()},
             present=present,
             texts={},
             attributes={key: value for key, value in self.attributes.items() if key not in _TAKEN},
@@ -174,18 +184,17 @@ class _Points:
             told = ", ".join(names[:_MOST_TOLD]) + (", …" if len(names) > _MOST_TOLD else "")
             text = f"{path}: {len(names)} tags of text, histograms, images and the like, left out: {told}"
             notes.append(Note(kind="left-out", text=text))
-        lost = sum(parsed.n_lost for parsed, _ in self.parts)
         for count, what in (
-            (sum(parsed.n_damaged for parsed, _ in self.parts), "records whose checksum is wrong"),
-            (sum(parsed.n_senseless for parsed, _ in self.parts), "records that are no events"),
-            (lost, "bytes between records that belong to none"),
+            (self.n_damaged, "records whose checksum is wrong"),
+            (self.n_senseless, "records that are no events"),
+            (self.n_lost, "bytes between records that belong to none"),
         ):
             if count:
                 notes.append(Note(kind="torn", text=f"{path}: {count} {what}, left out"))
         return notes
 
 
-def _joined(parts: Sequence[NDArray[np.int64]]) -> Ints:
+def _one(parts: Sequence[Ints]) -> Ints:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
