@@ -128,6 +128,22 @@ def test_of_checkpoints_the_last_tells_the_run(trained):
     assert recognised(checkpoint).home(checkpoint) == trained / "plain"
 
 
+def test_checkpoints_that_come_are_followed_each_row_told_once(tmp_path):
+    follower = Follower([tmp_path], ("loss",), Settings.of(run_by=(), rename=None, where=None, step=None))
+    told = []
+    for n in (2, 4, 10, 12):
+        history = [{"step": step, "loss": 1 / step, "epoch": step / 10} for step in range(1, n + 1)]
+        path = tmp_path / "RUN" / f"checkpoint-{n}" / "trainer_state.json"
+        written(path, json.dumps({"log_history": history}))
+        told.append([(rows.run, rows.steps.tolist()) for rows in follower.poll()])
+        if n == 4:
+            (tmp_path / "RUN" / "checkpoint-2" / "trainer_state.json").unlink()  # as save_total_limit has it
+    told.append([(rows.run, rows.steps.tolist()) for rows in follower.poll()])
+    assert [run for poll in told for run, _ in poll] == ["RUN"] * sum(map(len, told))
+    assert [step for poll in told for _, steps in poll for step in steps] == list(range(1, 13))
+    assert told[:2] == [[("RUN", [1, 2])], [("RUN", [3, 4])]]
+
+
 @pytest.mark.parametrize(
     "text", ['{"log_history": 3}', '{"log_history": [1]}', '{"log_history": [{"st', '"log_history"']
 )
@@ -339,9 +355,37 @@ def test_results_of_rllib(tmp_path):
     assert (steps.tolist(), values[:, 0].tolist()) == ([4000, 8000, 12000, 16000], [1 / n for n in range(1, 5)])
 
 
-def test_progress_of_rllib(tmp_path):
-    path = written(tmp_path / "progress.csv", "episode_reward_mean,training_iteration\nnan,1\n1.5,2\n")
-    assert "result.json holds all" in hidden(table_of(path))[0]
+def test_files_of_the_real_ray_tune_tell_one_run(tmp_path):
+    logger = pytest.importorskip("ray.tune.logger", reason="needs ray[tune], which writes the logs")
+
+    class Trial:
+        local_path, checkpoint, trial_id = str(tmp_path / "PPO_a"), None, "a"
+        config = {"lr": 0.1, "model": {"hidden": [1, 2]}}  # noqa: RUF012 (as Ray has it)
+
+        def init_local_path(self):
+            (tmp_path / "PPO_a").mkdir(exist_ok=True)
+
+    trial = Trial()
+    trial.init_local_path()
+    for callback in (logger.JsonLoggerCallback(), logger.CSVLoggerCallback()):
+        callback.log_trial_start(trial)
+        for number in range(1, 6):
+            result = {"training_iteration": number, "loss": NAN if number == 2 else 1 / number, "config": trial.config}
+            callback.log_trial_result(number, trial, result | ({"evaluation/loss": number} if number % 2 == 0 else {}))
+        callback.log_trial_end(trial)
+    results, progress = (table_of(tmp_path / "PPO_a" / name) for name in ("result.json", "progress.csv"))
+    for table in (results, progress):
+        assert table.numbers["training_iteration"].tolist() == [1, 2, 3, 4, 5]
+        np.testing.assert_array_equal(table.numbers["loss"], [1, NAN, 1 / 3, 1 / 4, 1 / 5])
+    assert results.present["evaluation/loss"].tolist() == [False, True, False, True, False]
+    assert results.attributes == {"config/lr": 0.1}
+    assert "evaluation/loss" not in progress.columns
+    assert "result.json holds all" in hidden(progress)[0]
+    results.path.write_text(results.path.read_text().replace("NaN", "0.5"))
+    progress.path.write_text(progress.path.read_text().replace("nan", "0.5"))
+    runs = read_logs(tmp_path)
+    assert runs.runs == ("PPO_a",)
+    assert runs.n_rows == 5
 
 
 def test_metrics_of_detectron2(tmp_path):
@@ -375,6 +419,21 @@ def test_scalars_of_mmengine(tmp_path_factory, cuts):
     np.testing.assert_array_equal(values[:, 1], [NAN, NAN, NAN, 0.25, NAN, NAN, NAN, 0.5])
     assert table.numbers["epoch"][[3, 7]].tolist() == [1, 2]
     assert recognised(folder / "scalars.json").home(folder / "scalars.json") == folder.parent
+
+
+def test_scalars_of_the_real_mmengine(tmp_path):
+    pytest.importorskip("cv2", reason="needs opencv, as mmengine does")
+    backend = pytest.importorskip("mmengine.visualization", reason="needs mmengine, which writes the log")
+    folder = tmp_path / "20240101_120000" / "vis_data"
+    writer = backend.LocalVisBackend(str(folder))
+    for row in MMENGINE:
+        values = {key: value for key, value in row.items() if key != "step"}
+        writer.add_scalars(values, step=row["step"], file_path="20240101_120000.json")
+    for name in ("scalars.json", "20240101_120000.json"):
+        assert table_of(folder / name).numbers["step"].tolist() == [50, 100, 150, 150, 200, 250, 300, 300]
+    runs = read_logs(tmp_path)
+    assert runs.runs == ("20240101_120000",)
+    assert runs.steps.tolist() == [50, 100, 150, 200, 250, 300]
 
 
 def test_results_of_ultralytics(tmp_path):

@@ -68,6 +68,8 @@ class Listing:
             if found is None:
                 if self._unknown.get(path) != stamp:
                     new.setdefault(path, (searched, stamp))
+            elif found.file.format.whole_history and path != str(found.file.path):
+                continue
             elif stamp not in (found.seen.stamp, found.seen.failed):
                 changed[found if found.seen.runs else self._known_anew(found)] = stamp
         if len(listed) - len(new) < len(self._listed):
@@ -125,10 +127,16 @@ class Listing:
                 formats[listed] = format_
                 self._unknown.pop(listed, None)
         real_paths = {listed: _real_path(Path(listed), formats[listed]) for listed in formats}
-        files = {real: listed for listed, real in real_paths.items() if real not in self._real}
+        last = {real_paths[listed]: listed for listed in sorted(formats, key=natural_key)}
+        files = {real: listed for real, listed in last.items() if real not in self._real}
         for real, listed in files.items():
             self._homes[real] = Home.of(Path(listed), formats[listed], base)
         self._stems.update(self._homes[real].stem for real in files)
+        for real, listed in last.items():
+            if real not in files and self._tells_more(listed, self._real[real]):
+                before = self._real[real]
+                self._real[real] = replace(before, file=replace(before.file, path=Path(listed)))
+                yield self._real[real], new[listed][1]
         for real, listed in files.items():
             path, (searched, stamp) = Path(listed), new[listed]
             if real not in self.seen:
@@ -140,7 +148,13 @@ class Listing:
             self._real[real] = Found(real=real, file=file, seen=seen)
             if stamp != seen.stamp:
                 yield self._real[real], stamp
+        self._listed = {path: self._real[found.real] for path, found in self._listed.items()}
         self._listed |= {listed: self._real[real] for listed, real in real_paths.items()}
+
+    @staticmethod
+    def _tells_more(listed: str, found: Found) -> bool:
+        """Whether a file that tells the whole of a run comes after the one that told it so far."""
+        return found.file.format.whole_history and natural_key(listed) > natural_key(str(found.file.path))
 
     def _format(self, path: Path, *, searched: bool) -> Format | None:
         """The format of a file; None while no reader takes it: it may not hold enough yet."""

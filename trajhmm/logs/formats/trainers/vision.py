@@ -107,4 +107,6 @@ MMENGINE = Format(
     takes=_is_mmengine,
     growth=Growth(read=read_some_mmengine, cut=whole_lines(is_json_object)),
     home=run_of_scalars,
+    # The same rows stand in a file called after the time, too.
+    whole_history=True,
 )
