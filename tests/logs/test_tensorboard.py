@@ -370,6 +370,13 @@ def test_fields_in_any_order_split_and_unknown(tmp_path):
     }
 
 
+def test_thousands_of_tags(tmp_path):
+    points = [(f"layer_{d}/norm", t, d + t / 2) for t in range(3) for d in range(3000)]
+    runs = read_logs(written(tmp_path / "a" / FIRST, points_file(points)))
+    assert runs.metrics == tuple(f"layer_{d}/norm" for d in range(3000))
+    np.testing.assert_array_equal(runs.values, np.add.outer(np.arange(3) / 2, np.arange(3000)))
+
+
 def test_too_many_tags_for_a_table_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "_MOST_CELLS", 99)
     path = written(tmp_path / FIRST, points_file([(f"at {t}", t, 0.0) for t in range(10)]))

@@ -31,9 +31,11 @@ Ints = NDArray[np.int64]
 
 # Bytes of a record beside its data: length and checksum before it, checksum behind.
 _BEFORE, _AROUND = 12, 16
-# Bytes of the smallest value with a number: two for its field, three for a tag of one letter, five for the number;
-# and of the smallest with a tag.
-_SMALLEST_POINT, _SMALLEST_VALUE = 10, 5
+# Bytes of the smallest value with a number: two for its field, three for a tag of one letter, five for the number. The
+# hyperparameters of a session take more.
+_SMALLEST_POINT = 10
+# Tags for which there is room at first; a power of two.
+_TAGS = 64
 
 # Wire types of protocol buffers.
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
@@ -364,42 +366,46 @@ def _value(data: Bytes, start: int, stop: int) -> tuple[int, int, int, int, int,
 
 
 @njit(cache=True, nogil=True)
-def _tag_number(data: Bytes, at: int, stop: int, names: Ints, n_tags: int, slots: Ints) -> int:
-    """The number of a tag; that of one not seen before is ``n_tags``, and stands in ``names`` and ``slots`` then."""
+def _slot(data: Bytes, at: int, stop: int, names: Ints, slots: Ints) -> int:
+    """The slot that holds the number of a tag, or where it belongs."""
     code = int64(stop - at)
     for i in range(at, stop):
         code = (code ^ int64(data[i])) * int64(0x100000001B3)
     slot = (code ^ (code >> 29)) & (len(slots) - 1)
     while slots[slot] >= 0:
-        known = int64(slots[slot])
-        size = names[known, 1] - names[known, 0]
-        if size == stop - at:
+        known = slots[slot]
+        if names[known, 1] - names[known, 0] == stop - at:
             same = True
-            for i in range(size):
+            for i in range(stop - at):
                 if data[names[known, 0] + i] != data[at + i]:
                     same = False
                     break
             if same:
-                return known
+                break
         slot = (slot + 1) & (len(slots) - 1)
-    slots[slot] = n_tags
-    names[n_tags, 0], names[n_tags, 1] = at, stop
-    return n_tags
+    return slot
 
 
 @njit(cache=True, nogil=True)
-def parse(data: Bytes) -> Parsed:  # noqa: PLR0915 (what a loop fills in is not handed on)
+def _with_room(data: Bytes, names: Ints, others: Ints) -> tuple[Ints, Ints, Ints]:
+    """The same tags with room for as many again, and their slots."""
+    n_tags = len(names)
+    more_names, more_others = np.empty((2 * n_tags, 2), np.int64), np.zeros(2 * n_tags, np.int64)
+    more_names[:n_tags], more_others[:n_tags] = names, others
+    slots = np.full(4 * len(more_names), -1)
+    for tag in range(n_tags):
+        slots[_slot(data, names[tag, 0], names[tag, 1], more_names, slots)] = tag
+    return more_names, more_others, slots
+
+
+@njit(cache=True, nogil=True)
+def parse(data: Bytes) -> Parsed:  # noqa: C901, PLR0915 (what a loop fills in is not handed on)
     """Read all records that are whole."""
     most = len(data) // _SMALLEST_POINT + 1
     records, steps, tags = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
     kinds, bits = np.empty(most, np.int64), np.empty(most, np.int64)
-    most_tags = len(data) // _SMALLEST_VALUE + 2
-    names, others = np.empty((most_tags, 2), np.int64), np.zeros(most_tags, np.int64)
-    sessions = np.empty((most_tags, 2), np.int64)
-    n_slots = 1
-    while n_slots < 2 * most_tags:
-        n_slots *= 2
-    slots = np.full(n_slots, -1)
+    sessions = np.empty((most, 2), np.int64)
+    names, others, slots = np.empty((_TAGS, 2), np.int64), np.zeros(_TAGS, np.int64), np.full(4 * _TAGS, -1)
     n, n_tags, n_sessions, n_records, n_damaged, n_senseless, n_lost = 0, 0, 0, 0, 0, 0, 0
     at = int64(0)
     while at < len(data):
@@ -438,8 +444,13 @@ def parse(data: Bytes) -> Parsed:  # noqa: PLR0915 (what a loop fills in is not 
                         sessions[n_sessions, 0], sessions[n_sessions, 1] = content, content_end
                         n_sessions += 1
                         continue
-                    tag = _tag_number(data, tag, tag_end, names, n_tags, slots)
-                    n_tags = max(n_tags, tag + 1)
+                    if n_tags == len(names):
+                        names, others, slots = _with_room(data, names, others)
+                    slot = _slot(data, tag, tag_end, names, slots)
+                    if slots[slot] < 0:
+                        names[n_tags, 0], names[n_tags, 1], slots[slot] = tag, tag_end, n_tags
+                        n_tags += 1
+                    tag = int64(slots[slot])
                     if kind == 0 or names[tag, 0] == names[tag, 1]:
                         others[tag] += 1
                         continue
