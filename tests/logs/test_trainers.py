@@ -481,3 +481,46 @@ def test_files_called_as_in_every_run_are_known_by_their_folder(files, runs, tmp
 def test_a_file_named_alone_keeps_its_name(tmp_path):
     path = written(tmp_path / "version_3" / "metrics.csv", CSV_TEXT)
     assert read_logs(path).runs == ("metrics",)
+
+
+# Whatever bytes they hold
+
+SAMPLES = {
+    "trainer_state.json": json.dumps(
+        {"log_history": [{"step": t, "loss": 1 / t, "epoch": t / 9} for t in range(1, 9)]}
+    ),
+    "monitor.csv": '#{"t_start": 1.0, "env_id": "x"}\nr,l,t\n' + "".join(f"{t / 3},{t + 1},{t}\n" for t in range(9)),
+    "progress.csv": "time/total_timesteps,train/loss\n" + "".join(f"{t},{t / 7}\n" for t in range(9)),
+    "progress.txt": "Epoch\tAverageEpRet\n" + "".join(f"{t}\t{t / 7}\n" for t in range(9)),
+    "metrics.csv": CSV_TEXT.replace("acc", "epoch"),
+    "results.csv": CSV_TEXT.replace(",", ";").replace(".", ","),
+    "result.json": "".join(json.dumps(rllib_result(n)) + "\n" for n in range(1, 5)),
+    "vis_data/scalars.json": "".join(json.dumps(row) + "\n" for row in MMENGINE),
+    "metrics.json": "".join(json.dumps({"iteration": t, "total_loss": t / 3}) + "\n" for t in range(9)),
+    "a.json": json.dumps({"step": list(range(9)), "loss": [t / 7 for t in range(9)]}),
+}
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    name=st.sampled_from(sorted(SAMPLES)),
+    encoding=st.sampled_from(["utf-8", "utf-8", "utf-16"]),
+    where=st.floats(0, 1),
+    length=st.integers(0, 40),
+    other=st.one_of(st.binary(max_size=30), st.sampled_from([b"\0" * 9, b"\n", b'"', b"{", b"[", b"1e999", b"\xff"])),
+    cut=st.floats(0, 1),
+)
+def test_any_bytes_are_read_or_are_an_error_with_a_message(tmp_path_factory, name, encoding, where, length, other, cut):
+    raw = SAMPLES[name].encode(encoding)
+    at = int(where * len(raw))
+    raw = raw[:at] + other + raw[at + length :]
+    path = tmp_path_factory.mktemp("logs") / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(raw[: int(cut * len(raw))] if cut < 0.5 else raw)
+    said = None
+    try:
+        runs = read_logs(path)
+    except TrajHMMError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 2 if said else runs.n_rows == len(runs.values) > 0
+    list(Follower([path.parent], ("loss",), Settings.of(run_by=(), rename=None, where=None, step=None)).poll())
