@@ -61,7 +61,7 @@ def test_few_runs_promise_what_they_can():
 def test_runs_with_a_non_finite_value_are_no_healthy_runs():
     logs = healthy_logs(6)
     values = logs.values.copy()
-    values[120, 1] = np.inf
+    values[120:123, 1] = np.inf
     broken = RunSet(**{**vars(logs), "values": values})
     model = fit(broken)
     assert model.n_runs == 5

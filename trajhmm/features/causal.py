@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
+from trajhmm.features.events import Broken, is_loss
 from trajhmm.features.sequences import carried_forward
 from trajhmm.logs import RunSet
 
@@ -27,7 +28,7 @@ class CausalRun:
     steps : (T,) int64, rising.
     values : (T, D) float64, the last finite value logged; NaN before the first. At most 1e100 in size.
     logged : (T, D) bool, whether a finite value was logged at this very row; elsewhere ``values`` repeats an older one.
-    events : (T,) bool, whether a non-finite value of any of the metrics was logged at this row.
+    events : (T,) bool, whether any of the metrics broke down at this row, see `trajhmm.features.events.Broken`.
     """
 
     run: str
@@ -100,13 +101,16 @@ def _causal_run(runs: RunSet, run: str, rows: slice, columns: list[int]) -> Caus
     values, written = runs.values[rows][:, columns], runs.logged[rows][:, columns]
     finite = np.isfinite(values)
     logged = written & finite
+    missed = None if runs.missed is None else runs.missed[rows][:, columns]
+    losses = np.array([is_loss(runs.metrics[column]) for column in columns])
+    broken, _ = Broken.at_start(len(columns)).after(values, written, missed, losses)
     return CausalRun(
         run=run,
         metrics=tuple(runs.metrics[column] for column in columns),
         steps=runs.steps[rows],
         values=np.clip(carried_forward(values, logged), -LARGEST, LARGEST),
         logged=logged,
-        events=np.any(written & ~finite, axis=1),
+        events=np.logical_or.reduce(broken, axis=1),
     )
 
 

@@ -172,4 +172,7 @@ def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
     ]
     values = np.column_stack([runs.values, *columns])
     logged = np.column_stack([runs.logged, *(np.isfinite(column) for column in columns)])
-    return replace(runs, values=values, logged=logged, metrics=(*runs.metrics, *missing))
+    missed = runs.missed
+    if missed is not None:
+        missed = np.column_stack([missed, np.zeros((len(missed), len(missing)), dtype=np.int8)])
+    return replace(runs, values=values, logged=logged, missed=missed, metrics=(*runs.metrics, *missing))

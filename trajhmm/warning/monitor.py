@@ -74,7 +74,7 @@ class Monitor:
         """Take in several rows of a run: their scores, and an alarm if it is the run's first."""
         tracker = self._trackers.setdefault(rows.run, self._scorer.start(rows.run))
         before = tracker.alarm
-        scored = tracker.advance(rows.steps, rows.values, rows.logged)
+        scored = tracker.take(rows)
         return scored, tracker.alarm if before is None else None
 
     def resume(self, stored: Mapping[str, Mapping[str, Any]]) -> None:
@@ -98,17 +98,17 @@ class Monitor:
         """
         runs = with_metrics(runs, self.metrics)
         columns = [runs.metrics.index(metric) for metric in self.metrics]
-        return {
-            run: self.advance(
-                NewRows(
-                    run=run,
-                    steps=runs.steps[rows],
-                    values=runs.values[rows][:, columns],
-                    logged=runs.logged[rows][:, columns],
-                )
-            )[0]
-            for run, rows in runs.slices()
-        }
+        missed = None if runs.missed is None else runs.missed[:, columns]
+        scored = {}
+        for run, rows in runs.slices():
+            tracker = self._trackers.setdefault(run, self._scorer.start(run))
+            scored[run] = tracker.advance(
+                runs.steps[rows],
+                runs.values[rows][:, columns],
+                runs.logged[rows][:, columns],
+                None if missed is None else missed[rows],
+            )
+        return scored
 
 
 class Watch:

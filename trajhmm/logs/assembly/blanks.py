@@ -13,10 +13,10 @@ from trajhmm.logs.assembly.steps import STEP
 
 # A value that was due and is blank so many rows in succession was lost.
 LOST = 3
-# Two metrics go together where rows with the one, this many at least, nearly always hold the other too; they belong to
-# rows of different kinds where of neither as many as one in ten do.
-_FEWEST, _TOGETHER, _APART = 5, 0.9, 0.1
-_MOST = np.iinfo(np.int8).max
+# One metric goes with another where it stands in nearly all rows that hold the other, this many at least, and these are
+# half of its own; they belong to rows of different kinds where of neither as many as one in ten hold both.
+FEWEST, TOGETHER, OFTEN, APART = 5, 0.9, 0.5, 0.1
+MOST = np.iinfo(np.int8).max
 
 
 def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -> NDArray[np.int8]:
@@ -46,7 +46,7 @@ def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -
         lacks = ~present[rows, d]
         places = np.arange(len(rows))
         since = places - np.maximum.accumulate(np.where(lacks, -1, places))
-        missed[due, d] = np.minimum(since[lacks], _MOST)
+        missed[due, d] = np.minimum(since[lacks], MOST)
     return missed
 
 
@@ -68,17 +68,17 @@ def _is_due(
     times = np.searchsorted(stands, blank)  # how often d has stood by then
     begin, end = stands[0], stands[times - 1] + 1  # from its first row to its last so far
     goes_with, apart = np.zeros(len(blank), dtype=bool), np.zeros(len(blank), dtype=bool)
-    nothing = (end - begin >= _FEWEST) & (times >= _TOGETHER * (end - begin))
+    nothing = (end - begin >= FEWEST) & (times >= TOGETHER * (end - begin))
     for e in range(present.shape[1]):
         there = present[blank, e]
         if e == d or not there.any():
             continue
         both = np.concatenate(([0], np.cumsum(present[stands, e])))[times]
         within = rows_with[end, e] - rows_with[begin, e]
-        go_together = there & (within >= _FEWEST) & (both >= _TOGETHER * within)
+        go_together = there & (within >= FEWEST) & (both >= TOGETHER * within) & (both >= OFTEN * times)
         goes_with |= go_together & tells[blank, e]
         nothing &= ~there | (go_together & ~tells[blank, e])
-        apart |= there & (both < _APART * np.minimum(np.maximum(rows_with[blank, e], 1), times))
+        apart |= there & (both < APART * np.minimum(np.maximum(rows_with[blank, e], 1), times))
     due: NDArray[np.bool_] = (goes_with | nothing) & ~apart
     return due
 

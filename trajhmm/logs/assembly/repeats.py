@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -86,14 +87,20 @@ def _average(stack: Stack, kept: np.int64, rows: NDArray[np.int64]) -> None:
         if name in stack.present:
             cells = cells[stack.present[name][rows]]
             stack.present[name][kept] = len(cells) > 0
-        if len(cells) and (cells != cells[0]).any():
-            column[kept] = cells[0] + (cells - cells[0]).mean()
-        elif len(cells):
-            column[kept] = cells[0]
+        if len(cells):
+            column[kept] = mean_of(cells)
     for text in stack.texts.values():
         told = text.codes[rows][text.codes[rows] >= 0]
         if len(told):
             text.codes[kept] = told[-1]
+
+
+def mean_of(cells: NDArray[np.float64]) -> float:
+    """The mean of (n,) cells, exact where all are the same; NaN of none."""
+    if not len(cells):
+        return math.nan
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(cells[0] if (cells == cells[0]).all() else cells[0] + (cells - cells[0]).mean())
 
 
 def _complete(stack: Stack, merge: list[tuple[np.int64, NDArray[np.int64]]]) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
+from trajhmm.logs.assembly.clocks import called_clock
 from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_names
 from trajhmm.logs.assembly.stack import Stack, stack_tables
 from trajhmm.logs.assembly.steps import STEP, with_steps
@@ -31,6 +33,34 @@ _MANY_ROWS = 2**13
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Cells:
+    """Numbers of all columns of some rows but steps and clocks.
+
+    ``names`` of E columns; ``values`` (n, E), NaN where blank; ``present`` (n, E), False where blank.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    present: NDArray[np.bool_]
+
+    def of_columns(self, names: tuple[str, ...]) -> Cells:
+        """Some columns; one that is not there is blank."""
+        values, present = (
+            np.full((len(self.values), len(names)), np.nan),
+            np.zeros((len(self.values), len(names)), bool),
+        )
+        for place, name in enumerate(names):
+            if name in self.names:
+                column = self.names.index(name)
+                values[:, place], present[:, place] = self.values[:, column], self.present[:, column]
+        return Cells(names=names, values=values, present=present)
+
+    def at(self, rows: slice) -> Cells:
+        """Some of the rows."""
+        return Cells(names=self.names, values=self.values[rows], present=self.present[rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class NewRows:
     """Rows of one run that have not been seen before, in the order in which they were written.
 
@@ -40,12 +70,54 @@ class NewRows:
     steps : (n,) int64; where a run was resumed they go back.
     values : (n, D); NaN where blank.
     logged : (n, D) bool, False where blank.
+    cells : all that the rows hold; None where a blank is known to be none that was lost.
     """
 
     run: str
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     logged: NDArray[np.bool_]
+    cells: Cells | None = None
+
+    def copy(self) -> NewRows:
+        """The same rows, not a view of more."""
+        cells = self.cells
+        if cells is not None:
+            cells = Cells(names=cells.names, values=cells.values.copy(), present=cells.present.copy())
+        arrays = {name: getattr(self, name).copy() for name in ("steps", "values", "logged")}
+        return NewRows(run=self.run, cells=cells, **arrays)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a state file holds of them; numbers as Python reads them back."""
+        cells = self.cells
+        return {
+            "steps": self.steps.tolist(),
+            "values": self.values.tolist(),
+            "logged": self.logged.tolist(),
+            "names": None if cells is None else cells.names,
+            "cells": None if cells is None else cells.values.tolist(),
+            "present": None if cells is None else cells.present.tolist(),
+        }
+
+    @classmethod
+    def of(cls, run: str, stored: Mapping[str, Any]) -> NewRows:
+        """Take what `to_dict` gave."""
+        cells = None
+        if stored["names"] is not None:
+            names = tuple(stored["names"])
+            shape = (len(stored["steps"]), len(names))
+            cells = Cells(
+                names=names,
+                values=np.array(stored["cells"], dtype=np.float64).reshape(shape),
+                present=np.array(stored["present"], dtype=bool).reshape(shape),
+            )
+        return cls(
+            run=run,
+            steps=np.array(stored["steps"], dtype=np.int64),
+            values=np.array(stored["values"], dtype=np.float64),
+            logged=np.array(stored["logged"], dtype=bool),
+            cells=cells,
+        )
 
     @property
     def first(self) -> int:
@@ -54,7 +126,14 @@ class NewRows:
 
     def behind(self, row: int) -> NewRows:
         """The rows from ``row`` on."""
-        return NewRows(run=self.run, steps=self.steps[row:], values=self.values[row:], logged=self.logged[row:])
+        return self.at(slice(row, None))
+
+    def at(self, rows: slice) -> NewRows:
+        """Some of the rows."""
+        cells = None if self.cells is None else self.cells.at(rows)
+        return NewRows(
+            run=self.run, steps=self.steps[rows], values=self.values[rows], logged=self.logged[rows], cells=cells
+        )
 
 
 class Follower:
@@ -187,10 +266,14 @@ class Follower:
         values = np.full((len(order), len(self._metrics)), np.nan)
         logged = np.zeros(values.shape, dtype=bool)
         values[:, positions], logged[:, positions] = stack.values(order, there), stack.logged(order, there)
-        steps, bounds = steps[order], pairwise(offsets_of(np.bincount(labels.codes)))
+        cells = None
+        if not table.blanks_are_blank:
+            names = tuple(name for name in stack.numbers if name != STEP and not called_clock(name))
+            cells = Cells(names=names, values=stack.values(order, names), present=stack.logged(order, names))
+        rows = NewRows(run="", steps=steps[order], values=values, logged=logged, cells=cells)
+        bounds = pairwise(offsets_of(np.bincount(labels.codes)).tolist())
         return [
-            NewRows(run=run, steps=steps[begin:end], values=values[begin:end], logged=logged[begin:end])
-            for run, (begin, end) in zip(labels.words, bounds, strict=True)
+            replace(rows.at(slice(begin, end)), run=run) for run, (begin, end) in zip(labels.words, bounds, strict=True)
         ], columns
 
     def _with_steps(self, table: Table, known: KnownColumns) -> Table:

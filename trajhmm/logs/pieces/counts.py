@@ -47,7 +47,11 @@ class Counts:
         missed = missed_cells(stack, offsets)
         for d, name in enumerate(columns):
             if name in stack.present:
-                logged = stack.present[name] | lost(missed[name], stack.present[name], offsets) if name in missed else stack.present[name]
+                logged = (
+                    stack.present[name] | lost(missed[name], stack.present[name], offsets)
+                    if name in missed
+                    else stack.present[name]
+                )
                 stands[:, d] = np.add.reduceat(logged.astype(np.int64), offsets[:-1])
         return cls(
             runs=rows.runs,
