@@ -20,11 +20,12 @@ from trajhmm.cli.options import (
     RunBy,
     Seed,
     Step,
+    TableName,
     Where,
     Within,
     usage_errors,
 )
-from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.cli.terminal import progress_bar, say, say_lost, say_notes
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis
@@ -47,6 +48,7 @@ def analyze(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Say which states training passes through and which are detours; write the map, tables, figures and report.
 
@@ -61,7 +63,7 @@ def analyze(
     with usage_errors():
         parse_condition(converged)
     fitted = load_model(model)
-    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     with usage_errors(), progress_bar("refitting") as progress:
         analysis = dynamics.analyze(
             runs,
@@ -79,6 +81,7 @@ def analyze(
     write_report(output / "report.html", runs, fitted, analysis=analysis, sources=[*logs, model])
     typer.echo((output / "summary.txt").read_text(encoding="utf-8"), nl=False)
     say(f"{output}: {', '.join(path.name for path in written)}, report.html")
+    say_lost(analysis.notes, runs.n_runs)
 
 
 def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, Where
+from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, Where
 from trajhmm.cli.terminal import say, say_notes
 
 
@@ -22,6 +22,7 @@ def convert(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Write any supported log as one Parquet run log.
 
@@ -33,7 +34,7 @@ def convert(
     known = [one.name for one in FORMATS]
     if format is not None and format not in known:
         raise typer.BadParameter(f"--from {format!r}: expected one of {', '.join(known)}")
-    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(sources, format=format)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(sources, format=format)
     say_notes(runs.notes)
     write_logs(runs, output)
     say(f"{output}: {runs.n_runs} runs, {runs.n_rows:,} rows, {len(runs.metrics)} metrics")

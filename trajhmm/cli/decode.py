@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, Where
+from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
 from trajhmm.cli.terminal import say, say_notes
 
 
@@ -22,6 +22,7 @@ def decode(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Decode the state of each row.
 
@@ -31,7 +32,7 @@ def decode(
     from trajhmm.hmm.statesfile import write_states
 
     fitted = load_model(model)
-    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     sequences = fitted.sequences(runs)
     say_notes((*runs.notes, *sequences.notes))
     decoded = fitted.filter(sequences) if filtered else fitted.decode(sequences)

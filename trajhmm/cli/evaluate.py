@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Seed, Step, Where
+from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Seed, Step, TableName, Where
 from trajhmm.cli.terminal import progress_bar, say, say_notes
 from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 
@@ -63,6 +63,7 @@ def evaluate(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Say how well a model warns, on runs that it was not fitted to and whose end is known.
 
@@ -76,7 +77,7 @@ def evaluate(
     from trajhmm.warning.runs import trials_of
 
     fitted = load_model(model)
-    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     say_notes(runs.notes)
     known = ends.of(runs)
     trials = trials_of(runs, known, condition=condition, group=group, metrics=fitted.metrics)

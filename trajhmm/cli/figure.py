@@ -22,6 +22,7 @@ from trajhmm.cli.options import (
     RunBy,
     Seed,
     Step,
+    TableName,
     Where,
     Within,
     split,
@@ -268,6 +269,7 @@ def figure(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Draw one figure for print.
 
@@ -284,7 +286,7 @@ def figure(
         what=f"figure {kind}",
         model_file=model,
         logs=logs or [],
-        reading=Reading(run_by=run_by, rename=rename, where=where, step=step),
+        reading=Reading(run_by=run_by, rename=rename, where=where, step=step, table=table),
         converged=converged,
         rule=rule,
         within=within,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES, Jobs, Logs, Reading, Rename, RunBy, Seed, Step, Where, split
-from trajhmm.cli.terminal import counted, progress_bar, say, say_notes
+from trajhmm.cli.options import ALL_CORES, Jobs, Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, split
+from trajhmm.cli.terminal import counted, progress_bar, say, say_lost, say_notes
 from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
 from trajhmm.errors import TrajHMMError
 
@@ -141,6 +141,7 @@ def fit(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Fit a hidden Markov model to the logs of many runs.
 
@@ -168,7 +169,7 @@ def fit(
     if ends.known and purpose is Purpose.MAP:
         raise typer.BadParameter("--truth and --collapse are for warning")
 
-    reading = Reading(run_by=run_by, rename=rename, where=where, step=step)
+    reading = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table)
     runs: Any = reading.scan(logs) if stream or dask is not None else reading.read(logs)
     say_notes(runs.notes)
     if engine is Engine.HMMLEARN and scaling is None:
@@ -211,6 +212,7 @@ def fit(
     model.save(output)
     report(model)
     say(f"{output}: written")
+    say_lost(model.notes, len(runs.runs))
 
 
 def report(model: Model) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, Where
+from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, Where
 
-_MOST_NOTES = 40
+_MOST_NOTES = _MOST_PROBLEMS = 40
+_MOST_TEXTS = 3
 
 
 def inspect(
@@ -19,14 +21,15 @@ def inspect(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Say what is in the logs: runs, steps, metrics, gaps, resumes, non-finite values.
 
     Example: trajhmm inspect logs/ --run-by seed
     """
-    from trajhmm.logs.inspect import describe
+    from trajhmm.logs.inspect import PROBLEMS, describe
 
-    described = describe(Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs))
+    described = describe(Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs))
     if as_json:
         typer.echo(json.dumps(described, allow_nan=False))
         return
@@ -34,6 +37,9 @@ def inspect(
         f"{described['n_runs']} runs, {described['n_rows']:,} rows, "
         f"steps {described['first_step']:,} to {described['last_step']:,}"
     )
+    if described["files"]:
+        typer.echo(f"read as {_formats(described['files'])}")
+    _say_problems(described["problems"])
     typer.echo("")
     _table(
         ("run", "rows", "first step", "last step", "gaps", "resumes", "non-finite"),
@@ -58,12 +64,42 @@ def inspect(
             for m in described["metrics"]
         ],
     )
-    if described["notes"]:
+    notes = [note for note in described["notes"] if note["kind"] not in PROBLEMS]
+    if notes:
         typer.echo("\nnotes")
-    for note in described["notes"][:_MOST_NOTES]:
+    for note in notes[:_MOST_NOTES]:
         typer.echo(f"  {note['kind']}: {'' if note['run'] is None else 'run ' + note['run'] + ': '}{note['text']}")
-    if len(described["notes"]) > _MOST_NOTES:
-        typer.echo(f"  and {len(described['notes']) - _MOST_NOTES} more; --json has all")
+    if len(notes) > _MOST_NOTES:
+        typer.echo(f"  and {len(notes) - _MOST_NOTES} more; --json has all")
+
+
+def _formats(files: list[dict[str, str]]) -> str:
+    """Which files were taken for what, the names where they are few."""
+    by_format: dict[str, list[str]] = {}
+    for file in files:
+        by_format.setdefault(file["format"], []).append(Path(file["path"]).name)
+    return "; ".join(
+        f"{found} ({names[0]})" if len(names) == 1 else f"{found} ({len(names)} files: {', '.join(names[:2])}, …)"
+        for found, names in by_format.items()
+    )
+
+
+def _say_problems(problems: list[dict[str, Any]]) -> None:
+    """What may be wrong, a line a run."""
+    if problems:
+        typer.echo("\nproblems")
+    lines = []
+    for problem in problems:
+        texts = problem["texts"]
+        if problem["run"] is None:
+            lines += texts
+        else:
+            more = f"; and {len(texts) - _MOST_TEXTS} more" if len(texts) > _MOST_TEXTS else ""
+            lines.append(f"run {problem['run']}: {'; '.join(texts[:_MOST_TEXTS])}{more}")
+    for line in lines[:_MOST_PROBLEMS]:
+        typer.echo(f"  {line}")
+    if len(lines) > _MOST_PROBLEMS:
+        typer.echo(f"  and {len(lines) - _MOST_PROBLEMS} more; --json has all")
 
 
 def _number(value: float | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trajhmm.cli.terminal import progress_bar
 from trajhmm.errors import ConditionError
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ Where = Annotated[
     str | None, typer.Option("--where", metavar="CONDITION", help="Keep rows that meet it: 'condition == \"ln\"'.")
 ]
 Step = Annotated[str | None, typer.Option("--step", metavar="COLUMN", help="Column that counts steps, if not step.")]
+TableName = Annotated[
+    str | None, typer.Option("--table", metavar="NAME", help="Table to read of a SQLite or DuckDB file.")
+]
 ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same bytes.")]
 Refits = Annotated[
@@ -64,13 +68,14 @@ class Reading:
     rename: list[str] | None
     where: str | None
     step: str | None
+    table: str | None = None
 
     def read(self, logs: list[Path], *, format: str | None = None) -> RunSet:
         """Read the logs."""
         from trajhmm.logs import read_logs
 
-        with usage_errors():
-            return read_logs(logs, format=format, **self._settings())
+        with usage_errors(), progress_bar("reading") as progress:
+            return read_logs(logs, format=format, progress=progress, **self._settings())
 
     def scan(self, logs: list[Path]) -> Scan:
         """Look through logs that may not fit in memory."""
@@ -91,6 +96,7 @@ class Reading:
             "rename": _pairs(self.rename or []),
             "where": self.where,
             "step": self.step,
+            "table": self.table,
         }
 
 

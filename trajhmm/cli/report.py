@@ -20,6 +20,7 @@ from trajhmm.cli.options import (
     RunBy,
     Seed,
     Step,
+    TableName,
     Where,
     Within,
     usage_errors,
@@ -44,6 +45,7 @@ def report(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Show runs under a model on one page that needs no network: the map, or the alarms of a model for warning.
 
@@ -62,7 +64,7 @@ def report(
         with usage_errors():
             parse_condition(converged)
     fitted = load_model(model)
-    runs = Reading(run_by=run_by, rename=rename, where=where, step=step).read(logs)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     analysis = None
     if converged is not None:
         with usage_errors(), progress_bar("refitting") as progress:

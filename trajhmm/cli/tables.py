@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
-from trajhmm.cli.options import DetourRule, ModelFile, Reading, Refits, Rename, Rule, RunBy, Seed, Step, Where, Within
+from trajhmm.cli.options import (
+    DetourRule,
+    ModelFile,
+    Reading,
+    Refits,
+    Rename,
+    Rule,
+    RunBy,
+    Seed,
+    Step,
+    TableName,
+    Where,
+    Within,
+)
 from trajhmm.cli.terminal import say
 from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex
 from trajhmm.errors import TrajHMMError
@@ -155,6 +168,7 @@ def table(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Write one table, for print or in full. All but selection need logs; detours and regression --converged as well.
 
@@ -169,7 +183,7 @@ def table(
         what=f"table {kind}",
         model_file=model,
         logs=logs or [],
-        reading=Reading(run_by=run_by, rename=rename, where=where, step=step),
+        reading=Reading(run_by=run_by, rename=rename, where=where, step=step, table=table),
         converged=converged,
         rule=rule,
         within=within,

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trajhmm.logs import Note
 
+# How notes on runs and metrics that a fit goes without begin and end, see `trajhmm.features`.
+_LEFT_OUT, _CUT = ", run left out", " on, cut there"
+_DIVERGED, _NOT_FITTED = "diverged: ", " is not fitted: "
+_RUNS_NAMED, _METRICS_NAMED = 3, 8
+
 
 def say(text: str) -> None:
     """Say something on standard error, above a live table if there is one.
@@ -32,6 +37,28 @@ def say_notes(notes: Iterable[Note], *, more: str = "('trajhmm inspect' lists th
     if counts:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         say(f"notes on the logs: {listed} {more}")
+
+
+def say_lost(notes: Iterable[Note], n_runs: int) -> None:
+    """Say which metrics are not fitted, which runs were left out or cut, and why: those with one reason together."""
+    notes = list(notes)
+    without = [note.text.partition(" (name it")[0].split(_NOT_FITTED) for note in notes if _NOT_FITTED in note.text]
+    if without:
+        told = ", ".join(f"{metric} ({reason})" for metric, reason in without[:_METRICS_NAMED])
+        more = f" and {len(without) - _METRICS_NAMED} more" if len(without) > _METRICS_NAMED else ""
+        say(f"not fitted: {told}{more}; --metrics names others")
+    lost: dict[tuple[str, str], list[str]] = {}
+    for note in notes:
+        if note.run is not None and note.text.endswith(_LEFT_OUT):
+            reason = note.text.removesuffix(_LEFT_OUT)
+            lost.setdefault(("left out", f"{reason}; choose other metrics with --metrics"), []).append(note.run)
+        elif note.run is not None and note.kind == "cut" and note.text.startswith(_DIVERGED):
+            what, _, step = note.text.removeprefix(_DIVERGED).removesuffix(_CUT).partition(" not finite from ")
+            lost.setdefault(("diverged and cut there", f"{what} not finite"), []).append(f"{note.run} from {step}")
+    for (what, why), runs in lost.items():
+        more = f" and {len(runs) - _RUNS_NAMED} more" if len(runs) > _RUNS_NAMED else ""
+        named = ", ".join(runs[:_RUNS_NAMED]) + more
+        say(f"{len(runs)} of {counted(n_runs, 'run')} {what}: {why} ({named})")
 
 
 @contextmanager

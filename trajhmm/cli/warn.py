@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajhmm.cli.commands import AlarmCommands
-from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, Where
+from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
 from trajhmm.cli.table import live_table
 from trajhmm.cli.terminal import counted, say, say_notes
 
@@ -55,6 +55,7 @@ def warn(
     rename: Rename = None,
     where: Where = None,
     step: Step = None,
+    table: TableName = None,
 ) -> None:
     """Say which runs have left what healthy runs do, before they collapse.
 
@@ -71,7 +72,7 @@ def warn(
     if scores is not None and follow:
         raise typer.BadParameter("--scores does not go with --follow")
     fitted = load_model(model)
-    reading = Reading(run_by=run_by, rename=rename, where=where, step=step)
+    reading = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table)
     if follow:
         raised = _follow(logs, fitted, reading, state=state, interval=interval, as_json=as_json, command=command)
     else:

@@ -40,12 +40,12 @@ def default_metrics(runs: RunSet | Scan) -> tuple[tuple[str, ...], tuple[Note, .
     lacking = (~known & known.any(axis=1, keepdims=True)).sum(axis=0)
     reasons: dict[str, str] = {}
     for metric, often, clock, lacks in zip(runs.metrics, dense, clocks, lacking.tolist(), strict=True):
-        if lacks:
+        if reason := _reason(metric, clock=clock):
+            reasons[metric] = reason
+        elif lacks:
             reasons[metric] = f"NaN or blank throughout {lacks} of {len(runs.runs)} runs"
         elif not often:
             reasons[metric] = "logged less often"
-        elif reason := _reason(metric, clock=clock):
-            reasons[metric] = reason
     chosen = tuple(metric for metric in runs.metrics if metric not in reasons)
     if not chosen:
         reasons = {metric: reason for metric, reason in reasons.items() if reason not in _KINDS}

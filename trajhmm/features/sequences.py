@@ -135,8 +135,8 @@ def map_sequences(
     lengths = np.bincount(owner, minlength=runs.n_runs).astype(np.int64)
     kept = lengths > 0
     notes.extend(
-        Note(kind="left-out", run=run, text=f"no row with finite {', '.join(metrics)}, run left out")
-        for run, keep in zip(runs.runs, kept, strict=True)
+        Note(kind="left-out", run=run, text=_why_left_out(runs, rows_of, columns, metrics))
+        for (run, rows_of), keep in zip(runs.slices(), kept, strict=True)
         if not keep
     )
     if not kept.any():
@@ -285,6 +285,15 @@ def _aligned(runs: RunSet, block: slice, columns: list[int], leading: int) -> _B
         carried=not whole and not logged[kept].all(),
         notes=tuple(notes),
     )
+
+
+def _why_left_out(runs: RunSet, rows: slice, columns: Sequence[int], metrics: Sequence[str]) -> str:
+    """Why a run has no row that can be fitted."""
+    known = np.logical_or.reduce(np.isfinite(runs.values[rows][:, columns]), axis=0)
+    gone = [metric for metric, is_known in zip(metrics, known, strict=True) if not is_known]
+    if gone:
+        return f"{', '.join(gone)} NaN or blank throughout, run left out"
+    return f"no row in which {', '.join(metrics)} are all finite, run left out"
 
 
 def _gone(run: str, metrics: Sequence[str], steps: NDArray[np.int64], event: NDArray[np.bool_]) -> Iterator[Note]:

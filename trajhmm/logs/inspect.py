@@ -8,6 +8,9 @@ import numpy as np
 
 from trajhmm.logs.runset import RunSet
 
+# Kinds of notes that may cost a user data.
+PROBLEMS = ("non-finite", "gap", "resume", "torn", "left-out", "duplicate", "unsorted", "hidden", "cut")
+
 
 def describe(runs: RunSet) -> dict[str, Any]:
     """Describe runs, metrics and notes, as ``trajhmm inspect --json`` prints it; numbers are plain Python.
@@ -16,7 +19,8 @@ def describe(runs: RunSet) -> dict[str, Any]:
     -------
     ``n_runs, n_rows, first_step, last_step``; ``runs``: a dict each with ``run, rows, first_step, last_step, gaps,
     resumes, non_finite, attributes``; ``metrics``: a dict each with ``metric, logged`` (share of rows), ``non_finite``
-    (cells), ``min, max``; ``notes``: a dict each with ``kind, run, text``.
+    (cells), ``min, max``; ``files``: a dict each with ``path, format``; ``problems``: what may be wrong, a dict each
+    with ``run`` (None for files) and ``texts``; ``notes``: a dict each with ``kind, run, text``.
     """
     event = runs.logged & ~np.isfinite(runs.values)
     return {
@@ -38,8 +42,23 @@ def describe(runs: RunSet) -> dict[str, Any]:
             for index, (run, rows) in enumerate(runs.slices())
         ],
         "metrics": [_metric(runs, column) for column in range(len(runs.metrics))],
+        "files": [{"path": path, "format": found} for path, found in runs.files],
+        "problems": _problems(runs),
         "notes": [{"kind": note.kind, "run": note.run, "text": note.text} for note in runs.notes],
     }
+
+
+def _problems(runs: RunSet) -> list[dict[str, Any]]:
+    """What may be wrong, first of files and then of each run, all that is known of one together."""
+    found: dict[str | None, list[str]] = {}
+    for note in runs.notes:
+        if note.kind in PROBLEMS:
+            found.setdefault(note.run, []).append(note.text)
+    order = {run: place for place, run in enumerate(runs.runs)}
+    return [
+        {"run": run, "texts": texts}
+        for run, texts in sorted(found.items(), key=lambda one: -1 if one[0] is None else order.get(one[0], -1))
+    ]
 
 
 def _metric(runs: RunSet, column: int) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
@@ -22,7 +22,6 @@ from trajhmm.logs.sources.reading import (
     check_rename,
     give_back_memory,
     no_logs,
-    partitioned,
     side_by_side,
     why_left_out,
 )
@@ -32,24 +31,28 @@ if TYPE_CHECKING:
 
 
 def read_logs(
-    paths: str | Path | Iterable[str | Path],
+    logs: str | Path | pd.DataFrame | Iterable[str | Path] | Mapping[str, pd.DataFrame],
     *,
     run_by: str | Sequence[str] = (),
     rename: Mapping[str, str] | None = None,
     where: str | None = None,
     step: str | None = None,
     format: str | None = None,
+    table: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> RunSet:
-    """Read training logs: Parquet (file, folder, hive-partitioned), CSV, TSV, JSON lines.
+    """Read training logs: files in any format of `trajhmm.logs.formats.registry`, folders of them, or data frames.
 
     Parameters
     ----------
-    paths : files or folders.
+    logs : files or folders; or a DataFrame laid out as a run log, long by step, wide by metric; or several by run.
     run_by : column or columns that tell runs apart; by default the column ``run``, else the file's name.
     rename : old to new column names, applied before all else.
     where : condition on the rows to keep, such as ``condition == "ln"``; see `trajhmm.logs.conditions`.
-    step : column that counts steps; by default ``step``, ``global_step`` or ``epoch``.
-    format : ``parquet``, ``csv``, ``tsv`` or ``jsonl``; by default told from each file's suffix.
+    step : column that counts steps; by default ``step``, or one that is called like one.
+    format : name of a format, such as ``csv``; by default told from each file's name and content.
+    table : the table to read of a SQLite or DuckDB file that holds several.
+    progress : called with (files read, files in all) where they are many.
 
     Returns
     -------
@@ -64,42 +67,49 @@ def read_logs(
         ``where`` does not parse.
     """
     settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
-    return assemble(*_stacked(find_log_files(paths, format=format), settings), settings)
+    if isinstance(logs, (str, Path)) or not hasattr(logs, "items"):
+        files = find_log_files(logs, format=format, table=table)
+        return assemble(*_stacked(*_read(files, progress), settings), settings)
+    if format is not None or table is not None:
+        raise LogError("a DataFrame has neither a format nor tables: leave both out")
+    frames = cast("Mapping[str, pd.DataFrame]", logs if isinstance(logs, Mapping) else {"run": logs})
+    return assemble(*_stacked([_table(frame, str(name)) for name, frame in frames.items()], [], settings), settings)
 
 
-def _stacked(files: Sequence[LogFile], settings: Settings) -> tuple[Stack, ColumnsSeen]:
-    """Read files and stack their rows; the tables are let go, so that no more than the stack is kept."""
+def _read(files: Sequence[LogFile], progress: Callable[[int, int], None] | None) -> tuple[list[Table], list[Note]]:
+    """The tables of files, and which files were left out."""
     tables: list[Table] = []
     notes: list[Note] = []
-    read = side_by_side(lambda file: file.format.read(file.path, file.name), files)
-    for file, table in zip(files, read, strict=True):
+    for file, table in zip(files, side_by_side(LogFile.read, files, progress), strict=True):
         if note := why_left_out(file, table, table.n):
             notes.append(note)
         else:
-            tables.append(partitioned(table, file))
+            tables.append(table)
     if not tables:
         raise no_logs(notes)
+    return tables, notes
+
+
+def _stacked(tables: list[Table], notes: Sequence[Note], settings: Settings) -> tuple[Stack, ColumnsSeen]:
+    """Stack the rows of tables, which are let go, so that no more than the stack is kept."""
+    if not tables:
+        raise LogError("no DataFrame was given")
     check_rename(tables, settings.rename)
     tables[0] = replace(tables[0], notes=(*notes, *tables[0].notes))
-    tables = [table.renamed(settings.rename) for table in tables]
-    step = common_step(tables, settings.step)
-    tables = [with_steps(table, step) for table in tables]
-    seen = ColumnsSeen.in_tables(tables, range(len(tables)))
-    stack = stack_tables(tables, seen.kinds())
-    del read, tables
+    renamed = [table.renamed(settings.rename) for table in tables]
+    tables.clear()
+    step = common_step(renamed, settings.step)
+    renamed = [with_steps(table, step) for table in renamed]
+    seen = ColumnsSeen.in_tables(renamed, range(len(renamed)))
+    stack = stack_tables(renamed, seen.kinds())
+    del renamed
     give_back_memory()
     return stack, seen
 
 
-def runset_from_frame(
-    frame: pd.DataFrame, *, run_by: str | Sequence[str], step: str | None, where: str | None
-) -> RunSet:
-    """Build a `RunSet` from a DataFrame; see `RunSet.from_frame`."""
+def _table(frame: pd.DataFrame, name: str) -> Table:
     try:
         arrow = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, TypeError, AttributeError) as error:
         raise LogError(f"DataFrame: not a table of numbers and text ({error})") from error
-    table = with_steps(table_from_arrow(arrow, path=Path("DataFrame"), name="run"), step)
-    seen = ColumnsSeen.in_tables([table], [0])
-    settings = Settings.of(run_by=run_by, rename=None, step=step, where=where)
-    return assemble(stack_tables([table], seen.kinds()), seen, settings)
+    return replace(table_from_arrow(arrow, path=Path("DataFrame"), name=name), format="DataFrame")

@@ -18,8 +18,8 @@ class Note:
     """One thing that the reader saw or did.
 
     ``kind`` is one of ``resume``, ``merged``, ``duplicate``, ``unsorted``, ``gap``, ``non-finite``, ``blank``,
-    ``constant``, ``left-out``, ``torn``, ``aligned``, ``cut``, ``hidden`` (what the writer of the log does not tell);
-    ``run`` is None where the note concerns all of them.
+    ``constant``, ``left-out``, ``torn``, ``aligned``, ``cut``, ``step``, ``epochs``, ``layout`` (of a text file),
+    ``hidden`` (what the writer of the log does not tell); ``run`` is None where the note concerns all of them.
     """
 
     kind: str
@@ -47,6 +47,7 @@ class RunSet:
     metrics : D names.
     attributes : one row a run, indexed by run: seed, condition, learning rate, …
     notes : what the reader saw and did.
+    files : path and format of each file that was read.
     """
 
     runs: tuple[str, ...]
@@ -58,6 +59,7 @@ class RunSet:
     attributes: pd.DataFrame
     notes: tuple[Note, ...] = ()
     missed: NDArray[np.int8] | None = None
+    files: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for array in (self.lengths, self.steps, self.values, self.logged, self.missed):
@@ -151,9 +153,9 @@ class RunSet:
         LogError
             As `trajhmm.read_logs`.
         """
-        from trajhmm.logs.read import runset_from_frame
+        from trajhmm.logs.read import read_logs
 
-        return runset_from_frame(frame, run_by=run_by, step=step, where=where)
+        return read_logs(frame, run_by=run_by, step=step, where=where)
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,11 +14,18 @@ class Settings:
     rename: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
     step: str | None = None
+    table: str | None = None
 
     @classmethod
     def of(
-        cls, *, run_by: str | Sequence[str], rename: Mapping[str, str] | None, where: str | None, step: str | None
+        cls,
+        *,
+        run_by: str | Sequence[str],
+        rename: Mapping[str, str] | None,
+        where: str | None,
+        step: str | None,
+        table: str | None = None,
     ) -> Settings:
         """Settings from what users write."""
         keys = (run_by,) if isinstance(run_by, str) else tuple(run_by)
-        return cls(run_by=keys, rename=dict(rename or {}), where=where, step=step)
+        return cls(run_by=keys, rename=dict(rename or {}), where=where, step=step, table=table)

@@ -39,7 +39,8 @@ def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:
     said = dict.fromkeys(note for table in stack.tables for note in table.notes)
     shares = {name: float(runs.logged[:, runs.metrics.index(name)].mean()) for name in layout.incomplete}
     remarks = (*run_notes(runs, layout.incomplete), *blank_notes(shares))
-    return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks))
+    files = tuple((str(table.path), table.format) for table in stack.tables)
+    return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks), files=files)
 
 
 def assembled_rows(stack: Stack, settings: Settings) -> Rows:

@@ -142,12 +142,13 @@ def _without_copies(
             if not len(shared):
                 continue
             one, two = rows[first[i]], rows[second[j]]
+            if np.array_equal(steps[first], steps[second]) and _same(stack, rows[first], rows[second]):
+                one, two = rows[first], rows[second]  # a copy, however many rows a step it holds
+                j = np.arange(len(second))
             if _same(stack, one, two):
                 keep[second[j]] = False
                 paths = f"{stack.tables[earlier].path} and {stack.tables[later].path}"
-                notes.append(
-                    Note(kind="duplicate", run=run, text=f"{len(shared)} identical rows in {paths}, taken once")
-                )
+                notes.append(Note(kind="duplicate", run=run, text=f"{len(j)} identical rows in {paths}, taken once"))
                 continue
             resumed = steps[second].min() > steps[first].min() and steps[second].max() >= steps[first].max()
             if _contradict(stack, one, two, evidence).any() and not resumed:
@@ -188,7 +189,8 @@ def _contradict(
 ) -> NDArray[np.bool_]:
     """(n,) bool: whether two rows differ in a cell that both hold, for two (n,) sets of rows."""
     both = stack.logged(one, evidence) & stack.logged(two, evidence)
-    differ: NDArray[np.bool_] = (both & (stack.values(one, evidence) != stack.values(two, evidence))).any(axis=1)
+    cells, others = stack.values(one, evidence), stack.values(two, evidence)
+    differ: NDArray[np.bool_] = (both & (cells != others) & ~(np.isnan(cells) & np.isnan(others))).any(axis=1)
     return differ
 
 

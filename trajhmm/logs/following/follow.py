@@ -26,7 +26,7 @@ from trajhmm.logs.runset import offsets_of
 from trajhmm.logs.settings import Settings
 from trajhmm.logs.sources.paths import LogFile
 from trajhmm.logs.sources.products import product_of
-from trajhmm.logs.sources.reading import Source, partitioned
+from trajhmm.logs.sources.reading import Source
 
 # Of fewer rows it is not worth while to find out which were read.
 _MANY_ROWS = 2**13
@@ -158,7 +158,7 @@ class Follower:
     def __init__(self, paths: Iterable[str | Path], metrics: Sequence[str], settings: Settings) -> None:
         self._metrics = tuple(metrics)
         self._settings = settings
-        self._listing = Listing(map(Path, paths))
+        self._listing = Listing(map(Path, paths), settings.table)
         self._shared: dict[KnownColumns, KnownColumns] = {}
         self._torn: dict[str, str] = {}
         self._unsaved: defaultdict[str, set[str]] = defaultdict(set)
@@ -218,7 +218,7 @@ class Follower:
                 known = replace(lines, texts=frozenset(seen.columns.texts), carry=seen.carry)
                 table = growth.read(known, file.path, file.name)
                 table = replace(table, attributes={**seen.attributes, **table.attributes})
-                rows, columns = self._by_run(partitioned(table, file), file, seen.columns)
+                rows, columns = self._by_run(file.told(table), file, seen.columns)
                 seen.attributes, seen.carry = table.attributes, dict(table.carry)
                 seen.columns = self._shared.setdefault(columns, columns)
                 new = self._unseen(rows, found, passed)

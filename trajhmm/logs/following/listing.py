@@ -12,6 +12,7 @@ from pathlib import Path
 from trajhmm.logs.following.seen import FileSeen, Stamp
 from trajhmm.logs.formats.format import Format
 from trajhmm.logs.formats.registry import format_of, recognised
+from trajhmm.logs.formats.sql import SQL
 from trajhmm.logs.sources.paths import Home, LogFile, common_folder, partition_of, walk
 from trajhmm.naming import natural_key
 
@@ -36,10 +37,10 @@ class Listing:
     refused : what could not be looked at the last time, and why.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Iterable[Path], table: str | None = None) -> None:
         self.seen: dict[str, FileSeen] = {}
         self.refused: dict[Path, str] = {}
-        self._paths = tuple(paths)
+        self._paths, self._table = tuple(paths), table
         self._listed: dict[str, Found] = {}
         self._real: dict[str, Found] = {}
         self._stems: Counter[str] = Counter()
@@ -108,7 +109,8 @@ class Listing:
         gone = {found.real for path, found in self._listed.items() if path not in listed}
         for real in gone:
             self._real.pop(real)
-            self._stems[self._homes.pop(real).stem] -= 1
+            home = self._homes.pop(real)
+            self._stems[home.stem] -= home not in self._homes.values()
         self._stems = +self._stems
         self._listed = {path: found for path, found in self._listed.items() if found.real not in gone}
 
@@ -129,9 +131,10 @@ class Listing:
         real_paths = {listed: _real_path(Path(listed), formats[listed]) for listed in formats}
         last = {real_paths[listed]: listed for listed in sorted(formats, key=natural_key)}
         files = {real: listed for real, listed in last.items() if real not in self._real}
+        known = set(self._homes.values())
         for real, listed in files.items():
             self._homes[real] = Home.of(Path(listed), formats[listed], base)
-        self._stems.update(self._homes[real].stem for real in files)
+        self._stems.update(home.stem for home in {self._homes[real] for real in files} - known)
         for real, listed in last.items():
             if real not in files and self._tells_more(listed, self._real[real]):
                 before = self._real[real]
@@ -143,7 +146,12 @@ class Listing:
                 self.seen[real] = FileSeen(name=self._homes[real].default_name(base, self._stems))
             seen = self.seen[real]
             file = LogFile(
-                path=path, format=formats[listed], name=seen.name, partition=partition_of(path), searched=searched
+                path=path,
+                format=formats[listed],
+                name=seen.name,
+                partition=partition_of(path),
+                searched=searched,
+                table=self._table if formats[listed] is SQL else None,
             )
             self._real[real] = Found(real=real, file=file, seen=seen)
             if stamp != seen.stamp:
@@ -159,6 +167,8 @@ class Listing:
     def _format(self, path: Path, *, searched: bool) -> Format | None:
         """The format of a file; None while no reader takes it: it may not hold enough yet."""
         try:
+            if self._table is not None and SQL.may_be(path.as_posix()):
+                return SQL
             found = recognised(path)
             if found is None and not searched and path.stat().st_size:
                 return format_of(path)

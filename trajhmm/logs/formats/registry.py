@@ -54,6 +54,7 @@ FORMATS: tuple[Format, ...] = (
 
 _ANY = re.compile("|".join(rf"(?:{one.names})\Z" for one in FORMATS), re.IGNORECASE)
 _COMPRESSED = ".gz"
+_COMMON = ("parquet", "csv", "tsv", "jsonl", "tensorboard", "wandb", "mlflow")
 
 
 def is_log_path(path: str) -> bool:
@@ -125,6 +126,9 @@ def format_of(path: Path) -> Format:
         raise LogError(f"{path}: cannot be read ({error.strerror or error})") from error
     if found is None:
         suffix = repr(path.suffix or "a file without a suffix")
-        known = ", ".join(one.name for one in FORMATS)
-        raise LogError(f"{path}: no reader for {suffix} that begins like this; known are {known} (convert --from)")
+        more = len(FORMATS) - len(_COMMON)
+        raise LogError(
+            f"{path}: no reader for {suffix} that begins like this; known are {', '.join(_COMMON)} and {more} more "
+            "(convert --from NAME)"
+        )
     return found

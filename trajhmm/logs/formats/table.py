@@ -75,6 +75,7 @@ class Table:
     numbered : True if this is one of the parts that `RunLogger` wrote one after the other.
     carry : what reading on behind these rows must know of them, see `Lines`.
     step_from : what the column of steps was called before it was called ``step``.
+    format : what people call the format that it was read as.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Table:
     numbered: bool = False
     carry: Mapping[str, float] = field(default_factory=dict)
     step_from: str = "step"
+    format: str = ""
     notes: tuple[Note, ...] = ()
 
     @property

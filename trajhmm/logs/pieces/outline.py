@@ -18,7 +18,7 @@ from trajhmm.logs.formats.table import RUN_NAME, Table
 from trajhmm.logs.runset import Note
 from trajhmm.logs.settings import Settings
 from trajhmm.logs.sources.paths import LogFile
-from trajhmm.logs.sources.reading import Source, partitioned, why_left_out
+from trajhmm.logs.sources.reading import Source, why_left_out
 from trajhmm.naming import natural_key
 
 
@@ -59,16 +59,16 @@ def outline_file(place: int, file: LogFile, settings: Settings) -> tuple[Table, 
         # Names that are in no column hold for all rows: one tells them.
         tables = parquet_columns(file.path, file.name, own) if own else [replace(heading.only(()), n=1)]
     else:
-        table = file.format.read(file.path, file.name)
+        table = file.read()
         heading, n_rows = table.heading(), table.n
         tables = [table.only([name for name in table.columns if settings.rename.get(name, name) in keys])]
     if note := why_left_out(file, heading, n_rows):
         return note
-    check_columns([partitioned(heading, file).renamed(settings.rename)], settings.run_by, "--run-by")
-    runs, mixed = _runs((partitioned(table, file).renamed(settings.rename) for table in tables), settings)
+    check_columns([file.told(heading).renamed(settings.rename)], settings.run_by, "--run-by")
+    runs, mixed = _runs((file.told(table).renamed(settings.rename) for table in tables), settings)
     if len(runs) == 1:
         runs = dict.fromkeys(runs, (0, n_rows))
-    return partitioned(heading, file), Outline(
+    return file.told(heading), Outline(
         source=Source(file=file, place=place),
         n_rows=n_rows,
         runs=runs,

@@ -121,6 +121,7 @@ def scan_logs(
     where: str | None = None,
     step: str | None = None,
     format: str | None = None,
+    table: str | None = None,
     max_rows: int = 262_144,
 ) -> Scan:
     """Look through logs that may not fit in memory, and cut them into pieces that do.
@@ -137,7 +138,7 @@ def scan_logs(
 
     Parameters
     ----------
-    paths, run_by, rename, where, step, format : as for `read_logs`.
+    paths, run_by, rename, where, step, format, table : as for `read_logs`.
     max_rows : rows that a piece holds at most, where runs and files allow it; rows that ``where`` leaves out count.
 
     Raises
@@ -150,7 +151,7 @@ def scan_logs(
     if max_rows < 1:
         raise LogError(f"max_rows = {max_rows}: expected at least 1 row a piece")
     settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
-    headings, outlines, notes = _outlined(find_log_files(paths, format=format), settings)
+    headings, outlines, notes = _outlined(find_log_files(paths, format=format, table=table), settings)
     settings = replace(settings, step=common_step(headings, step))
     headings = [with_steps(heading, settings.step) for heading in headings]
     look = _Look(

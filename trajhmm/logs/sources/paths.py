@@ -6,13 +6,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.format import Format, is_of_every_run
 from trajhmm.logs.formats.registry import format_called, format_of, is_log_path, recognised
+from trajhmm.logs.formats.sql import SQL, read_sql
+from trajhmm.logs.formats.table import Table
+from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute, natural_key, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
@@ -23,7 +26,8 @@ _HIVE_BLANK = "__HIVE_DEFAULT_PARTITION__"
 class LogFile:
     """One file, its format, the name of its run unless a column says otherwise, and its hive partition.
 
-    ``searched`` is True where the file was found in a folder, not named itself.
+    ``searched`` is True where the file was found in a folder, not named itself; ``table`` is the one to read of a
+    database.
     """
 
     path: Path
@@ -31,9 +35,37 @@ class LogFile:
     name: str
     partition: dict[str, Attribute]
     searched: bool
+    table: str | None = None
+
+    def read(self) -> Table:
+        """Read it, with what the folders of the file say.
+
+        Raises
+        ------
+        LogError
+            It makes no sense.
+        """
+        if self.format is not SQL:
+            table = self.format.read(self.path, self.name)
+        else:
+            try:
+                table = read_sql(self.path, self.name, self.table)
+            except LogError as error:
+                if not self.searched or self.table is not None:
+                    raise
+                # A folder may hold databases that are no logs.
+                note = Note(kind="left-out", text=f"{error}; left out")
+                table = Table(path=self.path, name=self.name, n=0, numbers={}, present={}, texts={}, notes=(note,))
+        return self.told(replace(table, format=self.format.title))
+
+    def told(self, table: Table) -> Table:
+        """A table of the file, knowing what its folders say."""
+        return replace(table, attributes={**table.attributes, **self.partition}) if self.partition else table
 
 
-def find_log_files(paths: str | Path | Iterable[str | Path], *, format: str | None = None) -> list[LogFile]:
+def find_log_files(
+    paths: str | Path | Iterable[str | Path], *, format: str | None = None, table: str | None = None
+) -> list[LogFile]:
     """List the log files under ``paths`` in natural order; folders are searched, hidden names are passed over.
 
     Raises
@@ -63,8 +95,12 @@ def find_log_files(paths: str | Path | Iterable[str | Path], *, format: str | No
             formats[path] = found
     if not formats:
         raise LogError(f"{roots[0]}: no log files in this folder, of {len(searched)} that may be by their names")
+    if table is not None:
+        formats = {path: SQL if SQL.may_be(path.as_posix()) else found for path, found in formats.items()}
+        if SQL not in formats.values():
+            raise LogError(f"--table {table}: names a table of a SQLite or DuckDB file; {roots[0]} is or holds none")
     homes = {path: Home.of(path, found, base) for path, found in latest(formats, base).items()}
-    stems = Counter(home.stem for home in homes.values())
+    stems = Counter(home.stem for home in set(homes.values()))
     return [
         LogFile(
             path=path,
@@ -72,6 +108,7 @@ def find_log_files(paths: str | Path | Iterable[str | Path], *, format: str | No
             name=home.default_name(base, stems),
             partition=partition_of(path),
             searched=searched[path],
+            table=table if formats[path] is SQL else None,
         )
         for path, home in sorted(homes.items(), key=lambda one: natural_key(str(relative_to(base, one[0]))))
     ]

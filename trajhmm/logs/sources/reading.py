@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from trajhmm.logs.runset import Note
 from trajhmm.logs.sources.paths import LogFile
 from trajhmm.logs.sources.products import product_of
 
-_READ_AT_ONCE = 4
+_READ_AT_ONCE, _MANY = 4, 50
 _Task = TypeVar("_Task")
 _Done = TypeVar("_Done")
 
@@ -37,18 +37,26 @@ class Source:
         """Read the table, with columns renamed."""
         file = self.file
         if self.rows is None:
-            table = file.format.read(file.path, file.name)
-        else:
-            table = read_parquet_rows(file.path, file.name, self.rows)
-        return partitioned(table, file).renamed(rename)
+            return file.read().renamed(rename)
+        return file.told(read_parquet_rows(file.path, file.name, self.rows)).renamed(rename)
 
 
-def side_by_side(read: Callable[[_Task], _Done], tasks: Sequence[_Task]) -> list[_Done]:
-    """Read several files, a few at a time; of several errors the first is raised."""
+def side_by_side(
+    read: Callable[[_Task], _Done], tasks: Sequence[_Task], progress: Callable[[int, int], None] | None = None
+) -> list[_Done]:
+    """Read several files, a few at a time; of several errors the first is raised.
+
+    ``progress`` is called with (files read, files in all), where they are many.
+    """
     if len(tasks) == 1:
         return [read(tasks[0])]
+    done = []
     with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-        return list(pool.map(read, tasks))
+        for one in pool.map(read, tasks):
+            done.append(one)
+            if progress is not None and len(tasks) >= _MANY:
+                progress(len(done), len(tasks))
+    return done
 
 
 def give_back_memory() -> None:
@@ -56,16 +64,13 @@ def give_back_memory() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def partitioned(table: Table, file: LogFile) -> Table:
-    """The table, knowing what the folders of its file say."""
-    return replace(table, attributes={**table.attributes, **file.partition}) if file.partition else table
-
-
 def why_left_out(file: LogFile, table: Table, n_rows: int) -> Note | None:
     """Say why a file is no log; None if it is one. ``table`` is as read, without rows if need be."""
     if file.searched and (product := product_of(table.columns)):
         return Note(kind="left-out", text=f"{file.path}: {product} that trajhmm wrote, no log, left out")
     if not n_rows:
+        if table.notes and table.notes[-1].kind == "left-out":
+            return table.notes[-1]
         return Note(kind="left-out", text=f"{file.path}: holds no rows, left out")
     return None
 
