@@ -36,13 +36,10 @@ def plot_regression(regression: Regression, *, ax: Axes | None = None, width: Wi
     Raises
     ------
     AnalysisError
-        Too few runs converge for a regression.
+        There is no regression: too few runs converge, or all at one step.
     """
     if regression.r2 is None or regression.loro_r2 is None:
-        raise AnalysisError(
-            f"only {regression.n_runs} runs converge, or all at the same step: no regression to draw; "
-            "expected more converged runs than states"
-        )
+        raise AnalysisError(f"no regression to draw: {regression.why_not or 'it explains nothing'}")
     everything = np.concatenate([regression.observed, regression.fitted, regression.left_out])
     low, high = float(everything.min()), float(everything.max())
     margin = 0.05 * (high - low)
