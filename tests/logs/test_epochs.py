@@ -63,3 +63,13 @@ def test_rows_of_one_step_in_a_row_are_their_mean():
     assert runs.column("norm").tolist() == [1.0, 2.0, 4.0]
     (note,) = [note for note in runs.notes if note.kind == "duplicate"]
     assert "2 steps were logged several times with different values, their mean was taken" in note.text
+
+
+def test_a_step_that_another_file_logs_again_is_a_resumed_run(tmp_path):
+    columns = {"loss": [3.0, 4.0, 5.0], "norm": [1.0, 2.0, 4.0]}
+    pd.DataFrame({"run": "a", "step": [0, 1, 2], **columns}).to_csv(tmp_path / "0.csv", index=False)
+    again = {name: [9 * value for value in values] for name, values in columns.items()}
+    pd.DataFrame({"run": "a", "step": [2, 3, 4], **again}).to_csv(tmp_path / "1.csv", index=False)
+    runs = th.read_logs(tmp_path)
+    assert runs.column("loss").tolist() == [3.0, 4.0, 27.0, 36.0, 45.0]
+    assert [note.kind for note in runs.notes] == ["resume"]

@@ -8,7 +8,9 @@ import pytest
 
 from trajhmm import read_logs
 from trajhmm.errors import LogError
+from trajhmm.logs.following.follow import Follower
 from trajhmm.logs.formats.sql import read_sql
+from trajhmm.logs.settings import Settings
 
 HOSTILE = 'x"; DROP TABLE runs; --'
 
@@ -164,3 +166,41 @@ def test_a_state_file_of_a_watch_is_no_log(tmp_path):
     state.execute("CREATE TABLE files (path, seen)")
     state.close()
     assert read_logs(tmp_path).runs == ("a",)
+
+
+def test_rows_that_wait_in_the_write_ahead_log_are_followed(tmp_path):
+    path = tmp_path / "live.db"
+    writer = sqlite3.connect(path)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
+    with writer:
+        writer.execute("CREATE TABLE t (step INTEGER, loss REAL)")
+    follower = Follower([tmp_path], ["loss"], Settings.of(run_by=(), rename=None, where=None, step=None))
+    list(follower.poll())
+    found = []
+    for step in range(4):
+        with writer:
+            writer.execute("INSERT INTO t VALUES (?, ?)", (step, 5.0 - step))
+        found += [(rows.steps.tolist(), rows.values[:, 0].tolist()) for rows in follower.poll()]
+    assert found == [([step], [5.0 - step]) for step in range(4)]
+    writer.close()
+
+
+def test_the_table_to_read_may_be_named_from_anywhere(tmp_path):
+    path = tmp_path / "a.db"
+    sqlite_file(
+        path,
+        one=("step INTEGER, loss REAL", [(0, 2.0), (1, 1.0)]),
+        two=("step INTEGER, loss REAL", [(0, 5.0), (1, 4.0)]),
+    )
+    (tmp_path / "b.csv").write_text("step,loss\n0,1\n1,3\n")
+    assert read_logs(tmp_path).runs == ("b",)  # which of the tables nobody said
+    assert "a.db" in " ".join(str(note) for note in read_logs(tmp_path).notes)
+    with pytest.raises(LogError, match=r"one, two|two, one"):
+        read_logs(path)
+    runs = read_logs(tmp_path, table="two")
+    assert runs.column("loss").tolist() == [5, 4, 1, 3]
+    with pytest.raises(LogError, match="--table two: names a table"):
+        read_logs(tmp_path / "b.csv", table="two")
+    follower = Follower([path], ["loss"], Settings.of(run_by=(), rename=None, where=None, step=None, table="two"))
+    assert [rows.values[:, 0].tolist() for rows in follower.poll()] == [[5, 4]]

@@ -267,7 +267,7 @@ def test_alarms_are_those_of_the_monitor(warned):
 
 def test_a_run_whose_first_value_is_not_finite_has_a_chart_too(warned):
     values = warned.runs.values.copy()
-    values[0, 0] = np.inf
+    values[1, 0] = np.inf
     page = Page(th.render_report(replace(warned.runs, values=values), warned.model))
     assert "train_loss not finite" in page.words
     assert "∞" in page.column("Runs that alarmed", "Score then")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,8 @@ class Tracker:
         A row for each step; the first may be the last of before, scored anew.
         """
         if self._last_rows is not None and rows.steps[0] == self.last_step:
-            rows = _behind_each_other(self._last_rows, rows)
+            if not _begins_anew(self._last_rows, rows):
+                rows = _behind_each_other(self._last_rows, rows)
             self._known = self._before
         starts = np.concatenate(([0], np.flatnonzero(np.diff(rows.steps)) + 1))
         joined = rows if len(starts) == len(rows.steps) else _joined(rows, starts)
@@ -374,6 +375,14 @@ class Tracker:
             self._last_rows = NewRows.of(self.run, stored["last_rows"])
 
 
+def _begins_anew(last: NewRows, rows: NewRows) -> bool:
+    """Whether the step begins anew in another file: as a resumed run does, with other values than it had."""
+    if last.file == rows.file:
+        return False
+    both = last.logged & rows.logged[0]
+    return bool((both & (last.values != rows.values[0])).any())
+
+
 def _behind_each_other(one: NewRows, two: NewRows) -> NewRows:
     """The rows of two, in that order; a column that one lacks is blank there."""
     cells = None
@@ -391,6 +400,7 @@ def _behind_each_other(one: NewRows, two: NewRows) -> NewRows:
         values=np.concatenate([one.values, two.values]),
         logged=np.concatenate([one.logged, two.logged]),
         cells=cells,
+        file=two.file,
     )
 
 
@@ -401,7 +411,7 @@ def _joined(rows: NewRows, starts: NDArray[np.int64]) -> NewRows:
     if cells is not None:
         held, present = _means(cells.values, cells.present, starts)
         cells = Cells(names=cells.names, values=held, present=present)
-    return NewRows(run=rows.run, steps=rows.steps[starts], values=values, logged=logged, cells=cells)
+    return replace(rows, steps=rows.steps[starts], values=values, logged=logged, cells=cells)
 
 
 def _means(

@@ -58,7 +58,7 @@ def standing_stack(
             steps[rows] = numbered_on(runs[r], steps[rows], rows, stack, notes)
             evidence = _evidence(stack, rows)
             values, logged = stack.values(rows, evidence), stack.logged(rows, evidence)
-            standing = standing_rows(runs[r], steps[rows], values, logged)
+            standing = standing_rows(runs[r], steps[rows], values, logged, stack.source[rows])
             _complete(stack, [(rows[row], rows[earlier]) for row, earlier in standing.merge])
             for row, earlier in standing.average:
                 _average(stack, rows[row], rows[[*earlier, row]])

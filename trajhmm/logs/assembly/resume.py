@@ -28,26 +28,32 @@ class Standing:
 
 
 def standing_rows(
-    run: str, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]
+    run: str,
+    steps: NDArray[np.int64],
+    values: NDArray[np.float64],
+    logged: NDArray[np.bool_],
+    source: NDArray[np.int64] | None = None,
 ) -> Standing:
     """Decide for the rows of one run, in reading order.
 
     Rows of one step whose cells do not contradict each other are one row, logged in pieces, wherever they stand; of
-    those that do, and stand in a row, the mean is taken. A file out of order is sorted. Otherwise a step that is not
-    above the last one at which the same metrics stand is a resumed run: the later rows win from there on.
+    those that do, and stand in a row in one file, the mean is taken. A file out of order is sorted. Otherwise a step
+    that is not above the last one at which the same metrics stand is a resumed run: the later rows win from there on.
 
     Parameters
     ----------
     run : name, for the notes.
     steps : (n,) in reading order.
     values, logged : (n, D), in the same order; only metrics that change, and no clocks.
+    source : (n,) number of the file of each row; None if they are all of one.
     """
+    source = np.zeros(len(steps), dtype=np.int64) if source is None else source
     backwards = int((np.diff(steps) < 0).sum())
     if backwards > min(max(3, _UNSORTED_SHARE * len(steps)), len(steps) / 2):
         standing = _sorted(run, steps, values, logged)
         if standing is not None:
             return standing
-    return _resumed(run, steps, values, logged)
+    return _resumed(run, steps, values, logged, source)
 
 
 def _sorted(
@@ -71,7 +77,13 @@ def _sorted(
     return Standing(keep=keep, merge=merge, average=average, notes=notes + _notes(run, merge, average))
 
 
-def _resumed(run: str, steps: NDArray[np.int64], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> Standing:
+def _resumed(
+    run: str,
+    steps: NDArray[np.int64],
+    values: NDArray[np.float64],
+    logged: NDArray[np.bool_],
+    source: NDArray[np.int64],
+) -> Standing:
     """Rows in order, save where the run was resumed."""
     standing: list[int] = []  # steps, sorted
     at: dict[int, list[int]] = {}
@@ -79,9 +91,9 @@ def _resumed(run: str, steps: NDArray[np.int64], values: NDArray[np.float64], lo
     superseded = 0
     resumed_at: list[int] = []
     contradicted: set[int] = set()
-    before: int | None = None
-    for row, step in enumerate(steps.tolist()):
-        in_a_row, before = step == before, step
+    before: tuple[int, int] | None = None
+    for row, (step, file) in enumerate(zip(steps.tolist(), source.tolist(), strict=True)):
+        in_a_row, before = (step, file) == before, (step, file)
         if standing and step <= standing[-1]:
             same = at.get(step, [])
             exact_copy = step < standing[-1] and not (logged[row] & ~logged[same].any(axis=0)).any()

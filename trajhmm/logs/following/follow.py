@@ -71,6 +71,7 @@ class NewRows:
     values : (n, D); NaN where blank.
     logged : (n, D) bool, False where blank.
     cells : all that the rows hold; None where a blank is known to be none that was lost.
+    file : that they stand in.
     """
 
     run: str
@@ -78,6 +79,7 @@ class NewRows:
     values: NDArray[np.float64]
     logged: NDArray[np.bool_]
     cells: Cells | None = None
+    file: str = ""
 
     def copy(self) -> NewRows:
         """The same rows, not a view of more."""
@@ -85,7 +87,7 @@ class NewRows:
         if cells is not None:
             cells = Cells(names=cells.names, values=cells.values.copy(), present=cells.present.copy())
         arrays = {name: getattr(self, name).copy() for name in ("steps", "values", "logged")}
-        return NewRows(run=self.run, cells=cells, **arrays)
+        return NewRows(run=self.run, cells=cells, file=self.file, **arrays)
 
     def to_dict(self) -> dict[str, Any]:
         """What a state file holds of them; numbers as Python reads them back."""
@@ -97,6 +99,7 @@ class NewRows:
             "names": None if cells is None else cells.names,
             "cells": None if cells is None else cells.values.tolist(),
             "present": None if cells is None else cells.present.tolist(),
+            "file": self.file,
         }
 
     @classmethod
@@ -117,6 +120,7 @@ class NewRows:
             values=np.array(stored["values"], dtype=np.float64),
             logged=np.array(stored["logged"], dtype=bool),
             cells=cells,
+            file=stored["file"],
         )
 
     @property
@@ -132,7 +136,12 @@ class NewRows:
         """Some of the rows."""
         cells = None if self.cells is None else self.cells.at(rows)
         return NewRows(
-            run=self.run, steps=self.steps[rows], values=self.values[rows], logged=self.logged[rows], cells=cells
+            run=self.run,
+            steps=self.steps[rows],
+            values=self.values[rows],
+            logged=self.logged[rows],
+            cells=cells,
+            file=self.file,
         )
 
 
@@ -270,7 +279,7 @@ class Follower:
         if not table.blanks_are_blank:
             names = tuple(name for name in stack.numbers if name != STEP and not called_clock(name))
             cells = Cells(names=names, values=stack.values(order, names), present=stack.logged(order, names))
-        rows = NewRows(run="", steps=steps[order], values=values, logged=logged, cells=cells)
+        rows = NewRows(run="", steps=steps[order], values=values, logged=logged, cells=cells, file=str(file.path))
         bounds = pairwise(offsets_of(np.bincount(labels.codes)).tolist())
         return [
             replace(rows.at(slice(begin, end)), run=run) for run, (begin, end) in zip(labels.words, bounds, strict=True)

@@ -6,6 +6,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Listing:
         listed: set[str] = set()
         for path, searched, status in self._entries():
             listed.add(path)
-            found, stamp = self._listed.get(path), Stamp.of(status)
+            found, stamp = self._listed.get(path), _stamp_of(path, status)
             if found is None:
                 if self._unknown.get(path) != stamp:
                     new.setdefault(path, (searched, stamp))
@@ -188,6 +189,20 @@ class Listing:
         self._real[found.real] = anew
         self._listed = {path: anew if one is found else one for path, one in self._listed.items()}
         return anew
+
+
+def _stamp_of(path: str, status: os.stat_result) -> Stamp:
+    """What tells that a file changed: of a SQLite database its write-ahead log too, where new rows wait."""
+    stamp = Stamp.of(status)
+    if SQL.may_be(path):
+        with suppress(OSError):
+            ahead = os.stat(f"{path}-wal")  # noqa: PTH116 (as fast as it can be)
+            stamp = stamp._replace(
+                size=stamp.size + ahead.st_size,
+                written=max(stamp.written, ahead.st_mtime_ns),
+                changed=max(stamp.changed, ahead.st_ctime_ns),
+            )
+    return stamp
 
 
 def _real_path(path: Path, found: Format) -> str:
