@@ -74,7 +74,7 @@ class Reading:
         """Read the logs."""
         from trajhmm.logs import read_logs
 
-        with usage_errors(), progress_bar("reading") as progress:
+        with usage_errors(), progress_bar("reading", at_once=False) as progress:
             return read_logs(logs, format=format, progress=progress, **self._settings())
 
     def scan(self, logs: list[Path]) -> Scan:

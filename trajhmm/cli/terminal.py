@@ -62,8 +62,11 @@ def say_lost(notes: Iterable[Note], n_runs: int) -> None:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on standard error if that is a terminal; yields what to call with (done, all)."""
+def progress_bar(what: str, *, at_once: bool = True) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on standard error if that is a terminal; yields what to call with (done, all).
+
+    It is there ``at_once``, or from the first such call on.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -71,6 +74,16 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task(what, total=None)
+
+    def told(done: int, total: int) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total)
+
+    if at_once:
+        progress.start()
+    try:
+        yield told
+    finally:
+        progress.stop()
