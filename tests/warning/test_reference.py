@@ -65,7 +65,17 @@ def test_runs_with_a_non_finite_value_are_no_healthy_runs():
     broken = RunSet(**{**vars(logs), "values": values})
     model = fit(broken)
     assert model.n_runs == 5
-    assert [note.run for note in model.notes if "non-finite" in note.text] == ["healthy 1"]
+    assert [note.run for note in model.notes if "grad_norm not finite at step" in note.text] == ["healthy 1"]
+
+
+def test_the_run_and_the_step_that_set_the_threshold_are_named():
+    logs = healthy_logs(6)
+    values = logs.values.copy()
+    at = int(logs.offsets[4]) + 7
+    values[at] += 3.0
+    model = fit(RunSet(**{**vars(logs), "values": values}))
+    (note,) = [note for note in model.notes if note.kind == "threshold"]
+    assert str(note) == f"run {logs.runs[4]}: sets the threshold, by its score at step {logs.steps[at]}"
 
 
 def test_several_numbers_of_states_are_compared_on_runs_left_out():

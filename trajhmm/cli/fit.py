@@ -261,6 +261,7 @@ def _report_calibration(model: Model) -> None:
         say(
             f"threshold {calibration.threshold:.4g}: at most {promised:.1%} of healthy runs alarm, "
             f"calibrated on {calibration.n_runs}"
+            + "".join(f"; {note}" for note in model.notes if note.kind == "threshold")
         )
         if learnt.collapsed or learnt.survived:
             say(f"risk learnt from {learnt.collapsed} runs that collapsed and {learnt.survived} that lived")

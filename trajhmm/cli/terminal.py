@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 # How notes on runs and metrics that a fit goes without begin and end, see `trajhmm.features`.
 _LEFT_OUT, _CUT = ", run left out", " on, cut there"
 _DIVERGED, _NOT_FITTED = "diverged: ", " is not fitted: "
+_AT_STEP = re.compile(r" at step -?\d+")
 _RUNS_NAMED, _METRICS_NAMED = 3, 8
 
 
@@ -51,7 +53,9 @@ def say_lost(notes: Iterable[Note], n_runs: int) -> None:
     for note in notes:
         if note.run is not None and note.text.endswith(_LEFT_OUT):
             reason = note.text.removesuffix(_LEFT_OUT)
-            lost.setdefault(("left out", f"{reason}; choose other metrics with --metrics"), []).append(note.run)
+            at = _AT_STEP.search(reason)
+            why = f"{_AT_STEP.sub('', reason)}; choose other metrics with --metrics, or rows with --where"
+            lost.setdefault(("left out", why), []).append(f"{note.run}{at[0] if at else ''}")
         elif note.run is not None and note.kind == "cut" and note.text.startswith(_DIVERGED):
             what, _, step = note.text.removeprefix(_DIVERGED).removesuffix(_CUT).partition(" not finite from ")
             lost.setdefault(("diverged and cut there", f"{what} not finite"), []).append(f"{note.run} from {step}")

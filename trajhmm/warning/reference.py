@@ -78,7 +78,7 @@ def fit_warning(
     if len(healthy) < _FEWEST:
         raise FitError(
             f"a reference for warnings needs at least {_FEWEST} healthy runs, found {len(healthy)} "
-            "(19 for a false-alarm budget of 5%)"
+            f"(19 for a false-alarm budget of 5%){f'; left out: {notes[0]}' if notes else ''}"
         )
     wanted = usual_states(len(healthy)) if states is None else states
     tried = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
@@ -90,7 +90,10 @@ def fit_warning(
     crossed = {k: _cross_fitted(replace(base, states=k), healthy, folds, jobs, told) for k in tried}
     best = max(tried, key=lambda k: crossed[k].explained.mean())
     threshold = conformal_threshold(crossed[best].maxima, false_alarm)
-    fitted = crossed[best].detectors[folds[int(np.argmax(crossed[best].maxima == threshold.value))]]
+    setting = int(np.argmax(crossed[best].maxima == threshold.value))
+    fitted = crossed[best].detectors[folds[setting]]
+    text = f"sets the threshold, by its score at step {crossed[best].at[setting]}"
+    notes.append(Note(kind="threshold", run=healthy[setting].run, text=text))
     risk = DEFAULT_RISK
     if ended is not None and truth is not None:
         labelled = tuple(
@@ -145,12 +148,14 @@ class _Crossed:
     ----------
     detectors : one a fold, fitted to the runs of the others.
     maxima, explained : (R,) largest score of each run, and its mean score, negative.
+    at : (R,) step of the largest score of each run.
     levels : how far off each run is at each of its rows.
     """
 
     detectors: tuple[HMMSurprise, ...]
     maxima: NDArray[np.float64]
     explained: NDArray[np.float64]
+    at: NDArray[np.int64]
     levels: tuple[NDArray[np.float64], ...]
 
 
@@ -172,6 +177,7 @@ def _cross_fitted(
         detectors=tuple(detectors),
         maxima=np.array([part.max() for part in scores]),
         explained=np.array([-part.mean() for part in scores]),
+        at=np.array([run.steps[part.argmax()] for run, part in zip(healthy, scores, strict=True)]),
         levels=tuple(
             levels(departures.spreads(run.steps, run.columns(departures.metrics)))
             for run, departures in zip(healthy, known, strict=True)
@@ -181,12 +187,14 @@ def _cross_fitted(
 
 def _healthy(runs: Sequence[CausalRun]) -> tuple[tuple[CausalRun, ...], list[Note]]:
     kept = tuple(run for run in runs if run.n_rows and not run.events.any())
-    notes = [
-        Note(kind="left-out", run=run.run, text="holds a non-finite value, so it is no healthy run; left out")
-        for run in runs
-        if run.events.any()
-    ]
+    notes = [Note(kind="left-out", run=run.run, text=_why_not_healthy(run)) for run in runs if run.events.any()]
     return kept, notes
+
+
+def _why_not_healthy(run: CausalRun) -> str:
+    row = int(np.argmax(run.events))
+    broken = [metric for metric, logged in zip(run.metrics, run.logged[row], strict=True) if not logged]
+    return f"{', '.join(broken)} not finite at step {run.steps[row]}, which is not healthy, run left out"
 
 
 def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
