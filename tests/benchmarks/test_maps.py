@@ -156,6 +156,20 @@ def table(found):
     return "\n".join(lines)
 
 
+# Held to at once: planted logs whose noise is independent, whatever the offsets of the runs.
+INDEPENDENT = ("planted, one scale", "planted, offsets of 1 sd", "planted, offsets of 3 sd")
+
+
 def test_maps_of_known_truth():
+    found = results()
     print()
-    print(table(results()))
+    print(table(found))
+    for kind in set(INDEPENDENT) & found.keys():
+        assert np.mean([one["ari"] for one in found[kind]]) >= 0.95, kind
+        assert np.mean([one["k"] == one["true_k"] for one in found[kind]]) >= 0.95, kind
+    for one in found.get("planted, AR(1) .5", ()):
+        assert abs(one["k"] - one["true_k"]) <= 1
+    for kind, sets in found.items():
+        flagged = sum(one["others"] > 0 for one in sets)
+        if kind.startswith("null"):  # no more often than chance would at 5%
+            assert binomtest(flagged, len(sets), 0.05, alternative="greater").pvalue > 0.01, kind

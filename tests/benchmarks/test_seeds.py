@@ -53,3 +53,5 @@ def test_ten_seeds_tell_the_same():
         verdicts = [flagged for _, flagged in found]
         counts = {flagged or "none": verdicts.count(flagged) for flagged in set(verdicts) if flagged is not None}
         print(f"| {name} | {states} | {np.mean(alike):.3f}, {min(alike):.3f} | {counts or '–'} |")
+        assert np.mean(alike) >= 0.95, name
+        assert not counts or max(counts.values()) >= 0.9 * SEEDS, name
