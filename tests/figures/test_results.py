@@ -111,7 +111,7 @@ def test_regression_shows_both_predictions_and_says_how_good_they_are():
 
 
 def test_regression_of_too_few_runs_is_refused():
-    with pytest.raises(AnalysisError, match="only 2 runs converge"):
+    with pytest.raises(AnalysisError, match="2 runs converge, too few to regress"):
         plot_regression(made_regression(n_runs=2))
 
 

@@ -70,3 +70,33 @@ def test_where_nothing_counts_the_error_names_what_there_is(tmp_path):
     log(**{f"m{i}": [1, 2, 3, 4] for i in range(20)}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(LogError, match=r"no column 'step' \(found: m0, .*m11, and 9 more\); .*--step COLUMN"):
         th.read_logs(tmp_path)
+
+
+def test_an_index_of_a_frame_that_has_a_name_is_a_column():
+    frame = log(step=[5, 10, 15, 20])
+    assert th.read_logs(frame.set_index("step")).steps.tolist() == [5, 10, 15, 20]
+    several = th.read_logs({"a": frame.set_index("step"), "b": frame})
+    assert (several.runs, several.steps.tolist()) == (("a", "b"), [5, 10, 15, 20] * 2)
+
+
+def test_what_is_measured_by_step_does_not_count_them(tmp_path):
+    log(epoch=[0, 1, 2, 3], **{"loss/step": [9, 7, 6, 5]}).to_csv(tmp_path / "a.csv", index=False)
+    runs = th.read_logs(tmp_path)
+    assert runs.steps.tolist() == [0, 1, 2, 3]
+    assert "loss/step" in runs.metrics
+
+
+def test_one_metric_a_file_is_no_counter_within_epochs(tmp_path):
+    for name, steps in (("acc", [0, 1, 2]), ("loss", [0, 1, 2]), ("val", [0, 2])):
+        pd.DataFrame({"run": "a", "step": steps, name: [1 / (2 + s) for s in steps]}).to_csv(
+            tmp_path / f"{name}.csv", index=False
+        )
+    runs = th.read_logs(tmp_path)
+    assert (runs.runs, runs.steps.tolist()) == (("a",), [0, 1, 2])
+    assert set(runs.metrics) == {"acc", "loss", "val"}
+
+
+def test_a_blank_name_of_a_run_is_told(tmp_path):
+    (tmp_path / "x.csv").write_text("run,step,loss\na,0,3\n,1,2\nb,0,3\n,1,2.5\n")
+    said = [str(note) for note in th.read_logs(tmp_path).notes]
+    assert f"{tmp_path / 'x.csv'}: column 'run' is blank in 2 rows, which are named after the file; fill it" in said

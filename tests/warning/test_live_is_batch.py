@@ -52,7 +52,7 @@ def in_pieces(seed):
         loss = {"step": row["step"], "train_loss": row.pop("train_loss")}
         rows += [row, loss]
         if row["step"] % 70 == 0:
-            rows += [{**loss, "train_loss": loss["train_loss"] * factor} for factor in (1.25, 0.5)]
+            rows += [{**loss, "train_loss": loss["train_loss"] * factor} for factor in (1.01, 0.98)]
     return rows
 
 
@@ -106,7 +106,8 @@ WRITERS = {"csv": csv_lines, "jsonl": json_lines}
 @pytest.mark.parametrize("how", WRITERS)
 @pytest.mark.parametrize("what", LOGS)
 @pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])
-def test_live_is_batch(model, what, how, restarts, tmp_path):
+@pytest.mark.parametrize("most", [1, 5], ids=["row by row", "a few rows a poll"])
+def test_live_is_batch(model, what, how, most, restarts, tmp_path):
     rng = np.random.default_rng([len(what), len(how)])
     path, state = tmp_path / "logs" / f"a.{how}", tmp_path / "state.db"
     path.parent.mkdir()
@@ -114,13 +115,14 @@ def test_live_is_batch(model, what, how, restarts, tmp_path):
     alarms = []
     lines = list(WRITERS[how](LOGS[what](3)))
     while lines:
-        n = int(rng.integers(1, 6))
+        n = int(rng.integers(1, most + 1))
         with path.open("a") as file:
             file.writelines(lines[:n])
         del lines[:n]
         alarms += [alarm for _, alarm in watch.poll()]
         if restarts and rng.random() < 0.3:
             watch = Watch(model, [path.parent], HOW, state=state)
+    alarms += [alarm for _, alarm in watch.poll()]  # nothing more comes of the last step
     whole = Monitor(model)
     whole.score(read_logs(path))
     live, batch = watch.monitor.trackers["a"].to_dict(), whole.trackers["a"].to_dict()

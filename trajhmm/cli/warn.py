@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -91,6 +91,7 @@ def _once(
     say_notes(runs.notes)
     scored = monitor.score(runs)
     trackers = [monitor.trackers[run] for run in runs.runs]
+    _say_never_logged(monitor, runs.runs)
     for tracker in trackers:
         told = json.dumps(_object(tracker, model))
         if as_json:
@@ -106,6 +107,15 @@ def _once(
         say(f"{scores}: written")
     commands.finish(leave_running=False)
     return any(tracker.alarm is not None for tracker in trackers)
+
+
+def _say_never_logged(monitor: Monitor, runs: Sequence[str]) -> None:
+    """Name the runs that never logged a finite value of a metric that the model watches."""
+    lacking = [(run, metrics) for run in runs if (metrics := monitor.unlogged(run))]
+    for run, metrics in lacking[:_FILES_NAMED]:
+        say(f"warning: run {run} has no finite value of {', '.join(metrics)}, which the model watches")
+    if len(lacking) > _FILES_NAMED:
+        say(f"warning: nor have {len(lacking) - _FILES_NAMED} other runs of all that it watches")
 
 
 def _summary(trackers: list[Tracker], rows: Mapping[str, int], model: Model) -> str:

@@ -14,14 +14,17 @@ from trajhmm.logs.assembly.blanks import LOST
 
 Bools = NDArray[np.bool_]
 
-_LOSS = re.compile(r"(?:^|[/_.])(?:loss|nll|perplexity|ce)(?:_step|_epoch)?$")
+_LOSS = re.compile(
+    r"(?:^|[/_.\s-])(?:loss|nll|perplexity|ppl|ce|cross_entropy)(?:[_/](?:step|epoch|mean|avg))?$|(?:^|/)loss(?:es)?/[^/]+$"
+)
+_CAMEL_LOSS = re.compile(r"[a-z]Loss$")
 # A value that is not finite and is followed by a finite one within so many of its rows came back.
 _BACK_WITHIN = 10
 
 
 def is_loss(metric: str) -> bool:
-    """Whether a metric is a loss by its name, or by the last part of it."""
-    return _LOSS.search(metric.lower()) is not None
+    """Whether a metric is a loss by its name, or by the last part of it: ``train_loss``, ``Loss/train``, ``nll``."""
+    return _LOSS.search(metric.lower()) is not None or _CAMEL_LOSS.search(metric) is not None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

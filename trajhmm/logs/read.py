@@ -108,6 +108,8 @@ def _stacked(tables: list[Table], notes: Sequence[Note], settings: Settings) -> 
 
 
 def _table(frame: pd.DataFrame, name: str) -> Table:
+    if any(level is not None and level not in frame.columns for level in frame.index.names):
+        frame = frame.reset_index()  # an index with a name, such as step, is data
     try:
         arrow = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, ValueError, TypeError, AttributeError) as error:

@@ -77,6 +77,13 @@ class Monitor:
         scored = tracker.take(rows)
         return scored, tracker.alarm if before is None else None
 
+    def settle(self, run: str) -> Alarm | None:
+        """Take the last step of a run for whole; an alarm if it is the run's first."""
+        tracker = self._trackers[run]
+        before = tracker.alarm
+        tracker.settle()
+        return tracker.alarm if before is None else None
+
     def resume(self, stored: Mapping[str, Mapping[str, Any]]) -> None:
         """Go on from what the trackers' ``to_dict`` gave, by run."""
         for run, known in stored.items():
@@ -139,27 +146,38 @@ class Watch:
         self.follower = Follower(paths, self.monitor.metrics, settings)
         self._state = None if state is None else StateFile(state, fingerprint(model))
         self._unsaved: set[str] = set()
+        self._held: set[str] = set()
         if self._state is not None:
             files, runs = self._state.load()
             self.follower.resume(files)
             self.monitor.resume(runs)
+            self._held = {run for run, tracker in self.monitor.trackers.items() if tracker.holds_back}
 
     def poll(self) -> Iterator[tuple[Tracker, Alarm]]:
         """Take in what is new; yield each run that alarms for the first time, and write the state file at the end.
 
         A poll is to be used up: what is not taken from it is not told again, and not written.
         """
+        held, self._held = self._held, set()
         for rows in self.follower.poll():
             self._unsaved.add(rows.run)
+            held.discard(rows.run)
             _, alarm = self.monitor.advance(rows)
+            if self.monitor.trackers[rows.run].holds_back:
+                self._held.add(rows.run)
             if alarm is not None:
                 yield self.monitor.trackers[rows.run], alarm
+        for run in held:  # nothing more came of their last step
+            alarm = self.monitor.settle(run)
+            self._unsaved.add(run)
+            if alarm is not None:
+                yield self.monitor.trackers[run], alarm
         if self._state is not None:
             self._save(self._state)
 
     def _save(self, state: StateFile) -> None:
         files = list(self.follower.unsaved())
-        if files:
+        if files or self._unsaved:
             state.save(files, ((run, self.monitor.trackers[run].to_dict()) for run in self._unsaved))
         self.follower.saved()
         self._unsaved.clear()

@@ -28,6 +28,7 @@ from trajhmm.warning.risk import levels
 _MOST_DRIVERS = 5
 # Rows at a time: what they need stays in cache.
 _BLOCK = 2048
+_ONE = np.zeros(1, dtype=np.int64)
 _COLUMNS = ("steps", "score", "risk", "state")
 
 
@@ -179,6 +180,9 @@ class _Known:
         values = np.array([math.nan if value is None else value for value in stored["values"]])
         streak = np.array(stored.get("streak", [0] * len(values)), dtype=np.int64)
         surprise, level = (math.nan if stored[n] is None else stored[n] for n in ("surprise", "level"))
+        largest = stored["largest"]
+        if largest is None:  # infinite, before the first row as after one that was not finite
+            largest = -math.inf if stored["last_step"] is None else math.inf
         return cls(
             last_step=stored["last_step"],
             values=values,
@@ -186,7 +190,7 @@ class _Known:
             log_probs=np.array([-math.inf if value is None else value for value in stored["log_probs"]]),
             surprise=surprise,
             level=level,
-            largest=math.inf if stored["largest"] is None else stored["largest"],
+            largest=largest,
         )
 
 
@@ -204,11 +208,17 @@ class Tracker:
         self._before = self._known
         self._missing = Missing(scorer.metrics)
         self._last_rows: NewRows | None = None
+        self._held = False
 
     @property
     def last_step(self) -> int | None:
         """Step of the last row; None before the first."""
         return self._known.last_step
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the rows of the last step are not scored yet, as more of it may come; see `settle`."""
+        return self._held
 
     @property
     def largest(self) -> float:
@@ -218,7 +228,9 @@ class Tracker:
     def take(self, rows: NewRows) -> Scored:
         """Take in rows as they were written: those of one step are joined, also with rows of it that came before.
 
-        What is known of the run, and the scores of rows, are then those of the finished log. An alarm stays raised.
+        What is known of the run, and the scores of rows, are then those of the finished log. A last step that lacks a
+        metric is held back until the next begins, or `settle` says that it is whole; not if a loss in it is not finite.
+        An alarm stays raised.
 
         Parameters
         ----------
@@ -228,10 +240,15 @@ class Tracker:
         -------
         A row for each step; the first may be the last of before, scored anew.
         """
-        if self._last_rows is not None and rows.steps[0] == self.last_step:
-            if not _begins_anew(self._last_rows, rows):
-                rows = _behind_each_other(self._last_rows, rows)
+        last_rows = self._last_rows
+        if last_rows is not None and rows.steps[0] == last_rows.steps[0]:
+            if not _begins_anew(last_rows, rows):
+                rows = _behind_each_other(last_rows, rows)
             self._known = self._before
+        elif last_rows is not None and self._held:
+            rows = _behind_each_other(last_rows, rows)
+        elif last_rows is not None and (cells := _joined(last_rows, _ONE).cells) is not None:
+            self._missing.take(cells.names, cells.values, cells.present)  # nothing more will be joined with it
         starts = np.concatenate(([0], np.flatnonzero(np.diff(rows.steps)) + 1))
         joined = rows if len(starts) == len(rows.steps) else _joined(rows, starts)
         self._last_rows = rows.behind(int(starts[-1])).copy()
@@ -240,8 +257,22 @@ class Tracker:
         if last:
             parts.append(self._advanced(joined.at(slice(last)), self._missing))
         self._before = self._known
-        parts.append(self._advanced(joined.behind(last), self._missing.copy()))
+        self._held = self._may_go_on(joined.behind(last))
+        if not self._held:
+            parts.append(self._advanced(joined.behind(last), self._missing.copy()))
         return _concatenated(parts)
+
+    def _may_go_on(self, row: NewRows) -> bool:
+        """Whether more of a row's step may come: it lacks a metric, and tells of no loss that is gone."""
+        gone = row.logged[0] & ~np.isfinite(row.values[0]) & self._scorer.losses
+        return row.cells is not None and not row.logged[0].all() and not gone.any()
+
+    def settle(self) -> Scored:
+        """Score the rows of the last step if they are held back: nothing more of it is to come."""
+        if not self._held or self._last_rows is None:
+            return _concatenated([])
+        self._held = False
+        return self._advanced(_joined(self._last_rows, _ONE), self._missing.copy())
 
     def _advanced(self, rows: NewRows, missing: Missing) -> Scored:
         cells = rows.cells
@@ -362,6 +393,7 @@ class Tracker:
             "before": None if last is None else self._before.to_dict(),
             "missing": self._missing.to_dict(),
             "last_rows": None if last is None else last.to_dict(),
+            "held": self._held,
         }
 
     def resume(self, stored: Mapping[str, Any]) -> None:
@@ -373,6 +405,7 @@ class Tracker:
         if stored.get("last_rows") is not None:
             self._before = _Known.of(stored["before"])
             self._last_rows = NewRows.of(self.run, stored["last_rows"])
+            self._held = stored["held"]
 
 
 def _begins_anew(last: NewRows, rows: NewRows) -> bool:
@@ -431,4 +464,9 @@ def _means(
 def _concatenated(parts: Sequence[Scored]) -> Scored:
     if len(parts) == 1:
         return parts[0]
+    if not parts:
+        nothing = np.empty(0)
+        return Scored(
+            steps=nothing.astype(np.int64), score=nothing, risk=nothing.copy(), state=nothing.astype(np.int64)
+        )
     return Scored(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS})

@@ -16,6 +16,8 @@ _TELLS = "time|timestamp|runtime|wall_?time|wall_?clock|elapsed|duration|seconds
 _UNIT = "s|sec|secs|seconds|ms|min|minutes|h|hours|total|total_s|this_iter_s"
 _TIME = rf"(?:[a-z0-9]+_)*(?:{_TELLS})s?(?:_(?:{_UNIT}))?"
 _CLOCK = re.compile(rf"(?:^|[/.:])_?(?:{_COUNTER}|{_TIME})$")
+# What is measured by step, epoch or batch is none of these: ``loss/step``.
+_MEASURED = re.compile(r"(?:^|[/._])(?:loss|acc|accuracy|error|err|reward|return|norm|score|nll|ppl|perplexity)[/.]")
 # A clock keeps pace at so many rows of a run at least, and is off by no more than this share of what it has counted.
 _FEWEST_TICKS = 5
 _OFF = 1e-6
@@ -27,7 +29,8 @@ UNKNOWN, UNSTEADY, STEADY, IN_PACE = -1, 0, 1, 2
 
 def called_clock(column: str) -> bool:
     """Whether a column's name says that it holds a time, a step or an epoch."""
-    return _CLOCK.search(column.lower().replace(" ", "_")) is not None
+    name = column.lower().replace(" ", "_")
+    return _CLOCK.search(name) is not None and _MEASURED.search(name) is None
 
 
 def paces(column: NDArray[np.float64], steps: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int8]:

@@ -33,7 +33,7 @@ def numbered_on(
     LogError
         They begin again as a counter within epochs does, and no column says which epoch it is.
     """
-    falls = np.flatnonzero(np.diff(steps) <= 0) + 1
+    falls = np.flatnonzero((np.diff(steps) <= 0) & (np.diff(stack.source[rows]) == 0)) + 1
     starts = np.concatenate(([0], falls))
     spacing = _spacing(steps)
     if not len(falls) or (steps[starts] > steps.min() + spacing).any():

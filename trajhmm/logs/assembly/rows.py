@@ -105,6 +105,12 @@ def sorted_rows(stack: Stack, run_by: Sequence[str]) -> Rows:
     """
     notes: list[Note] = []
     stack, steps = rows_with_steps(stack, notes)
+    if not run_by and RUN_NAME in stack.texts and (blank := stack.texts[RUN_NAME].codes < 0).any():
+        path = stack.path_at(np.argmax(blank))
+        own = any(RUN_NAME in table.texts for table in [stack.tables[s] for s in np.unique(stack.source[blank])])
+        if own:
+            text = f"{path}: column 'run' is blank in {blank.sum()} rows, which are named after the file; fill it"
+            notes.append(Note(kind="duplicate", text=text))
     names = run_names(stack, run_by)
     runs = sorted(names.words, key=natural_key)
     rank = {run: position for position, run in enumerate(runs)}

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from trajhmm.errors import LogError
+from trajhmm.logs.assembly.clocks import called_clock
 from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
 
@@ -76,7 +77,7 @@ def with_steps(table: Table, wanted: str | None) -> Table:
 
 def _found(table: Table) -> str:
     """The name that sounds most like a step; ``step`` if none does."""
-    names = list(table.numbers)
+    names = [name for name in table.numbers if "/" not in name or called_clock(name)]
     for told in (str.lower, _last_part):
         for word in _NAMES:
             for name in names:
