@@ -19,6 +19,7 @@ from trajhmm.hmm import Model
 from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.kernels import exact
 from trajhmm.logs.assembly.repeats import mean_of
+from trajhmm.logs.following.counting import StepCounter
 from trajhmm.logs.following.follow import Cells, NewRows
 from trajhmm.logs.following.missing import Missing
 from trajhmm.warning.averages import exponential_average
@@ -209,6 +210,7 @@ class Tracker:
         self._missing = Missing(scorer.metrics)
         self._last_rows: NewRows | None = None
         self._held = False
+        self._counter = StepCounter()
 
     @property
     def last_step(self) -> int | None:
@@ -240,6 +242,7 @@ class Tracker:
         -------
         A row for each step; the first may be the last of before, scored anew.
         """
+        rows = replace(rows, steps=self._counter.take(rows.steps, rows.epochs), epochs=None)
         last_rows = self._last_rows
         if last_rows is not None and rows.steps[0] == last_rows.steps[0]:
             if not _begins_anew(last_rows, rows):
@@ -394,6 +397,7 @@ class Tracker:
             "missing": self._missing.to_dict(),
             "last_rows": None if last is None else last.to_dict(),
             "held": self._held,
+            "counter": self._counter.to_list(),
         }
 
     def resume(self, stored: Mapping[str, Any]) -> None:
@@ -406,6 +410,7 @@ class Tracker:
             self._before = _Known.of(stored["before"])
             self._last_rows = NewRows.of(self.run, stored["last_rows"])
             self._held = stored["held"]
+            self._counter = StepCounter.of(stored["counter"])
 
 
 def _begins_anew(last: NewRows, rows: NewRows) -> bool:

@@ -9,9 +9,14 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.runset import Note
 
-_NAMES = ("epoch", "epochs", "current_epoch", "train_epoch")
+EPOCHS = ("epoch", "epochs", "current_epoch", "train_epoch")
 # So many stretches of one length that begin at one step are no chance, and no run that was resumed.
 _FEWEST_STRETCHES = 3
+
+
+def is_epoch(name: str) -> bool:
+    """Whether a column is called like one that counts epochs."""
+    return name.lower().rsplit("/", 1)[-1] in EPOCHS
 
 
 def numbered_on(
@@ -39,7 +44,7 @@ def numbered_on(
     if not len(falls) or (steps[starts] > steps.min() + spacing).any():
         return steps
     for name in stack.numbers:
-        if name.lower().rsplit("/", 1)[-1] in _NAMES and _rises_at(stack.numbers[name][rows], falls):
+        if is_epoch(name) and _rises_at(stack.numbers[name][rows], falls):
             text = f"steps begin again with each {name}, {len(falls)} times: numbered on in the order of the rows"
             notes.append(Note(kind="epochs", run=run, text=text))
             return _numbered(steps, starts, spacing)

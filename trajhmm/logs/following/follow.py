@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
 from trajhmm.logs.assembly.clocks import called_clock
+from trajhmm.logs.assembly.epochs import is_epoch
 from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_names
 from trajhmm.logs.assembly.stack import Stack, stack_tables
 from trajhmm.logs.assembly.steps import STEP, with_steps
@@ -72,6 +73,7 @@ class NewRows:
     logged : (n, D) bool, False where blank.
     cells : all that the rows hold; None where a blank is known to be none that was lost.
     file : that they stand in.
+    epochs : (n,), NaN where blank; None if no column tells them.
     """
 
     run: str
@@ -80,6 +82,7 @@ class NewRows:
     logged: NDArray[np.bool_]
     cells: Cells | None = None
     file: str = ""
+    epochs: NDArray[np.float64] | None = None
 
     def copy(self) -> NewRows:
         """The same rows, not a view of more."""
@@ -142,6 +145,7 @@ class NewRows:
             logged=self.logged[rows],
             cells=cells,
             file=self.file,
+            epochs=None if self.epochs is None else self.epochs[rows],
         )
 
 
@@ -279,7 +283,10 @@ class Follower:
         if not table.blanks_are_blank:
             names = tuple(name for name in stack.numbers if name != STEP and not called_clock(name))
             cells = Cells(names=names, values=stack.values(order, names), present=stack.logged(order, names))
-        rows = NewRows(run="", steps=steps[order], values=values, logged=logged, cells=cells, file=str(file.path))
+        epochs = next((stack.numbers[name][order] for name in stack.numbers if is_epoch(name)), None)
+        rows = NewRows(
+            run="", steps=steps[order], values=values, logged=logged, cells=cells, file=str(file.path), epochs=epochs
+        )
         bounds = pairwise(offsets_of(np.bincount(labels.codes)).tolist())
         return [
             replace(rows.at(slice(begin, end)), run=run) for run, (begin, end) in zip(labels.words, bounds, strict=True)
