@@ -88,11 +88,12 @@ def test_what_is_missing_is_said(line, code, said, work, trajhmm, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_every_kind_of_table_is_written(kind, work, trajhmm_process):
+def test_every_kind_of_table_is_written(kind, work, trajhmm, monkeypatch):
+    monkeypatch.chdir(work)
     logs = [] if kind == "selection" else ["logs.parquet", *CONVERGED]
     for suffix in ("tex", "csv"):
         line = ["table", kind, *logs, "--model", "model.json", "-o", f"{kind}.{suffix}", "--refits", "1"]
-        done = trajhmm_process(*line, cwd=work)
+        done = trajhmm(*line)
         assert (done.code, done.out) == (0, ""), done.err
     rows = list(csv.reader((work / f"{kind}.csv").read_text(encoding="utf-8").splitlines()))
     latex = (work / f"{kind}.tex").read_text(encoding="utf-8")
@@ -104,11 +105,12 @@ def test_every_kind_of_table_is_written(kind, work, trajhmm_process):
     assert not re.search(r"(?<!\\)_", latex)
 
 
-def test_tables_say_what_comes_back(work, trajhmm_process):
+def test_tables_say_what_comes_back(work, trajhmm, monkeypatch):
+    monkeypatch.chdir(work)
     rows = {}
     for kind, refits in (("states", "1"), ("edges", "1"), ("detours", "1"), ("selection", "0")):
         line = ["table", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "--refits", refits, "-o", "t.csv"]
-        assert trajhmm_process(*line, cwd=work).code == 0
+        assert trajhmm(*line).code == 0
         rows[kind] = list(csv.DictReader((work / "t.csv").read_text(encoding="utf-8").splitlines()))
     assert all(0 < float(row["recovery"]) <= 1 and float(row["forks_found"]) in (0, 1) for row in rows["states"])
     for row in rows["edges"]:
