@@ -235,3 +235,12 @@ def test_rows_are_the_same_live_as_in_a_batch(tmp_path_factory, data, shape, lin
     np.testing.assert_array_equal(np.transpose(values), [table.numbers["loss"], table.numbers["acc"]])
     stands = [table.present.get(name, np.ones(table.n, dtype=bool)) for name in ("loss", "acc")]
     np.testing.assert_array_equal(np.transpose(logged), stands)
+
+
+def test_a_log_of_keras_by_the_name_that_its_documentation_gives(tmp_path):
+    (tmp_path / "training.log").write_text("epoch,accuracy,loss\n0,0.5,2.0\n1,0.75,1.5\n")
+    (tmp_path / "server.log").write_text("12:00 started, epoch 1\n12:01 done, ok\n")
+    (tmp_path / "empty.log").write_text("")
+    runs = read_logs(tmp_path)
+    assert (runs.runs, runs.column("loss").tolist()) == (("training",), [2.0, 1.5])
+    assert read_logs(tmp_path / "training.log").n_rows == 2

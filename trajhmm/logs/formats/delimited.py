@@ -316,11 +316,22 @@ def _notes_on(heading: Heading, usual: str, path: Path) -> list[Note]:
     return notes
 
 
+def _is_csv(path: Path, head: bytes) -> bool:
+    """Whether a file is CSV: by its suffix; or, as Keras calls its ``training.log``, by names that commas separate."""
+    if not path.name.lower().removesuffix(".gz").endswith(".log"):
+        return True
+    first, _, second = head.partition(b"\n")
+    names = [name.strip().lower() for name in first.split(b",")]
+    counts = {b"epoch", b"step", b"global_step", b"iteration", b"iter", b"_step"} & set(names)
+    return bool(counts) and second.partition(b"\n")[0].count(b",") == len(names) - 1 > 0
+
+
 CSV = Format(
     name="csv",
     title="CSV",
-    names=r"\.csv(\.gz)?",
+    names=r"\.(csv|log)(\.gz)?",
     read=read_csv,
+    takes=_is_csv,
     growth=Growth(read=read_some_csv, header=heading_end),
     home=itself_or_folder,
 )
