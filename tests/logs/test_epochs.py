@@ -73,3 +73,30 @@ def test_a_step_that_another_file_logs_again_is_a_resumed_run(tmp_path):
     runs = th.read_logs(tmp_path)
     assert runs.column("loss").tolist() == [3.0, 4.0, 27.0, 36.0, 45.0]
     assert [note.kind for note in runs.notes] == ["resume"]
+
+
+@pytest.mark.parametrize("at", ["last", "first"])
+def test_evaluations_beside_a_row_of_their_epoch_do_not_matter(at):
+    rows = []
+    for epoch in range(4):
+        for batch in range(10):
+            rows.append({"epoch": epoch, "step": batch, "loss": LOSS[10 * epoch + batch]})
+            if batch == {"first": 0, "last": 9}[at]:
+                rows.append({"epoch": epoch, "step": batch, "val_loss": LOSS[epoch] + 1})
+    runs = th.RunSet.from_frame(pd.DataFrame(rows))
+    assert runs.steps.tolist() == list(range(40))
+    np.testing.assert_array_equal(runs.column("loss"), LOSS)
+    assert np.isfinite(runs.column("val_loss")).sum() == 4
+    assert not [note for note in runs.notes if note.kind == "resume"]
+
+
+def test_files_that_round_otherwise_tell_of_one_run(tmp_path):
+    frame = batches(epochs=1).drop(columns="epoch").assign(run="a")
+    frame.to_csv(tmp_path / "0.csv", index=False)
+    rounded = frame.assign(loss=frame.loss.astype(np.float32).astype(float), norm=np.arange(10) ** 2.0)
+    rounded.to_csv(tmp_path / "1.csv", index=False)
+    runs = th.read_logs(tmp_path)
+    assert (runs.runs, runs.steps.tolist()) == (("a",), list(range(10)))
+    np.testing.assert_allclose(runs.column("loss"), frame.loss, rtol=1e-7)
+    assert runs.column("norm").tolist() == [n * n for n in range(10)]
+    assert not [note for note in runs.notes if note.kind == "resume"]

@@ -145,3 +145,14 @@ def test_the_speedrun_may_be_aligned_to_its_evaluations(public_data):
     assert sequences.diverged == {}
     assert sequences.lengths.tolist() == [13] * 38
     assert sequences.steps[:3].tolist() == [125, 250, 375]
+
+
+def test_one_run_as_csv_and_as_events_is_read_once(public_data):
+    """The event file holds the numbers of the tables in single precision."""
+    folder = public_data("algoperf_conformer")
+    runs = read_logs(folder)
+    table = read_logs(folder / "study_2" / "measurements.csv")
+    rows = dict(runs.slices())["study_2"]
+    assert not [note for note in runs.notes if note.kind == "resume"]
+    assert runs.steps[rows].tolist() == table.steps.tolist()
+    np.testing.assert_allclose(runs.column("loss")[rows], table.column("loss"), rtol=1e-6)

@@ -38,13 +38,22 @@ def numbered_on(
     LogError
         They begin again as a counter within epochs does, and no column says which epoch it is.
     """
-    falls = np.flatnonzero((np.diff(steps) <= 0) & (np.diff(stack.source[rows]) == 0)) + 1
-    starts = np.concatenate(([0], falls))
     spacing = _spacing(steps)
+    # An evaluation may stand beside the last row of its epoch, at the same step.
+    falls_or_stays = (np.diff(steps) <= 0) & (np.diff(stack.source[rows]) == 0)
+    begins = steps[1:] <= steps.min() + spacing
+    falls = np.flatnonzero(falls_or_stays & (begins | (np.diff(steps) < 0))) + 1
+    starts = np.concatenate(([0], falls))
     if not len(falls) or (steps[starts] > steps.min() + spacing).any():
         return steps
     for name in stack.numbers:
-        if is_epoch(name) and _rises_at(stack.numbers[name][rows], falls):
+        if not is_epoch(name):
+            continue
+        epochs = stack.numbers[name][rows]
+        # Of rows that stay at the first step only those with a new epoch begin anew.
+        falls = falls[(np.diff(steps)[falls - 1] < 0) | (np.diff(np.fmax.accumulate(epochs))[falls - 1] > 0)]
+        starts = np.concatenate(([0], falls))
+        if len(falls) and _rises_at(epochs, falls):
             text = f"steps begin again with each {name}, {len(falls)} times: numbered on in the order of the rows"
             notes.append(Note(kind="epochs", run=run, text=text))
             return _numbered(steps, starts, spacing)

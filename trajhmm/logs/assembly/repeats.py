@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import LogError
 from trajhmm.logs.assembly.clocks import called_clock
 from trajhmm.logs.assembly.epochs import numbered_on
-from trajhmm.logs.assembly.resume import standing_rows
+from trajhmm.logs.assembly.resume import alike, standing_rows
 from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.formats.table import Text
 from trajhmm.logs.runset import Note, offsets_of
@@ -49,6 +49,7 @@ def standing_stack(
     troubled = np.unique(np.searchsorted(offsets, falls, side="right") - 1)
     keep: list[NDArray[np.int64]] = []
     stack = _own_cells(stack)
+    writer = np.array([-1 if table.numbered else number for number, table in enumerate(stack.tables)])
     steps, new_lengths = steps.copy(), lengths.copy()
     for r in range(len(runs)):
         rows = np.arange(offsets[r], offsets[r + 1])
@@ -58,7 +59,9 @@ def standing_stack(
             steps[rows] = numbered_on(runs[r], steps[rows], rows, stack, notes)
             evidence = _evidence(stack, rows)
             values, logged = stack.values(rows, evidence), stack.logged(rows, evidence)
-            standing = standing_rows(runs[r], steps[rows], values, logged, stack.source[rows])
+            standing = standing_rows(
+                runs[r], steps[rows], values, logged, stack.source[rows], writer[stack.source[rows]]
+            )
             _complete(stack, [(rows[row], rows[earlier]) for row, earlier in standing.merge])
             for row, earlier in standing.average:
                 _average(stack, rows[row], rows[[*earlier, row]])
@@ -190,7 +193,7 @@ def _contradict(
     """(n,) bool: whether two rows differ in a cell that both hold, for two (n,) sets of rows."""
     both = stack.logged(one, evidence) & stack.logged(two, evidence)
     cells, others = stack.values(one, evidence), stack.values(two, evidence)
-    differ: NDArray[np.bool_] = (both & (cells != others) & ~(np.isnan(cells) & np.isnan(others))).any(axis=1)
+    differ: NDArray[np.bool_] = np.logical_or.reduce(both & ~alike(cells, others), axis=1)
     return differ
 
 

@@ -33,6 +33,7 @@ def standing_rows(
     values: NDArray[np.float64],
     logged: NDArray[np.bool_],
     source: NDArray[np.int64] | None = None,
+    writer: NDArray[np.int64] | None = None,
 ) -> Standing:
     """Decide for the rows of one run, in reading order.
 
@@ -45,15 +46,17 @@ def standing_rows(
     run : name, for the notes.
     steps : (n,) in reading order.
     values, logged : (n, D), in the same order; only metrics that change, and no clocks.
-    source : (n,) number of the file of each row; None if they are all of one.
+    source, writer : (n,) number of the file of each row, and of what wrote it; None if they are all of one. Rows that
+        another writer tells too are no resumed run.
     """
     source = np.zeros(len(steps), dtype=np.int64) if source is None else source
+    writer = source if writer is None else writer
     backwards = int((np.diff(steps) < 0).sum())
     if backwards > min(max(3, _UNSORTED_SHARE * len(steps)), len(steps) / 2):
         standing = _sorted(run, steps, values, logged)
         if standing is not None:
             return standing
-    return _resumed(run, steps, values, logged, source)
+    return _resumed(run, steps, values, logged, source, writer)
 
 
 def _sorted(
@@ -83,6 +86,7 @@ def _resumed(
     values: NDArray[np.float64],
     logged: NDArray[np.bool_],
     source: NDArray[np.int64],
+    writer: NDArray[np.int64],
 ) -> Standing:
     """Rows in order, save where the run was resumed."""
     standing: list[int] = []  # steps, sorted
@@ -96,7 +100,8 @@ def _resumed(
         in_a_row, before = (step, file) == before, (step, file)
         if standing and step <= standing[-1]:
             same = at.get(step, [])
-            exact_copy = step < standing[-1] and not (logged[row] & ~logged[same].any(axis=0)).any()
+            own = (writer[same] == writer[row]).any()
+            exact_copy = own and step < standing[-1] and not (logged[row] & ~logged[same].any(axis=0)).any()
             if same and in_a_row:
                 resumes = False
                 if not _complete_each_other(same, row, values, logged):
@@ -146,5 +151,11 @@ def _complete_each_other(earlier: list[int], row: int, values: NDArray[np.float6
     """Whether no cell is logged twice with different values."""
     before, now = values[earlier], values[row]
     both = logged[earlier] & logged[row]
-    same = (before == now) | (np.isnan(before) & np.isnan(now))
-    return bool(np.all(same | ~both))
+    return bool(np.all(alike(before, now) | ~both))
+
+
+def alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether cells are the same in single precision, which some writers round to; NaN is like NaN."""
+    with np.errstate(over="ignore"):
+        same: NDArray[np.bool_] = one.astype(np.float32) == other.astype(np.float32)
+    return same | (np.isnan(one) & np.isnan(other))
