@@ -88,7 +88,11 @@ def judge(simulated, seed):
         found["found"] = stands_for in flagged
         found["others"] = len([state for state in flagged if state != stands_for])
         if np.isfinite(row["ci_low"]):
+            # Where some run never converged the effect is a lower bound, and so is its interval: it says nothing of
+            # how long the delay may be at most.
+            found["bound"] = bool(row["is_lower_bound"])
             found["covers"] = bool(row["ci_low"] <= simulated.effect <= row["ci_high"])
+            found["low"] = bool(row["ci_low"] <= simulated.effect)
     return found
 
 
@@ -133,7 +137,8 @@ def table(found):
         "ARI: median, least",
         "came back",
         "true detour found",
-        "interval holds",
+        "interval holds, lower bounds from below",
+        "effect is a lower bound",
         "another flagged",
     )
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -149,7 +154,8 @@ def table(found):
             f"{np.median(ari):.2f}, {min(ari):.2f}" if ari else "–",
             share([one["reproducible"] for one in sets]),
             share([one["found"] for one in sets]),
-            share([one["covers"] for one in sets]),
+            share([one["low"] if one.get("bound") else one["covers"] for one in sets]),
+            share([one.get("bound") for one in sets]),
             share([one["others"] > 0 for one in sets]),
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -458,6 +458,19 @@ def test_whatever_bytes_a_file_holds_it_is_read_or_refused(tmp_path_factory, dat
         assert all(len(column) == table.n for column in table.numbers.values())
 
 
+def test_a_graph_in_an_event_takes_the_place_of_its_summary(tmp_path):
+    summary, graph = event_pb2.Event(step=9, summary=scalar_pb("loss", 2.0)), event_pb2.Event(graph_def=b"nodes")
+    both = [
+        summary.SerializeToString() + graph.SerializeToString(),
+        graph.SerializeToString() + summary.SerializeToString(),
+    ]
+    assert [event_pb2.Event.FromString(raw).HasField("summary") for raw in both] == [False, True]
+    table = read(written(tmp_path / FIRST, record(both[0]) + record(GOOD[3].SerializeToString())))
+    assert sorted(table.numbers) == ["acc", "loss", "step"]
+    assert table.numbers["loss"].tolist() == [3.5]
+    assert read(written(tmp_path / FIRST, record(both[1]))).numbers["loss"].tolist() == [2.0]
+
+
 @settings(deadline=None, max_examples=300)
 @given(data=st.data())
 def test_whatever_a_record_holds_it_is_read_or_left_out(tmp_path_factory, data):

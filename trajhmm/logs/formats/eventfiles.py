@@ -422,13 +422,16 @@ def parse(data: Bytes) -> Parsed:  # noqa: C901, PLR0915 (what a loop fills in i
         if checksum(data, start, stop) != _load(data, stop, 4):
             n_damaged += 1
             continue
-        first, step, sense = n, int64(0), True
+        first, first_session, step, sense = n, n_sessions, int64(0), True
         place = start
         while sense and place < stop:
             number, wire, value, begin, place = field(data, place, stop)
             sense = place >= 0
             if number == 2 and wire == _VARINT:
                 step = value
+            elif 3 <= number <= 9 and number != 5 and wire == _BYTES:
+                # An event is one thing: a graph or a message takes the place of a summary before it.
+                n, n_sessions = first, first_session
             elif number == 5 and wire == _BYTES:
                 inner, inner_stop = begin, place
                 while sense and inner < inner_stop:
@@ -458,7 +461,7 @@ def parse(data: Bytes) -> Parsed:  # noqa: C901, PLR0915 (what a loop fills in i
                     n += 1
         if not sense:
             n_senseless += 1
-            n = first
+            n, n_sessions = first, first_session
         steps[first:n] = step
     return Parsed(
         records[:n],
