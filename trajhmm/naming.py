@@ -12,8 +12,8 @@ _DIGITS = 15
 
 
 def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
-    """A sort key under which ``seed 2`` comes before ``seed 10``."""
-    parts = re.split(r"(\d+)", text)
+    """A sort key under which ``seed 2`` comes before ``seed 10``, and a folder before those whose names go on."""
+    parts = re.split(r"(\d+)", text.replace("/", "\0"))
     return tuple((0, float(part), part) if part.isdecimal() else (1, 0.0, part) for part in parts if part)
 
 

@@ -86,8 +86,9 @@ run.finish()
 
 
 @needs_wandb
-def test_a_resumed_run_in_two_files_is_one_run_by_its_name(tmp_path):
-    write_offline(
+@pytest.mark.parametrize("same_second", [False, True])
+def test_a_resumed_run_in_two_files_is_one_run_by_its_name(tmp_path, same_second):
+    (first,) = write_offline(
         tmp_path,
         """
 run = wandb.init(project="p", id="abc", name="first", resume="allow")
@@ -96,6 +97,7 @@ for step in range(10):
 run.finish()
 """,
     )
+    first.parent.rename(first.parent.with_name("offline-run-20260101_120000-abc"))
     write_offline(
         tmp_path,
         """
@@ -105,6 +107,9 @@ for step in range(6, 15):
 run.finish()
 """,
     )
+    if same_second:
+        (second,) = (folder for folder in tmp_path.glob("wandb/offline-run-*") if "20260101" not in folder.name)
+        second.rename(second.with_name("offline-run-20260101_120000-abc-1"))
     runs = read_logs(tmp_path)
     assert runs.runs == ("first",)
     np.testing.assert_array_equal(runs.steps, np.arange(15))
