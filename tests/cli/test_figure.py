@@ -2,14 +2,17 @@
 
 import csv
 import re
-import subprocess
 import sys
 
 import pytest
 
+import trajhmm as th
+from trajhmm import dynamics
 from trajhmm.cli.figure import KINDS as FIGURES
 from trajhmm.cli.tables import KINDS as TABLES
 from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex, escaped
+from trajhmm.logs import write_logs
+from trajhmm.simulate import planted
 
 # Of a model for warning: drawn in test_evaluate.py.
 OF_WARNINGS = ("timeline", "drivers", "recall", "leads")
@@ -17,21 +20,46 @@ CONVERGED = ("--converged", "eval_accuracy > 0.9")
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    """Logs with a planted detour, and a model of them."""
+def folder(tmp_path_factory):
+    """Logs with a planted detour, and a model of them: of the quickest fit that finds it."""
     folder = tmp_path_factory.mktemp("figures")
-    for line in (
-        ["simulate", "planted", "-o", "logs.parquet", "--runs", "20", "--rows", "80"],
-        ["fit", "logs.parquet", "-o", "model.json", "--states", "4:5", "--restarts", "1", "--halves", "1"],
-    ):
-        subprocess.run([sys.executable, "-m", "trajhmm", *line], cwd=folder, check=True, capture_output=True)
+    logs = planted(n_runs=20, n_rows=80).logs
+    write_logs(logs, folder / "logs.parquet")
+    th.fit(logs, states=[4, 5], scaling="per-run", restarts=1, halves=1).save(folder / "model.json")
     return folder
 
 
+@pytest.fixture
+def work(folder, monkeypatch):
+    """The folder of logs and model, gone into."""
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def analysed():
+    """Analyses by what was asked for: of the same logs and model, so that none is made twice."""
+    return {}
+
+
+@pytest.fixture
+def analysed_once(analysed, monkeypatch):
+    """Analyse anew only if something else is asked for."""
+    analyze = dynamics.analyze
+
+    def once(*about, progress, **options):
+        known = tuple(sorted(options.items()))
+        if known not in analysed:
+            analysed[known] = analyze(*about, progress=progress, **options)
+        return analysed[known]
+
+    monkeypatch.setattr(dynamics, "analyze", once)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in FIGURES if kind not in OF_WARNINGS])
-def test_every_kind_of_figure_is_written(kind, work, trajhmm_process):
+def test_every_kind_of_figure_is_written(kind, work, analysed_once, trajhmm):
     line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", f"{kind}.svg", "--refits", "0"]
-    done = trajhmm_process(*line, "--width", "column", "--style", "icml", "--since", "start", cwd=work)
+    done = trajhmm(*line, "--width", "column", "--style", "icml", "--since", "start")
     assert (done.code, done.out) == (0, ""), done.err
     assert done.err.endswith(f"{kind}.svg: written\n")
     # 3.25 inches, in points.
@@ -39,18 +67,18 @@ def test_every_kind_of_figure_is_written(kind, work, trajhmm_process):
 
 
 @pytest.mark.parametrize("kind", ["selection", "profile"])
-def test_some_figures_need_no_logs_and_come_out_the_same(kind, work, trajhmm_process):
-    for name in ("once.pdf", "again.pdf"):
-        done = trajhmm_process("figure", kind, "--model", "model.json", "-o", name, cwd=work)
+def test_some_figures_need_no_logs_and_come_out_the_same(kind, work, trajhmm, trajhmm_process):
+    for run, name in ((trajhmm, "once.pdf"), (trajhmm_process, "again.pdf")):
+        done = run("figure", kind, "--model", "model.json", "-o", name)
         assert done.code == 0, done.err
     assert (work / "once.pdf").read_bytes() == (work / "again.pdf").read_bytes()
     assert b"/Type3" not in (work / "once.pdf").read_bytes()
 
 
-def test_metrics_and_the_scale_of_steps_are_the_users(work, trajhmm_process):
+def test_metrics_and_the_scale_of_steps_are_the_users(work, trajhmm):
     line = ["figure", "curves", "logs.parquet", "--model", "model.json", "--metric", "weight_l2,trace"]
     for scale in ("linear", "log", "sqrt"):
-        assert trajhmm_process(*line, "--step-scale", scale, "-o", f"{scale}.png", cwd=work).code == 0
+        assert trajhmm(*line, "--step-scale", scale, "-o", f"{scale}.png").code == 0
     assert len({(work / f"{scale}.png").read_bytes() for scale in ("linear", "log", "sqrt")}) == 3
 
 
@@ -79,8 +107,7 @@ def test_metrics_and_the_scale_of_steps_are_the_users(work, trajhmm_process):
         (["table", "selection", "-o", "x.txt"], 1, "x.txt: expected a name that ends in .tex or .csv"),
     ],
 )
-def test_what_is_missing_is_said(line, code, said, work, trajhmm, monkeypatch):
-    monkeypatch.chdir(work)
+def test_what_is_missing_is_said(line, code, said, work, trajhmm):
     done = trajhmm(*line, "--model", "model.json")
     assert done.code == code
     assert said in " ".join(done.err.split())
@@ -88,8 +115,7 @@ def test_what_is_missing_is_said(line, code, said, work, trajhmm, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_every_kind_of_table_is_written(kind, work, trajhmm, monkeypatch):
-    monkeypatch.chdir(work)
+def test_every_kind_of_table_is_written(kind, work, analysed_once, trajhmm):
     logs = [] if kind == "selection" else ["logs.parquet", *CONVERGED]
     for suffix in ("tex", "csv"):
         line = ["table", kind, *logs, "--model", "model.json", "-o", f"{kind}.{suffix}", "--refits", "1"]
@@ -105,8 +131,7 @@ def test_every_kind_of_table_is_written(kind, work, trajhmm, monkeypatch):
     assert not re.search(r"(?<!\\)_", latex)
 
 
-def test_tables_say_what_comes_back(work, trajhmm, monkeypatch):
-    monkeypatch.chdir(work)
+def test_tables_say_what_comes_back(work, analysed_once, trajhmm):
     rows = {}
     for kind, refits in (("states", "1"), ("edges", "1"), ("detours", "1"), ("selection", "0")):
         line = ["table", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "--refits", refits, "-o", "t.csv"]
@@ -123,11 +148,8 @@ def test_tables_say_what_comes_back(work, trajhmm, monkeypatch):
 
 def test_a_detour_on_a_figure_is_one_that_comes_back_in_refits(work, trajhmm, monkeypatch):
     """As `trajhmm analyze` says it: the same refits, and none for figures that show no detours."""
-    from trajhmm import dynamics
-
     asked = []
     monkeypatch.setattr(dynamics, "analyze", lambda *_, **options: asked.append(options) or sys.exit(0))
-    monkeypatch.chdir(work)
     for kind in ("map", "convergence", "raster", "regression"):
         line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", "x.pdf"]
         trajhmm(*line, "--within", "seed", "--seed", "3")
