@@ -61,6 +61,17 @@ def test_what_is_unambiguous_is_read_and_noted(way, tmp_path):
     assert (table.texts, table.present, kinds(table)) == ({}, {}, noted)
 
 
+def test_commas_part_thousands_where_other_numbers_have_points_and_are_decimal_elsewhere(tmp_path):
+    rows = ["999;{}", "1,000;{}", "-12,345,678;{}", "1,000.5;{}"]
+    pointed = table_of(written(tmp_path / "a.csv", "\n".join(["tokens;loss", *rows]).format(*["0.5"] * 4)))
+    assert pointed.numbers["tokens"].tolist() == [999, 1000, -12345678, 1000.5]
+    assert kinds(pointed) == ["layout"]  # semicolons, and no decimal commas
+    text = "tokens;loss\n0,125;0.5\n1,000;0.25\n"
+    assert table_of(written(tmp_path / "b.csv", text)).numbers["tokens"].tolist() == [0.125, 1]
+    text = "tokens;loss\n2,125;1\n1,000;2\n"
+    assert table_of(written(tmp_path / "c.csv", text)).numbers["tokens"].tolist() == [2.125, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -156,9 +156,9 @@ def test_several_seeds_in_one_file_are_an_error_that_names_the_column(order, tmp
 
 def test_rows_out_of_order_are_sorted(tmp_path):
     shuffled = np.random.default_rng(0).permutation(40)
-    runs = read(tmp_path, a=table(*attempt(shuffled, 1)), b=table(*attempt(range(40)[::-1], 1)))
+    runs = read(tmp_path, a=table(*attempt(shuffled, 1)), b=table(*attempt(range(40)[::-1], 2)))
     assert runs.steps.tolist() == [*range(40), *range(40)]
-    np.testing.assert_array_equal(runs.column("loss"), np.tile(1 + np.arange(40) / 1000, 2))
+    np.testing.assert_array_equal(runs.column("loss"), np.repeat([1, 2], 40) + np.tile(np.arange(40) / 1000, 2))
     assert kinds(runs) == ["unsorted", "unsorted"]
 
 
@@ -312,3 +312,19 @@ def test_copies_with_nan_or_with_several_rows_a_step_are_taken_once(tmp_path):
     runs = read_logs(tmp_path / "b")
     assert "5 identical rows" in next(note.text for note in runs.notes if note.kind == "duplicate")
     np.testing.assert_array_equal(runs.values, once.values)
+
+
+def test_the_mean_of_rows_that_a_text_column_tells_apart_is_said(tmp_path):
+    lines = [f"{step},train,{1 + step / 100}" for step in range(40)]
+    lines += [f"{step},val,{2 + step / 100}" for step in range(0, 40, 10)]
+    (tmp_path / "a.csv").write_text(
+        "\n".join(["step,split,loss", *sorted(lines, key=lambda line: int(line.split(",")[0]))])
+    )
+    runs = read_logs(tmp_path)
+    assert runs.column("loss")[:2].tolist() == [1.5, 1.01]
+    assert [note.text for note in runs.notes if note.kind == "mixed"] == [
+        "the means of 4 steps mix rows of several split (train, val); choose some with --where \"split == 'train'\""
+    ]
+    train = read_logs(tmp_path, where="split == 'train'")
+    assert train.column("loss")[:2].tolist() == [1, 1.01]
+    assert not [note for note in train.notes if note.kind in ("mixed", "duplicate")]

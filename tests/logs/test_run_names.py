@@ -137,3 +137,24 @@ def test_what_trajhmm_wrote_beside_logs_is_left_out_and_said(tmp_path):
 def test_a_states_file_that_is_named_itself_is_a_log(tmp_path):
     write(tmp_path, {"states.csv": "run,step,state\na,0,0\na,1,1\n"})
     assert read_logs(tmp_path / "states.csv").metrics == ("state",)
+
+
+def test_spaces_around_a_name_are_no_part_of_it(tmp_path):
+    write(tmp_path, {"f.csv": "run,step,loss\na,0,1\na ,1,2\n b,0,3\nb,1,4\n"})
+    runs = read_logs(tmp_path)
+    assert runs.runs == ("a", "b")
+    assert runs.column("loss").tolist() == [1, 2, 3, 4]
+
+
+def test_copies_of_a_run_under_another_name_are_said(tmp_path):
+    write(
+        tmp_path,
+        {
+            "a.csv": ROWS,
+            "b.csv": ROWS,
+            "later.csv": ROWS.replace("\n0,", "\n5,").replace("\n1,", "\n6,"),
+        },
+    )
+    runs = read_logs(tmp_path)
+    copies = [(note.run, note.text) for note in runs.notes if note.kind == "copy"]
+    assert copies == [("b", "holds the same rows as run a: a copy, which counts twice")]

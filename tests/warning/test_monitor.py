@@ -75,6 +75,17 @@ def test_however_rows_are_dealt_out_the_bits_are_the_same(model):
     assert single.trackers["a"].alarm == whole.trackers["a"].alarm == pieces.trackers["a"].alarm
 
 
+def test_none_counts_as_not_logged(model):
+    told, untold = Monitor(model), Monitor(model)
+    for step, row in enumerate(drifting()[:30]):
+        values = dict(zip(METRICS, row.tolist(), strict=True))
+        blank = METRICS[step % 2]
+        told.update("a", step, {**values, blank: None})
+        untold.update("a", step, {name: value for name, value in values.items() if name != blank})
+    assert json.dumps(told.trackers["a"].to_dict()) == json.dumps(untold.trackers["a"].to_dict())
+    assert told.trackers["a"].alarm is None
+
+
 def test_the_score_is_the_hmms_surprise_at_departures_over_the_last_rows(model):
     """Against hmmlearn's likelihood of longer and longer pieces, and pandas's average."""
     logs = RunSet.from_frame(frame_of(drifting()[:30], "a"))

@@ -9,7 +9,19 @@ import numpy as np
 from trajhmm.logs.runset import RunSet
 
 # Kinds of notes that may cost a user data.
-PROBLEMS = ("non-finite", "gap", "resume", "torn", "left-out", "duplicate", "unsorted", "hidden", "cut")
+PROBLEMS = (
+    "non-finite",
+    "gap",
+    "resume",
+    "torn",
+    "left-out",
+    "duplicate",
+    "unsorted",
+    "hidden",
+    "cut",
+    "mixed",
+    "copy",
+)
 
 
 def describe(runs: RunSet) -> dict[str, Any]:

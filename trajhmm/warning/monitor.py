@@ -56,7 +56,7 @@ class Monitor:
         """What is known of each run so far."""
         return self._trackers
 
-    def update(self, run: str, step: int, values: Mapping[str, float]) -> Alarm | None:
+    def update(self, run: str, step: int, values: Mapping[str, float | None]) -> Alarm | None:
         """Take in what a run logged at a step; an alarm if it is the run's first.
 
         Parameters
@@ -64,10 +64,12 @@ class Monitor:
         run : name.
         step : training step.
         values : metrics by name; those that the model does not watch are ignored, those that are missing count as not
-            logged at this step. A value that is not finite is an alarm at once.
+            logged at this step, and so do those that are None. A loss that is not finite is an alarm at once, another
+            metric at the third such row in succession.
         """
-        row = np.array([[float(values.get(metric, np.nan)) for metric in self.metrics]])
-        logged = np.array([[metric in values for metric in self.metrics]])
+        told = [values.get(metric) for metric in self.metrics]
+        row = np.array([[np.nan if value is None else float(value) for value in told]])
+        logged = np.array([[value is not None for value in told]])
         return self.advance(NewRows(run=run, steps=np.array([step], dtype=np.int64), values=row, logged=logged))[1]
 
     def advance(self, rows: NewRows) -> tuple[Scored, Alarm | None]:

@@ -8,7 +8,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.evidence import Evidence
 from trajhmm.logs.assembly.layout import layout_of, run_set
-from trajhmm.logs.assembly.remarks import blank_notes, run_notes
+from trajhmm.logs.assembly.remarks import blank_notes, copy_notes, run_notes
 from trajhmm.logs.assembly.rows import Rows, check_columns, rows_that_meet, sorted_rows
 from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.runset import RunSet
@@ -38,7 +38,7 @@ def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:
     runs = run_set(rows, layout)
     said = dict.fromkeys(note for table in stack.tables for note in table.notes)
     shares = {name: float(runs.logged[:, runs.metrics.index(name)].mean()) for name in layout.incomplete}
-    remarks = (*run_notes(runs, layout.incomplete), *blank_notes(shares))
+    remarks = (*copy_notes(runs), *run_notes(runs, layout.incomplete), *blank_notes(shares))
     files = tuple((str(table.path), table.format) for table in stack.tables)
     return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks), files=files)
 

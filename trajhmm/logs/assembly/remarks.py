@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,25 @@ def blank_notes(shares: Mapping[str, float]) -> list[Note]:
         for metric, share in shares.items()
         if share < 1
     ]
+
+
+def copy_notes(runs: RunSet) -> list[Note]:
+    """Say which runs hold the same rows: whatever is counted by run counts such a run twice."""
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    for r, (length, end) in enumerate(zip(runs.lengths.tolist(), runs.offsets[1:].tolist(), strict=True)):
+        alike.setdefault((length, runs.values[end - 1].tobytes()), []).append(r)
+    notes = []
+    for group in alike.values():
+        hashes: dict[bytes, int] = {}
+        for r in group if len(group) > 1 else ():
+            rows = slice(runs.offsets[r], runs.offsets[r + 1])
+            whole = blake2b(runs.steps[rows].tobytes())
+            whole.update(runs.values[rows].tobytes())
+            first = hashes.setdefault(whole.digest(), r)
+            if first != r:
+                text = f"holds the same rows as run {runs.runs[first]}: a copy, which counts twice"
+                notes.append(Note(kind="copy", run=runs.runs[r], text=text))
+    return notes
 
 
 def _gap(steps: NDArray[np.int64]) -> str | None:

@@ -63,9 +63,11 @@ def standing_stack(
                 runs[r], steps[rows], values, logged, stack.source[rows], writer[stack.source[rows]]
             )
             _complete(stack, [(rows[row], rows[earlier]) for row, earlier in standing.merge])
-            for row, earlier in standing.average:
-                _average(stack, rows[row], rows[[*earlier, row]])
-            notes.extend(standing.notes)
+            together = [rows[[*earlier, row]] for row, earlier in standing.average]
+            mixed = _told_apart(runs[r], together, stack)
+            for same_step in together:
+                _average(stack, same_step[-1], same_step)
+            notes.extend((*standing.notes, *mixed))
             rows = rows[standing.keep]
             new_lengths[r] = len(rows)
         keep.append(rows)
@@ -81,6 +83,19 @@ def _own_cells(stack: Stack) -> Stack:
         present={name: present.copy() for name, present in stack.present.items()},
         texts={name: Text(codes=text.codes.copy(), words=text.words) for name, text in stack.texts.items()},
     )
+
+
+def _told_apart(run: str, together: list[NDArray[np.int64]], stack: Stack) -> list[Note]:
+    """Say of rows whose mean is taken which column of text tells them apart."""
+    for name, text in stack.texts.items():
+        words = [text.codes[rows] for rows in together]
+        mixed = [codes for codes in words if len(set(codes.tolist())) == len(codes) and (codes >= 0).all()]
+        if mixed:
+            told = ", ".join(text.words[code] for code in np.unique(np.concatenate(mixed))[:6])
+            first = text.words[mixed[0][0]]
+            mixes = f"the means of {len(mixed)} steps mix rows of several {name} ({told})"
+            return [Note(kind="mixed", run=run, text=f"{mixes}; choose some with --where \"{name} == '{first}'\"")]
+    return []
 
 
 def _average(stack: Stack, kept: np.int64, rows: NDArray[np.int64]) -> None:

@@ -22,6 +22,8 @@ from trajhmm.logs.formats.table import RUN_NAME, Table, Text, means_blank, numbe
 from trajhmm.logs.runset import Note
 
 _HEAD = 2**14
+# Thousands parted by commas, which they are where other numbers of the file have decimal points.
+_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?\s*")
 _DIGITS = re.compile(r"\s*[-+]?[\d.,]+([eE][-+]?\d+)?\s*")
 
 
@@ -212,14 +214,18 @@ def _table(
     table = table_from_arrow(arrow, path=path, name=name)
     texts, numbers, present = dict(table.texts), dict(table.numbers), dict(table.present)
     commas = []
+    pointed = any(pa.types.is_floating(column.type) for column in arrow.columns)
     for column, text in table.texts.items():
         if column in known:
+            texts[column] = _stripped(text)
             continue
         words = text.words
         if heading.delimiter != "," and any("," in word for word in words):
-            words = _with_points(words, column, path)
-            commas += [column] if words is not text.words else []
+            grouped = pointed and all(map(_THOUSANDS.fullmatch, (word for word in words if "," in word)))
+            words = tuple(word.replace(",", "") for word in words) if grouped else _with_points(words, column, path)
+            commas += [column] if words is not text.words and not grouped else []
         if not any(map(is_number, words)):
+            texts[column] = _stripped(text)
             continue
         cells = replace(text, words=words).cells()
         parsed = numbers_among(cells, column=column, path=path, lines=lines)
@@ -239,6 +245,12 @@ def _are_separated_by_spaces(heading: Heading, texts: Mapping[str, Text]) -> boo
     (column, *others) = heading.names
     words = [word.split() for word in texts[column].words[:1]] if column in texts and not others else []
     return any(len(column.split()) == len(cells) > 1 for cells in words)
+
+
+def _stripped(text: Text) -> Text:
+    """The same words without spaces around them."""
+    words = tuple(word.strip() for word in text.words)
+    return text if words == text.words else Text.joined([replace(text, words=words)])
 
 
 def _with_points(words: tuple[str, ...], column: str, path: Path) -> tuple[str, ...]:

@@ -399,7 +399,7 @@ def _with_room(data: Bytes, names: Ints, others: Ints) -> tuple[Ints, Ints, Ints
 
 
 @njit(cache=True, nogil=True)
-def parse(data: Bytes) -> Parsed:  # noqa: C901, PLR0915 (what a loop fills in is not handed on)
+def parse(data: Bytes) -> Parsed:  # noqa: C901, PLR0912, PLR0915 (what a loop fills in is not handed on)
     """Read all records that are whole."""
     most = len(data) // _SMALLEST_POINT + 1
     records, steps, tags = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
