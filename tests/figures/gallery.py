@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from trajhmm.figures import (
     plot_convergence,
@@ -21,6 +26,7 @@ from trajhmm.figures import (
     plot_training_map,
     plot_warning_timeline,
     print_style,
+    save_figure,
 )
 
 from .made import (
@@ -34,6 +40,7 @@ from .made import (
     made_timeline,
     made_trajectories,
     made_visits,
+    shown_texts,
     six_states,
     ten_states,
     unsure,
@@ -130,12 +137,66 @@ VENUES = {
 }
 
 
-@functools.cache
-def drawn_once(name):
-    """The figure of that name; drawn once for all tests, which must not change it."""
-    return (GALLERY | VENUES)[name]().get_figure(root=True)
+# One of each kind of figure: the variants differ in what is drawn, not in how a format is written.
+EVERY_FORMAT = (
+    *("narrow map", "raster", "log curves", "panels", "selection", "halves", "regression", "convergence"),
+    *("profile", "timeline", "drivers", "recall", "leads", "map for icml"),
+)
 
 
 def style_of(name):
     """The style under which a figure of the gallery is drawn and has to be saved."""
     return name.rsplit(" for ", 1)[1] if name in VENUES else "default"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Printed:
+    """A figure for tests that only look at it.
+
+    Attributes
+    ----------
+    figure : which no test may change.
+    files : content by format, saved in this order before anything else was done with the figure.
+    texts : that are shown.
+    boxes : what each text says and its box, in pixels.
+    legends : top and bottom of axes and legend, in pixels: (top of the axes, bottom of the legend).
+    """
+
+    figure: Figure
+    files: dict[str, bytes]
+    texts: list[Text]
+    boxes: list[tuple[str, Bbox]]
+    legends: list[tuple[float, float]]
+
+
+def saved(figure, formats):
+    """Contents of the files that a figure is saved to, one format after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for format in formats:
+            path = Path(folder, f"figure.{format}")
+            save_figure(figure, path)
+            files[format] = path.read_bytes()
+    return files
+
+
+def compared_formats(name):
+    """Formats in which the figure of that name has to come out the same each time."""
+    return ("svg", "png", "pdf") if name in EVERY_FORMAT else ("svg",)
+
+
+@functools.cache
+def printed(name):
+    """The figure of that name; drawn, saved and laid out once for all tests."""
+    with print_style(style_of(name)):
+        figure = (GALLERY | VENUES)[name]().get_figure(root=True)
+        files = saved(figure, dict.fromkeys((*compared_formats(name), "pdf")))
+        texts = shown_texts(figure)
+        shown = [ax for ax in figure.axes if ax.get_legend()]
+        return Printed(
+            figure=figure,
+            files=files,
+            texts=texts,
+            boxes=[(text.get_text(), text.get_window_extent()) for text in texts],
+            legends=[(ax.get_window_extent().y1, ax.get_legend().get_window_extent().y0) for ax in shown],
+        )

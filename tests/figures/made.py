@@ -181,9 +181,8 @@ def text_boxes(figure):
     return [(text.get_text(), text.get_window_extent()) for text in shown_texts(figure)]
 
 
-def overlapping(figure, tolerance=0.5):
+def overlapping(boxes, tolerance=0.5):
     """Pairs of texts whose boxes share more than ``tolerance`` pixels in both directions."""
-    boxes = text_boxes(figure)
     pairs = []
     for index, (text, box) in enumerate(boxes):
         for other_text, other in boxes[index + 1 :]:
@@ -194,9 +193,8 @@ def overlapping(figure, tolerance=0.5):
     return pairs
 
 
-def outside(figure, tolerance=0.5):
+def outside(boxes, figure, tolerance=0.5):
     """Texts that the edge of the figure cuts."""
-    boxes = text_boxes(figure)
     edge = figure.bbox
     return [
         text
@@ -206,6 +204,12 @@ def outside(figure, tolerance=0.5):
         or box.y0 < edge.y0 - tolerance
         or box.y1 > edge.y1 + tolerance
     ]
+
+
+def misplaced(figure):
+    """Texts of a figure that overlap or are cut off."""
+    boxes = text_boxes(figure)
+    return overlapping(boxes) + outside(boxes, figure)
 
 
 def discs(ax):

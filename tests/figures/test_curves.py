@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from trajhmm.errors import AnalysisError
 from trajhmm.figures import plot_metric_curves, state_colors
 
-from .made import drawn, made_trajectories, outside, overlapping
+from .made import drawn, made_trajectories, misplaced
 
 NAN, INF = float("nan"), float("inf")
 
@@ -122,8 +122,7 @@ def test_an_unknown_scale_is_refused():
 @pytest.mark.parametrize("scale", ["linear", "log", "sqrt"])
 def test_labels_do_not_overlap(scale, width):
     figure = plot_metric_curves(long_runs(), "weight_l2", step_scale=scale, width=width).figure
-    assert overlapping(figure) == []
-    assert outside(figure) == []
+    assert misplaced(figure) == []
 
 
 def test_axes_of_ones_own_are_drawn_into():

@@ -9,7 +9,7 @@ from trajhmm.errors import AnalysisError
 from trajhmm.figures import plot_state_raster, state_colors
 from trajhmm.figures.raster import IMAGE_COLUMNS
 
-from .made import STEP, drawn, made_convergence, made_map, outside, overlapping, ten_states, text_boxes
+from .made import STEP, drawn, made_convergence, made_map, misplaced, ten_states, text_boxes
 
 
 def states_of(ax, k):
@@ -142,8 +142,7 @@ def test_names_legend_and_labels_do_not_overlap(runs, width):
     training_map = made_map([list(range(10))] * runs, 10)
     steps = list(range(100, 100 * runs, 100))
     ax = plot_state_raster(training_map, convergence=made_convergence(training_map, [*steps, None]), width=width)
-    assert overlapping(ax.figure) == []
-    assert outside(ax.figure) == []
+    assert misplaced(ax.figure) == []
 
 
 def test_the_legend_names_the_visited_states_in_one_row_above_the_data():

@@ -16,8 +16,8 @@ from trajhmm.errors import TrajHMMError
 from trajhmm.figures import plot_training_map, print_style, save_figure, state_colors, state_hatches
 from trajhmm.figures.style import ink_on, luminance
 
-from .gallery import GALLERY, VENUES, drawn_once, style_of
-from .made import drawn, outside, overlapping, shown_texts, six_states, ten_states
+from .gallery import EVERY_FORMAT, GALLERY, VENUES, compared_formats, printed, saved, style_of
+from .made import outside, overlapping, six_states, ten_states
 
 FORMATS = ("pdf", "svg", "png")
 NAMES = (*GALLERY, *VENUES)
@@ -71,14 +71,18 @@ def test_drawing_and_saving_leave_the_settings_alone(tmp_path):
 
 
 @pytest.mark.parametrize("name", [*GALLERY, "map for icml"])
-def test_same_input_same_bytes(tmp_path, name):
+def test_same_input_same_bytes(name):
     # Both new: a figure that was shown in other dots before may have been laid out a hair differently.
-    once, again = (GALLERY | VENUES)[name](), (GALLERY | VENUES)[name]()
     with print_style(style_of(name)):
-        for format in FORMATS:
-            save_figure(once, tmp_path / f"once.{format}")
-            save_figure(again, tmp_path / f"again.{format}")
-            assert (tmp_path / f"once.{format}").read_bytes() == (tmp_path / f"again.{format}").read_bytes(), format
+        again = saved((GALLERY | VENUES)[name](), compared_formats(name))
+    for format, content in again.items():
+        assert content == printed(name).files[format], format
+
+
+def test_each_kind_of_figure_is_compared_in_each_format():
+    assert {set(compared_formats(name)) == set(FORMATS) for name in EVERY_FORMAT} == {True}
+    kinds = {name.split(" for ")[0].split()[-1] for name in GALLERY if "branch" not in name}
+    assert kinds - {name.split(" for ")[0].split()[-1] for name in EVERY_FORMAT} == {"six", "held-out", "disagree"}
 
 
 @pytest.mark.parametrize("name", ["narrow raster", "profile", "convergence", "panels"])
@@ -138,10 +142,8 @@ def fonts_in(content):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pdf_fonts_are_type_42_and_nothing_is_dated(tmp_path, name):
-    with print_style(style_of(name)):
-        save_figure(drawn_once(name), tmp_path / "figure.pdf")
-    content = (tmp_path / "figure.pdf").read_bytes()
+def test_pdf_fonts_are_type_42_and_nothing_is_dated(name):
+    content = printed(name).files["pdf"]
     names, kinds = fonts_in(content)
     assert kinds <= {"TrueType", "CIDFontType2"}
     assert kinds
@@ -155,8 +157,7 @@ def test_pdf_fonts_are_type_42_and_nothing_is_dated(tmp_path, name):
 @pytest.mark.skipif(shutil.which("pdffonts") is None, reason="no pdffonts (poppler-utils) to ask")
 @pytest.mark.parametrize("name", ["map", "profile", "map for icml"])
 def test_pdffonts_agrees(tmp_path, name):
-    with print_style(style_of(name)):
-        save_figure(drawn_once(name), tmp_path / "figure.pdf")
+    (tmp_path / "figure.pdf").write_bytes(printed(name).files["pdf"])
     listed = subprocess.run(["pdffonts", tmp_path / "figure.pdf"], capture_output=True, text=True, check=True).stdout
     fonts = listed.splitlines()[2:]
     assert fonts
@@ -165,22 +166,19 @@ def test_pdffonts_agrees(tmp_path, name):
 
 def test_planted_type_3_font_is_seen(tmp_path):
     with mpl.rc_context({"pdf.fonttype": 3}):
-        drawn_once("map").savefig(tmp_path / "figure.pdf")
+        GALLERY["recall"]().figure.savefig(tmp_path / "figure.pdf")
     assert b"/Type3" in (tmp_path / "figure.pdf").read_bytes()
 
 
-def test_svg_outlines_its_text_and_names_no_version(tmp_path):
-    save_figure(drawn_once("map"), tmp_path / "figure.svg")
-    content = (tmp_path / "figure.svg").read_text()
+def test_svg_outlines_its_text_and_names_no_version():
+    content = printed("map").files["svg"].decode()
     assert "<text" not in content
     assert "dc:date" not in content
     assert mpl.__version__ not in content
 
 
-def test_png_has_300_dots_an_inch_and_the_size_of_the_figure(tmp_path):
-    figure = drawn_once("narrow map")
-    save_figure(figure, tmp_path / "figure.png")
-    content = (tmp_path / "figure.png").read_bytes()
+def test_png_has_300_dots_an_inch_and_the_size_of_the_figure():
+    figure, content = printed("narrow map").figure, printed("narrow map").files["png"]
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
     assert abs(width - 3.25 * 300) <= 1
     assert abs(height - figure.get_size_inches()[1] * 300) <= 1
@@ -189,8 +187,7 @@ def test_png_has_300_dots_an_inch_and_the_size_of_the_figure(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_is_smaller_than_six_points(name):
-    figure = drawn_once(name)
-    sizes = {text.get_text(): text.get_fontsize() for text in shown_texts(figure)}
+    sizes = {text.get_text(): text.get_fontsize() for text in printed(name).texts}
     assert min(sizes.values()) >= 6, sizes
     # Mathematical text sets exponents at 70 % of its size.
     assert not [text for text in sizes if "$" in text]
@@ -198,14 +195,13 @@ def test_no_text_is_smaller_than_six_points(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_overlaps_another_or_is_cut_off(name):
-    with print_style(style_of(name)):
-        assert overlapping(drawn_once(name)) == []
-        assert outside(drawn_once(name)) == []
+    assert overlapping(printed(name).boxes) == []
+    assert outside(printed(name).boxes, printed(name).figure) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_figures_are_as_wide_as_the_style_says_and_have_no_title(name):
-    figure = drawn_once(name)
+    figure = printed(name).figure
     widths = {
         "default": (3.25, 6.75), "neurips": (2.75,), "icml": (3.25,), "iclr": (2.75,), "nature": (89 / 25.4,)
     }[style_of(name)]  # fmt: skip
@@ -216,12 +212,8 @@ def test_figures_are_as_wide_as_the_style_says_and_have_no_title(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_legend_stands_over_data(name):
-    with print_style(style_of(name)):
-        figure = drawn_once(name)
-        drawn(figure)
-    for ax in figure.axes:
-        if ax.get_legend():
-            assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
+    for top_of_axes, bottom_of_legend in printed(name).legends:
+        assert bottom_of_legend >= top_of_axes - 1
 
 
 def test_a_style_holds_for_what_is_drawn_inside_it_alone():

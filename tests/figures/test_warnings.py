@@ -17,7 +17,7 @@ from trajhmm.figures import (
 )
 from trajhmm.figures.style import DETOUR_INK
 
-from .made import made_comparison, made_timeline, outside, overlapping
+from .made import made_comparison, made_timeline, misplaced
 
 
 def texts(ax):
@@ -82,8 +82,7 @@ def test_drivers_stand_in_the_order_of_what_they_add_at_the_alarm():
 @pytest.mark.parametrize("width", [COLUMN_WIDTH, 6.75])
 def test_no_text_runs_into_another_or_off_the_page(plot, width):
     figure = plot(made_timeline(), width=width).get_figure(root=True)
-    assert overlapping(figure) == []
-    assert outside(figure) == []
+    assert misplaced(figure) == []
 
 
 def labelled(ax, name):
