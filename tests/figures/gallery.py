@@ -137,10 +137,11 @@ VENUES = {
 }
 
 
-# One of each kind of figure: the variants differ in what is drawn, not in how a format is written.
-EVERY_FORMAT = (
-    *("narrow map", "raster", "log curves", "panels", "selection", "halves", "regression", "convergence"),
-    *("profile", "timeline", "drivers", "recall", "leads", "map for icml"),
+# What differs from another figure of the gallery in what is drawn, not in what a format has to write.
+VARIANTS = (
+    *("map", "narrow map", "reproducible map", "raster", "irreproducible raster", "curves", "held-out"),
+    *("halves that disagree", "wide regression", "convergence after a branch", "wide profile", "long profile"),
+    "quiet timeline",
 )
 
 
@@ -156,10 +157,10 @@ class Printed:
     Attributes
     ----------
     figure : which no test may change.
-    files : content by format, saved in this order before anything else was done with the figure.
-    texts : that are shown.
-    boxes : what each text says and its box, in pixels.
-    legends : top and bottom of axes and legend, in pixels: (top of the axes, bottom of the legend).
+    files : contents by format, saved in this order before anything else was done with the figure.
+    texts : those that are shown.
+    boxes : what each text says, and its box in pixels.
+    legends : in pixels, the top of axes that have one and its bottom.
     """
 
     figure: Figure
@@ -182,7 +183,9 @@ def saved(figure, formats):
 
 def compared_formats(name):
     """Formats in which the figure of that name has to come out the same each time."""
-    return ("svg", "png", "pdf") if name in EVERY_FORMAT else ("svg",)
+    if name in VENUES:
+        return ("svg", "pdf")
+    return ("svg",) if name in VARIANTS else ("svg", "png", "pdf")
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from trajhmm.errors import TrajHMMError
 from trajhmm.figures import plot_training_map, print_style, save_figure, state_colors, state_hatches
 from trajhmm.figures.style import ink_on, luminance
 
-from .gallery import EVERY_FORMAT, GALLERY, VENUES, compared_formats, printed, saved, style_of
+from .gallery import GALLERY, VENUES, compared_formats, printed, saved, style_of
 from .made import outside, overlapping, six_states, ten_states
 
 FORMATS = ("pdf", "svg", "png")
@@ -77,12 +77,6 @@ def test_same_input_same_bytes(name):
         again = saved((GALLERY | VENUES)[name](), compared_formats(name))
     for format, content in again.items():
         assert content == printed(name).files[format], format
-
-
-def test_each_kind_of_figure_is_compared_in_each_format():
-    assert {set(compared_formats(name)) == set(FORMATS) for name in EVERY_FORMAT} == {True}
-    kinds = {name.split(" for ")[0].split()[-1] for name in GALLERY if "branch" not in name}
-    assert kinds - {name.split(" for ")[0].split()[-1] for name in EVERY_FORMAT} == {"six", "held-out", "disagree"}
 
 
 @pytest.mark.parametrize("name", ["narrow raster", "profile", "convergence", "panels"])
@@ -178,7 +172,7 @@ def test_svg_outlines_its_text_and_names_no_version():
 
 
 def test_png_has_300_dots_an_inch_and_the_size_of_the_figure():
-    figure, content = printed("narrow map").figure, printed("narrow map").files["png"]
+    figure, content = printed("map of six").figure, printed("map of six").files["png"]
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
     assert abs(width - 3.25 * 300) <= 1
     assert abs(height - figure.get_size_inches()[1] * 300) <= 1
