@@ -7,13 +7,17 @@ from sklearn.metrics import adjusted_rand_score
 import trajhmm as th
 from trajhmm.simulate import planted
 
+# Fewer runs, fits and halvings than the test of twenty seeds has.
+FEW = {"n_runs": 24, "n_rows": 100}
+QUICK = {"halves": 1, "restarts": 2}
 
-def analysed(seed, *, detour, **layout):
+
+def analysed(seed, *, detour, fit=QUICK, **layout):
     """ARI of the states, number of states, states flagged, the planted detour's state and row of evidence."""
     truth = planted(seed=seed, detour=detour, **layout)
-    # A state less, the true number and one more, in three halvings: what tests/benchmarks/test_maps.py does in full.
+    # A state less, the true number and one more; tests/benchmarks/test_maps.py does it in full.
     around = range(truth.n_states - 1, truth.n_states + 2)
-    model = th.fit(truth.logs, seed=seed, states=around, halves=3)
+    model = th.fit(truth.logs, seed=seed, states=around, **fit)
     analysis = th.analyze(truth.logs, model, converged="eval_accuracy > 0.9", refits=0, prefix=False)
     flagged = analysis.detours["state"][analysis.detours["is_detour"]].tolist()
     matched = None
@@ -56,7 +60,7 @@ def test_one_seed_one_log_and_another_seed_another():
 
 @pytest.mark.parametrize("seed", [0])
 def test_planted_states_and_detour_are_found(seed):
-    truth, ari, n_states, flagged, matched, analysis = analysed(seed, detour=True)
+    truth, ari, n_states, flagged, matched, analysis = analysed(seed, detour=True, **FEW)
     assert ari >= 0.95
     assert n_states == 5
     assert flagged == [matched]
@@ -66,7 +70,7 @@ def test_planted_states_and_detour_are_found(seed):
 
 
 def test_without_a_planted_detour_none_is_found():
-    _, ari, n_states, flagged, _, _ = analysed(0, detour=False, layout="spread", offset_sd=1.0)
+    _, ari, n_states, flagged, _, _ = analysed(0, detour=False, layout="spread", offset_sd=1.0, **FEW)
     assert ari >= 0.95
     assert n_states == 4
     assert flagged == []
@@ -77,13 +81,13 @@ def test_detours_are_found_in_nineteen_of_twenty_and_invented_in_at_most_one():
     found = covered = invented = 0
     indices, chosen = [], []
     for seed in range(20):
-        truth, ari, n_states, flagged, matched, analysis = analysed(seed, detour=True)
+        truth, ari, n_states, flagged, matched, analysis = analysed(seed, detour=True, fit={"halves": 3})
         row = analysis.detours.set_index("state").loc[matched]
         found += flagged == [matched]
         covered += row["ci_low"] <= truth.effect <= row["ci_high"]
         indices.append(ari)
         chosen.append(n_states)
-        invented += bool(analysed(seed, detour=False)[3])
+        invented += bool(analysed(seed, detour=False, fit={"halves": 3})[3])
     assert found >= 19
     assert invented <= 1
     assert covered >= 18  # a 95% interval misses one time in twenty; fewer than 18 has a probability under 8%
@@ -92,8 +96,8 @@ def test_detours_are_found_in_nineteen_of_twenty_and_invented_in_at_most_one():
 
 
 def test_a_planted_detour_survives_refits_on_resampled_runs():
-    truth = planted(seed=0, layout="spread", offset_sd=1.0)
-    model = th.fit(truth.logs, states=5, halves=2)
+    truth = planted(seed=0, layout="spread", offset_sd=1.0, **FEW)
+    model = th.fit(truth.logs, states=5, halves=0, restarts=2)
     analysis = th.analyze(truth.logs, model, converged="eval_accuracy > 0.9", refits=5, prefix=False)
     (detour,) = [e for e in analysis.evidence_by_state if e.is_strict]
     assert detour.survival.refits == 5
