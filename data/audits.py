@@ -1,4 +1,4 @@
-"""What the three perturbation audits share: their conditions, and how a perturbation grows.
+"""What the matched arms of the three perturbation audits share: their conditions, and how a perturbation grows.
 
 A perturbation of one of four dimensions of stability (Zhang, Yao, Li and Yang, arXiv 2601.13160) starts at a random
 step, grows linearly to its full strength and stays there; nothing of the algorithm changes. A perturbed run has the
@@ -71,9 +71,9 @@ def grown(run: Run, step: int, ramp: int) -> float:
     Parameters
     ----------
     step : the step of training that is about to be taken, from 1 on.
-    ramp : steps from the onset to full strength.
+    ramp : steps from the onset to full strength, where the run has no attribute of that name.
     """
-    onset = int(run.attributes["onset"])
+    onset, ramp = int(run.attributes["onset"]), int(run.attributes.get("ramp", ramp))
     return 0.0 if onset < 0 else min(max((step - onset) / ramp, 0.0), 1.0)
 
 

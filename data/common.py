@@ -38,6 +38,14 @@ class Run:
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A further set that a generator makes: its runs, and for how many steps they are trained."""
+
+    runs: Sequence[Run]
+    steps: int
+
+
 # Trains the runs of one group for so many steps, the i-th logging to the i-th logger.
 Train = Callable[[Sequence[Run], int, Sequence[RunLogger]], None]
 
@@ -49,6 +57,7 @@ def generate(
     *,
     steps: int,
     output: Path,
+    arms: Mapping[str, Arm] | None = None,
     together: int = 1,
     digits: int = 16,
 ) -> None:
@@ -58,6 +67,7 @@ def generate(
     ----------
     description : for ``--help``; its first line is shown.
     runs : all runs of the set, in the order of the file.
+    arms : further sets that ``train`` can make, each written beside the first, into a file of its own name.
     train : must not depend on the number of steps but by ending there, so that fewer steps give a prefix.
     steps : of training in the stored set.
     output : the stored set.
@@ -67,13 +77,19 @@ def generate(
     """
     parser = argparse.ArgumentParser(description=description.split("\n", maxsplit=1)[0])
     parser.add_argument("--seeds", type=int, help="number of seeds of each condition, from its first on; else all")
-    parser.add_argument("--steps", type=int, default=steps, help="steps of training for each (%(default)s)")
+    sets = {output.stem: Arm(runs=runs, steps=steps), **(arms or {})}
+    stored_steps = ", ".join(f"{arm.steps} in {name}" for name, arm in sets.items())
+    parser.add_argument("--steps", type=int, help=f"steps of training for each; else as stored: {stored_steps}")
     parser.add_argument("--jobs", type=int, default=2, help="processes (%(default)s)")
-    parser.add_argument("-o", "--output", type=Path, default=output, help="%(default)s")
+    parser.add_argument("--arm", choices=list(sets), default=output.stem, help="which set (%(default)s)")
+    parser.add_argument("-o", "--output", type=Path, help=f"ARM.parquet in {output.parent}")
     asked = parser.parse_args()
+    asked.output = asked.output or output.with_stem(asked.arm)
+    asked.steps = asked.steps or sets[asked.arm].steps
+    runs = sets[asked.arm].runs
 
     wanted = first_seeds(runs, asked.seeds)
-    work = asked.output.parent / f".{asked.output.stem}.{asked.steps}"
+    work = asked.output.parent / f".runs.{asked.output.stem}.{asked.steps}"
     stored = _stored(asked.output, asked.steps)
     missing = [run for run in wanted if run.name not in stored and not _finished(work, run)]
     groups = [group for _, alike in groupby(missing, key=_condition) for group in _batched(alike, together)]
@@ -182,7 +198,8 @@ def _single(table: pa.Table, digits: int) -> pa.Table:
         column = table[name].combine_chunks()
         if pa.types.is_floating(column.type):
             blank = np.asarray(column.is_null())
-            values = np.asarray(column.fill_null(0)).astype(np.float32)
+            with np.errstate(over="ignore"):  # what is too large for single precision is stored as infinite
+                values = np.asarray(column.fill_null(0)).astype(np.float32)
             fraction, exponent = np.frexp(values)
             rounded = np.ldexp(np.round(fraction * 2**digits) / 2**digits, exponent).astype(np.float32)
             column = pa.array(rounded, mask=blank)

@@ -1,12 +1,13 @@
-"""What the results of the three audits share: shares with intervals, the table of the card, and the two arms compared.
+"""What the results of the three audits share: shares with intervals, the tables of the card, and two arms compared.
 
 A frame of outcomes holds a row a perturbed run: ``buffer``, ``dimension``, ``strength``, ``seed``, ``collapsed``,
-``recovered``, ``lag`` (steps from onset to collapse, NaN without one), and what else an audit looks at.
+``recovered``, ``lag`` (steps from onset to collapse, NaN without one), and what else an audit looks at. That of a sweep
+arm holds a row each run, perturbed or not, as `sweep_outcomes` makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 PLAIN = "none"
+SUSTAINED = 5  # rows in a row, for a collapse
+_SPEEDS = {"sudden": "at once", "ramp": "the audit's ramp", "slow": "four times as slow"}
 
 
 def first_of(low: NDArray[np.bool_], rows: int) -> int | None:
@@ -26,6 +29,73 @@ def share(hits: pd.Series) -> str:
     """How many of how many, with the 95% interval of Clopper and Pearson."""
     low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="exact")
     return f"{hits.sum()}/{len(hits)} ({100 * low:.0f}–{100 * high:.0f}%)"
+
+
+def sweep_outcomes(logs: pd.DataFrame, metric: str, low: Callable[[pd.Series], pd.Series]) -> pd.DataFrame:
+    """What became of each run of a sweep arm, a row each.
+
+    A collapse is the first of so many logged rows in a row that are low, or not finite. Rows up to the onset do not
+    count, nor those with which a run begins, as it has yet to learn.
+
+    Parameters
+    ----------
+    logs : the rows of the arm.
+    metric : that measures performance; more is better.
+    low : which of a run's values of it are too low, (n,) for (n,).
+    """
+    rows = []
+    for name, run in logs.groupby("run", sort=False):
+        value, step, onset = run[metric], run["step"].to_numpy(), int(run["onset"].iloc[0])
+        bad = (low(value) | ~np.isfinite(value)).to_numpy()
+        learnt = np.maximum.accumulate(~bad) & (step > onset)
+        collapse = first_of(bad & learnt, SUSTAINED)
+        best = value.cummax()
+        rows.append(
+            {
+                **run[["kind", "condition", "configuration", "optimizer", "dimension", "strength", "ramp"]].iloc[0],
+                "run": name,
+                "collapsed": collapse is not None,
+                "row": np.nan if collapse is None else collapse + 1,
+                "lag": np.nan if collapse is None or onset < 0 else step[collapse] - onset,
+                "step": np.nan if collapse is None else step[collapse],
+                "best": best.iloc[-1],
+                "end": value.tail(20).mean(),
+                "least": (value / best)[step >= step[-1] // 4].min(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def print_sweep(runs: pd.DataFrame) -> None:
+    """Print the table of a sweep arm, a line each kind and what it consists of, and what the card says beside it."""
+
+    def line(name: str, some: pd.DataFrame, times: str) -> None:
+        low, middle, high = some[times].quantile([0, 0.5, 1])
+        span = "" if np.isnan(middle) else f"{middle:.0f} ({low:.0f} to {high:.0f})"
+        print(f"| {name} | {share(some['collapsed'])} | {span} |")
+
+    perturbed = runs[runs["kind"] == "perturbed"]
+    line("healthy", runs[runs["kind"] == "healthy"], "step")
+    line("perturbed", perturbed, "lag")
+    for dimension, some in perturbed.groupby("dimension", sort=False):
+        line(f"perturbed: {dimension}", some, "lag")
+    for speed, words in _SPEEDS.items():
+        line(f"perturbed: {words}", perturbed[perturbed["condition"].str.endswith(speed)], "lag")
+    for kind in ("spontaneous", "hard_negative"):
+        of_kind = runs[runs["kind"] == kind]
+        line(kind, of_kind, "step")
+        for condition, some in of_kind.groupby("condition", sort=False):
+            line(f"{kind}: {condition}", some, "step")
+    healthy = runs[runs["kind"] == "healthy"]
+    print(healthy.groupby("optimizer")[["best", "end", "least"]].agg(["min", "max"]).round(3).to_string())
+    others = runs[runs["kind"].isin(["spontaneous", "hard_negative"])]
+    columns = ["run", "collapsed", "row", "step", "best", "end", "least"]
+    print(others[columns].round(3).to_string(index=False))
+    survivors = perturbed[~perturbed["collapsed"]]
+    print("survivors, end over best:", (survivors["end"] / survivors["best"]).quantile([0, 0.5, 1]).round(3).tolist())
+    print("configurations:", runs["configuration"].nunique(), "kinds:", runs["kind"].value_counts(sort=False).to_dict())
+    for optimizer, some in perturbed.groupby("optimizer", sort=False):
+        print(f"perturbed, {optimizer}: {share(some['collapsed'])}")
 
 
 def print_table(runs: pd.DataFrame, arms: Sequence[str], *, medians: Sequence[str] = ()) -> None:

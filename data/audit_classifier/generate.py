@@ -4,6 +4,7 @@ A perturbation audit after Zhang, Yao, Li and Yang (arXiv 2601.13160): healthy r
 of four dimensions, some of which live on and some of which collapse. Run from anywhere::
 
     python data/audit_classifier/generate.py
+    python data/audit_classifier/generate.py --arm sweep
     python data/audit_classifier/generate.py --seeds 1 --steps 50 -o check.parquet
 """
 
@@ -18,12 +19,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from audits import amount, audit_runs
-from common import Run, generate
+from common import Arm, Run, generate
 from digits.network import CLASSES, F32, PIXELS, Labels, activations, gradients, initial, load, measure
+from optimizers import Adam, Momentum, Optimizer, RMSprop
+from sweeps import Grid, batch_size_at, happens, rate_at, sweep_runs
 from trajhmm.metrics import RunLogger, gradient_metrics, update_metrics, weight_metrics
 
 HIDDEN, BATCH = (64, 64), 64
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.05, np.float32(0.9), np.float32(5e-3)
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-3
 DROPOUT = 0.2  # of the buffered arm
 STEPS, EVERY = 3200, 10
 RAMP = 400  # steps from the onset to full strength
@@ -39,6 +42,49 @@ RUNS = audit_runs(
     batch_size=BATCH,
     buffer=f"dropout {DROPOUT:g}",
 )
+HIGH_MOMENTUM = "sgd_momentum_0.98"
+CORRUPT = np.float32(10)  # spread of the noise that one batch consists of
+SPONTANEOUS = [
+    (condition, dict(zip(("learning_rate", "batch_size", "width", "warm_up", "optimizer"), values, strict=True)))
+    for condition, *values in [
+        ("high_learning_rate", 0.33, 64, 64, 0, "sgd"),
+        ("high_learning_rate", 0.37, 64, 48, 100, "sgd"),
+        ("high_learning_rate", 0.22, 32, 96, 20, "sgd"),
+        ("high_learning_rate", 0.25, 32, 64, 100, "sgd"),
+        ("high_learning_rate", 0.6, 128, 64, 100, "sgd"),
+        ("high_learning_rate", 0.12, 32, 48, 100, "adamw"),
+        ("long_warm_up", 0.4, 64, 64, 1600, "sgd"),
+        ("long_warm_up", 0.5, 64, 96, 1600, "sgd"),
+        ("long_warm_up", 0.3, 32, 64, 1600, "sgd"),
+        ("high_momentum", 0.08, 32, 48, 400, HIGH_MOMENTUM),
+        ("high_momentum", 0.09, 32, 64, 400, HIGH_MOMENTUM),
+        ("high_momentum", 0.12, 64, 64, 400, HIGH_MOMENTUM),
+    ]
+]
+SWEEP = sweep_runs(
+    Grid(
+        learning_rates={
+            "sgd": (0.025, 0.035, 0.05, 0.07, 0.1),
+            "adam": (5e-4, 7e-4, 1e-3, 1.4e-3, 2e-3),
+            "adamw": (5e-4, 7e-4, 1e-3, 1.4e-3, 2e-3),
+            "rmsprop": (2.5e-4, 3.5e-4, 5e-4, 7e-4, 1e-3),
+        },
+        warm_ups=(0, 20, 100),
+        batch_sizes=(32, 64, 128),
+        widths=(32, 48, 64, 96),
+    ),
+    SPONTANEOUS,
+    strengths={
+        "optimization": (8, 12, 100),  # the last for optimizers that divide by the size of the gradient
+        "environment": (3, 5, 10),
+        "parameters": (8, 10, 15),
+        "learning_signal": (40, 60, 80),
+    },
+    onset=(800, 1600),
+    ramp=RAMP,
+    event=(1200, 2000),
+    every=EVERY,
+)
 
 
 def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None:
@@ -49,41 +95,55 @@ def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None
 
 
 def train_one(run: Run, steps: int, logger: RunLogger) -> None:
-    """Train one network by stochastic gradient descent with momentum.
+    """Train one network.
 
     Weights, the order of the rows, dropout and perturbations are drawn apart, so that runs of one seed share the first
     two in all conditions. Loss and accuracy on training data are those of the step's batch, as training sees it.
     """
     data = load()
     of_weights, of_order, of_dropout, of_perturbation = np.random.default_rng(run.seed).spawn(4)
-    p = initial(of_weights, (PIXELS, *HIDDEN, CLASSES))
-    velocity = {name: np.zeros_like(array) for name, array in p.items()}
+    width = int(run.attributes.get("width", HIDDEN[0]))
+    p = initial(of_weights, (PIXELS, *(width for _ in HIDDEN), CLASSES))
+    optimizer = optimizer_of(run)
     order, position = of_order.permutation(len(data.y)), 0
     for step in range(1, steps + 1):
-        if position + BATCH > len(order):
+        size = batch_size_at(run, step)
+        if position + size > len(order):
             order, position = of_order.permutation(len(data.y)), 0
-        batch = order[position : position + BATCH]
-        position += BATCH
+        batch = order[position : position + size]
+        position += size
         x, y = disturbed(run, step, data.x[batch], data.y[batch], of_perturbation)
-        kept = dropout(of_dropout) if run.attributes["buffer"] != "none" else ()
+        kept = dropout(of_dropout) if run.attributes.get("buffer", "none") != "none" else ()
         layers = activations(p, x, kept)
         gradient = gradients(p, layers, y, kept)
-        rate = np.float32(LEARNING_RATE * (1 + amount(run, "optimization", step, RAMP)))
+        rate = rate_at(run, step) * (1 + amount(run, "optimization", step, RAMP))
         noise = amount(run, "parameters", step, RAMP) / 100
         logged = step % EVERY == 0
         before = {name: array.copy() for name, array in p.items()} if logged else p
-        for name in p:
-            velocity[name] = MOMENTUM * velocity[name] + gradient[name] + WEIGHT_DECAY * p[name]
-            p[name] = p[name] - rate * velocity[name]
-            if noise > 0:
-                scale = np.float32(noise) * np.sqrt(np.mean(p[name] ** 2))
-                p[name] += scale * of_perturbation.standard_normal(p[name].shape, dtype=np.float32)
+        if happens(run, "resume", step):
+            optimizer.forget()
+        optimizer.step(p, gradient, rate)
+        for name in p if noise > 0 else ():
+            scale = np.float32(noise) * np.sqrt(np.mean(p[name] ** 2))
+            p[name] += scale * of_perturbation.standard_normal(p[name].shape, dtype=np.float32)
         if logged:
             row = weight_metrics(p, layers=True) | gradient_metrics(gradient)
             row["update_norm"] = update_metrics(before, p)["update_norm"]
             row["train_loss"], row["train_accuracy"] = measure(layers[-1], y)
             row["eval_loss"], row["eval_accuracy"] = measure(activations(p, data.x_eval)[-1], data.y_eval)
             logger.log(step, row)
+
+
+def optimizer_of(run: Run) -> Optimizer:
+    """The optimizer of a run; in the matched arm that with momentum."""
+    made: dict[str, Optimizer] = {
+        "sgd": Momentum(MOMENTUM, WEIGHT_DECAY),
+        HIGH_MOMENTUM: Momentum(0.98, WEIGHT_DECAY),
+        "adam": Adam(),
+        "adamw": Adam(weight_decay=0.1),
+        "rmsprop": RMSprop(),
+    }
+    return made[str(run.attributes.get("optimizer", "sgd"))]
 
 
 def disturbed(run: Run, step: int, x: F32, y: Labels, draw: np.random.Generator) -> tuple[F32, Labels]:
@@ -100,6 +160,8 @@ def disturbed(run: Run, step: int, x: F32, y: Labels, draw: np.random.Generator)
         x = x + np.float32(brighter)
     if wrong > 0:
         y = np.where(draw.random(len(y)) < wrong, (y + 1) % CLASSES, y)
+    if happens(run, "corrupt_batch", step):
+        x = CORRUPT * draw.standard_normal(x.shape, dtype=np.float32)
     return x, y
 
 
@@ -109,4 +171,11 @@ def dropout(draw: np.random.Generator) -> list[F32]:
 
 
 if __name__ == "__main__":
-    generate(__doc__, RUNS, train, steps=STEPS, output=Path(__file__).parent / "runs.parquet")
+    generate(
+        __doc__,
+        RUNS,
+        train,
+        steps=STEPS,
+        output=Path(__file__).parent / "runs.parquet",
+        arms={"sweep": Arm(runs=SWEEP, steps=STEPS)},
+    )

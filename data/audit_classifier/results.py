@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pandas as pd
 
-from outcomes import PLAIN, first_of, print_pairs, print_table, share
+from outcomes import PLAIN, first_of, print_pairs, print_sweep, print_table, share, sweep_outcomes
 
 DROPOUT = "dropout 0.2"
 ROWS = 5  # in a row, for a collapse
@@ -59,6 +59,9 @@ def main() -> None:
     print_pairs(runs, (PLAIN, DROPOUT), ("collapsed", *DEFINITIONS[1:3], "dipped"), {"lasted": 0, "mean accuracy": 3})
     healthy = logs[logs["onset"] < 0]
     print("healthy, least accuracy from step 800:", healthy["eval_accuracy"][healthy["step"] >= 800].min())
+    print("\nThe sweep arm")
+    sweep = pd.read_parquet(Path(__file__).parent / "sweep.parquet")
+    print_sweep(sweep_outcomes(sweep, "eval_accuracy", lambda accuracy: accuracy < 0.5))
 
 
 if __name__ == "__main__":
