@@ -14,7 +14,7 @@ from trajhmm.warning.detectors.densities import (
     MahalanobisDistance,
     VectorAutoregression,
 )
-from trajhmm.warning.detectors.drift import Adwin, PageHinkley
+from trajhmm.warning.detectors.drift import Adwin, Cusum, LossGrowth, PageHinkley
 from trajhmm.warning.detectors.envelope import Envelope
 from trajhmm.warning.detectors.hmm import HMMSurprise
 from trajhmm.warning.detectors.interface import Detector, Reference, SeriesDetector
@@ -43,8 +43,10 @@ DETECTORS: dict[str, type[Detector]] = {
         LossSpikeKiller,
         WandbZScore,
         MedianZScore,
+        Cusum,
         PageHinkley,
         Adwin,
+        LossGrowth,
         BayesianChangePoints,
         SlowingDown,
         Envelope,

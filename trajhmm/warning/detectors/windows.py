@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 # Spread below which a window stands still up to rounding, as a share of its largest value; and of a window of zeros.
 STILL = 1e-9
-_ZERO = 1e-100
+ZERO = 1e-100
 
 
 @njit(cache=True, nogil=True)
@@ -90,6 +90,6 @@ def standardised(values: Floats, centre: Floats, spread: Floats, largest: Floats
     ----------
     values, centre, spread, largest : (n,); ``largest`` is the size of the largest value of the window.
     """
-    floor = STILL * largest + _ZERO
+    floor = STILL * largest + ZERO
     known = ~np.isnan(centre)
     return np.divide(values - centre, np.maximum(spread, floor), out=np.zeros(len(values)), where=known)
