@@ -10,7 +10,13 @@ from sklearn.covariance import LedoitWolf
 from trajhmm.errors import FitError
 from trajhmm.warning.detectors import Reference, StandardisedMetrics, make_detector
 from trajhmm.warning.detectors.densities import Whitening
-from trajhmm.warning.detectors.standardise import FARTHEST, row_products
+from trajhmm.warning.detectors.standardise import (
+    FARTHEST,
+    LevelsAndDifferences,
+    LevelsAndOwnPast,
+    LogLevels,
+    row_products,
+)
 
 from .made import METRICS, healthy_runs, made_run, training
 
@@ -123,6 +129,75 @@ def test_other_features_can_be_given(runs, off):
     rows = np.concatenate([Differences().transform(run) for run in runs])
     model = mixture.GaussianMixture(2, reg_covar=1e-3, random_state=0, max_iter=200).fit(rows)
     np.testing.assert_allclose(found, -model.score_samples(Differences().transform(off)), rtol=1e-7)
+
+
+def log_levels(runs, run):
+    """Loss, gradient and weights of the tests are positive in all healthy rows: standardised logarithms."""
+    logs = np.log(np.concatenate([healthy.values for healthy in runs]))
+    return (np.log(run.values) - logs.mean(axis=0)) / logs.std(axis=0)
+
+
+def test_levels_are_logarithms_of_what_is_positive():
+    healthy = [made_run([[1.0, -1.0], [np.e, 1.0]], metrics=METRICS[:2])]
+    levels = LogLevels.of(healthy)
+    np.testing.assert_allclose(levels.transform(healthy[0]), [[-1.0, -1.0], [1.0, 1.0]])
+    other = made_run([[NAN, 3.0], [np.e**2, 0.0], [0.0, 0.0]], metrics=METRICS[:2])
+    vanished = (np.log(1e-6) - 0.5) / 0.5
+    np.testing.assert_allclose(levels.transform(other), [[0.0, 3.0], [3.0, 0.0], [vanished, 0.0]])
+
+
+def test_levels_and_differences(runs, off):
+    rows = LevelsAndDifferences.of(runs).transform(off)
+    np.testing.assert_allclose(rows[:, :3], log_levels(runs, off), rtol=1e-9)
+
+    def differences(run):
+        levels = log_levels(runs, run)
+        return np.array([levels[t] - levels[max(t - 20, 0)] for t in range(len(levels))])
+
+    spread = np.sqrt(np.mean(np.concatenate([differences(run) for run in runs]) ** 2, axis=0))
+    np.testing.assert_allclose(rows[:, 3:], differences(off) / spread, rtol=1e-9, atol=1e-12)
+
+
+def own_past(runs, run):
+    """Each level against the up to 120 before it, squashed; 0 while there are fewer than 20."""
+    levels = log_levels(runs, run)
+    past = np.zeros(levels.shape)
+    for t in range(20, len(levels)):
+        before = levels[max(0, t - 120) : t]
+        past[t] = (levels[t] - before.mean(axis=0)) / before.std(axis=0)
+    return np.arcsinh(np.hstack([levels, past]))
+
+
+def test_levels_and_own_past(runs, off):
+    np.testing.assert_allclose(LevelsAndOwnPast.of(runs).transform(off), own_past(runs, off), rtol=1e-9, atol=1e-12)
+
+
+def test_the_own_past_begins_when_a_metric_is_first_logged(runs):
+    features = LevelsAndOwnPast.of(runs)
+    whole = made_run(training(np.random.default_rng(2)))
+    values = np.vstack([np.full((7, 3), NAN), whole.values])
+    late = made_run(np.column_stack([values[:, :1], np.ones((157, 2))]))
+    np.testing.assert_array_equal(features.transform(late)[7:, 3], features.transform(whole)[:, 3])
+    assert not features.transform(late)[:27, 3].any()
+
+
+def test_the_own_past_is_that_of_the_run_whatever_its_level(runs, off):
+    """Ten times the loss is far from health, and no departure from the run's own past."""
+    features = LevelsAndOwnPast.of(runs)
+    louder = made_run(off.values * [10.0, 1.0, 1.0])
+    np.testing.assert_allclose(features.transform(louder)[:, 3:], features.transform(off)[:, 3:], atol=1e-9)
+    assert (features.transform(louder)[:, 0] > features.transform(off)[:, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "features"), [("mixture_differences", LevelsAndDifferences.of), ("mixture_own_past", LevelsAndOwnPast.of)]
+)
+def test_the_other_mixtures_are_those_of_scikit_learn(name, features, runs, off):
+    learnt = features(runs)
+    rows = np.concatenate([learnt.transform(run) for run in runs])
+    model = mixture.GaussianMixture(3, reg_covar=1e-3, random_state=0, max_iter=200).fit(rows)
+    expected = -model.score_samples(learnt.transform(off))
+    np.testing.assert_allclose(fit(name, runs, states=3).scores(off), expected, rtol=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ from trajhmm.errors import FitError
 from trajhmm.warning.detectors.chance import NonFiniteCheck, RandomAlarm, StepHazard
 from trajhmm.warning.detectors.changepoints import BayesianChangePoints
 from trajhmm.warning.detectors.densities import (
+    DifferencesMixture,
     FeatureDetector,
     GaussianMixture,
     IsolationForest,
     MahalanobisDistance,
+    OwnPastMixture,
     VectorAutoregression,
 )
 from trajhmm.warning.detectors.drift import Adwin, Cusum, LossGrowth, PageHinkley
@@ -53,6 +55,8 @@ DETECTORS: dict[str, type[Detector]] = {
         MahalanobisDistance,
         VectorAutoregression,
         GaussianMixture,
+        DifferencesMixture,
+        OwnPastMixture,
         IsolationForest,
         LogisticWindows,
         HMMSurprise,

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
 from trajhmm.warning.detectors.interface import Detector, Reference
-from trajhmm.warning.detectors.standardise import Features, StandardisedMetrics, row_products
+from trajhmm.warning.detectors.standardise import (
+    Features,
+    LevelsAndDifferences,
+    LevelsAndOwnPast,
+    StandardisedMetrics,
+    row_products,
+)
 
 # Share of the largest variance that each direction has at least.
 _SINGULAR = 1e-9
@@ -193,6 +199,22 @@ class GaussianMixture(FeatureDetector):
         )
         surprise: NDArray[np.float64] = -logsumexp(logs, axis=1)
         return surprise
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DifferencesMixture(GaussianMixture):
+    """The mixture of log levels and their differences over 20 rows: where a run is, and where it is going."""
+
+    name: ClassVar[str] = "mixture_differences"
+    learn_features: Callable[[Sequence[CausalRun]], Features] = LevelsAndDifferences.of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnPastMixture(GaussianMixture):
+    """The mixture of log levels and departures from the run's own last 120 rows, for healthy runs that differ."""
+
+    name: ClassVar[str] = "mixture_own_past"
+    learn_features: Callable[[Sequence[CausalRun]], Features] = LevelsAndOwnPast.of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,10 +1,10 @@
-"""Metrics in units of what healthy runs do: what detectors over several metrics see."""
+"""Metrics in units of what healthy runs do, or the run itself did: what detectors over several metrics see."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 from numba import njit
@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
 from trajhmm.features.causal import known_moments
+from trajhmm.warning.detectors.windows import previous_largest, previous_moments, standardised
 
 # Departures beyond this many standard deviations are all the same; with them, everything downstream stays finite.
 FARTHEST = 1e6
 # Spread of a metric below which it stands still up to rounding, as a share of its largest value, and at all.
 _STILL = 1e-6
 _ZERO = 1e-100
+# A metric that is positive in healthy runs and then is not counts as this share of the least they had.
+_VANISHED = 1e-6
 
 
 class Features(Protocol):
@@ -74,6 +77,114 @@ class StandardisedMetrics:
         columns = run.columns(self.metrics)
         departures = np.where(np.isnan(columns), 0.0, (columns - self.centre) / self.spread)
         return np.ascontiguousarray(np.clip(departures, -FARTHEST, FARTHEST))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LogLevels:
+    """`StandardisedMetrics` of the logarithms of those metrics that are positive in all healthy rows.
+
+    Attributes
+    ----------
+    least : (D,) smallest healthy value of a metric that is taken by its logarithm; 0 for the others.
+    scaling : of the metrics after that.
+    """
+
+    least: NDArray[np.float64]
+    scaling: StandardisedMetrics
+
+    @classmethod
+    def of(cls, runs: Sequence[CausalRun]) -> Self:
+        """Learn from healthy runs; errors are those of `StandardisedMetrics.of`."""
+        metrics = runs[0].metrics
+        rows = np.concatenate([run.columns(metrics) for run in runs])
+        smallest = np.where(np.isnan(rows), np.inf, rows).min(axis=0, initial=np.inf)
+        least = np.where(np.isfinite(smallest) & (smallest > 0), smallest, 0.0)
+        logs = [replace(run, metrics=metrics, values=_logarithms(run.columns(metrics), least)) for run in runs]
+        return cls(least=least, scaling=StandardisedMetrics.of(logs))
+
+    def transform(self, run: CausalRun) -> NDArray[np.float64]:
+        """(T, D) levels in healthy standard deviations; 0 where a metric is not yet logged."""
+        metrics = self.scaling.metrics
+        logs = _logarithms(run.columns(metrics), self.least)
+        return self.scaling.transform(replace(run, metrics=metrics, values=logs))
+
+
+def _logarithms(values: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, D) values; those of metrics that have a ``least`` as logarithms."""
+    positive = least > 0
+    taken = values.copy()
+    taken[:, positive] = np.log(np.maximum(values[:, positive], _VANISHED * least[positive]))
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LevelsAndDifferences:
+    """`LogLevels`, and how far each has come in the last rows in healthy standard deviations of that.
+
+    Attributes
+    ----------
+    levels : of the D metrics.
+    spread : (D,) root mean square of healthy differences.
+    lag : rows that a difference reaches back; to the first row, where there are not so many.
+    """
+
+    levels: LogLevels
+    spread: NDArray[np.float64]
+    lag: int = 20
+
+    @classmethod
+    def of(cls, runs: Sequence[CausalRun]) -> Self:
+        """Learn from healthy runs; errors are those of `StandardisedMetrics.of`."""
+        levels = LogLevels.of(runs)
+        moved = np.concatenate([_differences(levels.transform(run), cls.lag) for run in runs])
+        return cls(levels=levels, spread=floored_spread(np.sqrt((moved**2).mean(axis=0)), moved))
+
+    def transform(self, run: CausalRun) -> NDArray[np.float64]:
+        """(T, 2 D) levels, then differences."""
+        levels = self.levels.transform(run)
+        return np.hstack([levels, np.clip(_differences(levels, self.lag) / self.spread, -FARTHEST, FARTHEST)])
+
+
+def _differences(rows: NDArray[np.float64], lag: int) -> NDArray[np.float64]:
+    """(T, D) rows less those ``lag`` before, or the first."""
+    moved: NDArray[np.float64] = rows - rows[np.maximum(np.arange(len(rows)) - lag, 0)]
+    return moved
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LevelsAndOwnPast:
+    """`LogLevels`, and how far each is from the run's own last rows in their spread; both squashed.
+
+    What healthy runs of a sweep differ in, level and noise, is no departure from their own past. The inverse hyperbolic
+    sine lets a few spreads count in full and many as their logarithm.
+
+    Attributes
+    ----------
+    levels : of the D metrics.
+    window, least : rows that are looked back on, and how many there must be since a metric was first logged; 0 until
+        then.
+    """
+
+    levels: LogLevels
+    window: int = 120
+    least: int = 20
+
+    @classmethod
+    def of(cls, runs: Sequence[CausalRun]) -> Self:
+        """Learn from healthy runs; errors are those of `StandardisedMetrics.of`."""
+        return cls(levels=LogLevels.of(runs))
+
+    def transform(self, run: CausalRun) -> NDArray[np.float64]:
+        """(T, 2 D) levels, then departures from the run's own past."""
+        levels = self.levels.transform(run)
+        past = np.zeros(levels.shape)
+        for column, metric in enumerate(self.levels.scaling.metrics):
+            first = int(np.isnan(run.columns((metric,))).sum())
+            values = np.ascontiguousarray(levels[first:, column])
+            mean, spread = previous_moments(values, self.window, self.least)
+            past[first:, column] = standardised(values, mean, spread, previous_largest(values, self.window))
+        squashed: NDArray[np.float64] = np.arcsinh(np.hstack([levels, past]))
+        return squashed
 
 
 def floored_spread(spread: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
