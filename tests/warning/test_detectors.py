@@ -8,15 +8,21 @@ import pytest
 
 from trajhmm.errors import FitError, LogError
 from trajhmm.warning.detectors import DETECTORS, Reference, baselines, make_detector
+from trajhmm.warning.detectors.peers import Peer
 
 from .made import healthy_runs, made_run, made_trials, reference_of, training
 
 NAN = np.nan
 
 
-def needs_river(name):
+def needs_its_package(name):
     if name == "adwin":
         pytest.importorskip("river", reason="ADWIN is run by river: pip install 'trajhmm[baselines]'")
+    if issubclass(DETECTORS[name], Peer):
+        try:
+            DETECTORS[name]()._require()
+        except FitError as error:
+            pytest.skip(str(error))
 
 
 def widened(run):
@@ -39,7 +45,7 @@ def reference():
 
 @pytest.fixture(scope="module", params=list(DETECTORS))
 def fitted(request, reference):
-    needs_river(request.param)
+    needs_its_package(request.param)
     return make_detector(request.param).fit(reference)
 
 
@@ -119,9 +125,15 @@ def test_scores_are_finite_for_any_finite_input(fitted, values):
         1e100 * np.sign(np.random.default_rng(0).standard_normal((40, 3))),
     ],
 )
-@pytest.mark.parametrize("name", ["envelope", "adwin", "bayes_changepoint", "isolation_forest", "logistic", "mixture"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("envelope", "adwin", "bayes_changepoint", "isolation_forest", "logistic"),
+        *("mixture", "mixture_differences", "mixture_own_past"),
+    ],
+)
 def test_a_dull_or_wild_reference_is_no_trouble(name, values, reference):
-    needs_river(name)
+    needs_its_package(name)
     healthy = tuple(widened(made_run(values + 1e-3 * seed * values, run=str(seed))) for seed in range(4))
     fitted = make_detector(name).fit(Reference(healthy=healthy, labelled=reference.labelled))
     assert np.isfinite(fitted.scores(widened(made_run(training(np.random.default_rng(0)))))).all()
@@ -133,7 +145,7 @@ def test_no_rows_have_no_scores(fitted):
 
 @pytest.mark.parametrize("name", list(DETECTORS))
 def test_a_fit_leaves_the_detector_as_it_was(name, reference):
-    needs_river(name)
+    needs_its_package(name)
     detector = make_detector(name)
     before = {key: value for key, value in vars(detector).items() if key.endswith("_")}
     fitted = detector.fit(reference)
@@ -145,7 +157,7 @@ def test_a_fit_leaves_the_detector_as_it_was(name, reference):
 
 @pytest.mark.parametrize("name", list(DETECTORS))
 def test_what_learns_says_that_it_has_not(name, reference):
-    needs_river(name)
+    needs_its_package(name)
     detector = make_detector(name)
     if detector.fit(reference) is detector:
         detector.scores(patchy_run())
@@ -205,7 +217,8 @@ def test_a_deviation_scores_higher_than_health(reference):
     """A detector that learns from healthy runs ranks a run far off above those that are not."""
     rng = np.random.default_rng(3)
     off = widened(made_run(training(rng, drift=3.0, onset=60)))
-    for name in ("envelope", "mahalanobis", "mixture", "autoregression", "logistic"):
+    mixtures = ("mixture", "mixture_differences", "mixture_own_past")
+    for name in ("envelope", "mahalanobis", *mixtures, "autoregression", "logistic"):
         fitted = make_detector(name).fit(reference)
         usual = max(fitted.scores(widened(run))[60:].max() for run in healthy_runs(5, rng))
         assert fitted.scores(off)[-1] > usual, name

@@ -20,6 +20,7 @@ from trajhmm.warning.detectors.drift import Adwin, Cusum, LossGrowth, PageHinkle
 from trajhmm.warning.detectors.envelope import Envelope
 from trajhmm.warning.detectors.hmm import HMMSurprise
 from trajhmm.warning.detectors.interface import Detector, Reference, SeriesDetector
+from trajhmm.warning.detectors.peers import ArcTraining, LossLint, RLWatch, TrainScope, TrainSpotter
 from trajhmm.warning.detectors.slowing import SlowingDown
 from trajhmm.warning.detectors.spikes import (
     LossSpikeKiller,
@@ -51,6 +52,11 @@ DETECTORS: dict[str, type[Detector]] = {
         LossGrowth,
         BayesianChangePoints,
         SlowingDown,
+        TrainSpotter,
+        LossLint,
+        TrainScope,
+        RLWatch,
+        ArcTraining,
         Envelope,
         MahalanobisDistance,
         VectorAutoregression,
