@@ -59,7 +59,7 @@ def test_where_the_state_decides_the_rest_the_first_rows_tell_it(scaling):
 
 def test_states_that_say_nothing_predict_nothing():
     logs = drift(n_runs=40, n_rows=100, speed_sd=0.3, seed=0).logs
-    model, scaled, values = prepared(logs, 4)
+    model, scaled, values = prepared(logs, 4, scaling="own-start")
     found = []
     for draw in range(3):
         # A constant hazard: how long a run still needs has nothing to do with anything logged.
@@ -134,11 +134,13 @@ def test_a_loss_that_is_the_remaining_time_is_found_out(setup):
     assert [point.n_runs for point in points] == sorted((point.n_runs for point in points), reverse=True)
 
 
-def test_the_same_whatever_the_threads_and_another_with_another_seed(setup):
-    logs, model, scaled, values = setup
+def test_the_same_whatever_the_threads_and_another_with_another_seed():
+    logs = decided(0, n_runs=20)
+    model, scaled, values = prepared(logs, 5, scaling="own-start")
     times = convergence_of(logs, "eval_accuracy > 0.9")
     raw = RawRows(values=values, loss=None)
     one = prefix_curve(model, scaled, raw, times)
+    assert len(one) > 1
     assert prefix_curve(model, scaled, raw, times, jobs=2) == one
     assert prefix_curve(model, scaled, raw, times, seed=1) != one
 

@@ -1,7 +1,5 @@
 """Rows that remember: their likelihood, the coefficients and the states they leave, and what a model keeps of them."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -264,18 +262,15 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
         th.fit(scan_logs([tmp_path / "logs.parquet"]), states=2, emissions="ar")
 
 
-def test_the_command_line_fits_it(tmp_path):
+def test_the_command_line_fits_it(tmp_path, trajhmm):
     logs, model = tmp_path / "logs.parquet", tmp_path / "model.json"
     write_logs(planted(n_runs=6, n_rows=60, ar=0.5, seed=0).logs, logs)
-    options = ["--states", "3", "--halves", "0", "--emissions", "ar"]
-    command = [sys.executable, "-m", "trajhmm", "fit", str(logs), "-o", str(model), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = ["fit", logs, "-o", model, "--emissions", "ar"]
+    options = ["--states", "3", "--halves", "0"]
+    done = trajhmm(*command, *options)
+    assert done.code == 0, done.err
     assert th.load_model(model).parameters.autoregression.shape == (14,)
-    streamed = subprocess.run([*command, "--stream"], capture_output=True, text=True, check=False)
-    assert streamed.returncode == 1
-    assert "emissions 'ar' need all rows in memory" in streamed.stderr
-    warned = subprocess.run(
-        [*command[:-6], "--for", "warning", "--emissions", "ar"], capture_output=True, text=True, check=False
-    )
-    assert warned.returncode == 2
+    streamed = trajhmm(*command, *options, "--stream")
+    assert streamed.code == 1
+    assert "emissions 'ar' need all rows in memory" in streamed.err
+    assert trajhmm(*command, "--for", "warning").code == 2

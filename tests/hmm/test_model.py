@@ -34,9 +34,10 @@ def test_a_model_file_round_trips_bit_for_bit(model, tmp_path, logs):
     assert loaded.status == model.status
 
 
-def test_one_seed_gives_one_file_whatever_the_threads_and_another_seed_another(logs, tmp_path):
+def test_one_seed_gives_one_file_whatever_the_threads_and_another_seed_another(tmp_path):
+    logs = planted(n_runs=6, n_rows=30, seed=3).logs
     for name, seed, jobs in (("a", 0, 1), ("b", 0, 2), ("c", 1, 1)):
-        th.fit(logs, states=4, restarts=2, seed=seed, jobs=jobs, iterations=5, halves=1).save(tmp_path / name)
+        th.fit(logs, states=2, restarts=2, seed=seed, jobs=jobs, iterations=5, halves=1).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert json.loads((tmp_path / "a").read_text())["status"] != json.loads((tmp_path / "c").read_text())["status"]
 
@@ -104,11 +105,12 @@ def test_states_table_holds_the_state_and_its_probability(model, logs):
     assert (model.filter(logs).probs.argmax(axis=1) == table["state"]).all()
 
 
-def test_pythia_fits_at_every_number_of_states_without_nan_or_warning(public_data):
+@pytest.mark.parametrize("halves", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_pythia_fits_at_every_number_of_states_without_nan_or_warning(public_data, halves):
     runs = th.read_logs(public_data("pythia_160m"), run_by="seed")
     with warnings.catch_warnings(), np.errstate(divide="raise", over="raise", invalid="raise"):
         warnings.simplefilter("error")
-        model = th.fit(runs, states=range(1, 11), covariance="diag", restarts=3, iterations=60, halves=1)
+        model = th.fit(runs, states=range(1, 11), covariance="diag", restarts=3, iterations=60, halves=halves)
     assert [point.outcome == "degenerate" for point in model.curve] == [False] * 10
     for point in model.curve:
         assert np.isfinite(point.log_likelihood)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -53,8 +52,8 @@ METRICS = ("between", "weight_l2", "weight_mean", "other", "rare", "constant")
 
 def fitted(runs, **settings):
     """A fit as in the paper, runs z-scored each by itself, and BIC chooses: what halves add is tested below."""
-    usual = {"states": range(1, 5), "restarts": 3, "scaling": "per-run", "criterion": "bic", "halves": 0}
-    return th.fit(runs, metrics=METRICS, seed=3, **{"iterations": 30, **usual, **settings})
+    usual = {"states": range(1, 5), "restarts": 2, "scaling": "per-run", "criterion": "bic", "halves": 0}
+    return th.fit(runs, metrics=METRICS, seed=3, **{"iterations": 20, **usual, **settings})
 
 
 def assert_same_numbers(found, expected):
@@ -97,13 +96,15 @@ def assert_same_model(found, expected):
     assert sorted(map(str, found.notes)) == sorted(map(str, expected.notes))
 
 
-@pytest.mark.parametrize("criterion", ["bic", "heldout"])
-def test_a_fit_from_disk_is_the_fit_from_memory(logs, criterion):
+@pytest.mark.parametrize(
+    "choice", [{"criterion": "bic"}, {"criterion": "heldout", "states": [1, 3], "restarts": 1}], ids=["bic", "heldout"]
+)
+def test_a_fit_from_disk_is_the_fit_from_memory(logs, choice):
     scan = th.scan_logs(logs, max_rows=300)
     assert len(scan.pieces) > 3
     runs = th.read_logs(logs)
-    expected = fitted(runs, criterion=criterion)
-    found = fitted(scan, criterion=criterion, jobs=2)
+    expected = fitted(runs, **choice)
+    found = fitted(scan, **choice, jobs=2)
     assert_same_model(without_notes_of(runs, found), expected)
 
 
@@ -114,7 +115,7 @@ def test_whatever_the_scaling_a_fit_from_disk_is_the_fit_from_memory(logs, scali
     settings = {
         "scaling": scaling,
         "criterion": "reproducible",
-        "halves": 2,
+        "halves": 1,
         "states": 2,
         "restarts": 1,
         "iterations": 10,
@@ -189,17 +190,28 @@ def test_a_cluster_that_is_not_there_is_named(logs):
             th.fit(th.scan_logs(logs), dask=nobody)
 
 
-@pytest.fixture
+# Of ports, and of workers that are killed.
+on_cluster = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'trajhmm[dask]'")
-    with (
-        warnings.catch_warnings(),
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as running,
-    ):
-        warnings.simplefilter("ignore")  # of ports and of workers that are killed
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as running:
         yield running
 
 
+@on_cluster
+@pytest.mark.parametrize("scaling", ["mixed", "own-start"])
+def test_whatever_the_scaling_a_fit_on_a_cluster_is_the_fit_from_memory(logs, cluster, scaling):
+    # Halves are more fits of the same kind, and tested from disk: here each pass takes its time.
+    settings = {"scaling": scaling, "states": 2, "restarts": 1, "iterations": 5}
+    expected = fitted(th.read_logs(logs), **settings)
+    found = fitted(th.scan_logs(logs, max_rows=300), dask=cluster.scheduler_address, **settings)
+    assert_same_model(without_notes_of(th.read_logs(logs), found), expected)
+
+
+@on_cluster
 def test_a_fit_on_a_cluster_is_the_fit_from_memory_though_a_worker_is_killed(logs, cluster):
     expected = fitted(th.read_logs(logs))
     scan = th.scan_logs(logs, max_rows=300)
@@ -212,15 +224,6 @@ def test_a_fit_on_a_cluster_is_the_fit_from_memory_though_a_worker_is_killed(log
 
     found = fitted(scan, dask=cluster.scheduler_address, progress=kill)
     assert killed[0][0] < killed[0][1]
-    assert_same_model(without_notes_of(th.read_logs(logs), found), expected)
-
-
-@pytest.mark.parametrize("scaling", ["mixed", "own-start"])
-def test_whatever_the_scaling_a_fit_on_a_cluster_is_the_fit_from_memory(logs, cluster, scaling):
-    # Halves are more fits of the same kind, and tested from disk: here each pass takes its time.
-    settings = {"scaling": scaling, "states": 2, "restarts": 1, "iterations": 5}
-    expected = fitted(th.read_logs(logs), **settings)
-    found = fitted(th.scan_logs(logs, max_rows=300), dask=cluster.scheduler_address, **settings)
     assert_same_model(without_notes_of(th.read_logs(logs), found), expected)
 
 

@@ -102,7 +102,7 @@ def test_a_map_is_reproducible_if_halves_every_state_and_seeds_agree():
 # --- the number of states
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (3, 4))])
 def test_the_planted_number_of_states_comes_back(seed):
     values, lengths, path = three_states(seed)
     found = select(values, lengths)
@@ -127,7 +127,7 @@ def test_pure_noise_has_no_reproducible_map_and_says_so():
     assert found.fit.parameters.n_states == found.certificate.states == max(means, key=lambda k: (means[k], -k))
 
 
-def test_noise_ends_without_error_through_the_command(tmp_path, trajhmm_process):
+def test_noise_ends_without_error_through_the_command(tmp_path, trajhmm):
     import pandas as pd
 
     values, lengths = noise(1, runs=8, rows=20)
@@ -135,7 +135,7 @@ def test_noise_ends_without_error_through_the_command(tmp_path, trajhmm_process)
     frame.insert(0, "step", np.tile(np.arange(20), 8))
     frame.insert(0, "run", np.repeat([f"r{number}" for number in range(8)], lengths))
     frame.to_parquet(tmp_path / "noise.parquet")
-    done = trajhmm_process(
+    done = trajhmm(
         "fit",
         tmp_path / "noise.parquet",
         "-o",
@@ -268,10 +268,11 @@ def test_a_smooth_road_ends_in_a_map_with_its_verdict():
 
 def test_one_seed_gives_one_file_and_the_certificate_is_in_it(tmp_path):
     logs = planted(n_runs=8, n_rows=50, seed=5).logs
-    for name, seed, jobs in (("a", 0, 1), ("b", 0, 2), ("c", 1, 1)):
-        th.fit(logs, metrics=FEW, states=[2, 3], covariance="tied", seed=seed, jobs=jobs, **QUICK).save(tmp_path / name)
+    for name, jobs in (("a", 1), ("b", 2)):
+        th.fit(logs, metrics=FEW, states=2, covariance="tied", jobs=jobs, **QUICK).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert json.loads((tmp_path / "a").read_text())["seed"] != json.loads((tmp_path / "c").read_text())["seed"]
+    for seed in (0, 1):
+        assert th.fit(logs, metrics=FEW, states=2, seed=seed, restarts=1, iterations=2, halves=0).seed == seed
     model = th.load_model(tmp_path / "a")
     assert model.scaling == "mixed"
     assert model.certificate.at(model.n_states).seeds

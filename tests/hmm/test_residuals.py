@@ -184,14 +184,18 @@ def test_what_cannot_be_known_is_none_and_json():
 
 @pytest.mark.parametrize("options", [{}, {"emissions": "ar"}, {"scaling": "shared"}])
 def test_a_certificate_holds_those_of_its_map(options):
-    logs = planted(n_runs=12, n_rows=80, seed=3, offset_sd=2.0, ar=0.5).logs
+    logs = planted(n_runs=8, n_rows=60, seed=3, offset_sd=2.0, ar=0.5).logs
     model = th.fit(logs, metrics=["weight_l2", "trace", "singular_var"], states=3, halves=1, restarts=2, **options)
     sequences = model.sequences(logs)  # less the shifts of the runs, and as levels where rows remember
     residuals = pseudo_residuals(sequences.values, sequences.offsets, model.parameters)
     assert model.certificate.residuals == summarise_residuals(residuals, sequences.offsets, model.metrics)
     memory = [one.autocorrelation.value for one in model.certificate.residuals.metrics]
     assert (np.median(memory) > 0.3) == (options != {"emissions": "ar"})
-    assert th.fit(logs, states=3, halves=0, restarts=1).certificate is None
+
+
+def test_without_halves_there_is_no_certificate():
+    logs = planted(n_runs=6, n_rows=30, seed=3).logs
+    assert th.fit(logs, metrics=["trace"], states=2, halves=0, restarts=1).certificate is None
 
 
 def test_rows_in_parts_give_those_of_all():
