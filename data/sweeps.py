@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import cos, pi
+from math import cos, inf, pi
 
 import numpy as np
 
 from audits import DIMENSIONS
 from common import Run
 
-Configuration = Mapping[str, str | int | float]  # learning_rate, warm_up, batch_size, width, optimizer
+Configuration = dict[str, str | int | float]  # learning_rate, warm_up, batch_size, width, optimizer
 
 CONFIGURATIONS, SEEDS = 24, 2
 FIRST_SEED = 100  # those of the matched arms end at 39
@@ -35,6 +35,12 @@ EVENTS = {  # what may happen to a run that stays healthy, and to how many
 }
 
 
+def configuration(optimizer: str, *, learning_rate: float, warm_up: int, batch_size: int, width: int) -> Configuration:
+    """The attributes in which configurations differ, in the order of the file."""
+    numbers = {"warm_up": int(warm_up), "batch_size": int(batch_size), "width": int(width)}
+    return {"learning_rate": float(learning_rate), **numbers, "optimizer": optimizer}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """What configurations are drawn from.
@@ -45,6 +51,7 @@ class Grid:
     warm_ups : steps over which the learning rate grows linearly; 0 for none.
     batch_sizes, widths : of a step, and of the hidden layers.
     without : numbers of configurations that were drawn and left out.
+    smallest_batch, largest_batch : that a batch may become where its size changes.
     """
 
     learning_rates: Mapping[str, Sequence[float]]
@@ -52,22 +59,28 @@ class Grid:
     batch_sizes: Sequence[int]
     widths: Sequence[int]
     without: frozenset[int] = frozenset()
+    smallest_batch: float = 1
+    largest_batch: float = inf
 
     def configurations(self) -> dict[int, Configuration]:
         """The first so many by number, the optimizers in turn."""
         numbers = (number for number in range(1000) if number not in self.without)
         return {number: self._draw(number) for number, _ in zip(numbers, range(CONFIGURATIONS), strict=False)}
 
+    def allows(self, batch_size: int) -> bool:
+        """Whether a batch may be so large."""
+        return self.smallest_batch <= batch_size <= self.largest_batch
+
     def _draw(self, number: int) -> Configuration:
         draw = np.random.default_rng([number, CONFIGURATIONS])
         optimizer = list(self.learning_rates)[number % len(self.learning_rates)]
-        return {
-            "learning_rate": float(draw.choice(self.learning_rates[optimizer])),
-            "warm_up": int(draw.choice(self.warm_ups)),
-            "batch_size": int(draw.choice(self.batch_sizes)),
-            "width": int(draw.choice(self.widths)),
-            "optimizer": optimizer,
-        }
+        return configuration(
+            learning_rate=draw.choice(self.learning_rates[optimizer]),
+            warm_up=draw.choice(self.warm_ups),
+            batch_size=draw.choice(self.batch_sizes),
+            width=draw.choice(self.widths),
+            optimizer=optimizer,
+        )
 
 
 def sweep_runs(
@@ -108,10 +121,10 @@ def sweep_runs(
         harm = {"dimension": dimension, "strength": float(strength), "ramp": speeds[speed]}
         condition, when = f"{dimension}_{strength:g}_{speed}", {"onset": int(draw.integers(*onset))}
         runs.append(run(condition, "perturbed", condition, *next(bases), **harm, **when))
-    for number, (condition, configuration) in enumerate(spontaneous):
+    for number, (condition, failing) in enumerate(spontaneous):
         seed = FIRST_SEED + 100 + number
         like = run("", "spontaneous", condition, next(iter(configurations)), seed).attributes
-        attributes = {**like, "configuration": f"s{number:02d}", **configuration}
+        attributes = {**like, "configuration": f"s{number:02d}", **failing}
         runs.append(Run(name=f"{condition}_s{number:02d}_seed_{seed}", seed=seed, attributes=attributes))
     bases = iter(draw.permutation(pairs).tolist())
     for condition, many in EVENTS.items():
@@ -119,7 +132,8 @@ def sweep_runs(
             when = int(draw.integers(*event))
             when = when // 2 if condition == "cosine_restarts" else when  # more than one
             when += -when % every
-            runs.append(run(condition, "hard_negative", condition, *next(bases), event_step=when))
+            like = (run(condition, "hard_negative", condition, *base, event_step=when) for base in bases)
+            runs.append(next(one for one in like if grid.allows(batch_size_at(one, when))))
     return runs
 
 

@@ -4,6 +4,7 @@ A perturbation audit as in ``data/audits.py``: a transformer reads the licences 
 time, and something goes wrong from a random step on. Run from anywhere::
 
     python data/audit_lm/generate.py
+    python data/audit_lm/generate.py --arm sweep
     python data/audit_lm/generate.py --seeds 1 --steps 50 -o check.parquet
 
 The texts are those of Debian 12 and 13. Elsewhere, put them into a folder and name it in ``AUDIT_LM_TEXTS``.
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audits import amount, audit_runs
-from common import Run, generate
+from common import Arm, Run, generate
+from sweeps import Grid, batch_size_at, configuration, happens, rate_at, sweep_runs
 from trajhmm.metrics import RunLogger, gradient_metrics, snapshot, update_metrics, weight_metrics
 
 FOLDER = Path(os.environ.get("AUDIT_LM_TEXTS", "/usr/share/common-licenses"))
@@ -52,6 +54,49 @@ STRENGTHS = {
     "learning_signal": (0.3, 0.46, 0.75),  # share of the targets that are replaced by a wrong one, always the same
 }
 RUNS = audit_runs(STRENGTHS, onset=ONSET, learning_rate=LEARNING_RATE, batch_size=BATCH, buffer=f"dropout {DROPOUT:g}")
+# The sweep arm.
+MOMENTUM, HIGH_MOMENTUM, HIGH_BETAS = 0.9, "adamw_beta1_0.98", (0.98, 0.999)
+SWEEP_STEPS = 800
+SPONTANEOUS = [
+    ("long_warm_up", configuration("adamw", learning_rate=0.2, warm_up=900, batch_size=16, width=32)),
+    ("long_warm_up", configuration("adamw", learning_rate=0.3, warm_up=1200, batch_size=16, width=32)),
+    ("long_warm_up", configuration("adam", learning_rate=0.25, warm_up=1000, batch_size=16, width=40)),
+    ("long_warm_up", configuration("adam", learning_rate=0.25, warm_up=900, batch_size=24, width=24)),
+    ("long_warm_up", configuration("rmsprop", learning_rate=0.1, warm_up=900, batch_size=16, width=32)),
+    ("long_warm_up", configuration("rmsprop", learning_rate=0.12, warm_up=900, batch_size=24, width=40)),
+    ("long_warm_up", configuration("sgd", learning_rate=2, warm_up=900, batch_size=16, width=32)),
+    ("high_learning_rate", configuration("adamw", learning_rate=0.13, warm_up=500, batch_size=16, width=32)),
+    ("high_learning_rate", configuration("adam", learning_rate=0.14, warm_up=500, batch_size=24, width=40)),
+    ("high_learning_rate", configuration("rmsprop", learning_rate=0.05, warm_up=150, batch_size=16, width=32)),
+    ("high_learning_rate", configuration("sgd", learning_rate=1, warm_up=60, batch_size=16, width=32)),
+    ("high_momentum", configuration(HIGH_MOMENTUM, learning_rate=0.16, warm_up=900, batch_size=16, width=32)),
+]
+SWEEP = sweep_runs(
+    Grid(
+        learning_rates={
+            "adamw": (5e-3, 7e-3, 1e-2, 1.4e-2, 2e-2),
+            "adam": (5e-3, 7e-3, 1e-2, 1.4e-2, 2e-2),
+            "rmsprop": (3e-3, 4e-3, 6e-3, 8e-3, 1.2e-2),
+            "sgd": (0.2, 0.3, 0.4, 0.5, 0.7),
+        },
+        warm_ups=(20, 60, 150),
+        batch_sizes=(8, 16, 24),
+        widths=(24, 32, 40),
+        smallest_batch=4,
+        without=frozenset({11}),  # ends at an accuracy of 0.32, little above that of pairs of characters
+    ),
+    SPONTANEOUS,
+    strengths={
+        "optimization": (13, 24, 40),
+        "environment": (0.85, 0.97, 1),
+        "parameters": (0.08, 0.13, 0.2),
+        "learning_signal": (0.46, 0.75, 0.95),
+    },
+    onset=(220, 300),
+    ramp=RAMP,
+    event=(300, 500),
+    every=EVERY,
+)
 
 
 class TextError(Exception):
@@ -83,16 +128,16 @@ def _licence(path: Path, expected: str) -> str:
 class Block(nn.Module):
     """Attention and a perceptron, each on the normalised residual."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, WIDTH) residuals."""
-        qkv = self.qkv(self.norm1(x)).unflatten(2, (3, HEADS, WIDTH // HEADS))
+        """(N, T, width) residuals."""
+        qkv = self.qkv(self.norm1(x)).unflatten(2, (3, HEADS, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.dropout(self.out(seen.transpose(1, 2).flatten(2)))
@@ -102,12 +147,12 @@ class Block(nn.Module):
 class LanguageModel(nn.Module):
     """A causal transformer."""
 
-    def __init__(self, characters: int, dropout: float) -> None:
+    def __init__(self, characters: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.embed = nn.Embedding(characters, WIDTH)
-        self.pos_embed = nn.Parameter(torch.randn(CONTEXT, WIDTH))
-        self.blocks = nn.Sequential(*(Block(dropout) for _ in range(LAYERS)))
-        self.norm, self.unembed = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, characters, bias=False)
+        self.embed = nn.Embedding(characters, width)
+        self.pos_embed = nn.Parameter(torch.randn(CONTEXT, width))
+        self.blocks = nn.Sequential(*(Block(width, dropout) for _ in range(LAYERS)))
+        self.norm, self.unembed = nn.LayerNorm(width), nn.Linear(width, characters, bias=False)
 
     def forward(self, read: Tensor) -> Tensor:
         """(N, T, characters) logits of what comes after each of (N, T) characters."""
@@ -118,6 +163,19 @@ def loss_and_accuracy(model: nn.Module, read: Tensor, target: Tensor) -> tuple[T
     """Mean cross-entropy (nats) and share of characters that are guessed right."""
     logits, target = model(read).flatten(0, 1), target.flatten()
     return functional.cross_entropy(logits, target), (logits.detach().argmax(dim=1) == target).float().mean()
+
+
+def optimizer_of(run: Run, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a run; in the matched arm AdamW."""
+    name, parameters = run.attributes.get("optimizer", "adamw"), model.parameters()
+    if name == "adam":
+        return torch.optim.Adam(parameters, betas=BETAS, fused=True)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(parameters)
+    if name == "sgd":
+        return torch.optim.SGD(parameters, momentum=MOMENTUM, fused=True)
+    betas = HIGH_BETAS if name == HIGH_MOMENTUM else BETAS
+    return torch.optim.AdamW(parameters, betas=betas, weight_decay=WEIGHT_DECAY, fused=True)
 
 
 def add_noise(matrices: Sequence[Tensor], size: float, draw: torch.Generator) -> None:
@@ -133,8 +191,9 @@ def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None
     (run,), (logger,) = runs, loggers
     kept, held_out, characters = licences()
     torch.manual_seed(run.seed)  # weights, then dropout
-    model = LanguageModel(characters, 0.0 if run.attributes["buffer"] == "none" else DROPOUT)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+    dropout = 0.0 if run.attributes.get("buffer", "none") == "none" else DROPOUT
+    model = LanguageModel(characters, int(run.attributes.get("width", WIDTH)), dropout)
+    optimizer = optimizer_of(run, model)
     order = torch.Generator().manual_seed(10_000 + run.seed)
     harm = torch.Generator().manual_seed(20_000 + run.seed)
     window = torch.arange(CONTEXT + 1)
@@ -149,7 +208,11 @@ def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None
         logger.log(step, weight_metrics(model, heads=HEADS), **row, eval_loss=eval_loss, eval_accuracy=eval_accuracy)
 
     for step in range(1, steps + 1):
-        text = kept[torch.randint(len(kept) - CONTEXT, (BATCH, 1), generator=order) + window]
+        text = kept[torch.randint(len(kept) - CONTEXT, (batch_size_at(run, step), 1), generator=order) + window]
+        if happens(run, "corrupt_batch", step):
+            text = torch.randint(characters, text.shape, generator=harm)
+        if happens(run, "resume", step):
+            optimizer.state.clear()
         read, target = text[:, :-1], text[:, 1:]
         if share := amount(run, "environment", step, RAMP):
             replaced = torch.rand(read.shape, generator=harm) < share
@@ -159,7 +222,7 @@ def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None
             target = torch.where(wrong, (target + 1) % characters, target)
         add_noise(matrices, amount(run, "parameters", step, RAMP), harm)
         faster = 1 + amount(run, "optimization", step, RAMP)
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(step / WARM_UP, 1) * faster
+        optimizer.param_groups[0]["lr"] = rate_at(run, step, warm_up=WARM_UP) * faster
         train_loss, train_accuracy = loss_and_accuracy(model, read, target)
         optimizer.zero_grad()
         train_loss.backward()
@@ -173,6 +236,13 @@ def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None
 
 if __name__ == "__main__":
     try:
-        generate(__doc__, RUNS, train, steps=STEPS, output=Path(__file__).parent / "runs.parquet")
+        generate(
+            __doc__,
+            RUNS,
+            train,
+            steps=STEPS,
+            output=Path(__file__).parent / "runs.parquet",
+            arms={"sweep": Arm(runs=SWEEP, steps=SWEEP_STEPS)},
+        )
     except TextError as error:
         sys.exit(str(error))

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pandas as pd
 
-from outcomes import PLAIN, first_of, print_pairs, print_table, share
+from outcomes import PLAIN, first_of, print_pairs, print_sweep, print_table, share, sweep_outcomes
 
 DROPOUT = "dropout 0.1"
 UNIGRAM = 3.11  # nats: held-out loss of the frequencies of the characters in the training text
@@ -84,6 +84,9 @@ def main() -> None:
     ends = healthy[(healthy["seed"] < 8) & (healthy["step"] > healthy["step"].max() - 20 * EVERY)]
     print("healthy, seeds 0 to 7, last 20 rows:", ends.groupby("buffer")[["eval_loss", "eval_accuracy"]].mean())
     print(healthy.groupby("step")["eval_loss"].agg(["min", "median", "max"]).loc[[4, 40, 100, 400, 640, 1280]])
+    print("\nThe sweep arm")
+    sweep = pd.read_parquet(Path(__file__).parent / "sweep.parquet")
+    print_sweep(sweep_outcomes(sweep, "eval_accuracy", lambda accuracy: accuracy < 0.6 * accuracy.cummax()))
 
 
 if __name__ == "__main__":
