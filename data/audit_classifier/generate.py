@@ -22,7 +22,7 @@ from audits import amount, audit_runs
 from common import Arm, Run, generate
 from digits.network import CLASSES, F32, PIXELS, Labels, activations, gradients, initial, load, measure
 from optimizers import Adam, Momentum, Optimizer, RMSprop
-from sweeps import Grid, batch_size_at, happens, rate_at, sweep_runs
+from sweeps import Grid, batch_size_at, configuration, happens, rate_at, sweep_runs
 from trajhmm.metrics import RunLogger, gradient_metrics, update_metrics, weight_metrics
 
 HIDDEN, BATCH = (64, 64), 64
@@ -45,21 +45,18 @@ RUNS = audit_runs(
 HIGH_MOMENTUM = "sgd_momentum_0.98"
 CORRUPT = np.float32(10)  # spread of the noise that one batch consists of
 SPONTANEOUS = [
-    (condition, dict(zip(("learning_rate", "batch_size", "width", "warm_up", "optimizer"), values, strict=True)))
-    for condition, *values in [
-        ("high_learning_rate", 0.33, 64, 64, 0, "sgd"),
-        ("high_learning_rate", 0.37, 64, 48, 100, "sgd"),
-        ("high_learning_rate", 0.22, 32, 96, 20, "sgd"),
-        ("high_learning_rate", 0.25, 32, 64, 100, "sgd"),
-        ("high_learning_rate", 0.6, 128, 64, 100, "sgd"),
-        ("high_learning_rate", 0.12, 32, 48, 100, "adamw"),
-        ("long_warm_up", 0.4, 64, 64, 1600, "sgd"),
-        ("long_warm_up", 0.5, 64, 96, 1600, "sgd"),
-        ("long_warm_up", 0.3, 32, 64, 1600, "sgd"),
-        ("high_momentum", 0.08, 32, 48, 400, HIGH_MOMENTUM),
-        ("high_momentum", 0.09, 32, 64, 400, HIGH_MOMENTUM),
-        ("high_momentum", 0.12, 64, 64, 400, HIGH_MOMENTUM),
-    ]
+    ("high_learning_rate", configuration("sgd", learning_rate=0.33, warm_up=0, batch_size=64, width=64)),
+    ("high_learning_rate", configuration("sgd", learning_rate=0.37, warm_up=100, batch_size=64, width=48)),
+    ("high_learning_rate", configuration("sgd", learning_rate=0.22, warm_up=20, batch_size=32, width=96)),
+    ("high_learning_rate", configuration("sgd", learning_rate=0.25, warm_up=100, batch_size=32, width=64)),
+    ("high_learning_rate", configuration("sgd", learning_rate=0.6, warm_up=100, batch_size=128, width=64)),
+    ("high_learning_rate", configuration("adamw", learning_rate=0.12, warm_up=100, batch_size=32, width=48)),
+    ("long_warm_up", configuration("sgd", learning_rate=0.4, warm_up=1600, batch_size=64, width=64)),
+    ("long_warm_up", configuration("sgd", learning_rate=0.5, warm_up=1600, batch_size=64, width=96)),
+    ("long_warm_up", configuration("sgd", learning_rate=0.3, warm_up=1600, batch_size=32, width=64)),
+    ("high_momentum", configuration(HIGH_MOMENTUM, learning_rate=0.08, warm_up=400, batch_size=32, width=48)),
+    ("high_momentum", configuration(HIGH_MOMENTUM, learning_rate=0.09, warm_up=400, batch_size=32, width=64)),
+    ("high_momentum", configuration(HIGH_MOMENTUM, learning_rate=0.12, warm_up=400, batch_size=64, width=64)),
 ]
 SWEEP = sweep_runs(
     Grid(
