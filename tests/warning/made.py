@@ -10,7 +10,7 @@ from trajhmm.warning.detectors import Reference
 
 METRICS = ("train_loss", "grad_norm", "weight_l2")
 # What is known of a run, however its rows were dealt out.
-KNOWN = ("last_step", "values", "streak", "log_probs", "surprise", "level", "largest", "alarm_step")
+KNOWN = ("last_step", "values", "streak", "memory", "largest", "alarm_step")
 
 
 def made_run(values, *, run="run", steps=None, metrics=METRICS, logged=None, events=None):

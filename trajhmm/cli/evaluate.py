@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Seed, Step, TableName, Where
+from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Seed, Step, TableName, WarningModel, Where
 from trajhmm.cli.terminal import progress_bar, say, say_notes
 from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 
@@ -37,7 +37,7 @@ _TITLES = {
 
 def evaluate(
     logs: Logs,
-    model: ModelFile,
+    model: WarningModel = None,
     truth: TruthFile = None,
     collapse: Collapse = None,
     sustained: Sustained = 5,
@@ -73,14 +73,21 @@ def evaluate(
     if not ends.known:
         raise typer.BadParameter("say what became of the runs: --truth FILE or --collapse CONDITION")
 
+    from trajhmm.features.choose import dynamics
     from trajhmm.hmm import load_model
     from trajhmm.warning.runs import trials_of
 
-    fitted = load_model(model)
+    fitted = None if model is None else load_model(model)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     say_notes(runs.notes)
     known = ends.of(runs)
-    trials = trials_of(runs, known, condition=condition, group=group, metrics=fitted.metrics)
+    trials = trials_of(
+        runs,
+        known,
+        condition=condition,
+        group=group,
+        metrics=dynamics(runs.metrics) if fitted is None else fitted.metrics,
+    )
     outcomes, report, risks = _judged(fitted, runs, trials, lead=lead, seed=seed)
     beside = compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None
     if output is not None:
@@ -100,18 +107,16 @@ def evaluate(
 
 
 def _judged(
-    model: Model, runs: RunSet, trials: Sequence[Trial], *, lead: int | None, seed: int
+    model: Model | None, runs: RunSet, trials: Sequence[Trial], *, lead: int | None, seed: int
 ) -> tuple[list[RunOutcome], Report, tuple[RiskAt, ...]]:
     """What the model says of runs, held against what became of them."""
     import numpy as np
 
-    from trajhmm.warning.calibration import calibration_of
     from trajhmm.warning.evaluation import evaluate_risk, first_alarm, judge, moments_after_onset, report_on
     from trajhmm.warning.monitor import Monitor
 
-    scored = Monitor(model).score(runs)
-    calibration = calibration_of(model)
-    threshold = calibration.threshold if calibration is not None else np.inf
+    monitor = Monitor(model)
+    scored, threshold = monitor.score(runs), monitor.threshold
     outcomes = [
         judge(
             trial.run.run, trial.run.steps, trial.truth, first_alarm(scored[trial.run.run].score, threshold), lead=lead
@@ -119,6 +124,8 @@ def _judged(
         for trial in trials
     ]
     report = report_on(outcomes, rng=np.random.default_rng(seed))
+    if model is None:
+        return outcomes, report, ()
     risks = evaluate_risk(
         trials,
         {run: part.risk for run, part in scored.items()},
@@ -147,7 +154,7 @@ def compared(trials: Sequence[Trial], budgets: list[float], *, lead: int | None,
 def _write(
     folder: Path,
     runs: RunSet,
-    model: Model,
+    model: Model | None,
     trials: Sequence[Trial],
     outcomes: Sequence[RunOutcome],
     beside: Comparison | None,
@@ -163,7 +170,7 @@ def _write(
     drawings: dict[str, Axes] = {}
     with figures.print_style():
         typical = _typical(outcomes)
-        if typical is not None:
+        if typical is not None and model is not None:
             truth = next(trial.truth for trial in trials if trial.run.run == typical)
             seen = timeline_of(runs, typical, model, truth=truth)
             drawings |= {"timeline": figures.plot_warning_timeline(seen), "drivers": figures.plot_drivers(seen)}

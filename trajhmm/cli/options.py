@@ -43,6 +43,14 @@ TableName = Annotated[
     str | None, typer.Option("--table", metavar="NAME", help="Table to read of a SQLite or DuckDB file.")
 ]
 ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
+WarningModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL.json",
+        help="Model file that 'trajhmm fit --for warning' wrote; without one each run is judged by its own past.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same bytes.")]
 Refits = Annotated[
     int,

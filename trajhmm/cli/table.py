@@ -113,7 +113,7 @@ def _urgency(tracker: Tracker) -> tuple[bool, float, float]:
     last = tracker.last
     if last is None:
         return tracker.alarm_step is not None, -1.0, -math.inf
-    return tracker.alarm_step is not None, float(last.risk[-1]), float(last.score[-1])
+    return tracker.alarm_step is not None, -1.0 if math.isnan(last.risk[-1]) else float(last.risk[-1]), float(last.score[-1])
 
 
 def _cells(tracker: Tracker) -> Iterator[str]:
@@ -125,8 +125,9 @@ def _cells(tracker: Tracker) -> Iterator[str]:
     else:
         score = float(last.score[-1])
         yield f"{score:,.0f}" if 1000 <= score < math.inf else f"{score:.3g}"
-        yield f"{float(last.risk[-1]):.0%}"
-        yield str(int(last.state[-1]))
+        risk, state = float(last.risk[-1]), int(last.state[-1])
+        yield "" if math.isnan(risk) else f"{risk:.0%}"
+        yield "" if state < 0 else str(state)
     if tracker.alarm_step is None:
         yield ""
     else:

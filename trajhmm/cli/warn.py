@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajhmm.cli.commands import AlarmCommands
-from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
+from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
 from trajhmm.cli.table import live_table
 from trajhmm.cli.terminal import counted, say, say_notes
 
@@ -31,7 +33,7 @@ _FILES_NAMED = 3
 
 def warn(
     logs: Logs,
-    model: ModelFile,
+    model: WarningModel = None,
     follow: Annotated[bool, typer.Option("--follow", help="Keep watching while jobs write; Ctrl-C ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each run.")] = False,
     scores: Annotated[
@@ -63,6 +65,8 @@ def warn(
     run beside the watch, at most eight at once; what they print goes to standard error when they end. Without --follow
     they are waited for, until none has ended for a minute.
 
+    Without --model each run is judged by its own past, and by how healthy runs of other tasks move.
+
     Exit code 3 if a run alarmed. Example: trajhmm warn running/ --model reference.json --follow
     """
     from trajhmm.hmm import load_model
@@ -71,7 +75,7 @@ def warn(
         raise typer.BadParameter("--state goes with --follow")
     if scores is not None and follow:
         raise typer.BadParameter("--scores does not go with --follow")
-    fitted = load_model(model)
+    fitted = None if model is None else load_model(model)
     reading = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table)
     if follow:
         raised = _follow(logs, fitted, reading, state=state, interval=interval, as_json=as_json, command=command)
@@ -82,7 +86,7 @@ def warn(
 
 
 def _once(
-    logs: list[Path], model: Model, reading: Reading, *, scores: Path | None, as_json: bool, command: str | None
+    logs: list[Path], model: Model | None, reading: Reading, *, scores: Path | None, as_json: bool, command: str | None
 ) -> bool:
     from trajhmm.warning.monitor import Monitor
 
@@ -91,9 +95,12 @@ def _once(
     say_notes(runs.notes)
     scored = monitor.score(runs)
     trackers = [monitor.trackers[run] for run in runs.runs]
-    _say_never_logged(monitor, runs.runs)
+    if model is None:
+        say(f"no --model: each run is judged by its own past; watched: {', '.join(monitor.metrics)}")
+    else:
+        _say_never_logged(monitor, runs.runs)
     for tracker in trackers:
-        told = json.dumps(_object(tracker, model))
+        told = json.dumps(_object(tracker, monitor))
         if as_json:
             typer.echo(told)
         if tracker.alarm is not None:
@@ -101,9 +108,9 @@ def _once(
             if not as_json:
                 typer.echo(f"alarm: {tracker.alarm}")
     if not as_json:
-        typer.echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, model))
+        typer.echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
     if scores is not None:
-        _write_scores(scored, model, scores)
+        _write_scores(scored, monitor.threshold, scores)
         say(f"{scores}: written")
     commands.finish(leave_running=False)
     return any(tracker.alarm is not None for tracker in trackers)
@@ -118,13 +125,13 @@ def _say_never_logged(monitor: Monitor, runs: Sequence[str]) -> None:
         say(f"warning: nor have {len(lacking) - _FILES_NAMED} other runs of all that it watches")
 
 
-def _summary(trackers: list[Tracker], rows: Mapping[str, int], model: Model) -> str:
+def _summary(trackers: list[Tracker], rows: Mapping[str, int], threshold: float) -> str:
     """How many runs are quiet, and how near an alarm the nearest of them came."""
     quiet = [tracker for tracker in trackers if tracker.alarm is None]
     if not quiet:
         return "every run raised an alarm"
     nearest = max(quiet, key=lambda tracker: tracker.largest)
-    score = f"largest score {nearest.largest:.4g} (threshold {_threshold(model):.4g})"
+    score = f"largest score {nearest.largest:.4g} (threshold {threshold:.4g})"
     if len(trackers) == 1:
         return f"no alarm: run {nearest.run}, {rows[nearest.run]:,} rows up to step {nearest.last_step}, {score}"
     number = f"{len(trackers)} runs" if len(quiet) == len(trackers) else f"{len(quiet)} of {len(trackers)} runs"
@@ -133,7 +140,7 @@ def _summary(trackers: list[Tracker], rows: Mapping[str, int], model: Model) -> 
 
 def _follow(
     logs: list[Path],
-    model: Model,
+    model: Model | None,
     reading: Reading,
     *,
     state: Path | None,
@@ -143,18 +150,25 @@ def _follow(
 ) -> bool:
     from trajhmm.warning.monitor import Watch
 
-    watch = Watch(model, logs, reading.settings(), state=state)
+    say(f"watching {', '.join(map(str, logs))}; Ctrl-C ends")
+    metrics = None
+    if model is None:
+        metrics = _metrics_to_watch(logs, reading, interval)
+        if metrics is None:
+            say("stopped; no rows seen")
+            return False
+        say(f"no --model: each run is judged by its own past; watched: {', '.join(metrics)}")
+    watch = Watch(model, logs, reading.settings(), state=state, metrics=metrics)
     trackers = watch.monitor.trackers
     raised = any(tracker.alarm_step is not None for tracker in trackers.values())
-    say(f"watching {', '.join(map(str, logs))}; Ctrl-C ends")
-    with nullcontext() if as_json else live_table(_threshold(model)) as table:
+    with nullcontext() if as_json else live_table(watch.monitor.threshold) as table:
         commands = AlarmCommands(command)
         remarks = _Remarks(watch, logs)
         try:
             while True:
                 for tracker, alarm in watch.poll():
                     raised = True
-                    told = json.dumps(_object(tracker, model))
+                    told = json.dumps(_object(tracker, watch.monitor))
                     commands.start(tracker.run, told)  # first: whoever reads the line may end the watch at once
                     (typer.echo if table is None else table.above)(told if as_json else f"alarm: {alarm}")
                 remarks.say()
@@ -167,6 +181,25 @@ def _follow(
     say(f"stopped; {counted(len(trackers), 'run')} seen, {alarmed} alarmed")
     commands.finish(leave_running=True)
     return raised
+
+
+def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tuple[str, ...] | None:
+    """The metrics of the first rows that there are, waited for; None if the user ends the wait."""
+    from trajhmm.errors import LogError
+    from trajhmm.features.choose import dynamics
+
+    said = False
+    try:
+        while True:
+            try:
+                return dynamics(reading.read(logs).metrics)
+            except LogError as error:
+                if not said:
+                    say(f"waiting for rows: {error}")
+                said = True
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        return None
 
 
 class _Remarks:
@@ -205,34 +238,42 @@ class _Remarks:
             )
 
 
-def _threshold(model: Model) -> float:
-    from trajhmm.warning.calibration import calibration_of
-
-    calibration = calibration_of(model)
-    return math.nan if calibration is None else calibration.threshold
-
-
-def _object(tracker: Tracker, model: Model) -> dict[str, Any]:
+def _object(tracker: Tracker, monitor: Monitor) -> dict[str, Any]:
     """What ``--json`` prints of a run."""
     alarm, last = tracker.alarm, tracker.last
-    score = alarm.score if alarm is not None else tracker.largest
+    now: dict[str, Any] = dict.fromkeys(("score", "risk", "state"))
+    if last is not None:
+        state = int(last.state[-1])
+        now = {
+            "score": _finite(last.score[-1]),
+            "risk": _finite(last.risk[-1]),
+            "state": None if state < 0 else state,
+        }
     return {
         "run": tracker.run,
         "alarm": tracker.alarm_step is not None,
         "step": tracker.alarm_step,
-        "score": score if math.isfinite(score) else None,
-        "threshold": _threshold(model),
-        "risk": None if last is None else float(last.risk[-1]),
+        "score": now["score"],
+        "threshold": monitor.threshold,
+        "risk": now["risk"],
         "last_step": tracker.last_step,
-        "state": None if last is None else int(last.state[-1]),
+        "state": now["state"],
+        "at_alarm": None
+        if alarm is None
+        else {"step": alarm.step, "score": _finite(alarm.score), "risk": alarm.risk, "state": alarm.state},
         "drivers": [
-            {"metric": d.metric, "contribution": d.contribution if math.isfinite(d.contribution) else None}
-            for d in (alarm.drivers if alarm is not None else ())
+            {**asdict(driver), "contribution": _finite(driver.contribution)}
+            for driver in (alarm.drivers if alarm is not None else ())
         ],
+        "situation": monitor.situation,
     }
 
 
-def _write_scores(scored: dict[str, Scored], model: Model, path: Path) -> None:
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _write_scores(scored: dict[str, Scored], threshold: float, path: Path) -> None:
     import numpy as np
     import pyarrow as pa
 
@@ -245,8 +286,8 @@ def _write_scores(scored: dict[str, Scored], model: Model, path: Path) -> None:
             "run": np.repeat(np.array(runs, dtype=object), lengths),
             "step": np.concatenate([part.steps for part in parts]),
             "score": np.concatenate([part.score for part in parts]),
-            "threshold": np.full(sum(lengths), _threshold(model)),
-            "risk": np.concatenate([part.risk for part in parts]),
+            "threshold": np.full(sum(lengths), threshold),
+            "risk": pa.array(np.concatenate([part.risk for part in parts]), from_pandas=True),
             "state": np.concatenate([part.state for part in parts]),
         }
     )

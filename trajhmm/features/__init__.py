@@ -6,13 +6,14 @@ from typing import Any
 from trajhmm.features.causal import CausalRun, causal_runs
 from trajhmm.features.columns import columns_by_run
 from trajhmm.features.departures import Departures
+from trajhmm.features.levels import LevelsAndInnovations
 from trajhmm.features.pooled import SCALINGS, PooledScaler, Scaling
 from trajhmm.features.samestep import SameStep
 from trajhmm.features.scalers import PerRunScaler, Scaler
 from trajhmm.features.sequences import Sequences, carried_forward, map_sequences
 
 
-def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | PooledScaler | Departures:
+def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | PooledScaler | LevelsAndInnovations:
     """Read a scaler back from a model file.
 
     Raises
@@ -20,11 +21,11 @@ def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | PooledScaler |
     KeyError
         The kind is unknown, or a part is missing.
     """
-    kinds: dict[str, Callable[[Mapping[str, Any]], PerRunScaler | PooledScaler | Departures]] = {
+    kinds: dict[str, Callable[[Mapping[str, Any]], PerRunScaler | PooledScaler | LevelsAndInnovations]] = {
         "per-run": lambda _: PerRunScaler(),
         "shared": PooledScaler.from_dict,
         "own-start": PooledScaler.from_dict,
-        "departures": Departures.from_dict,
+        "levels": LevelsAndInnovations.from_dict,
     }
     return kinds[str(stored["kind"])](stored)
 
@@ -33,6 +34,7 @@ __all__ = [
     "SCALINGS",
     "CausalRun",
     "Departures",
+    "LevelsAndInnovations",
     "PerRunScaler",
     "PooledScaler",
     "SameStep",

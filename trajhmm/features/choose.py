@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,12 @@ def default_metrics(runs: RunSet | Scan) -> tuple[tuple[str, ...], tuple[Note, .
         for metric, reason in reasons.items()
     )
     return chosen, notes
+
+
+def dynamics(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Those metrics that are no outcomes, schedules or clocks by their names, sorted; all if there are no others."""
+    names = tuple(sorted(metrics))
+    return tuple(name for name in names if _reason(name, clock=called_clock(name)) is None) or names
 
 
 _KINDS = ("a clock", "an outcome", "a schedule")

@@ -64,10 +64,9 @@ class Departures:
         """
         metrics = runs[0].metrics
         rows = np.concatenate([run.columns(metrics) for run in runs])
-        smallest = np.where(np.isnan(rows), np.inf, rows).min(axis=0, initial=np.inf)
-        least = np.where(np.isfinite(smallest) & (smallest > 0), smallest, 0.0)
-        logarithmic = [replace(run, metrics=metrics, values=_scales(run.columns(metrics), least)) for run in runs]
-        return cls(same_step=SameStep.of(logarithmic, floor=0.0, prior=_PRIOR), least=least)
+        least = least_values(rows)
+        scaled = [replace(run, metrics=metrics, values=logarithmic(run.columns(metrics), least)) for run in runs]
+        return cls(same_step=SameStep.of(scaled, floor=0.0, prior=_PRIOR), least=least)
 
     def transform(self, run: CausalRun) -> NDArray[np.float64]:
         """(T, D) departures, compressed; row t from the rows up to it.
@@ -85,7 +84,7 @@ class Departures:
 
     def scales(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(T, D) values as they are compared: some as logarithms."""
-        return _scales(values, self.least)
+        return logarithmic(values, self.least)
 
     def sequences(self, runs: RunSet) -> Sequences:
         """All rows of ``runs`` as departures, ready for the HMM; after a non-finite value the last finite one stands.
@@ -123,7 +122,13 @@ def compressed(spreads: NDArray[np.float64]) -> NDArray[np.float64]:
     return squeezed
 
 
-def _scales(values: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
+def least_values(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(D,) smallest of (N, D) values of a metric that is positive in all rows; 0 for others."""
+    smallest = np.where(np.isnan(rows), np.inf, rows).min(axis=0, initial=np.inf)
+    return np.where(np.isfinite(smallest) & (smallest > 0), smallest, 0.0)
+
+
+def logarithmic(values: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T, D) with the metrics that have a ``least`` value as logarithms."""
     positive = least > 0
     if not positive.any():

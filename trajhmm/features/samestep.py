@@ -119,6 +119,30 @@ class SameStep:
         )
 
 
+def agreement_of(runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]]) -> float:
+    """How far runs agree at the same step: the median over metrics of the share of variance that steps explain.
+
+    The variance between runs at one step, less that of a run's noise from row to row, is set against the variance over
+    all rows. 1 if runs of a metric differ by no more than noise, 0 if the step says nothing of where they are.
+
+    Parameters
+    ----------
+    runs, rows : R runs, and (T, D) values of each as they are compared; NaN before a metric is logged.
+    """
+    _, seeds = _aligned(runs, rows)
+    known = ~np.isnan(seeds)
+    there = np.maximum(known.sum(axis=0), 1)
+    about_step = np.where(known, seeds - np.where(known, seeds, 0.0).sum(axis=0) / there, 0.0)
+    between = ((about_step**2).sum(axis=0) / there).mean(axis=0)
+    _, overall = known_moments(seeds.reshape(-1, seeds.shape[2]))
+    jumps = np.concatenate([np.diff(part, axis=0) for part in rows])
+    noise = np.where(np.isnan(jumps), 0.0, jumps**2).sum(axis=0) / np.maximum((~np.isnan(jumps)).sum(axis=0), 1) / 2
+    moves = np.isfinite(overall) & (overall > 0)
+    if not moves.any():
+        return 1.0
+    return float(np.median(1.0 - np.maximum(between[moves] - noise[moves], 0.0) / overall[moves] ** 2))
+
+
 def _median(seeds: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(S, D) median over runs of what is known; 0 where nothing is."""
     median = np.zeros(seeds.shape[1:])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import ModelFileError
-from trajhmm.features import Departures, PerRunScaler, PooledScaler, Sequences, map_sequences
+from trajhmm.features import LevelsAndInnovations, PerRunScaler, PooledScaler, Sequences, map_sequences
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.inference.levels import log_jacobian, whitened
 from trajhmm.hmm.inference.posteriors import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
@@ -49,7 +49,7 @@ class Model:
     """
 
     metrics: tuple[str, ...]
-    scaler: PerRunScaler | PooledScaler | Departures
+    scaler: PerRunScaler | PooledScaler | LevelsAndInnovations
     parameters: Parameters
     settings: Settings
     criterion: Criterion
@@ -78,7 +78,7 @@ class Model:
 
     @property
     def scaling(self) -> str:
-        """``mixed``, ``own-start``, ``shared`` or ``per-run``; ``departures`` of a model for warning."""
+        """``mixed``, ``own-start``, ``shared`` or ``per-run``; ``levels`` of a model for warning."""
         return "mixed" if self.parameters.shift_variance is not None else self.scaler.kind
 
     def sequences(self, runs: RunSet | Sequences) -> Sequences:
@@ -107,7 +107,7 @@ class Model:
             The logs lack a metric that the model was made for.
         """
         runs = with_metrics(runs, self.metrics)
-        if isinstance(self.scaler, Departures):
+        if isinstance(self.scaler, LevelsAndInnovations):
             return self.scaler.sequences(runs)
         scaled = map_sequences(runs, self.metrics, scaler=self.scaler, keep_constant=True)
         return replace(scaled, values=whitened(scaled.values, scaled.offsets, self.parameters.autoregression))

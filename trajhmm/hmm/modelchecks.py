@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.features import PerRunScaler, PooledScaler
-from trajhmm.features.departures import Departures
+from trajhmm.features import LevelsAndInnovations, PerRunScaler, PooledScaler
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 
@@ -48,7 +47,7 @@ def check_parameters(parameters: Parameters, n_metrics: int) -> None:
         raise ValueError("scale_variance: runs have scales only beside shifts, and with diagonal covariances")
 
 
-def check_scaler(scaler: PerRunScaler | PooledScaler | Departures, metrics: Sequence[str]) -> None:
+def check_scaler(scaler: PerRunScaler | PooledScaler | LevelsAndInnovations, metrics: Sequence[str]) -> None:
     """Refuse a scaler that is not one of D metrics.
 
     Raises
@@ -56,8 +55,13 @@ def check_scaler(scaler: PerRunScaler | PooledScaler | Departures, metrics: Sequ
     ValueError
         It is of other metrics, a shape is wrong, a number not finite, or a spread or least value not positive.
     """
-    if isinstance(scaler, Departures) and tuple(scaler.metrics) != tuple(metrics):
-        raise ValueError(f"scaler of {', '.join(scaler.metrics)}, metrics {', '.join(metrics)}")
+    if isinstance(scaler, LevelsAndInnovations):
+        if tuple(scaler.metrics) != tuple(metrics):
+            raise ValueError(f"scaler of {', '.join(scaler.metrics)}, metrics {', '.join(metrics)}")
+        for name in ("least", "centre", "spread"):
+            _check_array(f"scaler: {name}", getattr(scaler, name), (len(metrics),))
+        if (scaler.spread <= 0).any() or (scaler.least < 0).any():
+            raise ValueError("scaler: expected positive spreads, and least values that are not negative")
     if not isinstance(scaler, PooledScaler):
         return
     shape = (len(metrics),)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trajhmm.errors import FitError, ModelFileError
-from trajhmm.features import scaler_from_dict
+from trajhmm.features import LevelsAndInnovations, scaler_from_dict
 from trajhmm.files import write_text
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.learning.fitting import FitStatus, Settings
@@ -160,7 +160,7 @@ def _model(content: dict[str, Any]) -> Model:
     metrics, scaler = tuple(content["metrics"]), scaler_from_dict(content["scaler"])
     stored = content.get("certificate")
     certificate = None if stored is None else Certificate.from_dict(stored)
-    check_parameters(parameters, len(metrics))
+    check_parameters(parameters, scaler.n_features if isinstance(scaler, LevelsAndInnovations) else len(metrics))
     check_scaler(scaler, metrics)
     check_certificate(certificate, parameters.n_states)
     status = content["status"]

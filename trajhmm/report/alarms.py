@@ -82,11 +82,10 @@ def _facts(calibration: Calibration, model: Model) -> tuple[tuple[str, str], ...
         else "comes with trajhmm, not learnt from runs of your own"
     )
     return (
-        ("Alarm where the score is above", f"{short(calibration.threshold)} nats"),
+        ("Alarm where the score is above", f"{short(calibration.threshold)}"),
         ("Promise", f"of new healthy runs at most {calibration.attainable:.1%} ever alarm"),
         ("Asked for", f"{calibration.budget:.1%}"),
         ("Calibrated on", f"{calibration.n_runs} healthy runs"),
-        ("Score averaged over", f"{calibration.span:g} rows"),
         ("Risk", learnt),
         ("Metrics watched", ", ".join(model.metrics)),
     )

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import ModelFileError
+from trajhmm.features import LevelsAndInnovations
 from trajhmm.hmm import Model
+from trajhmm.warning.views.portfolio import Portfolio
 
-SECTION = "calibration"
+SECTION, PORTFOLIO = "calibration", "portfolio"
 
-# Logarithm of the spreads that a run is off, from which on it says less and less of collapse how much more it is.
+# Level from which on it says less and less of collapse how much farther off a run is.
 _KNEE = 1.0
 
 
@@ -21,8 +23,8 @@ _KNEE = 1.0
 class RiskCurve:
     """Log-odds that a run ends in collapse, from how far off it is.
 
-    With the level l, the logarithm of the root mean square departure of its metrics in healthy spreads, averaged over
-    the last rows: constant + near · min(l, 1) + far · max(l - 1, 0). Healthy runs are at l = 0.
+    With the level l, see `trajhmm.warning.views.portfolio.Combined`: constant + near · min(l, 1) + far · max(l - 1, 0).
+    Healthy runs are at l = 0.
 
     Attributes
     ----------
@@ -59,7 +61,6 @@ class Calibration:
     budget : share of healthy runs that was allowed to alarm.
     attainable : share that is promised; above the budget where there were too few healthy runs.
     n_runs : healthy runs calibrated on, none of which the model that scored it had been fitted to.
-    span : rows over which surprise is averaged to give the score.
     risk : what a departure says of collapse.
     maxima : largest score of each of these runs, rising, so that other budgets can be had from them.
     """
@@ -68,13 +69,32 @@ class Calibration:
     budget: float
     attainable: float
     n_runs: int
-    span: float
     risk: RiskCurve
     maxima: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """What the model file holds, in the section ``calibration``."""
         return {**asdict(self), "maxima": list(self.maxima)}
+
+
+def portfolio_of(model: Model) -> Portfolio:
+    """The views that a model for warning holds.
+
+    Raises
+    ------
+    ModelFileError
+        The model is a map, or a part is missing or unknown.
+    """
+    stored = model.sections.get(PORTFOLIO)
+    if stored is None or not isinstance(model.scaler, LevelsAndInnovations):
+        raise ModelFileError(
+            f"the model was fitted for a {model.purpose}, which sees whole runs and cannot warn; fit one with "
+            "'trajhmm fit HEALTHY --for warning'"
+        )
+    try:
+        return Portfolio.from_dict(stored, model.scaler, model.parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the model's views lack a part or have an unknown one ({error})") from error
 
 
 def calibration_of(model: Model) -> Calibration | None:

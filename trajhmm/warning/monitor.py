@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from trajhmm.features.choose import dynamics
 from trajhmm.hmm import Model, load_model
 from trajhmm.hmm.model import with_metrics
 from trajhmm.logs import RunSet
 from trajhmm.logs.following.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
-from trajhmm.warning.calibration import SECTION
+from trajhmm.warning.calibration import PORTFOLIO, SECTION
 from trajhmm.warning.statefile import StateFile
 from trajhmm.warning.tracking import Alarm, Scored, Scorer, Tracker
 
@@ -27,7 +28,10 @@ class Monitor:
 
     Parameters
     ----------
-    model : fitted with ``trajhmm fit --for warning``, or the path of its file.
+    model : fitted with ``trajhmm fit --for warning``, or the path of its file; without one each run is judged by its
+        own past, see `trajhmm.warning.views.alone.Alone`.
+    metrics : names to watch without a model; by default those of the first row or logs, save outcomes, schedules and
+        clocks.
 
     Raises
     ------
@@ -41,15 +45,38 @@ class Monitor:
     >>> if alarm: print(alarm)                                              # doctest: +SKIP
     """
 
-    def __init__(self, model: Model | str | Path) -> None:
-        self.model = model if isinstance(model, Model) else load_model(model)
-        self._scorer = Scorer(self.model)
+    def __init__(self, model: Model | str | Path | None = None, *, metrics: Iterable[str] | None = None) -> None:
+        self.model = load_model(model) if isinstance(model, (str, Path)) else model
+        self._known: Scorer | None = None
         self._trackers: dict[str, Tracker] = {}
+        if self.model is not None:
+            self._known = Scorer(self.model)
+        elif metrics is not None:
+            self._known = Scorer(None, tuple(metrics))
+
+    def _scorer_for(self, metrics: Iterable[str]) -> Scorer:
+        if self._known is None:
+            self._known = Scorer(None, dynamics(metrics))
+        return self._known
+
+    @property
+    def _scorer(self) -> Scorer:
+        return self._scorer_for(())
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics that the model watches."""
-        return self._scorer.metrics
+        """Names of the metrics that are watched; none before the first row without a model."""
+        return () if self._known is None else self._known.metrics
+
+    @property
+    def threshold(self) -> float:
+        """Alarm where the score is above it."""
+        return 1.0 if self._known is None else self._known.threshold
+
+    @property
+    def situation(self) -> str:
+        """``matched``, ``sweep`` or ``alone``: what runs are held against."""
+        return "alone" if self._known is None else self._known.situation
 
     @property
     def trackers(self) -> Mapping[str, Tracker]:
@@ -67,7 +94,7 @@ class Monitor:
             logged at this step, and so do those that are None. A loss that is not finite is an alarm at once, another
             metric at the third such row in succession.
         """
-        told = [values.get(metric) for metric in self.metrics]
+        told = [values.get(metric) for metric in self._scorer_for(values).metrics]
         row = np.array([[np.nan if value is None else float(value) for value in told]])
         logged = np.array([[value is not None for value in told]])
         return self.advance(NewRows(run=run, steps=np.array([step], dtype=np.int64), values=row, logged=logged))[1]
@@ -105,6 +132,8 @@ class Monitor:
         ModelFileError
             The logs lack a metric that the model watches.
         """
+        if self._known is None:
+            self._scorer_for(runs.metrics)
         runs = with_metrics(runs, self.metrics)
         columns = [runs.metrics.index(metric) for metric in self.metrics]
         missed = None if runs.missed is None else runs.missed[:, columns]
@@ -128,7 +157,7 @@ class Watch:
 
     Parameters
     ----------
-    model : for warning, as for `Monitor`.
+    model, metrics : for warning, as for `Monitor`; without a model the metrics must be named.
     paths, settings : the logs, as for `trajhmm.logs.following.follow.Follower`.
     state : file to carry on from and to keep, an SQLite database to which each poll adds what it changed; written after
         alarms were handed out, so that none is lost if the watch is killed: it is handed out again then.
@@ -142,11 +171,17 @@ class Watch:
     """
 
     def __init__(
-        self, model: Model, paths: Iterable[str | Path], settings: Settings, *, state: Path | None = None
+        self,
+        model: Model | None,
+        paths: Iterable[str | Path],
+        settings: Settings,
+        *,
+        state: Path | None = None,
+        metrics: Iterable[str] | None = None,
     ) -> None:
-        self.monitor = Monitor(model)
+        self.monitor = Monitor(model, metrics=() if model is None and metrics is None else metrics)
         self.follower = Follower(paths, self.monitor.metrics, settings)
-        self._state = None if state is None else StateFile(state, fingerprint(model))
+        self._state = None if state is None else StateFile(state, fingerprint(model, self.monitor.metrics))
         self._unsaved: set[str] = set()
         self._held: set[str] = set()
         if self._state is not None:
@@ -185,11 +220,16 @@ class Watch:
         self._unsaved.clear()
 
 
-def fingerprint(model: Model) -> str:
-    """What tells one model's scores from another's."""
+def fingerprint(model: Model | None, metrics: Iterable[str] = ()) -> str:
+    """What tells one model's scores from another's; without a model, those of some metrics."""
     digest = hashlib.sha256()
+    if model is None:
+        digest.update(json.dumps(["alone", *metrics]).encode())
+        return digest.hexdigest()
     known = model.parameters
     for part in (known.startprob, known.transmat, known.means, known.covars):
         digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(json.dumps([model.scaler.to_dict(), model.sections.get(SECTION)]).encode())
+    digest.update(
+        json.dumps([model.scaler.to_dict(), model.sections.get(SECTION), model.sections.get(PORTFOLIO)]).encode()
+    )
     return digest.hexdigest()

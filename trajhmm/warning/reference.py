@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, LogError
-from trajhmm.features import CausalRun, Departures, causal_runs
+from trajhmm.features import CausalRun, LevelsAndInnovations, causal_runs
+from trajhmm.features.events import is_loss
+from trajhmm.features.samestep import agreement_of
 from trajhmm.features.sequences import chosen_metrics
-from trajhmm.hmm import Model, SelectionPoint
+from trajhmm.hmm import GaussianHMM, Model, SelectionPoint
 from trajhmm.hmm.parameters import CovarianceType, count_parameters
 from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
-from trajhmm.warning.calibration import SECTION, Calibration, RiskCurve
-from trajhmm.warning.detectors import HMMSurprise, Reference
-from trajhmm.warning.detectors.hmm import usual_states
+from trajhmm.warning.calibration import PORTFOLIO, SECTION, Calibration, RiskCurve
 from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
-from trajhmm.warning.risk import DEFAULT_RISK, learn_risk, levels
+from trajhmm.warning.risk import DEFAULT_RISK, learn_risk
 from trajhmm.warning.runs import Kind, RunTruth, Trial
+from trajhmm.warning.views.interface import View
+from trajhmm.warning.views.losses import LossRise, LossSum
+from trajhmm.warning.views.phases import BURN_IN, MEMORY, Phases
+from trajhmm.warning.views.portfolio import VIEWS, Portfolio, Rarity, largest_scores
+from trajhmm.warning.views.surprise import Surprise, fit_surprise, rows_of
 
 DEFAULT_BUDGET = 0.05
 _FOLDS = 10
 _FEWEST = 3
+_BAND = (0.05, 0.95)
+_SEED = re.compile(r"(^|[/_.])(seeds?|run|run_id|id|trial|replicate)$")
+_RUNS_A_STATE, _MOST_STATES = 2, 5
 
 
 def fit_warning(
@@ -33,7 +43,7 @@ def fit_warning(
     *,
     metrics: Sequence[str] | None = None,
     states: int | Iterable[int] | None = None,
-    covariance: CovarianceType = "full",
+    covariance: CovarianceType = "diag",
     restarts: int = 4,
     iterations: int = 100,
     shrinkage: float = 1.0,
@@ -55,10 +65,10 @@ def fit_warning(
     ----------
     runs : logs of healthy runs; one with a non-finite value is none and is left out. Others only with ``truth``.
     metrics : names; by default all that are logged at every row, save outcomes, schedules and clocks.
-    states : number of states; of several the one that explains runs best which were left out. By default one for every
-        five runs, up to four.
+    states : number of phases of training; of several the one that explains runs best which were left out. By default
+        one for every two runs, up to five.
     covariance, restarts, iterations, seed : of EM, see `trajhmm.GaussianHMM`.
-    shrinkage : runs a metric that draw covariances to the diagonal, see `trajhmm.warning.detectors.HMMSurprise`.
+    shrinkage : see `trajhmm.warning.views.surprise.fit_surprise`.
     jobs : threads; the model does not depend on it.
     false_alarm : share of healthy runs that may ever alarm.
     truth : run to what became of it, where some of the runs collapsed or were perturbed: these are no reference, and
@@ -80,26 +90,32 @@ def fit_warning(
             f"a reference for warnings needs at least {_FEWEST} healthy runs, found {len(healthy)} "
             f"(19 for a false-alarm budget of 5%){f'; left out: {notes[0]}' if notes else ''}"
         )
-    wanted = usual_states(len(healthy)) if states is None else states
+    wanted = min(max(len(healthy) // _RUNS_A_STATE, 1), _MOST_STATES) if states is None else states
     tried = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
     if not tried or tried[0] < 1:
         raise FitError(f"states {tried}: expected whole numbers from 1 on")
-    base = HMMSurprise(covariance=covariance, restarts=restarts, iterations=iterations, shrinkage=shrinkage, seed=seed)
-    folds = np.random.default_rng([seed, 0xCA11]).permutation(len(healthy)) % min(_FOLDS, len(healthy))
+    settings: dict[str, Any] = {
+        "covariance": covariance,
+        "restarts": restarts,
+        "iterations": iterations,
+        "shrinkage": shrinkage,
+    }
+    folds = _folds(_configurations(sound, [run.run for run in healthy]), np.random.default_rng([seed, 0xCA11]))
     told = _counted(progress, len(tried) * (int(folds.max()) + 1))
-    crossed = {k: _cross_fitted(replace(base, states=k), healthy, folds, jobs, told) for k in tried}
+    crossed = {k: cross_fitted(healthy, folds, jobs=jobs, told=told, states=k, seed=seed, **settings) for k in tried}
     best = max(tried, key=lambda k: crossed[k].explained.mean())
     threshold = conformal_threshold(crossed[best].maxima, false_alarm)
     setting = int(np.argmax(crossed[best].maxima == threshold.value))
-    fitted = crossed[best].detectors[folds[setting]]
-    text = f"sets the threshold, by its score at step {crossed[best].at[setting]}"
+    fitted, row = crossed[best].portfolios[folds[setting]], crossed[best].at[setting]
+    view = fitted.views[fitted.scores(healthy[setting]).view[row]].name
+    text = f"sets the threshold, by its score at step {healthy[setting].steps[row]} (view: {view})"
     notes.append(Note(kind="threshold", run=healthy[setting].run, text=text))
     risk = DEFAULT_RISK
     if ended is not None and truth is not None:
         labelled = tuple(
             Trial(run=run, truth=truth[run.run], condition="", group=run.run) for run in causal_runs(ended, names)
         )
-        risk = learn_risk(departures_of(fitted), labelled, crossed[best].levels)
+        risk = learn_risk(fitted, labelled, crossed[best].levels)
         notes.append(
             Note(
                 kind="left-out",
@@ -107,20 +123,8 @@ def fit_warning(
                 "perturbed and lived are no reference; they teach the risk",
             )
         )
-    return _model(fitted, best, crossed, healthy, threshold, risk, seed, (*said, *notes))
-
-
-def departures_of(detector: HMMSurprise) -> Departures:
-    """What a fitted detector knows of healthy runs.
-
-    Raises
-    ------
-    FitError
-        It was fitted on other features.
-    """
-    if not isinstance(detector.features_, Departures):
-        raise FitError("a reference for warnings is made of departures at the same step")
-    return detector.features_
+    hmm = crossed[best].hmms[folds[setting]]
+    return _model(fitted, hmm, best, crossed, healthy, threshold, risk, seed, (*said, *notes))
 
 
 def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[RunSet, RunSet | None]:
@@ -142,47 +146,120 @@ def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[Run
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Crossed:
-    """Each run under a model fitted to others.
+    """Each run under views fitted to others.
 
     Attributes
     ----------
-    detectors : one a fold, fitted to the runs of the others.
-    maxima, explained : (R,) largest score of each run, and its mean score, negative.
-    at : (R,) step of the largest score of each run.
-    levels : how far off each run is at each of its rows.
+    portfolios, hmms : one a fold, fitted to the runs of the others; the units are common to all.
+    seen : each run by that of its own fold.
+    explained : (R,) minus the mean surprise of each run.
     """
 
-    detectors: tuple[HMMSurprise, ...]
+    portfolios: tuple[Portfolio, ...]
+    hmms: tuple[GaussianHMM, ...]
     maxima: NDArray[np.float64]
-    explained: NDArray[np.float64]
     at: NDArray[np.int64]
     levels: tuple[NDArray[np.float64], ...]
+    explained: NDArray[np.float64]
 
 
-def _cross_fitted(
-    detector: HMMSurprise,
+def cross_fitted(
     healthy: Sequence[CausalRun],
     folds: NDArray[np.int64],
-    jobs: int,
-    told: Callable[[int], None],
+    *,
+    jobs: int = 1,
+    told: Callable[[int], None] = lambda _: None,
+    **settings: Any,
 ) -> _Crossed:
-    def fitted_without(fold: int) -> HMMSurprise:
-        return detector.fit(Reference(healthy=tuple(run for run, f in zip(healthy, folds, strict=True) if f != fold)))
+    """Fit views to the runs of all folds but one, for each fold, and score its runs with them.
 
-    detectors = in_threads(fitted_without, range(int(folds.max()) + 1), n_jobs=jobs)
-    told(len(detectors))
-    scores = [detectors[fold].scores(run) for run, fold in zip(healthy, folds, strict=True)]
-    known = [departures_of(detectors[fold]) for fold in folds]
-    return _Crossed(
-        detectors=tuple(detectors),
-        maxima=np.array([part.max() for part in scores]),
-        explained=np.array([-part.mean() for part in scores]),
-        at=np.array([run.steps[part.argmax()] for run, part in zip(healthy, scores, strict=True)]),
-        levels=tuple(
-            levels(departures.spreads(run.steps, run.columns(departures.metrics)))
-            for run, departures in zip(healthy, known, strict=True)
-        ),
+    Parameters
+    ----------
+    folds : (R,) of each run.
+    settings : of `fit_surprise`.
+    """
+    phases = Phases.of(healthy)
+    counting = [phases.counting(run.steps, run.logged, np.zeros(MEMORY)) for run in healthy]
+
+    def fitted_without(fold: int) -> tuple[Surprise, GaussianHMM]:
+        others = np.flatnonzero(folds != fold).tolist()
+        return fit_surprise([healthy[i] for i in others], [counting[i] for i in others], **settings)
+
+    fitted = in_threads(fitted_without, range(int(folds.max()) + 1), n_jobs=jobs)
+    told(len(fitted))
+    others = [_loss_views(surprise.features) for surprise, _ in fitted]
+    views: list[tuple[View, ...]] = [(surprise, *more) for (surprise, _), more in zip(fitted, others, strict=True)]
+    rows = [rows_of(fitted[f][0].features, run, kept) for f, run, kept in zip(folds, healthy, counting, strict=True)]
+    scores = [
+        np.array([view.scores(part, view.start()) for view in views[fold]])
+        for fold, part in zip(folds, rows, strict=True)
+    ]
+    at = [phases.at(run.steps[kept]) for run, kept in zip(healthy, counting, strict=True)]
+    judged = [slice(min(BURN_IN, len(phase) - 1), None) for phase in at]
+    largest = np.array(
+        [
+            largest_scores(score[:, part], phase[part], len(phases.begins))
+            for score, phase, part in zip(scores, at, judged, strict=True)
+        ]
+    ).transpose(1, 0, 2)
+    rarity = Rarity.of(largest)
+    compared = LevelsAndInnovations.of(healthy)
+    agreement = agreement_of(healthy, [compared.scales(run.columns(compared.metrics)) for run in healthy])
+    bands = _bands(healthy, phases)
+    portfolios = tuple(
+        Portfolio(surprise=surprise, others=more, phases=phases, rarity=rarity, bands=bands, agreement=agreement)
+        for (surprise, _), more in zip(fitted, others, strict=True)
     )
+    # A new run is no part of what tells how rare it is; nor is one of these.
+    rare = [
+        Rarity.of(np.delete(largest, r, axis=1)).apply(score[:, part], phase[part]).max(axis=0)
+        for r, (score, phase, part) in enumerate(zip(scores, at, judged, strict=True))
+    ]
+    return _Crossed(
+        portfolios=portfolios,
+        hmms=tuple(hmm for _, hmm in fitted),
+        maxima=np.array([one.max() for one in rare]),
+        at=np.array(
+            [np.flatnonzero(kept)[part][one.argmax()] for one, kept, part in zip(rare, counting, judged, strict=True)]
+        ),
+        levels=tuple(portfolios[fold].scores(run).level for fold, run in zip(folds, healthy, strict=True)),
+        explained=np.array([-score[0].mean() for score in scores]),
+    )
+
+
+def _bands(healthy: Sequence[CausalRun], phases: Phases) -> NDArray[np.float64]:
+    """(B, D, 2) 5th and 95th percentile of the values of healthy runs in each phase; NaN where there are none."""
+    rows = np.concatenate([run.values for run in healthy])
+    at = np.concatenate([phases.at(run.steps) for run in healthy])
+    bands = np.full((len(phases.begins), rows.shape[1], 2), np.nan)
+    for phase in np.unique(at):
+        here = rows[at == phase]
+        told = ~np.isnan(here).all(axis=0)
+        bands[phase, told] = np.nanquantile(here[:, told], _BAND, axis=0).T
+    return bands
+
+
+def _configurations(runs: RunSet, names: Sequence[str]) -> list[int]:
+    """Number of the configuration of each run: runs are of one that differ in no attribute but a seed."""
+    attributes = runs.attributes.loc[list(names)]
+    told = [column for column in attributes.columns if not _SEED.search(str(column).lower())]
+    rows = list(attributes[told].astype(str).itertuples(index=False, name=None))
+    known = {row: number for number, row in enumerate(dict.fromkeys(rows))}
+    return [known[row] for row in rows]
+
+
+def _folds(configurations: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
+    """(R,) fold of each run; whole configurations are left out together where there are three or more."""
+    n = max(configurations) + 1
+    if n < _FEWEST:
+        return rng.permutation(len(configurations)) % min(_FOLDS, len(configurations))
+    fold_of: NDArray[np.int64] = (rng.permutation(n) % min(_FOLDS, n))[np.asarray(configurations)]
+    return fold_of
+
+
+def _loss_views(features: LevelsAndInnovations) -> tuple[LossSum | LossRise, ...]:
+    losses = np.array([d for d, metric in enumerate(features.metrics) if is_loss(metric)], dtype=np.int64)
+    return tuple(view(losses, features.floors) for view in VIEWS.values()) if len(losses) else ()
 
 
 def _healthy(runs: Sequence[CausalRun]) -> tuple[tuple[CausalRun, ...], list[Note]]:
@@ -210,7 +287,8 @@ def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
 
 
 def _model(
-    fitted: HMMSurprise,
+    fitted: Portfolio,
+    hmm: GaussianHMM,
     best: int,
     crossed: dict[int, _Crossed],
     healthy: Sequence[CausalRun],
@@ -219,23 +297,22 @@ def _model(
     seed: int,
     notes: tuple[Note, ...],
 ) -> Model:
-    hmm, features = fitted.hmm, departures_of(fitted)
+    features = fitted.features
     calibration = Calibration(
         threshold=threshold.value,
         budget=threshold.budget,
         attainable=threshold.attainable,
         n_runs=threshold.runs,
-        span=fitted.span,
         risk=risk,
         maxima=tuple(np.sort(crossed[best].maxima).tolist()),
     )
     return Model(
         metrics=features.metrics,
         scaler=features,
-        parameters=hmm.parameters,
+        parameters=fitted.surprise.parameters,
         settings=hmm.settings,
         criterion="heldout",
-        curve=tuple(_point(k, found, hmm.covariance_type, len(features.metrics)) for k, found in crossed.items()),
+        curve=tuple(_point(k, found, hmm.covariance_type, features.n_features) for k, found in crossed.items()),
         status=hmm.status_,
         purpose="warning",
         seed=seed,
@@ -243,16 +320,16 @@ def _model(
         n_rows=sum(run.n_rows for run in healthy),
         versions=software_versions(),
         notes=notes,
-        sections={SECTION: calibration.to_dict()},
+        sections={SECTION: calibration.to_dict(), PORTFOLIO: fitted.to_dict()},
     )
 
 
-def _point(states: int, found: _Crossed, covariance: CovarianceType, n_metrics: int) -> SelectionPoint:
+def _point(states: int, found: _Crossed, covariance: CovarianceType, n_columns: int) -> SelectionPoint:
     return SelectionPoint(
         states=states,
         outcome="converged",
         log_likelihood=None,
-        n_parameters=count_parameters(states, n_metrics, covariance),
+        n_parameters=count_parameters(states, n_columns, covariance),
         bic=None,
         aic=None,
         icl=None,

@@ -8,38 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.warning.averages import exponential_average
 from trajhmm.warning.calibration import RiskCurve
 
 if TYPE_CHECKING:
-    from trajhmm.features import Departures
     from trajhmm.warning.runs import Trial
+    from trajhmm.warning.views.portfolio import Portfolio
 
 Floats = NDArray[np.float64]
 
 # Learnt from the three audits of data/, each family weighing as much, at ten moments from onset to the median collapse.
-DEFAULT_RISK = RiskCurve(constant=-2.5, near=2.46, far=0.21)
-# Rows over which the level is averaged.
-_SPAN = 5.0
-# Levels are logarithms of spreads; a run that sits on the median of healthy ones is at this many.
-_LEAST_SPREADS = 0.5
+DEFAULT_RISK = RiskCurve(constant=-2.5, near=2.5, far=0.55)
 # How far, by a standard deviation, constant, near and far may lie from those that come with trajhmm.
 _PRIOR = np.array([1.0, 1.0, 0.5])
 
 
-def levels(spreads: Floats, before: float = np.nan) -> Floats:
-    """How far off a run is: (n,) logarithm of the root mean square departure over metrics, averaged over five rows.
-
-    Parameters
-    ----------
-    spreads : (n, D) departures in healthy spreads.
-    before : the level at the row ahead of these; NaN if there is none.
-    """
-    size = np.sqrt((spreads**2).mean(axis=1))
-    return exponential_average(np.log(np.maximum(size, _LEAST_SPREADS)), _SPAN, before)
-
-
-def learn_risk(departures: Departures, labelled: Sequence[Trial], healthy: Sequence[Floats]) -> RiskCurve:
+def learn_risk(portfolio: Portfolio, labelled: Sequence[Trial], healthy: Sequence[Floats]) -> RiskCurve:
     """Learn the risk from runs whose end is known.
 
     The logistic regression of collapse on the level, with normal priors about the curve that comes with trajhmm, so
@@ -49,9 +32,9 @@ def learn_risk(departures: Departures, labelled: Sequence[Trial], healthy: Seque
 
     Parameters
     ----------
-    departures : what healthy runs do.
+    portfolio : the views of a run.
     labelled : runs that collapsed, or were perturbed and lived.
-    healthy : (T,) levels of each healthy run, under departures learnt from others.
+    healthy : (T,) levels of each healthy run, under views fitted to others.
     """
     rows, ends = [], []
     horizon = _usual_time_to_collapse(labelled)
@@ -61,7 +44,7 @@ def learn_risk(departures: Departures, labelled: Sequence[Trial], healthy: Seque
         kept = (run.steps >= start) & (run.steps <= start + horizon)
         if truth.collapse_step is not None:
             kept &= run.steps < truth.collapse_step
-        rows.append(levels(departures.spreads(run.steps, run.columns(departures.metrics)))[kept])
+        rows.append(portfolio.scores(run).level[kept])
         ends.append(truth.collapse_step is not None)
     rows += healthy
     ends += [False] * len(healthy)

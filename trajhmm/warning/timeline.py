@@ -8,14 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
+from trajhmm.features import causal_runs
 from trajhmm.hmm import Model
 from trajhmm.hmm.model import with_metrics
 from trajhmm.logs import RunSet
+from trajhmm.warning.calibration import portfolio_of
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.runs import RunTruth
 from trajhmm.warning.tracking import Alarm, Scorer
+from trajhmm.warning.views.portfolio import Portfolio
 
 Floats = NDArray[np.float64]
+
+
+def _contributions(one: RunSet, portfolio: Portfolio) -> Floats:
+    """(T, D) what each metric adds to the surprise at each row; a row that does not count repeats the one before."""
+    (run,) = causal_runs(one, portfolio.features.metrics)
+    memory = portfolio.start()
+    rows, kept = portfolio.rows(run.steps, run.values, run.logged, memory)
+    shares = np.vstack([np.zeros(len(run.metrics)), portfolio.surprise.shares(rows, memory.views[0])])
+    return shares[np.searchsorted(kept, np.arange(run.n_rows), side="right")]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,18 +85,17 @@ def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None 
     monitor, scorer = Monitor(model), Scorer(model)
     one = with_metrics(runs.select_runs([run]), model.metrics)
     scored = monitor.score(one)[run]
-    sequences = model.sequences(one)
     return Timeline(
         run=run,
         metrics=model.metrics,
         steps=scored.steps,
         values=one.values[:, [one.metrics.index(metric) for metric in model.metrics]],
-        contributions=scorer.contributions(sequences.values, model.filter(sequences).probs),
+        contributions=_contributions(one, portfolio_of(model)),
         score=scored.score,
         risk=scored.risk,
         states=scored.state,
         n_states=model.n_states,
-        threshold=scorer.calibration.threshold,
+        threshold=scorer.threshold,
         alarm=monitor.trackers[run].alarm,
         truth=RunTruth() if truth is None else truth,
     )

@@ -11,20 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import ModelFileError
-from trajhmm.features import Departures, carried_forward
+from trajhmm.features import carried_forward
 from trajhmm.features.causal import LARGEST
-from trajhmm.features.departures import compressed
 from trajhmm.features.events import Broken, is_loss
 from trajhmm.hmm import Model
-from trajhmm.hmm.inference.emissions import Emissions
-from trajhmm.hmm.kernels import exact
 from trajhmm.logs.assembly.repeats import mean_of
 from trajhmm.logs.following.counting import StepCounter
 from trajhmm.logs.following.follow import Cells, NewRows
 from trajhmm.logs.following.missing import Missing
-from trajhmm.warning.averages import exponential_average
-from trajhmm.warning.calibration import Calibration, calibration_of
-from trajhmm.warning.risk import levels
+from trajhmm.warning.calibration import RiskCurve, calibration_of, portfolio_of
+from trajhmm.warning.views.alone import Alone
+from trajhmm.warning.views.portfolio import Memory, Portfolio
 
 _MOST_DRIVERS = 5
 # Rows at a time: what they need stays in cache.
@@ -35,10 +32,33 @@ _COLUMNS = ("steps", "score", "risk", "state")
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """A metric, and what it adds to the score at the alarm, in nats."""
+    """A metric, and what it adds to the score at the alarm.
+
+    Attributes
+    ----------
+    metric, contribution : in nats for the view ``phase``, in spreads for those of the losses.
+    view : the view that rang.
+    value : of the metric at the alarm; None where it is not finite.
+    direction : ``up`` or ``down``, against its own last rows; None where it is not finite.
+    healthy_low, healthy_high : between which values nine of ten healthy rows were in that phase of training; without a
+        reference, within two spreads of its own mean. None if that is not known.
+    """
 
     metric: str
     contribution: float
+    view: str
+    value: float | None = None
+    direction: str | None = None
+    healthy_low: float | None = None
+    healthy_high: float | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.metric} {self.view}"
+        usual = ""
+        if self.healthy_low is not None and self.healthy_high is not None:
+            usual = f" (usual here {self.healthy_low:.3g}–{self.healthy_high:.3g})"
+        return f"{self.metric} {self.value:.3g} {'↑' if self.direction == 'up' else '↓'}{usual}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +68,9 @@ class Alarm:
     Attributes
     ----------
     run, step : which, and when first.
-    score, threshold : in nats; the score is infinite where a value was not finite.
-    risk : in [0, 1], that it ends in collapse.
-    state : the likeliest state at that row.
+    score, threshold : in units of what healthy runs reach; the score is infinite where a value was not finite.
+    risk : in [0, 1], that it ends in collapse; None where it is too early to tell.
+    state : the likeliest phase of training at that row; None where that is not known.
     drivers : what drove it, largest first.
     """
 
@@ -58,15 +78,16 @@ class Alarm:
     step: int
     score: float
     threshold: float
-    risk: float
-    state: int
+    risk: float | None
+    state: int | None
     drivers: tuple[Driver, ...]
 
     def __str__(self) -> str:
-        names = ", ".join(driver.metric for driver in self.drivers[:3]) or "no metric"
+        drivers = ", ".join(map(str, self.drivers[:3])) or "no metric"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
-        return f"{place}: {what} (threshold {self.threshold:.4g}), risk {self.risk:.0%}; {names}"
+        risk = "too early to tell" if self.risk is None else f"{self.risk:.0%}"
+        return f"{place}: {drivers}; {what} (threshold {self.threshold:.4g}), risk {risk}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,8 +96,9 @@ class Scored:
 
     Attributes
     ----------
-    steps, score, risk : (n,)
-    state : (n,) likeliest state given the rows so far.
+    steps, score : (n,)
+    risk : (n,) NaN where it is too early to tell.
+    state : (n,) likeliest phase of training given the rows so far; -1 where that is not known.
     """
 
     steps: NDArray[np.int64]
@@ -86,7 +108,19 @@ class Scored:
 
 
 class Scorer:
-    """A model for warning, ready to score rows of many runs.
+    """A model for warning, or none, ready to score rows of many runs.
+
+    Parameters
+    ----------
+    model : for warning; None to judge each run by its own past.
+    metrics : names that are watched without a model.
+
+    Attributes
+    ----------
+    metrics, losses : D names, and which of them are losses.
+    views : what scores.
+    threshold : of the score.
+    risk : what a level says of collapse; None if nothing is known of that.
 
     Raises
     ------
@@ -94,34 +128,28 @@ class Scorer:
         The model is a map.
     """
 
-    def __init__(self, model: Model) -> None:
-        calibration = calibration_of(model)
-        if calibration is None or not isinstance(model.scaler, Departures):
-            raise ModelFileError(
-                f"the model was fitted for a {model.purpose}, which sees whole runs and cannot warn; fit one with "
-                "'trajhmm fit HEALTHY --for warning'"
-            )
-        self.metrics = model.metrics
-        self.departures: Departures = model.scaler
-        self.calibration: Calibration = calibration
-        self.parameters = model.parameters
-        self.emissions = Emissions.of(self.parameters)
-        self.precisions = self.parameters.precisions()
-        self.losses = np.array([is_loss(metric) for metric in model.metrics])
+    def __init__(self, model: Model | None, metrics: Sequence[str] = ()) -> None:
+        self.views: Portfolio | Alone
+        self.risk: RiskCurve | None = None
+        if model is None:
+            self.metrics, self.views, self.threshold = tuple(metrics), Alone(metrics), 1.0
+        else:
+            self.views = portfolio_of(model)
+            calibration = calibration_of(model)
+            if calibration is None:
+                raise ModelFileError("the model has views, but no thresholds")
+            self.metrics, self.threshold, self.risk = model.metrics, calibration.threshold, calibration.risk
+        self.losses = np.array([is_loss(metric) for metric in self.metrics], dtype=bool)
 
-    def contributions(self, away: NDArray[np.float64], probs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, D) share of each metric in ½ Σ_k γ_k (z - μ_k)ᵀ Σ_k⁻¹ (z - μ_k): half of z times the score's gradient.
+    @property
+    def situation(self) -> str:
+        """``matched``, ``sweep`` or ``alone``."""
+        return self.views.situation
 
-        Parameters
-        ----------
-        away : (n, D) departures z.
-        probs : (n, K) γ, of the states given the rows so far.
-        """
-        shares = np.zeros_like(away)
-        for mean, precision, weight in zip(self.parameters.means, self.precisions, probs.T, strict=True):
-            distance = away - mean
-            shares += 0.5 * weight[:, np.newaxis] * distance * (distance @ precision)
-        return shares
+    def risks(self, level: NDArray[np.float64], events: Any) -> NDArray[np.float64]:
+        """(n,) risk of collapse at (n,) levels; NaN where it cannot be told, 1 at rows that are not finite."""
+        known = np.full(len(level), np.nan) if self.risk is None else self.risk.at(level)
+        return np.where(events, 1.0, known)
 
     def start(self, run: str) -> Tracker:
         """What is known of a run before its first row."""
@@ -137,29 +165,24 @@ class _Known:
     last_step : None before the first row.
     values : (D,) the last finite value of each metric, NaN before the first.
     broken : which metrics are not finite or lack, and for how long.
-    log_probs : (K,) of the states.
-    surprise, level : running averages; NaN before the first row.
+    memory : of the views.
     largest : score so far.
     """
 
     last_step: int | None
     values: NDArray[np.float64]
     broken: Broken
-    log_probs: NDArray[np.float64]
-    surprise: float
-    level: float
+    memory: Memory
     largest: float
 
     @classmethod
-    def nothing(cls, n_metrics: int, n_states: int) -> _Known:
+    def nothing(cls, scorer: Scorer) -> _Known:
         """Before the first row."""
         return cls(
             last_step=None,
-            values=np.full(n_metrics, np.nan),
-            broken=Broken.at_start(n_metrics),
-            log_probs=np.zeros(n_states),
-            surprise=math.nan,
-            level=math.nan,
+            values=np.full(len(scorer.metrics), np.nan),
+            broken=Broken.at_start(len(scorer.metrics)),
+            memory=scorer.views.start(),
             largest=-math.inf,
         )
 
@@ -169,18 +192,15 @@ class _Known:
             "last_step": self.last_step,
             "values": [None if math.isnan(value) else value for value in self.values.tolist()],
             "streak": self.broken.streak.tolist(),
-            "log_probs": [None if math.isinf(value) else value for value in self.log_probs.tolist()],
-            "surprise": None if math.isnan(self.surprise) else self.surprise,
-            "level": None if math.isnan(self.level) else self.level,
+            "memory": self.memory.to_list(),
             "largest": self.largest if math.isfinite(self.largest) else None,
         }
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> _Known:
+    def of(cls, stored: Mapping[str, Any], scorer: Scorer) -> _Known:
         """Take what `to_dict` gave."""
         values = np.array([math.nan if value is None else value for value in stored["values"]])
         streak = np.array(stored.get("streak", [0] * len(values)), dtype=np.int64)
-        surprise, level = (math.nan if stored[n] is None else stored[n] for n in ("surprise", "level"))
         largest = stored["largest"]
         if largest is None:  # infinite, before the first row as after one that was not finite
             largest = -math.inf if stored["last_step"] is None else math.inf
@@ -188,9 +208,7 @@ class _Known:
             last_step=stored["last_step"],
             values=values,
             broken=Broken(known=~np.isnan(values), streak=streak),
-            log_probs=np.array([-math.inf if value is None else value for value in stored["log_probs"]]),
-            surprise=surprise,
-            level=level,
+            memory=scorer.views.start().taken_from(stored["memory"]),
             largest=largest,
         )
 
@@ -204,7 +222,7 @@ class Tracker:
         self.alarm: Alarm | None = None
         self.alarm_step: int | None = None
         self._scorer = scorer
-        self._known = _Known.nothing(len(scorer.metrics), scorer.parameters.n_states)
+        self._known = _Known.nothing(scorer)
         # So that more rows of the last step can still be joined with it.
         self._before = self._known
         self._missing = Missing(scorer.metrics)
@@ -315,38 +333,33 @@ class Tracker:
         scorer, before = self._scorer, self._known
         broken, behind = before.broken.after(values, logged, missed, scorer.losses)
         events = broken.any(axis=1)
-        known = np.clip(self._carried(values, logged & np.isfinite(values)), -LARGEST, LARGEST)
-        spreads = scorer.departures.spreads(steps, known)
-        away = compressed(spreads)
-        densities = scorer.emissions.log_densities_by_row(away)
-        log_probs, predictive = np.empty_like(densities), np.empty(len(steps))
-        begins = np.zeros(len(steps), dtype=bool)
-        begins[0] = before.last_step is None
-        p = scorer.parameters
-        state = before.log_probs.copy()
-        exact.forward(densities, begins, p.startprob, p.transmat, state, log_probs, predictive)
-        surprise = exponential_average(-predictive, scorer.calibration.span, before.surprise)
-        level = levels(spreads, before.level)
+        fresh = logged & np.isfinite(values)
+        known = np.clip(self._carried(values, fresh), -LARGEST, LARGEST)
+        memory = before.memory.copy()
+        seen = scorer.views.advance(steps, known, fresh, memory)
         scored = Scored(
             steps=steps,
-            score=np.where(events, np.inf, surprise),
-            risk=np.where(events, 1.0, scorer.calibration.risk.at(level)),
-            state=log_probs.argmax(axis=1).astype(np.int64),
+            score=np.where(events, np.inf, seen.score),
+            risk=scorer.risks(seen.level, events),
+            state=seen.state,
         )
         self._known = _Known(
             last_step=int(steps[-1]),
             # Copies, as views would keep all rows of the block alive, of every run that is followed.
             values=known[-1].copy(),
             broken=behind,
-            log_probs=state,
-            surprise=float(surprise[-1]),
-            level=float(level[-1]),
+            memory=memory,
             largest=max(before.largest, float(scored.score.max())),
         )
         self.last = Scored(**{name: getattr(scored, name)[-1:].copy() for name in _COLUMNS})
         if self.alarm_step is None:
-            self.alarm = self._alarm(scored, away, log_probs, broken)
-            self.alarm_step = None if self.alarm is None else self.alarm.step
+            over = np.flatnonzero(scored.score > scorer.threshold)
+            if len(over):
+                row = int(over[0])
+                seen_so_far = steps[: row + 1], known[: row + 1], fresh[: row + 1]
+                drivers = self._broken(broken[row]) or self._drivers(int(seen.view[row]), *seen_so_far, before.memory)
+                self.alarm = self._alarm(scored, row, drivers)
+                self.alarm_step = self.alarm.step
         return scored
 
     def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -356,36 +369,47 @@ class Tracker:
         before = self._known.values
         return carried_forward(np.vstack([before, values]), np.vstack([~np.isnan(before), logged]))[1:]
 
-    def _alarm(
-        self,
-        scored: Scored,
-        away: NDArray[np.float64],
-        log_probs: NDArray[np.float64],
-        broken: NDArray[np.bool_],
-    ) -> Alarm | None:
-        over = np.flatnonzero(scored.score > self._scorer.calibration.threshold)
-        if not len(over):
-            return None
-        row = int(over[0])
-        if broken[row].any():
-            names = [self._scorer.metrics[d] for d in np.flatnonzero(broken[row])]
-            drivers = [Driver(metric=name, contribution=math.inf) for name in names]
-        else:
-            drivers = self._drivers(away[row], np.exp(log_probs[row]))
+    def _alarm(self, scored: Scored, row: int, drivers: Sequence[Driver]) -> Alarm:
         return Alarm(
             run=self.run,
             step=int(scored.steps[row]),
             score=float(scored.score[row]),
-            threshold=self._scorer.calibration.threshold,
-            risk=float(scored.risk[row]),
-            state=int(scored.state[row]),
+            threshold=self._scorer.threshold,
+            risk=_number(scored.risk[row]),
+            state=None if scored.state[row] < 0 else int(scored.state[row]),
             drivers=tuple(drivers[:_MOST_DRIVERS]),
         )
 
-    def _drivers(self, away: NDArray[np.float64], probs: NDArray[np.float64]) -> list[Driver]:
-        shares = self._scorer.contributions(away[np.newaxis], probs[np.newaxis])[0]
+    def _broken(self, broken: NDArray[np.bool_]) -> list[Driver]:
+        names = [self._scorer.metrics[d] for d in np.flatnonzero(broken)]
+        return [Driver(metric=name, contribution=math.inf, view="not finite") for name in names]
+
+    def _drivers(
+        self,
+        view: int,
+        steps: NDArray[np.int64],
+        known: NDArray[np.float64],
+        fresh: NDArray[np.bool_],
+        memory: Memory,
+    ) -> list[Driver]:
+        """What drove the score of the last of some rows, by the view that is the largest there."""
+        views, before = self._scorer.views, memory.copy()
+        of_views, rows = views.shares(steps, known, fresh, before)
+        shares, usual = of_views[view, -1], views.band(int(steps[-1]), before)
         order = np.argsort(-shares, kind="stable")
-        return [Driver(metric=self._scorer.metrics[d], contribution=float(shares[d])) for d in order if shares[d] > 0]
+        return [
+            Driver(
+                metric=self._scorer.metrics[d],
+                contribution=float(shares[d]),
+                view=views.views[view].name,
+                value=float(known[-1, d]),
+                direction="up" if rows.moved[-1, d] >= 0 else "down",
+                healthy_low=_number(usual[d, 0]),
+                healthy_high=_number(usual[d, 1]),
+            )
+            for d in order
+            if shares[d] > 0
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """What a state file holds."""
@@ -402,15 +426,19 @@ class Tracker:
 
     def resume(self, stored: Mapping[str, Any]) -> None:
         """Go on from what `to_dict` gave; an alarm that was raised is not raised again."""
-        self._known = _Known.of(stored)
+        self._known = _Known.of(stored, self._scorer)
         self.alarm_step = stored["alarm_step"]
         if stored.get("missing") is not None:
             self._missing = Missing.of(self._scorer.metrics, stored["missing"])
         if stored.get("last_rows") is not None:
-            self._before = _Known.of(stored["before"])
+            self._before = _Known.of(stored["before"], self._scorer)
             self._last_rows = NewRows.of(self.run, stored["last_rows"])
             self._held = stored["held"]
             self._counter = StepCounter.of(stored["counter"])
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _begins_anew(last: NewRows, rows: NewRows) -> bool:

@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from operator import add
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ from trajhmm.hmm.rows.source import Source
 from trajhmm.logs import Note, Scan
 from trajhmm.logs.pieces.scan import Piece
 from trajhmm.logs.runset import offsets_of
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
 
@@ -270,14 +273,20 @@ def _visited(
     held: Any, place: tuple[int, NDArray[np.int64]], *, function: Callable[[Chunk], Result], columns: NDArray[np.int64]
 ) -> Result:
     """Call ``function`` with the chunk that ``held`` stands for; runs where the rows are."""
-    from threadpoolctl import threadpool_limits
-
     values = _rows_of(held)
     if len(columns) < values.shape[1]:
         values = np.ascontiguousarray(values[:, columns])
     first_run, lengths = place
-    with threadpool_limits(1):
+    with _threads().limit(limits=1):
         return function(Chunk(values=values, offsets=offsets_of(lengths), first_run=first_run))
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """What limits threads; made once in a process, as it looks through all of its libraries."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _rows_of(held: Any) -> NDArray[np.float64]:

@@ -1,0 +1,153 @@
+"""Where a run stands and how it moves against its own past: what the phase of training is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.errors import FitError
+from trajhmm.features import innovations
+from trajhmm.features.causal import CausalRun, causal_runs, known_moments
+from trajhmm.features.departures import compressed, least_values, logarithmic
+from trajhmm.features.sequences import Sequences
+from trajhmm.logs import RunSet
+
+Floats = NDArray[np.float64]
+
+# Rows of its own past that a metric is compared with.
+SPAN = 120.0
+# Least spread of a metric about its own past: absolute for logarithms, else in its standard deviation over all rows.
+_LEAST_SPREAD = 1e-4
+# Spread of a metric that stands still up to rounding, as a share of its largest value, and at all.
+_STILL, _ZERO = 1e-6, 1e-100
+# Levels beyond this many standard deviations are all the same.
+_FARTHEST = 1e6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LevelsAndInnovations:
+    """Each metric in two columns: its level among all healthy rows, and its innovation against its own last rows.
+
+    Metrics that are positive in all healthy rows (losses, norms, variances) are taken by their logarithm. Both columns
+    are squeezed by the inverse hyperbolic sine, so that a few spreads count in full and many as their logarithm. A
+    metric that is not yet logged is missing (NaN).
+
+    Attributes
+    ----------
+    metrics : D names.
+    least : (D,) smallest healthy value of a metric that is compared by its logarithm; 0 for the others.
+    centre, spread : (D,) mean and standard deviation over all healthy rows.
+    """
+
+    metrics: tuple[str, ...]
+    least: Floats
+    centre: Floats
+    spread: Floats
+
+    def __post_init__(self) -> None:
+        for array in (self.least, self.centre, self.spread):
+            array.setflags(write=False)
+
+    @property
+    def kind(self) -> str:
+        """Name in the model file."""
+        return "levels"
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns, 2 D."""
+        return 2 * len(self.metrics)
+
+    @property
+    def floors(self) -> Floats:
+        """(D,) least spread of a metric about its own past."""
+        return np.where(self.least > 0, _LEAST_SPREAD, _LEAST_SPREAD * self.spread)
+
+    @classmethod
+    def of(cls, runs: Sequence[CausalRun]) -> Self:
+        """Learn from healthy runs, which must all have the metrics of the first.
+
+        Raises
+        ------
+        FitError
+            No finite value in any of them.
+        LogError
+            A run lacks a metric.
+        """
+        metrics = runs[0].metrics
+        values = np.concatenate([run.columns(metrics) for run in runs])
+        if not np.isfinite(values).any():
+            raise FitError(f"no finite value of {', '.join(metrics[:6])} in {len(runs)} healthy runs")
+        least = least_values(values)
+        rows = logarithmic(values, least)
+        centre, spread = known_moments(rows)
+        largest = np.abs(np.where(np.isnan(rows), 0.0, rows)).max(axis=0)
+        spread = np.where(np.isfinite(spread), spread, 1.0)
+        spread = np.maximum(spread, np.where(largest > _ZERO, _STILL * largest, 1.0))
+        return cls(metrics=metrics, least=least, centre=centre, spread=spread)
+
+    def scales(self, values: Floats) -> Floats:
+        """(n, D) values as they are compared: some as logarithms."""
+        return logarithmic(values, self.least)
+
+    def rows(self, scaled: Floats, moved: Floats) -> Floats:
+        """(n, 2 D) rows from (n, D) values as they are compared and (n, D) innovations."""
+        level = np.clip((scaled - self.centre) / self.spread, -_FARTHEST, _FARTHEST)
+        return compressed(np.concatenate([level, np.where(np.isnan(scaled), np.nan, moved)], axis=1))
+
+    def innovations(self, scaled: Floats, fresh: NDArray[np.bool_], memory: Floats) -> Floats:
+        """(n, D) innovations of (n, D) values as they are compared; ``memory`` is moved on, see `innovations`."""
+        moved = np.empty(scaled.shape)
+        innovations.advance(scaled, fresh, self.floors, SPAN, memory, moved)
+        return moved
+
+    def memory(self) -> Floats:
+        """(D, 4) what is known of a run before its first row."""
+        return np.zeros((len(self.metrics), innovations.MEMORY))
+
+    def transform(self, run: CausalRun) -> Floats:
+        """(T, 2 D) rows of a run; row t from the rows up to it.
+
+        Raises
+        ------
+        LogError
+            The run lacks a metric.
+        """
+        scaled = self.scales(run.columns(self.metrics))
+        fresh = run.logged[:, [run.index_of(metric) for metric in self.metrics]]
+        return self.rows(scaled, self.innovations(scaled, fresh, self.memory()))
+
+    def sequences(self, runs: RunSet) -> Sequences:
+        """All rows of ``runs``, ready for the HMM; after a non-finite value the last finite one stands.
+
+        Raises
+        ------
+        LogError
+            The runs lack a metric.
+        """
+        causal = causal_runs(runs, self.metrics)
+        return Sequences(
+            runs=runs.runs,
+            lengths=runs.lengths,
+            steps=runs.steps,
+            values=np.concatenate([self.transform(run) for run in causal]),
+            metrics=(*self.metrics, *(f"{metric} against its own past" for metric in self.metrics)),
+            scaler=self,
+            rows=np.arange(runs.n_rows, dtype=np.int64),
+            diverged={run.run: int(run.steps[run.events.argmax()]) for run in causal if run.events.any()},
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """What the model file holds."""
+        arrays = {name: getattr(self, name).tolist() for name in ("least", "centre", "spread")}
+        return {"kind": self.kind, "metrics": list(self.metrics), **arrays}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """What `to_dict` gave."""
+        arrays = {name: np.array(stored[name], dtype=np.float64) for name in ("least", "centre", "spread")}
+        return cls(metrics=tuple(stored["metrics"]), **arrays)

@@ -1,0 +1,136 @@
+"""A run judged without a reference: by its own past, and by how healthy runs of other tasks move."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.features import innovations
+from trajhmm.features.events import is_loss
+from trajhmm.features.levels import SPAN
+from trajhmm.warning.views.interface import Floats, Rows, View
+from trajhmm.warning.views.losses import LossRise
+from trajhmm.warning.views.movement import Movement
+from trajhmm.warning.views.phases import BURN_IN
+from trajhmm.warning.views.portfolio import Combined, Memory
+
+# A score is a view's over its limit: an alarm is where it is above 1. With these limits healthy runs of the sets of
+# data/ alarm at most 0.2 times in 1,000 rows, each judged by limits that the other sets leave, but for one: see the
+# README, and ``tests/benchmarks/test_alone.py``, which prints what other limits would do.
+LIMITS = {LossRise.name: 4.0, Movement.name: 5.0}
+# Values are compared by their inverse hyperbolic sine over a share of the first one that is not zero: as logarithms
+# down to that share, and evenly about zero. A loss that is so near to zero has nothing more to tell.
+_SHARE, _SHARE_OF_LOSS = 1e-3, 0.03
+_LEAST_SPREAD = 1e-4
+_EVALUATION = re.compile(r"(?:^|[/_.\s-])(?:eval|val|valid|validation|test|dev)", re.IGNORECASE)
+# Spreads about its own mean within which a metric is as usual.
+_USUAL = 2.0
+
+
+class OwnLossRise(LossRise):
+    """The same of losses of which some are of evaluations: these count while there is no other.
+
+    The loss of an evaluation rises in runs that train well and forget nothing.
+
+    Parameters
+    ----------
+    evaluated : (L,) bool.
+    """
+
+    def __init__(self, columns: NDArray[np.int64], floors: Floats, evaluated: NDArray[np.bool_]) -> None:
+        super().__init__(columns, floors)
+        self.evaluated = evaluated
+
+    def _each(self, rows: Rows, memory: Floats) -> Floats:
+        each = super()._each(rows, memory)
+        known = ~np.isnan(rows.scaled[:, self.columns[~self.evaluated]])
+        each[np.ix_(np.logical_or.reduce(known, axis=1), self.evaluated)] = 0.0
+        return each
+
+
+class Alone:
+    """What a run's own past says of it; the state of training is not known.
+
+    Parameters
+    ----------
+    metrics : D names.
+    """
+
+    situation = "alone"
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self.metrics = tuple(metrics)
+        losses = [d for d, metric in enumerate(self.metrics) if is_loss(metric)]
+        evaluated = np.array([_EVALUATION.search(self.metrics[d]) is not None for d in losses], dtype=bool)
+        self._floors = np.full(len(self.metrics), _LEAST_SPREAD)
+        self._shares = np.array([_SHARE_OF_LOSS if d in losses else _SHARE for d in range(len(self.metrics))])
+        rise = OwnLossRise(np.array(losses, dtype=np.int64), self._floors, evaluated)
+        self.views: tuple[View, ...] = (rise, Movement()) if losses else (Movement(),)
+        self._limits = np.array([LIMITS[view.name] for view in self.views])
+
+    def start(self) -> Memory:
+        """What is known of a run before its first row: how many rows, and the unit of each metric, 0 if not known."""
+        return Memory(
+            spaced=np.zeros(1 + len(self.metrics)),
+            moved=np.zeros((len(self.metrics), innovations.MEMORY)),
+            views=[view.start() for view in self.views],
+            last=np.zeros(4),
+        )
+
+    def rows(
+        self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory
+    ) -> tuple[Rows, NDArray[np.int64]]:
+        """The rows at which anything was logged, as views see them, and their positions; see `Portfolio.rows`."""
+        del steps  # a run's own past is counted in rows
+        kept = np.flatnonzero(np.logical_or.reduce(fresh, axis=1))
+        if len(kept) < len(fresh):
+            values, fresh = values[kept], fresh[kept]
+        units = memory.spaced[1:]
+        for d in np.flatnonzero(units == 0.0):
+            known = np.flatnonzero(fresh[:, d] & (values[:, d] != 0.0))
+            if len(known):
+                units[d] = self._shares[d] * abs(values[known[0], d])
+        scaled: Floats = np.arcsinh(values / np.where(units > 0.0, units, 1.0))
+        moved = np.empty(scaled.shape)
+        innovations.advance(scaled, fresh, self._floors, SPAN, memory.moved, moved)
+        return Rows(scaled=scaled, fresh=fresh, moved=moved), kept
+
+    def advance(self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory) -> Combined:
+        """Score n rows; see `Portfolio.advance`. States are -1 and levels NaN."""
+        rows, kept = self.rows(steps, values, fresh, memory)
+        each = np.array([view.scores(rows, known) for view, known in zip(self.views, memory.views, strict=True)])
+        scores = each / self._limits[:, np.newaxis]
+        scores[:, : max(BURN_IN - int(memory.spaced[0]), 0)] = 0.0
+        memory.spaced[0] += len(kept)
+        seen = np.zeros((len(kept), 4))
+        seen[:, 0], seen[:, 1] = scores.max(axis=0), scores.argmax(axis=0)
+        if len(kept) < len(steps):
+            seen = np.vstack([memory.last, seen])[np.searchsorted(kept, np.arange(len(steps)), side="right")]
+        if len(seen):
+            memory.last = seen[-1].copy()
+        return Combined(
+            score=seen[:, 0].copy(),
+            view=seen[:, 1].astype(np.int64),
+            state=np.full(len(seen), -1),
+            level=np.full(len(seen), np.nan),
+        )
+
+    def shares(
+        self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory
+    ) -> tuple[Floats, Rows]:
+        """(V, n, D) what each metric adds to each view's score, at the rows that count; and those rows."""
+        rows, _ = self.rows(steps, values, fresh, memory)
+        shares = [view.shares(rows, known) for view, known in zip(self.views, memory.views, strict=True)]
+        return np.array(shares), rows
+
+    def band(self, step: int, memory: Memory) -> Floats:
+        """(D, 2) between which values each metric was usual before a row; NaN if that is not known."""
+        del step
+        known, mean, spread, _ = memory.moved.T
+        ends = mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0])
+        values: Floats = np.sinh(ends) * memory.spaced[1:, np.newaxis]
+        values[known < innovations.FIRST] = np.nan
+        return values

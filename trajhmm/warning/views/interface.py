@@ -1,0 +1,58 @@
+"""What a view of a run is: one way of seeing that something is wrong, row by row and from the past alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """n rows of one run, as views see them.
+
+    Attributes
+    ----------
+    scaled : (n, D) the last finite value of each metric, as they are compared; NaN before the first.
+    fresh : (n, D) whether it was logged at that very row.
+    moved : (n, D) innovations, see `trajhmm.features.innovations`.
+    """
+
+    scaled: Floats
+    fresh: NDArray[np.bool_]
+    moved: Floats
+
+    def at(self, rows: NDArray[np.bool_] | slice) -> Rows:
+        """Some of the rows."""
+        return Rows(scaled=self.scaled[rows], fresh=self.fresh[rows], moved=self.moved[rows])
+
+
+class View(ABC):
+    """A score of each row; the higher, the less it is what healthy runs do.
+
+    What is known of the rows before is kept in a vector of a few numbers, so that a run costs the same however long it
+    is, and rows give the same scores to the last bit however they are dealt out.
+
+    Attributes
+    ----------
+    name : in models, tables and alarms.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def start(self) -> Floats:
+        """What is known of a run before its first row: (M,) numbers."""
+
+    @abstractmethod
+    def scores(self, rows: Rows, memory: Floats) -> Floats:
+        """(n,) finite scores; ``memory`` is moved on behind the last row, in place."""
+
+    @abstractmethod
+    def shares(self, rows: Rows, memory: Floats) -> Floats:
+        """(n, D) what each metric adds to the score of each row; ``memory`` is moved on as by `scores`."""

@@ -1,0 +1,146 @@
+"""What the losses alone say, each against its own past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from trajhmm.features import innovations
+from trajhmm.features.innovations import FARTHEST, NORMAL, SETTLED
+from trajhmm.warning.views.interface import Floats, Rows, View
+from trajhmm.warning.views.phases import BURN_IN
+
+# Rows of its own past that a loss is compared with for its cumulative sum.
+_SPAN = 200.0
+# Spreads that a loss may be above its own mean at each row before that adds up; and the most that one row counts.
+_SLACK, _MOST = 1.0, 8.0
+# Rows that tell where a loss is, how noisy it is, and where it began.
+_RECENT, _NOISE, _BEGINNING = 10.0, 60.0, 5
+# Noises below its beginning from which on a loss has fallen; and the most that one row counts for the noise.
+_FALLEN, _CLIPPED = 5.0, 4.0
+# Least noise, in the least spreads of an innovation.
+_FLOORS = 10.0
+
+
+class _OfLosses(View):
+    """A view of single metrics: the largest score counts.
+
+    Parameters
+    ----------
+    columns : which of the D metrics are losses.
+    floors : (D,) least spread of each metric.
+    """
+
+    kept: ClassVar[int]
+
+    def __init__(self, columns: NDArray[np.int64], floors: Floats) -> None:
+        self.columns = columns
+        self.floors = floors
+
+    def start(self) -> Floats:
+        return np.zeros(len(self.columns) * self.kept)
+
+    def scores(self, rows: Rows, memory: Floats) -> Floats:
+        """(n,) largest score of a loss."""
+        largest: Floats = self._each(rows, memory).max(axis=1)
+        return largest
+
+    def shares(self, rows: Rows, memory: Floats) -> Floats:
+        shares = np.zeros(rows.scaled.shape)
+        shares[:, self.columns] = np.maximum(self._each(rows, memory), 0.0)
+        return shares
+
+    def _each(self, rows: Rows, memory: Floats) -> Floats:
+        """(n, L) score of each loss."""
+        values = np.ascontiguousarray(rows.scaled[:, self.columns])
+        fresh = np.ascontiguousarray(rows.fresh[:, self.columns])
+        known = memory.reshape(len(self.columns), self.kept)
+        each = np.empty(values.shape)
+        self._fill(values, fresh, known, each)
+        return each
+
+    def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "columns": self.columns.tolist(), "floors": self.floors.tolist()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(np.array(stored["columns"], dtype=np.int64), np.array(stored["floors"], dtype=np.float64))
+
+
+class LossSum(_OfLosses):
+    """CUSUM (Page 1954), upwards, of each loss against its own last 200 rows, with a slack of one spread."""
+
+    name: ClassVar[str] = "loss sum"
+    kept: ClassVar[int] = innovations.MEMORY + 1
+
+    def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
+        past = np.ascontiguousarray(known[:, :-1])
+        seen = past[:, 0].copy()
+        moved = np.empty(values.shape)
+        innovations.advance(values, fresh, self.floors[self.columns], _SPAN, past, moved)
+        _add_up(moved, fresh, seen, known[:, -1], each)
+        known[:, :-1] = past
+
+
+class LossRise(_OfLosses):
+    """How far each loss is above the best it has been, in its own noise; 0 for one that never fell.
+
+    Where it is, is the exponential average of its last ten rows; its noise is the mean deviation of the last sixty from
+    that average, each counted as four times the noise at most. A loss counts from when it has once been five times its
+    noise below where it began: one that rises from the start, as that of a policy does, tells nothing by rising.
+    """
+
+    name: ClassVar[str] = "loss rise"
+    kept: ClassVar[int] = 7
+
+    def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
+        _risen(values, fresh, _FLOORS * self.floors[self.columns], known, each)
+
+
+@njit(cache=True, nogil=True)
+def _add_up(moved: Floats, fresh: NDArray[np.bool_], seen: Floats, sums: Floats, each: Floats) -> None:
+    for d in range(moved.shape[1]):
+        total, rows = sums[d], seen[d]
+        for t in range(len(moved)):
+            if fresh[t, d]:
+                if rows >= SETTLED:
+                    total = max(0.0, total + min(moved[t, d], _MOST) - _SLACK)
+                rows += 1.0
+            each[t, d] = total
+        sums[d] = total
+
+
+@njit(cache=True, nogil=True)
+def _risen(values: Floats, fresh: NDArray[np.bool_], floors: Floats, known: Floats, each: Floats) -> None:
+    for d in range(values.shape[1]):
+        rows, recent, noise, first, best, fallen, last = known[d]
+        for t in range(len(values)):
+            if fresh[t, d]:
+                value = values[t, d]
+                if rows == 0.0:
+                    recent = value
+                else:
+                    away = abs(value - recent)
+                    if rows >= BURN_IN:
+                        away = min(away, _CLIPPED * noise)
+                    noise += max(2.0 / (_NOISE + 1.0), 1.0 / (rows + 1.0)) * (NORMAL * away - noise)
+                recent += max(2.0 / (_RECENT + 1.0), 1.0 / (rows + 1.0)) * (value - recent)
+                if rows < _BEGINNING:
+                    first = recent
+                rows += 1.0
+                if rows > BURN_IN:
+                    best = recent if rows == BURN_IN + 1.0 else min(best, recent)
+                    size = noise + floors[d]
+                    if first - best >= _FALLEN * size:
+                        fallen = 1.0
+                    last = min((recent - best) / size, FARTHEST) if fallen else 0.0
+            each[t, d] = last
+        known[d, 0], known[d, 1], known[d, 2], known[d, 3] = rows, recent, noise, first
+        known[d, 4], known[d, 5], known[d, 6] = best, fallen, last
