@@ -21,7 +21,7 @@ from common import Run
 
 Configuration = dict[str, str | int | float]  # learning_rate, warm_up, batch_size, width, optimizer
 
-CONFIGURATIONS, SEEDS = 24, 2
+SEEDS = 2  # of each configuration
 FIRST_SEED = 100  # those of the matched arms end at 39
 DROP = 0.1  # of the learning rate, where it drops, and before a warm-up ends abruptly
 EVENTS = {  # what may happen to a run that stays healthy, and to how many
@@ -50,7 +50,7 @@ class Grid:
     learning_rates : of each optimizer.
     warm_ups : steps over which the learning rate grows linearly; 0 for none.
     batch_sizes, widths : of a step, and of the hidden layers.
-    without : numbers of configurations that were drawn and left out.
+    numbers : of the configurations, each a draw of its own; others where one was left out.
     smallest_batch, largest_batch : that a batch may become where its size changes.
     """
 
@@ -58,21 +58,20 @@ class Grid:
     warm_ups: Sequence[int]
     batch_sizes: Sequence[int]
     widths: Sequence[int]
-    without: frozenset[int] = frozenset()
+    numbers: Sequence[int] = range(24)
     smallest_batch: float = 1
     largest_batch: float = inf
 
     def configurations(self) -> dict[int, Configuration]:
-        """The first so many by number, the optimizers in turn."""
-        numbers = (number for number in range(1000) if number not in self.without)
-        return {number: self._draw(number) for number, _ in zip(numbers, range(CONFIGURATIONS), strict=False)}
+        """All by number, the optimizers in turn."""
+        return {number: self._draw(number) for number in self.numbers}
 
     def allows(self, batch_size: int) -> bool:
         """Whether a batch may be so large."""
         return self.smallest_batch <= batch_size <= self.largest_batch
 
     def _draw(self, number: int) -> Configuration:
-        draw = np.random.default_rng([number, CONFIGURATIONS])
+        draw = np.random.default_rng([number, 24])
         optimizer = list(self.learning_rates)[number % len(self.learning_rates)]
         return configuration(
             learning_rate=draw.choice(self.learning_rates[optimizer]),

@@ -6,6 +6,7 @@ CartPole-v1. All carts balance in parallel as one array, in double precision, an
 needs neither PyTorch nor gymnasium. Run from anywhere::
 
     python data/audit_rl/generate.py
+    python data/audit_rl/generate.py --arm sweep
     python data/audit_rl/generate.py --seeds 1 --steps 50 -o check.parquet
 
 A step is one update of the agent: a rollout and eight steps of Adam.
@@ -25,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import amount, audit_runs
-from common import Run, generate
+from common import Arm, Run, generate
+from optimizers import Adam, Momentum, Optimizer, RMSprop
+from sweeps import Grid, batch_size_at, configuration, happens, rate_at, sweep_runs
 from trajhmm.metrics import RunLogger, update_metrics, weight_metrics
 
 F64 = NDArray[np.float64]
@@ -40,7 +43,7 @@ CARTS, TICKS = 64, 64  # of a rollout
 DISCOUNT, TRACE = 0.99, 0.98
 REWARD = 1 - DISCOUNT  # for each tick, so that values lie between 0 and 1
 BATCHES, BATCH, BUFFERED_BATCH = 8, 512, 64
-LEARNING_RATE, BETAS, EPSILON = 1e-3, (0.9, 0.999), 1e-8
+LEARNING_RATE = 1e-3
 CLIP, ENTROPY_BONUS, LARGEST_GRADIENT = 0.2, 0.01, 0.5
 SMALLEST_SPREAD = 1e-3  # of advantages: where all go alike, what is left is noise, not to be blown up
 RECENT = 64  # episodes that the return is the mean of
@@ -60,6 +63,50 @@ RUNS = audit_runs(
     batch_size=BATCH,
     buffer=f"batch size {BUFFERED_BATCH}",
     buffered_batch_size=BUFFERED_BATCH,
+)
+# The sweep arm.
+HIGH_MOMENTUM = "adam_beta1_0.99"
+CORRUPT = -20.0  # what the rewards of one rollout are multiplied by
+SPONTANEOUS = [
+    ("high_learning_rate", configuration("adam", learning_rate=0.05, warm_up=0, batch_size=512, width=32)),
+    ("high_learning_rate", configuration("adam", learning_rate=0.1, warm_up=100, batch_size=512, width=24)),
+    ("high_learning_rate", configuration("adam", learning_rate=0.1, warm_up=60, batch_size=512, width=32)),
+    ("high_learning_rate", configuration("rmsprop", learning_rate=0.02, warm_up=30, batch_size=256, width=32)),
+    ("long_warm_up", configuration("adam", learning_rate=0.15, warm_up=400, batch_size=256, width=32)),
+    ("long_warm_up", configuration("adam", learning_rate=0.3, warm_up=600, batch_size=512, width=32)),
+    ("long_warm_up", configuration("adamw", learning_rate=0.3, warm_up=600, batch_size=512, width=48)),
+    ("long_warm_up", configuration("rmsprop", learning_rate=0.06, warm_up=600, batch_size=256, width=32)),
+    ("long_warm_up", configuration("rmsprop", learning_rate=0.06, warm_up=600, batch_size=512, width=24)),
+    ("long_warm_up", configuration("sgd", learning_rate=4, warm_up=400, batch_size=256, width=32)),
+    ("high_momentum", configuration(HIGH_MOMENTUM, learning_rate=0.02, warm_up=0, batch_size=256, width=32)),
+    ("high_momentum", configuration(HIGH_MOMENTUM, learning_rate=0.04, warm_up=100, batch_size=512, width=32)),
+]
+SWEEP = sweep_runs(
+    Grid(
+        learning_rates={
+            "adam": (5e-4, 7e-4, 1e-3, 1.4e-3, 2e-3),
+            "adamw": (5e-4, 7e-4, 1e-3, 1.4e-3, 2e-3),
+            "rmsprop": (5e-4, 7e-4, 1e-3, 1.4e-3, 2e-3),
+            "sgd": (0.05, 0.07, 0.1, 0.14, 0.2),
+        },
+        warm_ups=(0, 10, 30),
+        batch_sizes=(128, 256, 512),
+        widths=(24, 32, 48),
+        # One run of 9 falls below 40% of its best while it learns.
+        numbers=(*range(9), 24, *range(10, 24)),
+        largest_batch=BATCH,
+    ),
+    SPONTANEOUS,
+    strengths={
+        "optimization": (30, 50, 15),
+        "environment": (0.7, 0.85, 1.05),
+        "parameters": (0.07, 0.12, 0.2),
+        "learning_signal": (0.25, 0.5, 0.75),
+    },
+    onset=ONSET,
+    ramp=RAMP,
+    event=(150, 250),
+    every=1,
 )
 
 
@@ -140,13 +187,13 @@ class Carts:
 
 @dataclass(frozen=True, kw_only=True)
 class Perceptron:
-    """Two hidden layers of tanh units."""
+    """Two hidden layers of so many tanh units each, ``width`` below."""
 
     weights: list[F64]  # each (out, in)
     biases: list[F64]
 
     def layers(self, x: F64) -> list[F64]:
-        """The (n, in) input, both (n, WIDTH) hidden layers and the (n, out) output."""
+        """The (n, in) input, both (n, width) hidden layers and the (n, out) output."""
         found = [x]
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             found.append(np.tanh(found[-1] @ weight.T + bias))
@@ -161,14 +208,20 @@ class Perceptron:
                 slope = (slope @ self.weights[index]) * (1 - np.square(layers[index]))
 
 
-SHAPES = [[(WIDTH, 4), (WIDTH, WIDTH), (out, WIDTH)] for out in (2, 1)]  # weights of the policy and of the value
-PARAMETERS = sum(out * (into + 1) for shapes in SHAPES for out, into in shapes)
+def shapes_of(width: int) -> list[list[tuple[int, int]]]:
+    """Of the weights of the policy and of the value network, each (out, in)."""
+    return [[(width, 4), (width, width), (out, width)] for out in (2, 1)]
 
 
-def networks_in(vector: F64) -> tuple[Perceptron, Perceptron]:
-    """Policy and value network whose parameters are views into one (PARAMETERS,) vector."""
+def parameters_in(width: int) -> int:
+    """How many parameters both networks have."""
+    return sum(out * (into + 1) for shapes in shapes_of(width) for out, into in shapes)
+
+
+def networks_in(vector: F64, width: int) -> tuple[Perceptron, Perceptron]:
+    """Policy and value network whose parameters are views into one vector of them all."""
     made, start = [], 0
-    for shapes in SHAPES:
+    for shapes in shapes_of(width):
         network = Perceptron(weights=[], biases=[])
         for out, into in shapes:
             middle, end = start + out * into, start + out * into + out
@@ -200,6 +253,7 @@ def roll_out(
     *,
     wind: float,
     flipped: float,
+    scale: float = 1.0,
 ) -> Rollout:
     """Let all carts go on for TICKS ticks.
 
@@ -207,6 +261,7 @@ def roll_out(
     ----------
     wind : on the carts, in newtons.
     flipped : share of the rewards that have the wrong sign.
+    scale : what the rewards are multiplied by.
     """
     policy, value = networks
     states, led_to = np.empty((2, TICKS, CARTS, 4))
@@ -229,7 +284,7 @@ def roll_out(
     last = over.copy()
     last[-1] = True
     next_values[last] = value.layers(led_to[last])[-1][:, 0]
-    rewards = np.full((TICKS, CARTS), REWARD)
+    rewards = np.full((TICKS, CARTS), REWARD * scale)
     rewards[flips.random((TICKS, CARTS)) < flipped] *= -1
     advantages = estimate(rewards, values, np.where(fallen, 0.0, next_values), over)
     return Rollout(
@@ -260,20 +315,20 @@ def log_sigmoid(x: F64) -> F64:
 
 
 class Agent:
-    """Policy and value network, and the Adam (Kingma and Ba 2015) that trains both."""
+    """Policy and value network, and what trains both: Adam, but for some runs of the sweep arm."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.parameters, self._gradient, self._mean, self._square = np.zeros((4, PARAMETERS))
-        self.networks = networks_in(self.parameters)
-        self._gradients = networks_in(self._gradient)
-        self._steps = 0
+    def __init__(self, rng: np.random.Generator, width: int = WIDTH, optimizer: Optimizer | None = None) -> None:
+        self.parameters, self._gradient = np.zeros((2, parameters_in(width)))
+        self.networks = networks_in(self.parameters, width)
+        self._gradients = networks_in(self._gradient, width)
+        self.optimizer = Adam() if optimizer is None else optimizer
         for network in self.networks:
             for weight in network.weights:
                 weight[...] = rng.standard_normal(weight.shape) / np.sqrt(weight.shape[1])
         self.networks[0].weights[-1][...] *= 0.01  # both pushes alike at first
 
     def update(self, rollout: Rollout, order: NDArray[np.int64], batch: int, learning_rate: float) -> dict[str, float]:
-        """Take BATCHES steps of Adam, each on the next ``batch`` ticks in ``order``.
+        """Take BATCHES steps of the optimizer, each on the next ``batch`` ticks in ``order``.
 
         Returns
         -------
@@ -286,7 +341,7 @@ class Agent:
             losses = self._differentiate(rollout, advantages, chosen)
             norm = np.sqrt(self._gradient @ self._gradient)
             self._gradient *= min(1.0, LARGEST_GRADIENT / norm)
-            self._descend(learning_rate)
+            self.optimizer.step({"all": self.parameters}, {"all": self._gradient}, learning_rate)
             rows.append({"grad_norm": norm, **losses})
         return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
@@ -319,14 +374,6 @@ class Agent:
             "approx_kl": (np.expm1(log_ratio) - log_ratio).mean(),
         }
 
-    def _descend(self, learning_rate: float) -> None:
-        self._steps += 1
-        first, second = BETAS
-        self._mean += (1 - first) * (self._gradient - self._mean)
-        self._square += (1 - second) * (np.square(self._gradient) - self._square)
-        scale = np.sqrt(self._square / (1 - second**self._steps)) + EPSILON
-        self.parameters -= learning_rate / (1 - first**self._steps) * self._mean / scale
-
     def shake(self, rng: np.random.Generator, share: float) -> None:
         """Add noise to all parameters, as a share of the root mean square of the array that each is in."""
         for network in self.networks:
@@ -334,24 +381,39 @@ class Agent:
                 array[...] += share * np.sqrt(np.square(array).mean()) * rng.standard_normal(array.shape)
 
 
+def optimizer_of(run: Run) -> Optimizer:
+    """The optimizer of a run; in the matched arm Adam."""
+    made: dict[str, Optimizer] = {
+        "adam": Adam(),
+        "adamw": Adam(weight_decay=0.1),
+        "rmsprop": RMSprop(),
+        "sgd": Momentum(0.9, 0.0),
+        HIGH_MOMENTUM: Adam(first=0.99),
+    }
+    return made[str(run.attributes.get("optimizer", "adam"))]
+
+
 def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None:
     """Train the agent of one run."""
     (run,), (logger,) = runs, loggers
-    batch = int(run.attributes["batch_size"])
     # A generator for each purpose, so that a perturbation of one changes no draw of another.
     start, starts, luck, orders, flips, shakes = (
         np.random.default_rng(child) for child in np.random.SeedSequence(run.seed).spawn(6)
     )
-    agent, carts = Agent(start), Carts(starts)
+    agent = Agent(start, int(run.attributes.get("width", WIDTH)), optimizer_of(run))
+    carts = Carts(starts)
     recent: deque[int] = deque(maxlen=RECENT)
     for step in range(1, steps + 1):
         perturbed = {dimension: amount(run, dimension, step, RAMP) for dimension in STRENGTHS}
         wind, flipped = PUSH * perturbed["environment"], perturbed["learning_signal"]
-        rollout = roll_out(carts, agent.networks, luck, flips, wind=wind, flipped=flipped)
+        scale = CORRUPT if happens(run, "corrupt_batch", step) else 1.0
+        rollout = roll_out(carts, agent.networks, luck, flips, wind=wind, flipped=flipped, scale=scale)
         recent += rollout.lengths
         before = agent.parameters.copy()
-        learning_rate = LEARNING_RATE * (1 + perturbed["optimization"])
-        row = agent.update(rollout, orders.permutation(TICKS * CARTS), batch, learning_rate)
+        learning_rate = rate_at(run, step) * (1 + perturbed["optimization"])
+        if happens(run, "resume", step):
+            agent.optimizer.forget()
+        row = agent.update(rollout, orders.permutation(TICKS * CARTS), batch_size_at(run, step), learning_rate)
         if perturbed["parameters"]:
             agent.shake(shakes, perturbed["parameters"])
         row["update_norm"] = update_metrics([before], [agent.parameters])["update_norm"]
@@ -363,4 +425,11 @@ def train(runs: Sequence[Run], steps: int, loggers: Sequence[RunLogger]) -> None
 
 
 if __name__ == "__main__":
-    generate(__doc__, RUNS, train, steps=STEPS, output=Path(__file__).parent / "runs.parquet")
+    generate(
+        __doc__,
+        RUNS,
+        train,
+        steps=STEPS,
+        output=Path(__file__).parent / "runs.parquet",
+        arms={"sweep": Arm(runs=SWEEP, steps=STEPS)},
+    )

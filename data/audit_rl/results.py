@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pandas as pd
 
-from outcomes import PLAIN, first_of, print_pairs, print_table, share
+from outcomes import PLAIN, first_of, print_pairs, print_sweep, print_table, share, sweep_outcomes
 
 SMALL = "batch size 64"
 LEVEL, ROWS = 0.4, 5  # of the best so far, and how many rows in a row: a collapse
@@ -79,6 +79,9 @@ def main() -> None:
         for step in (150, 450):
             here = healthy[healthy["step"] == step]
             print(f"  step {step}:", {name: (here[name].min(), here[name].max()) for name in ("weight_l2", "trace")})
+    print("\nThe sweep arm")
+    sweep = pd.read_parquet(Path(__file__).parent / "sweep.parquet")
+    print_sweep(sweep_outcomes(sweep, "episode_return", lambda returns: returns < LEVEL * returns.cummax()))
 
 
 if __name__ == "__main__":

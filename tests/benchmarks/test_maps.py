@@ -90,7 +90,7 @@ def judge(simulated, seed):
         if np.isfinite(row["ci_low"]):
             # Where some run never converged the effect is a lower bound, and so is its interval: it says nothing of
             # how long the delay may be at most.
-            found["bound"] = bool(row["is_lower_bound"])
+            found["bound"] = bool(analysis.evidence.set_index("state")["is_lower_bound"].loc[stands_for])
             found["covers"] = bool(row["ci_low"] <= simulated.effect <= row["ci_high"])
             found["low"] = bool(row["ci_low"] <= simulated.effect)
     return found

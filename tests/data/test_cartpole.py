@@ -88,9 +88,9 @@ def test_wind_is_a_force_on_the_cart(audit):
 def test_gradient_is_that_of_the_loss(audit):
     rng = np.random.default_rng(0)
     agent, carts = audit.Agent(rng), audit.Carts(rng)
-    agent.parameters += 0.1 * rng.standard_normal(audit.PARAMETERS)
+    agent.parameters += 0.1 * rng.standard_normal(len(agent.parameters))
     rollout = audit.roll_out(carts, agent.networks, rng, rng, wind=1.0, flipped=0.2)
-    agent.parameters += 0.03 * rng.standard_normal(audit.PARAMETERS)
+    agent.parameters += 0.03 * rng.standard_normal(len(agent.parameters))
     advantages = rollout.advantages / rollout.advantages.std()
     chosen = rng.permutation(len(advantages))[:300]
 
@@ -100,7 +100,7 @@ def test_gradient_is_that_of_the_loss(audit):
 
     loss()
     gradient = agent._gradient.copy()
-    for index in rng.choice(audit.PARAMETERS, 100, replace=False):
+    for index in rng.choice(len(agent.parameters), 100, replace=False):
         here, beside = agent.parameters[index], []
         for move in (-1e-6, 1e-6):
             agent.parameters[index] = here + move
@@ -123,6 +123,8 @@ def test_perturbed_run_is_its_baseline_up_to_the_onset(audit):
             "dimension": dimension,
             "strength": 0.5,
             "onset": -1 if dimension == "none" else 3,
+            "condition": dimension,
+            "learning_rate": audit.LEARNING_RATE,
             "batch_size": 64,
         }
         audit.train([audit.Run(name="run", seed=0, attributes=attributes)], steps, [rows])

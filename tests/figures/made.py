@@ -330,7 +330,10 @@ def made_timeline(*, alarm=300):
         threshold=5.0,
         risk=0.5,
         state=1,
-        drivers=(Driver(metric="grad_norm", contribution=8.0), Driver(metric="train_loss", contribution=3.0)),
+        drivers=(
+            Driver(metric="grad_norm", contribution=8.0, view="phase"),
+            Driver(metric="train_loss", contribution=3.0, view="phase"),
+        ),
     )
     return Timeline(
         run="a",

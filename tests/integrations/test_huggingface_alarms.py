@@ -18,7 +18,7 @@ nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")
 LAST, SPOILT = 20, 12
 # What is known of a run, however its rows were dealt out.
-KNOWN = ("last_step", "values", "streak", "log_probs", "surprise", "level", "largest", "alarm_step")
+KNOWN = ("last_step", "values", "streak", "memory", "largest", "alarm_step")
 
 
 @pytest.fixture(autouse=True, scope="module")

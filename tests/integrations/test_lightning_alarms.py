@@ -22,7 +22,7 @@ pytestmark = [
 ]
 LAST, SPOILT = 20, 12
 # What is known of a run, however its rows were dealt out.
-KNOWN = ("last_step", "values", "streak", "log_probs", "surprise", "level", "largest", "alarm_step")
+KNOWN = ("last_step", "values", "streak", "memory", "largest", "alarm_step")
 
 
 @pytest.fixture(autouse=True, scope="module")
