@@ -113,7 +113,11 @@ def _urgency(tracker: Tracker) -> tuple[bool, float, float]:
     last = tracker.last
     if last is None:
         return tracker.alarm_step is not None, -1.0, -math.inf
-    return tracker.alarm_step is not None, -1.0 if math.isnan(last.risk[-1]) else float(last.risk[-1]), float(last.score[-1])
+    return (
+        tracker.alarm_step is not None,
+        -1.0 if math.isnan(last.risk[-1]) else float(last.risk[-1]),
+        float(last.score[-1]),
+    )
 
 
 def _cells(tracker: Tracker) -> Iterator[str]:

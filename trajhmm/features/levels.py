@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.features import innovations
-from trajhmm.features.causal import CausalRun, causal_runs, known_moments
+from trajhmm.features.causal import CausalRun, causal_runs
 from trajhmm.features.departures import compressed, least_values, logarithmic
 from trajhmm.features.sequences import Sequences
 from trajhmm.logs import RunSet
@@ -79,14 +79,21 @@ class LevelsAndInnovations:
             A run lacks a metric.
         """
         metrics = runs[0].metrics
-        values = np.concatenate([run.columns(metrics) for run in runs])
-        if not np.isfinite(values).any():
+        values = [run.columns(metrics) for run in runs]
+        # Run by run, as all rows at once would take several times the memory that they have.
+        known = sum(np.isfinite(part).sum(axis=0) for part in values)
+        if not np.any(known):
             raise FitError(f"no finite value of {', '.join(metrics[:6])} in {len(runs)} healthy runs")
-        least = least_values(values)
-        rows = logarithmic(values, least)
-        centre, spread = known_moments(rows)
-        largest = np.abs(np.where(np.isnan(rows), 0.0, rows)).max(axis=0)
-        spread = np.where(np.isfinite(spread), spread, 1.0)
+        least = least_values(np.array([np.fmin.reduce(part, axis=0) for part in values if len(part)]))
+        shares = 1.0 / np.maximum(known, 1)
+        centre, squares, largest = (np.zeros(len(metrics)) for _ in range(3))
+        for part in values:
+            rows = logarithmic(part, least)
+            centre += np.nansum(rows * shares, axis=0)
+            largest = np.fmax(largest, np.abs(np.where(np.isnan(rows), 0.0, rows)).max(axis=0, initial=0.0))
+        for part in values:
+            squares += np.nansum((logarithmic(part, least) - centre) ** 2 * shares, axis=0)
+        spread = np.where(known > 0, np.sqrt(squares), 1.0)
         spread = np.maximum(spread, np.where(largest > _ZERO, _STILL * largest, 1.0))
         return cls(metrics=metrics, least=least, centre=centre, spread=spread)
 

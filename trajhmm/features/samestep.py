@@ -16,6 +16,8 @@ from trajhmm.features.causal import CausalRun, known_moments
 FARTHEST = 1e3
 # More steps than this are thinned, evenly by rank: a model file has to hold them.
 _MOST_STEPS = 4096
+# As many tell how far runs agree.
+_STEPS_TO_AGREE = 256
 # Spread of a metric in which all runs agree at all steps, in its standard deviation over all rows; and at all.
 _AGREED = 1e-3
 _STILL = 1e-9
@@ -129,14 +131,18 @@ def agreement_of(runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]])
     ----------
     runs, rows : R runs, and (T, D) values of each as they are compared; NaN before a metric is logged.
     """
-    _, seeds = _aligned(runs, rows)
+    _, seeds = _aligned(runs, rows, _STEPS_TO_AGREE)
     known = ~np.isnan(seeds)
     there = np.maximum(known.sum(axis=0), 1)
     about_step = np.where(known, seeds - np.where(known, seeds, 0.0).sum(axis=0) / there, 0.0)
     between = ((about_step**2).sum(axis=0) / there).mean(axis=0)
     _, overall = known_moments(seeds.reshape(-1, seeds.shape[2]))
-    jumps = np.concatenate([np.diff(part, axis=0) for part in rows])
-    noise = np.where(np.isnan(jumps), 0.0, jumps**2).sum(axis=0) / np.maximum((~np.isnan(jumps)).sum(axis=0), 1) / 2
+    squares, n_jumps = np.zeros(seeds.shape[2]), np.zeros(seeds.shape[2])
+    for part in rows:
+        jumps = np.diff(part, axis=0)
+        squares += np.nansum(jumps**2, axis=0)
+        n_jumps += (~np.isnan(jumps)).sum(axis=0)
+    noise = squares / np.maximum(n_jumps, 1) / 2
     moves = np.isfinite(overall) & (overall > 0)
     if not moves.any():
         return 1.0
@@ -152,13 +158,14 @@ def _median(seeds: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _aligned(
-    runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]]
+    runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]], most: int = _MOST_STEPS
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Put runs on the steps that at least half of them reach.
 
     Parameters
     ----------
     runs, rows : R runs and the (T, D) rows of each.
+    most : of more steps some are left out, evenly.
 
     Returns
     -------
@@ -168,8 +175,8 @@ def _aligned(
     steps = np.unique(np.concatenate([run.steps for run in runs]))
     reaching = sum(((steps >= run.steps[0]) & (steps <= run.steps[-1])).astype(np.int64) for run in runs if run.n_rows)
     steps = steps[2 * np.asarray(reaching) >= len(runs)]
-    if len(steps) > _MOST_STEPS:
-        steps = steps[np.linspace(0, len(steps) - 1, _MOST_STEPS).round().astype(np.int64)]
+    if len(steps) > most:
+        steps = steps[np.linspace(0, len(steps) - 1, most).round().astype(np.int64)]
     aligned = np.full((len(runs), len(steps), rows[0].shape[1]), np.nan)
     for run, values, place in zip(runs, rows, aligned, strict=True):
         if run.n_rows:

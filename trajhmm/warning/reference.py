@@ -101,7 +101,7 @@ def fit_warning(
         "shrinkage": shrinkage,
     }
     folds = _folds(_configurations(sound, [run.run for run in healthy]), np.random.default_rng([seed, 0xCA11]))
-    told = _counted(progress, len(tried) * (int(folds.max()) + 1))
+    told = _counted(progress, len(tried) * (int(folds.max()) + 2))
     crossed = {k: cross_fitted(healthy, folds, jobs=jobs, told=told, states=k, seed=seed, **settings) for k in tried}
     best = max(tried, key=lambda k: crossed[k].explained.mean())
     threshold = conformal_threshold(crossed[best].maxima, false_alarm)
@@ -115,7 +115,8 @@ def fit_warning(
         labelled = tuple(
             Trial(run=run, truth=truth[run.run], condition="", group=run.run) for run in causal_runs(ended, names)
         )
-        risk = learn_risk(fitted, labelled, crossed[best].levels)
+        known = [crossed[best].portfolios[fold].scores(run).level for fold, run in zip(folds, healthy, strict=True)]
+        risk = learn_risk(fitted, labelled, known)
         notes.append(
             Note(
                 kind="left-out",
@@ -159,7 +160,6 @@ class _Crossed:
     hmms: tuple[GaussianHMM, ...]
     maxima: NDArray[np.float64]
     at: NDArray[np.int64]
-    levels: tuple[NDArray[np.float64], ...]
     explained: NDArray[np.float64]
 
 
@@ -181,19 +181,23 @@ def cross_fitted(
     phases = Phases.of(healthy)
     counting = [phases.counting(run.steps, run.logged, np.zeros(MEMORY)) for run in healthy]
 
+    # Searched once; each fold climbs from there to its own optimum, so that states mean the same in all of them.
+    first, _ = fit_surprise(healthy, counting, **settings)
+    told(1)
+
     def fitted_without(fold: int) -> tuple[Surprise, GaussianHMM]:
         others = np.flatnonzero(folds != fold).tolist()
-        return fit_surprise([healthy[i] for i in others], [counting[i] for i in others], **settings)
+        known = [healthy[i] for i in others], [counting[i] for i in others]
+        return fit_surprise(*known, **settings, start=first.parameters)
 
     fitted = in_threads(fitted_without, range(int(folds.max()) + 1), n_jobs=jobs)
     told(len(fitted))
     others = [_loss_views(surprise.features) for surprise, _ in fitted]
     views: list[tuple[View, ...]] = [(surprise, *more) for (surprise, _), more in zip(fitted, others, strict=True)]
-    rows = [rows_of(fitted[f][0].features, run, kept) for f, run, kept in zip(folds, healthy, counting, strict=True)]
-    scores = [
-        np.array([view.scores(part, view.start()) for view in views[fold]])
-        for fold, part in zip(folds, rows, strict=True)
-    ]
+    scores = []
+    for fold, run, kept in zip(folds, healthy, counting, strict=True):
+        rows = rows_of(fitted[fold][0].features, run, kept)
+        scores.append(np.array([view.scores(rows, view.start()) for view in views[fold]]))
     at = [phases.at(run.steps[kept]) for run, kept in zip(healthy, counting, strict=True)]
     judged = [slice(min(BURN_IN, len(phase) - 1), None) for phase in at]
     largest = np.array(
@@ -203,8 +207,7 @@ def cross_fitted(
         ]
     ).transpose(1, 0, 2)
     rarity = Rarity.of(largest)
-    compared = LevelsAndInnovations.of(healthy)
-    agreement = agreement_of(healthy, [compared.scales(run.columns(compared.metrics)) for run in healthy])
+    agreement = agreement_of(healthy, [first.features.scales(run.values) for run in healthy])
     bands = _bands(healthy, phases)
     portfolios = tuple(
         Portfolio(surprise=surprise, others=more, phases=phases, rarity=rarity, bands=bands, agreement=agreement)
@@ -222,20 +225,19 @@ def cross_fitted(
         at=np.array(
             [np.flatnonzero(kept)[part][one.argmax()] for one, kept, part in zip(rare, counting, judged, strict=True)]
         ),
-        levels=tuple(portfolios[fold].scores(run).level for fold, run in zip(folds, healthy, strict=True)),
         explained=np.array([-score[0].mean() for score in scores]),
     )
 
 
 def _bands(healthy: Sequence[CausalRun], phases: Phases) -> NDArray[np.float64]:
     """(B, D, 2) 5th and 95th percentile of the values of healthy runs in each phase; NaN where there are none."""
-    rows = np.concatenate([run.values for run in healthy])
-    at = np.concatenate([phases.at(run.steps) for run in healthy])
-    bands = np.full((len(phases.begins), rows.shape[1], 2), np.nan)
-    for phase in np.unique(at):
-        here = rows[at == phase]
+    at = [phases.at(run.steps) for run in healthy]
+    bands = np.full((len(phases.begins), len(healthy[0].metrics), 2), np.nan)
+    for phase in range(len(bands)):
+        here = np.concatenate([run.values[places == phase] for run, places in zip(healthy, at, strict=True)])
         told = ~np.isnan(here).all(axis=0)
-        bands[phase, told] = np.nanquantile(here[:, told], _BAND, axis=0).T
+        if told.any():
+            bands[phase, told] = np.nanquantile(here[:, told], _BAND, axis=0).T
     return bands
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -20,6 +21,8 @@ from trajhmm.warning.views.interface import Floats, Rows, View
 
 # Rows over which the surprise is averaged.
 SPAN = 5.0
+# Rows that EM sees at most, give or take one a run; and nats a row by which it still rises at the end.
+MOST_ROWS, _TOLERANCE = 30_000, 1e-5
 
 
 class Surprise(View):
@@ -91,8 +94,12 @@ def fit_surprise(
     iterations: int,
     shrinkage: float,
     seed: int,
+    start: Parameters | None = None,
 ) -> tuple[Surprise, GaussianHMM]:
     """Fit the HMM to healthy runs; with fewer states if EM degenerates with so many.
+
+    Of many rows EM sees every so many, evenly: means and variances need no more, and probabilities of staying are
+    those of so many steps, of which the root is taken.
 
     Parameters
     ----------
@@ -100,6 +107,7 @@ def fit_surprise(
     states, covariance, restarts, iterations, seed : of the HMM and EM.
     shrinkage : runs a column with the whole data's variances, shared among the states: rows of a run are far from
         independent, so what is known of how metrics vary grows with runs, not rows.
+    start : parameters to start from, once, in place of ``restarts``.
 
     Raises
     ------
@@ -107,17 +115,23 @@ def fit_surprise(
         It degenerates with one state, too, or no metric has a finite value.
     """
     features = LevelsAndInnovations.of(runs)
-    rows = [rows_of(features, run, kept) for run, kept in zip(runs, taken, strict=True)]
-    values = np.concatenate([features.rows(part.scaled, part.moved) for part in rows])
-    lengths = [len(part.scaled) for part in rows]
-    for k in range(min(states, len(values)), 0, -1):
+    stride = -(-sum(int(kept.sum()) for kept in taken) // MOST_ROWS)
+    parts = []
+    for run, kept in zip(runs, taken, strict=True):
+        rows = rows_of(features, run, kept).at(slice(None, None, stride))
+        parts.append(features.rows(rows.scaled, rows.moved))
+    values, lengths = np.concatenate(parts), [len(part) for part in parts]
+    first = min(states, len(values)) if start is None else start.n_states
+    for k in range(first, 0, -1):
+        given = start if start is not None and start.n_states == k else None
         hmm = GaussianHMM(
             k,
             covariance_type=covariance,
-            n_restarts=restarts if k > 1 else 1,
+            n_restarts=restarts if k > 1 and given is None else 1,
             n_iter=iterations,
-            tol=1e-5,
+            tol=_TOLERANCE,
             shrinkage=shrinkage * values.shape[1] * (len(values) / len(runs)) / k,
+            start=given,
             random_state=seed,
         )
         try:
@@ -126,8 +140,19 @@ def fit_surprise(
             if k == 1:
                 raise
             continue
+        hmm.take(replace(hmm.parameters, transmat=_root(hmm.parameters.transmat, stride)), hmm.status_)
         return Surprise(features, hmm.parameters), hmm
     raise FitError("the healthy runs hold no row")
+
+
+def _root(transmat: Floats, steps: int) -> Floats:
+    """(K, K) transitions of one step from those of several: the same next states, and as long a stay."""
+    stay = np.diag(transmat) ** (1.0 / steps)
+    leaves = 1.0 - np.diag(transmat)
+    away = np.where(leaves > 0.0, (1.0 - stay) / np.where(leaves > 0.0, leaves, 1.0), 0.0)
+    root: Floats = transmat * away[:, np.newaxis]
+    np.fill_diagonal(root, stay)
+    return root
 
 
 def rows_of(features: LevelsAndInnovations, run: CausalRun, kept: NDArray[np.bool_]) -> Rows:
