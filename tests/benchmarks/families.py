@@ -20,6 +20,12 @@ FAMILIES = {
     "rl": "ratio(episode_return) < 0.4",
 }
 
+SWEPT = {
+    "classifier": "eval_accuracy < 0.5 and best(eval_accuracy) >= 0.5",
+    "lm": "ratio(eval_accuracy) < 0.6",
+    "rl": "ratio(episode_return) < 0.4",
+}
+
 # What is left of a run of criteo that counts as healthy: up to so many steps before it explodes.
 _SAFE = 20
 
@@ -49,7 +55,25 @@ def criteo(public_data):
 
 def audit_logs(family):
     """One of the audits of data/, without its buffered arm."""
-    return read_logs(DATA / f"audit_{family}", where="buffer == 'none'")
+    return read_logs(DATA / f"audit_{family}" / "runs.parquet", where="buffer == 'none'")
+
+
+def sweep_logs(family):
+    """The sweep arm of one of the audits."""
+    return read_logs(DATA / f"audit_{family}" / "sweep.parquet")
+
+
+def sweep(family, metrics=None):
+    """The same with what became of each run, by the audit's definition once a run has learnt; and hard negatives.
+
+    Configurations are groups, so that a run is tested by what other configurations taught.
+    """
+    runs = sweep_logs(family)
+    truth = derive_truth(runs, SWEPT[family], sustained=5, onsets=attribute_onsets(runs))
+    metrics = default_metrics(runs)[0] if metrics is None else metrics
+    trials = trials_of(runs, truth, group="configuration", metrics=metrics)
+    hard = {runs.runs[i] for i, kind in enumerate(runs.attributes["kind"]) if kind == "hard_negative"}
+    return [trial for trial in trials if trial.run.run not in hard], [t for t in trials if t.run.run in hard]
 
 
 def audit(family, metrics=None):

@@ -11,7 +11,7 @@ import pytest
 from trajhmm.warning.detectors import DETECTORS, make_detector
 from trajhmm.warning.evaluation import compare
 
-from .families import FAMILIES, audit, criteo, muon
+from .families import FAMILIES, audit, criteo, muon, sweep
 
 HEAD = (
     "detector",
@@ -49,6 +49,11 @@ def table(name, of, **settings):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_on_the_audits(family):
     table(family, audit(family))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_on_sweeps(family):
+    table(f"{family}, sweep", sweep(family)[0])
 
 
 def test_on_grokking_transformers(public_data):

@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError, LogError
-from trajhmm.features import CausalRun, LevelsAndInnovations, causal_runs
-from trajhmm.features.events import is_loss
-from trajhmm.features.samestep import agreement_of
+from trajhmm.features import CausalRun, causal_runs
 from trajhmm.features.sequences import chosen_metrics
 from trajhmm.hmm import GaussianHMM, Model, SelectionPoint
 from trajhmm.hmm.parameters import CovarianceType, count_parameters
-from trajhmm.hmm.rows.parallel import Progress, in_threads
+from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
 from trajhmm.warning.calibration import PORTFOLIO, SECTION, Calibration, RiskCurve
 from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
 from trajhmm.warning.risk import DEFAULT_RISK, learn_risk
 from trajhmm.warning.runs import Kind, RunTruth, Trial
-from trajhmm.warning.views.interface import View
-from trajhmm.warning.views.losses import LossRise, LossSum
-from trajhmm.warning.views.phases import BURN_IN, MEMORY, Phases
-from trajhmm.warning.views.portfolio import VIEWS, Portfolio, Rarity, largest_scores
-from trajhmm.warning.views.surprise import Surprise, fit_surprise, rows_of
+from trajhmm.warning.views.crossfit import CrossFitted, cross_fitted, usual_phases
+from trajhmm.warning.views.portfolio import Portfolio
 
 DEFAULT_BUDGET = 0.05
 _FOLDS = 10
 _FEWEST = 3
-_BAND = (0.05, 0.95)
 _SEED = re.compile(r"(^|[/_.])(seeds?|run|run_id|id|trial|replicate)$")
-_RUNS_A_STATE, _MOST_STATES = 2, 5
 
 
 def fit_warning(
@@ -90,7 +82,7 @@ def fit_warning(
             f"a reference for warnings needs at least {_FEWEST} healthy runs, found {len(healthy)} "
             f"(19 for a false-alarm budget of 5%){f'; left out: {notes[0]}' if notes else ''}"
         )
-    wanted = min(max(len(healthy) // _RUNS_A_STATE, 1), _MOST_STATES) if states is None else states
+    wanted = usual_phases(len(healthy)) if states is None else states
     tried = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
     if not tried or tried[0] < 1:
         raise FitError(f"states {tried}: expected whole numbers from 1 on")
@@ -145,102 +137,6 @@ def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[Run
     return runs.select_runs(healthy), runs.select_runs(others) if others else None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Crossed:
-    """Each run under views fitted to others.
-
-    Attributes
-    ----------
-    portfolios, hmms : one a fold, fitted to the runs of the others; the units are common to all.
-    seen : each run by that of its own fold.
-    explained : (R,) minus the mean surprise of each run.
-    """
-
-    portfolios: tuple[Portfolio, ...]
-    hmms: tuple[GaussianHMM, ...]
-    maxima: NDArray[np.float64]
-    at: NDArray[np.int64]
-    explained: NDArray[np.float64]
-
-
-def cross_fitted(
-    healthy: Sequence[CausalRun],
-    folds: NDArray[np.int64],
-    *,
-    jobs: int = 1,
-    told: Callable[[int], None] = lambda _: None,
-    **settings: Any,
-) -> _Crossed:
-    """Fit views to the runs of all folds but one, for each fold, and score its runs with them.
-
-    Parameters
-    ----------
-    folds : (R,) of each run.
-    settings : of `fit_surprise`.
-    """
-    phases = Phases.of(healthy)
-    counting = [phases.counting(run.steps, run.logged, np.zeros(MEMORY)) for run in healthy]
-
-    # Searched once; each fold climbs from there to its own optimum, so that states mean the same in all of them.
-    first, _ = fit_surprise(healthy, counting, **settings)
-    told(1)
-
-    def fitted_without(fold: int) -> tuple[Surprise, GaussianHMM]:
-        others = np.flatnonzero(folds != fold).tolist()
-        known = [healthy[i] for i in others], [counting[i] for i in others]
-        return fit_surprise(*known, **settings, start=first.parameters)
-
-    fitted = in_threads(fitted_without, range(int(folds.max()) + 1), n_jobs=jobs)
-    told(len(fitted))
-    others = [_loss_views(surprise.features) for surprise, _ in fitted]
-    views: list[tuple[View, ...]] = [(surprise, *more) for (surprise, _), more in zip(fitted, others, strict=True)]
-    scores = []
-    for fold, run, kept in zip(folds, healthy, counting, strict=True):
-        rows = rows_of(fitted[fold][0].features, run, kept)
-        scores.append(np.array([view.scores(rows, view.start()) for view in views[fold]]))
-    at = [phases.at(run.steps[kept]) for run, kept in zip(healthy, counting, strict=True)]
-    judged = [slice(min(BURN_IN, len(phase) - 1), None) for phase in at]
-    largest = np.array(
-        [
-            largest_scores(score[:, part], phase[part], len(phases.begins))
-            for score, phase, part in zip(scores, at, judged, strict=True)
-        ]
-    ).transpose(1, 0, 2)
-    rarity = Rarity.of(largest)
-    agreement = agreement_of(healthy, [first.features.scales(run.values) for run in healthy])
-    bands = _bands(healthy, phases)
-    portfolios = tuple(
-        Portfolio(surprise=surprise, others=more, phases=phases, rarity=rarity, bands=bands, agreement=agreement)
-        for (surprise, _), more in zip(fitted, others, strict=True)
-    )
-    # A new run is no part of what tells how rare it is; nor is one of these.
-    rare = [
-        Rarity.of(np.delete(largest, r, axis=1)).apply(score[:, part], phase[part]).max(axis=0)
-        for r, (score, phase, part) in enumerate(zip(scores, at, judged, strict=True))
-    ]
-    return _Crossed(
-        portfolios=portfolios,
-        hmms=tuple(hmm for _, hmm in fitted),
-        maxima=np.array([one.max() for one in rare]),
-        at=np.array(
-            [np.flatnonzero(kept)[part][one.argmax()] for one, kept, part in zip(rare, counting, judged, strict=True)]
-        ),
-        explained=np.array([-score[0].mean() for score in scores]),
-    )
-
-
-def _bands(healthy: Sequence[CausalRun], phases: Phases) -> NDArray[np.float64]:
-    """(B, D, 2) 5th and 95th percentile of the values of healthy runs in each phase; NaN where there are none."""
-    at = [phases.at(run.steps) for run in healthy]
-    bands = np.full((len(phases.begins), len(healthy[0].metrics), 2), np.nan)
-    for phase in range(len(bands)):
-        here = np.concatenate([run.values[places == phase] for run, places in zip(healthy, at, strict=True)])
-        told = ~np.isnan(here).all(axis=0)
-        if told.any():
-            bands[phase, told] = np.nanquantile(here[:, told], _BAND, axis=0).T
-    return bands
-
-
 def _configurations(runs: RunSet, names: Sequence[str]) -> list[int]:
     """Number of the configuration of each run: runs are of one that differ in no attribute but a seed."""
     attributes = runs.attributes.loc[list(names)]
@@ -257,11 +153,6 @@ def _folds(configurations: Sequence[int], rng: np.random.Generator) -> NDArray[n
         return rng.permutation(len(configurations)) % min(_FOLDS, len(configurations))
     fold_of: NDArray[np.int64] = (rng.permutation(n) % min(_FOLDS, n))[np.asarray(configurations)]
     return fold_of
-
-
-def _loss_views(features: LevelsAndInnovations) -> tuple[LossSum | LossRise, ...]:
-    losses = np.array([d for d, metric in enumerate(features.metrics) if is_loss(metric)], dtype=np.int64)
-    return tuple(view(losses, features.floors) for view in VIEWS.values()) if len(losses) else ()
 
 
 def _healthy(runs: Sequence[CausalRun]) -> tuple[tuple[CausalRun, ...], list[Note]]:
@@ -292,7 +183,7 @@ def _model(
     fitted: Portfolio,
     hmm: GaussianHMM,
     best: int,
-    crossed: dict[int, _Crossed],
+    crossed: dict[int, CrossFitted],
     healthy: Sequence[CausalRun],
     threshold: Threshold,
     risk: RiskCurve,
@@ -326,7 +217,7 @@ def _model(
     )
 
 
-def _point(states: int, found: _Crossed, covariance: CovarianceType, n_columns: int) -> SelectionPoint:
+def _point(states: int, found: CrossFitted, covariance: CovarianceType, n_columns: int) -> SelectionPoint:
     return SelectionPoint(
         states=states,
         outcome="converged",

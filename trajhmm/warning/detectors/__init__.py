@@ -21,6 +21,7 @@ from trajhmm.warning.detectors.envelope import Envelope
 from trajhmm.warning.detectors.hmm import HMMSurprise
 from trajhmm.warning.detectors.interface import Detector, Reference, SeriesDetector
 from trajhmm.warning.detectors.peers import ArcTraining, LossLint, RLWatch, TrainScope, TrainSpotter
+from trajhmm.warning.detectors.portfolio import OwnPast, ViewPortfolio
 from trajhmm.warning.detectors.slowing import SlowingDown
 from trajhmm.warning.detectors.spikes import (
     LossSpikeKiller,
@@ -66,6 +67,8 @@ DETECTORS: dict[str, type[Detector]] = {
         IsolationForest,
         LogisticWindows,
         HMMSurprise,
+        OwnPast,
+        ViewPortfolio,
     )
 }
 
@@ -85,7 +88,7 @@ def make_detector(name: str, **settings: Any) -> Detector:
 
 def baselines() -> dict[str, Detector]:
     """All detectors to beat, with their default settings, by name."""
-    return {name: kind() for name, kind in DETECTORS.items() if kind is not HMMSurprise}
+    return {name: kind() for name, kind in DETECTORS.items() if kind not in (OwnPast, ViewPortfolio)}
 
 
 __all__ = [

@@ -1,0 +1,62 @@
+"""What trajhmm warns with, behind the interface of detectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.features import CausalRun
+from trajhmm.warning.detectors.interface import Detector, Reference
+from trajhmm.warning.views.alone import Alone
+from trajhmm.warning.views.crossfit import cross_fitted, usual_phases
+from trajhmm.warning.views.portfolio import Portfolio
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ViewPortfolio(Detector):
+    """How few healthy runs ever get as far in the view of a run that is farthest, see `trajhmm.warning.views`.
+
+    Parameters
+    ----------
+    folds : parts of the healthy runs, each seen by views fitted to the others; the first is what scores.
+    restarts, iterations, seed : of EM.
+    """
+
+    name: ClassVar[str] = "portfolio"
+    folds: int = 5
+    restarts: int = 2
+    iterations: int = 60
+    seed: int = 0
+    portfolio_: Portfolio | None = None
+
+    def _fit(self, reference: Reference) -> Self:
+        runs = reference.healthy
+        crossed = cross_fitted(
+            runs,
+            np.arange(len(runs)) % min(self.folds, len(runs)),
+            states=usual_phases(len(runs)),
+            covariance="diag",
+            restarts=self.restarts,
+            iterations=self.iterations,
+            shrinkage=1.0,
+            seed=self.seed,
+        )
+        return replace(self, portfolio_=crossed.portfolios[0])
+
+    def _scores(self, run: CausalRun) -> NDArray[np.float64]:
+        return self._learnt(self.portfolio_).scores(run).score
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnPast(Detector):
+    """The run's own past, see `trajhmm.warning.views.alone`; no reference is looked at."""
+
+    name: ClassVar[str] = "own_past"
+    published_threshold: ClassVar[float | None] = 1.0
+
+    def _scores(self, run: CausalRun) -> NDArray[np.float64]:
+        alone = Alone(run.metrics)
+        return alone.advance(run.steps, run.values, run.logged, alone.start()).score
