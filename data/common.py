@@ -67,7 +67,7 @@ def generate(
     ----------
     description : for ``--help``; its first line is shown.
     runs : all runs of the set, in the order of the file.
-    arms : further sets that ``train`` can make, each written beside the first, into a file of its own name.
+    arms : further sets that ``train`` can make, each written into a folder of its name, ``sweeps/audit_lm.parquet``.
     train : must not depend on the number of steps but by ending there, so that fewer steps give a prefix.
     steps : of training in the stored set.
     output : the stored set.
@@ -84,7 +84,10 @@ def generate(
     parser.add_argument("--arm", choices=list(sets), default=output.stem, help="which set (%(default)s)")
     parser.add_argument("-o", "--output", type=Path, help=f"ARM.parquet in {output.parent}")
     asked = parser.parse_args()
-    asked.output = asked.output or output.with_stem(asked.arm)
+    if asked.output is None:
+        # A further set has a folder apart: whoever reads the folder of the first gets that alone.
+        apart = output.parents[1] / f"{asked.arm}s" / f"{output.parent.name}.parquet"
+        asked.output = output if asked.arm == output.stem else apart
     asked.steps = asked.steps or sets[asked.arm].steps
     runs = sets[asked.arm].runs
 

@@ -60,7 +60,7 @@ def main() -> None:
     healthy = logs[logs["onset"] < 0]
     print("healthy, least accuracy from step 800:", healthy["eval_accuracy"][healthy["step"] >= 800].min())
     print("\nThe sweep arm")
-    sweep = pd.read_parquet(Path(__file__).parent / "sweep.parquet")
+    sweep = pd.read_parquet(Path(__file__).parents[1] / "sweeps" / "audit_classifier.parquet")
     print_sweep(sweep_outcomes(sweep, "eval_accuracy", lambda accuracy: accuracy < 0.5))
 
 

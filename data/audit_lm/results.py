@@ -85,7 +85,7 @@ def main() -> None:
     print("healthy, seeds 0 to 7, last 20 rows:", ends.groupby("buffer")[["eval_loss", "eval_accuracy"]].mean())
     print(healthy.groupby("step")["eval_loss"].agg(["min", "median", "max"]).loc[[4, 40, 100, 400, 640, 1280]])
     print("\nThe sweep arm")
-    sweep = pd.read_parquet(Path(__file__).parent / "sweep.parquet")
+    sweep = pd.read_parquet(Path(__file__).parents[1] / "sweeps" / "audit_lm.parquet")
     print_sweep(sweep_outcomes(sweep, "eval_accuracy", lambda accuracy: accuracy < 0.6 * accuracy.cummax()))
 
 

@@ -80,7 +80,7 @@ def main() -> None:
             here = healthy[healthy["step"] == step]
             print(f"  step {step}:", {name: (here[name].min(), here[name].max()) for name in ("weight_l2", "trace")})
     print("\nThe sweep arm")
-    sweep = pd.read_parquet(Path(__file__).parent / "sweep.parquet")
+    sweep = pd.read_parquet(Path(__file__).parents[1] / "sweeps" / "audit_rl.parquet")
     print_sweep(sweep_outcomes(sweep, "episode_return", lambda returns: returns < LEVEL * returns.cummax()))
 
 

@@ -55,12 +55,12 @@ def criteo(public_data):
 
 def audit_logs(family):
     """One of the audits of data/, without its buffered arm."""
-    return read_logs(DATA / f"audit_{family}" / "runs.parquet", where="buffer == 'none'")
+    return read_logs(DATA / f"audit_{family}", where="buffer == 'none'")
 
 
 def sweep_logs(family):
     """The sweep arm of one of the audits."""
-    return read_logs(DATA / f"audit_{family}" / "sweep.parquet")
+    return read_logs(DATA / "sweeps" / f"audit_{family}.parquet")
 
 
 def sweep(family, metrics=None):

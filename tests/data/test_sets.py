@@ -16,7 +16,7 @@ from trajhmm.metrics import WEIGHT_METRICS
 ROOT = Path(__file__).parents[2]
 SETS = sorted(path.parent.name for path in (ROOT / "data").glob("*/runs.parquet"))
 AUDITS = [name for name in SETS if name.startswith("audit_")]
-SWEEPS = sorted(path.parent.name for path in (ROOT / "data").glob("*/sweep.parquet"))
+SWEEPS = sorted(path.stem for path in (ROOT / "data" / "sweeps").glob("*.parquet"))
 ARMS = [(name, "runs") for name in SETS] + [(name, "sweep") for name in SWEEPS]
 NEED_TORCH = {
     name
@@ -25,9 +25,14 @@ NEED_TORCH = {
 }
 
 
+def stored(name, arm):
+    """The file of a set."""
+    return ROOT / "data" / (f"{name}/runs.parquet" if arm == "runs" else f"sweeps/{name}.parquet")
+
+
 @pytest.mark.parametrize(("name", "arm"), ARMS)
 def test_a_set_is_small_and_reads_without_repairs(name, arm):
-    path = ROOT / "data" / name / f"{arm}.parquet"
+    path = stored(name, arm)
     assert path.stat().st_size <= {"runs": 5e6, "sweep": 3e6}[arm]
     schema = pq.read_schema(path)
     assert {str(schema.field(metric).type) for metric in WEIGHT_METRICS} == {"float"}
@@ -69,7 +74,7 @@ def test_between_a_third_and_two_thirds_of_perturbed_runs_collapse_and_no_health
 
 
 def read_sweep(name):
-    logs = pd.read_parquet(ROOT / "data" / name / "sweep.parquet")
+    logs = pd.read_parquet(stored(name, "sweep"))
     return logs, logs.groupby("run", sort=False).first()
 
 
@@ -139,11 +144,11 @@ def test_the_generator_makes_the_stored_rows_again(name, arm, tmp_path):
     command += ["--arm", arm]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     again = pd.read_parquet(output).set_index(["run", "step"])
-    stored = pd.read_parquet(ROOT / "data" / name / f"{arm}.parquet").set_index(["run", "step"])
+    kept = pd.read_parquet(stored(name, arm)).set_index(["run", "step"])
     assert len(again) > len(again.index.unique("run"))
-    assert set(again.columns) == set(stored.columns)
+    assert set(again.columns) == set(kept.columns)
     for metric in again.columns:
-        found, expected = again[metric].to_numpy(), stored.loc[again.index, metric].to_numpy()
+        found, expected = again[metric].to_numpy(), kept.loc[again.index, metric].to_numpy()
         if found.dtype.kind == "f":
             floor = 1e-6 * np.nanstd(expected.astype(float))
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=floor, err_msg=metric)
