@@ -263,6 +263,9 @@ def _report_calibration(model: Model) -> None:
             f"calibrated on {calibration.n_runs}"
             + "".join(f"; {note}" for note in model.notes if note.kind == "threshold")
         )
+        for note in model.notes:
+            if note.kind == "situation":
+                say(note.text)
         if learnt.collapsed or learnt.survived:
             say(f"risk learnt from {learnt.collapsed} runs that collapsed and {learnt.survived} that lived")
         if promised > budget:

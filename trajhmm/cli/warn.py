@@ -16,6 +16,7 @@ import typer
 
 from trajhmm.cli.commands import AlarmCommands
 from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
+from trajhmm.cli.silence import Silence
 from trajhmm.cli.table import live_table
 from trajhmm.cli.terminal import counted, say, say_notes
 
@@ -29,6 +30,8 @@ ALARM_RAISED = 3
 _RUNS_LOOKED_AT = 100
 # Of files that cannot be read, so many are named in a poll.
 _FILES_NAMED = 3
+# So many runs that alarm almost at once are no chance.
+_MISFITS = 3
 
 
 def warn(
@@ -45,6 +48,15 @@ def warn(
     interval: Annotated[
         float, typer.Option("--interval", min=0.05, help="With --follow: seconds between polls.")
     ] = 2.0,
+    silent_after: Annotated[
+        int,
+        typer.Option(
+            "--silent-after",
+            min=1,
+            metavar="ROWS",
+            help="With --follow: say which run stands still, once the others have gained so many rows in the median.",
+        ),
+    ] = 20,
     command: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +90,16 @@ def warn(
     fitted = None if model is None else load_model(model)
     reading = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table)
     if follow:
-        raised = _follow(logs, fitted, reading, state=state, interval=interval, as_json=as_json, command=command)
+        raised = _follow(
+            logs,
+            fitted,
+            reading,
+            state=state,
+            interval=interval,
+            as_json=as_json,
+            command=command,
+            silent_after=silent_after,
+        )
     else:
         raised = _once(logs, fitted, reading, scores=scores, as_json=as_json, command=command)
     if raised:
@@ -99,6 +120,8 @@ def _once(
         say(f"no --model: each run is judged by its own past; watched: {', '.join(monitor.metrics)}")
     else:
         _say_never_logged(monitor, runs.runs)
+    _say_beyond([run for run in runs.runs if _is_beyond(run, monitor)], monitor)
+    _say_misfit(monitor)
     for tracker in trackers:
         told = json.dumps(_object(tracker, monitor))
         if as_json:
@@ -147,6 +170,7 @@ def _follow(
     interval: float,
     as_json: bool,
     command: str | None,
+    silent_after: int,
 ) -> bool:
     from trajhmm.warning.monitor import Watch
 
@@ -163,7 +187,7 @@ def _follow(
     raised = any(tracker.alarm_step is not None for tracker in trackers.values())
     with nullcontext() if as_json else live_table(watch.monitor.threshold) as table:
         commands = AlarmCommands(command)
-        remarks = _Remarks(watch, logs)
+        remarks = _Remarks(watch, logs, silent_after)
         try:
             while True:
                 for tracker, alarm in watch.poll():
@@ -203,10 +227,17 @@ def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tu
 
 
 class _Remarks:
-    """What a watch has to say besides alarms, each once: nothing there, metrics that are missing, torn files."""
+    """What a watch has to say besides alarms, each once.
 
-    def __init__(self, watch: Watch, logs: list[Path]) -> None:
+    That nothing is there, metrics that are missing, torn files, runs that stand still, runs that go on beyond the
+    reference, and that most runs alarmed at once.
+    """
+
+    def __init__(self, watch: Watch, logs: list[Path], silent_after: int) -> None:
         self._watch, self._logs = watch, logs
+        self._silence = Silence(silent_after)
+        self._misfit = False
+        self._beyond: set[str] = set()
         self._torn: set[Path] = set()
         self._empty = self._unlogged = False
 
@@ -219,6 +250,12 @@ class _Remarks:
         if len(new) > _FILES_NAMED:
             say(f"warning: so are {len(new) - _FILES_NAMED:,} other files; is an option mistyped?")
         monitor = self._watch.monitor
+        self._say_silent(monitor)
+        beyond = [run for run in self._watch.gained if run not in self._beyond and _is_beyond(run, monitor)]
+        self._beyond.update(beyond)
+        _say_beyond(beyond, monitor)
+        if not self._misfit and self._watch.gained:
+            self._misfit = _say_misfit(monitor)
         if monitor.trackers and not self._unlogged:
             self._unlogged = True
             self._say_unlogged(monitor)
@@ -226,6 +263,14 @@ class _Remarks:
             self._empty = True
             missing = ", ".join(str(path) for path in self._logs if not path.exists())
             say(f"no such file or folder yet: {missing}" if missing else "no runs yet")
+
+    def _say_silent(self, monitor: Monitor) -> None:
+        silent = self._silence.after(self._watch.gained)
+        for run in silent[:_FILES_NAMED]:
+            step = monitor.trackers[run].last_step
+            say(f"run {run} is silent since step {step}, while the others go on: has it ended, or does it hang?")
+        if len(silent) > _FILES_NAMED:
+            say(f"so are {len(silent) - _FILES_NAMED:,} other runs")
 
     def _say_unlogged(self, monitor: Monitor) -> None:
         lacking = [set(monitor.unlogged(run)) for run in islice(monitor.trackers, _RUNS_LOOKED_AT)]
@@ -236,6 +281,33 @@ class _Remarks:
                 f"warning: no run has logged {', '.join(metrics)} so far, which the model watches "
                 "(map names with --rename OLD=NEW)"
             )
+
+
+def _is_beyond(run: str, monitor: Monitor) -> bool:
+    step = monitor.trackers[run].last_step
+    return monitor.last_step is not None and step is not None and step > monitor.last_step
+
+
+def _say_beyond(runs: Sequence[str], monitor: Monitor) -> None:
+    """Name runs that are longer than healthy ones were, where nothing is promised."""
+    if runs:
+        others = f" and {len(runs) - 1} others go" if len(runs) > 1 else " goes"
+        say(
+            f"warning: run {runs[0]}{others} on beyond step {monitor.last_step}, the last of the reference: from there "
+            "on no share of false alarms is promised"
+        )
+
+
+def _say_misfit(monitor: Monitor) -> bool:
+    """Say that most runs alarmed soon after the first row that is judged, if so; whether it was said."""
+    alarmed = [tracker for tracker in monitor.trackers.values() if tracker.alarmed_early]
+    if monitor.situation == "alone" or len(alarmed) < _MISFITS or 2 * len(alarmed) < len(monitor.trackers):
+        return False
+    say(
+        f"warning: {len(alarmed)} of {len(monitor.trackers)} runs alarmed almost at once: are they trained, and "
+        "logged, like the reference?"
+    )
+    return True
 
 
 def _object(tracker: Tracker, monitor: Monitor) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class Monitor:
         return 1.0 if self._known is None else self._known.threshold
 
     @property
+    def last_step(self) -> int | None:
+        """Up to which step healthy runs go; what is promised holds until there. None without a model."""
+        return None if self._known is None else self._known.last_step
+
+    @property
     def situation(self) -> str:
         """``matched``, ``sweep`` or ``alone``: what runs are held against."""
         return "alone" if self._known is None else self._known.situation
@@ -162,6 +167,11 @@ class Watch:
     state : file to carry on from and to keep, an SQLite database to which each poll adds what it changed; written after
         alarms were handed out, so that none is lost if the watch is killed: it is handed out again then.
 
+    Attributes
+    ----------
+    monitor, follower : what scores, and what reads.
+    gained : rows of each run that came in the last poll, of those that gained some.
+
     Raises
     ------
     ModelFileError
@@ -182,6 +192,7 @@ class Watch:
         self.monitor = Monitor(model, metrics=() if model is None and metrics is None else metrics)
         self.follower = Follower(paths, self.monitor.metrics, settings)
         self._state = None if state is None else StateFile(state, fingerprint(model, self.monitor.metrics))
+        self.gained: dict[str, int] = {}
         self._unsaved: set[str] = set()
         self._held: set[str] = set()
         if self._state is not None:
@@ -196,8 +207,10 @@ class Watch:
         A poll is to be used up: what is not taken from it is not told again, and not written.
         """
         held, self._held = self._held, set()
+        self.gained = {}
         for rows in self.follower.poll():
             self._unsaved.add(rows.run)
+            self.gained[rows.run] = self.gained.get(rows.run, 0) + len(rows.steps)
             held.discard(rows.run)
             _, alarm = self.monitor.advance(rows)
             if self.monitor.trackers[rows.run].holds_back:

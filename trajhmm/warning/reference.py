@@ -92,7 +92,8 @@ def fit_warning(
         "iterations": iterations,
         "shrinkage": shrinkage,
     }
-    folds = _folds(_configurations(sound, [run.run for run in healthy]), np.random.default_rng([seed, 0xCA11]))
+    configurations = _configurations(sound, [run.run for run in healthy])
+    folds = _folds(configurations, np.random.default_rng([seed, 0xCA11]))
     told = _counted(progress, len(tried) * (int(folds.max()) + 2))
     crossed = {k: cross_fitted(healthy, folds, jobs=jobs, told=told, states=k, seed=seed, **settings) for k in tried}
     best = max(tried, key=lambda k: crossed[k].explained.mean())
@@ -102,6 +103,7 @@ def fit_warning(
     view = fitted.views[fitted.scores(healthy[setting]).view[row]].name
     text = f"sets the threshold, by its score at step {healthy[setting].steps[row]} (view: {view})"
     notes.append(Note(kind="threshold", run=healthy[setting].run, text=text))
+    notes.append(Note(kind="situation", text=_situation(fitted, configurations)))
     risk = DEFAULT_RISK
     if ended is not None and truth is not None:
         labelled = tuple(
@@ -135,6 +137,18 @@ def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[Run
         )
     others = [run for run in runs.runs if truth[run].kind is not Kind.HEALTHY]
     return runs.select_runs(healthy), runs.select_runs(others) if others else None
+
+
+def _situation(portfolio: Portfolio, configurations: Sequence[int]) -> str:
+    """What the healthy runs have in common, and what new runs are looked at by."""
+    alike = "of one configuration" if portfolio.situation == "matched" else "of several configurations"
+    n = max(configurations) + 1
+    told = f", by their attributes {n}, each held out whole" if n >= _FEWEST else ""
+    views = ", ".join(view.name for view in portfolio.views)
+    return (
+        f"{portfolio.situation}: at the same step the healthy runs agree to {portfolio.agreement:.2f}, as runs {alike} "
+        f"do{told}; views: {views}"
+    )
 
 
 def _configurations(runs: RunSet, names: Sequence[str]) -> list[int]:

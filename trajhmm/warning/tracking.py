@@ -21,6 +21,7 @@ from trajhmm.logs.following.follow import Cells, NewRows
 from trajhmm.logs.following.missing import Missing
 from trajhmm.warning.calibration import RiskCurve, calibration_of, portfolio_of
 from trajhmm.warning.views.alone import Alone
+from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Memory, Portfolio
 
 _MOST_DRIVERS = 5
@@ -151,6 +152,11 @@ class Scorer:
         known = np.full(len(level), np.nan) if self.risk is None else self.risk.at(level)
         return np.where(events, 1.0, known)
 
+    @property
+    def last_step(self) -> int | None:
+        """Up to which step healthy runs go; None without a reference."""
+        return self.views.phases.last_step if isinstance(self.views, Portfolio) else None
+
     def start(self, run: str) -> Tracker:
         """What is known of a run before its first row."""
         return Tracker(self, run)
@@ -221,6 +227,8 @@ class Tracker:
         self.last: Scored | None = None
         self.alarm: Alarm | None = None
         self.alarm_step: int | None = None
+        self._alarm_row: int | None = None
+        self._rows = 0
         self._scorer = scorer
         self._known = _Known.nothing(scorer)
         # So that more rows of the last step can still be joined with it.
@@ -239,6 +247,11 @@ class Tracker:
     def holds_back(self) -> bool:
         """Whether the rows of the last step are not scored yet, as more of it may come; see `settle`."""
         return self._held
+
+    @property
+    def alarmed_early(self) -> bool:
+        """Whether the run alarmed within a few rows of the first that was judged."""
+        return self._alarm_row is not None and self._alarm_row < 2 * BURN_IN
 
     @property
     def largest(self) -> float:
@@ -359,7 +372,8 @@ class Tracker:
                 seen_so_far = steps[: row + 1], known[: row + 1], fresh[: row + 1]
                 drivers = self._broken(broken[row]) or self._drivers(int(seen.view[row]), *seen_so_far, before.memory)
                 self.alarm = self._alarm(scored, row, drivers)
-                self.alarm_step = self.alarm.step
+                self.alarm_step, self._alarm_row = self.alarm.step, self._rows + row
+        self._rows += len(steps)
         return scored
 
     def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
