@@ -11,7 +11,7 @@ from trajhmm.features import causal_runs
 from trajhmm.features.choose import default_metrics
 from trajhmm.logs import read_logs
 from trajhmm.warning.evaluation import attribute_onsets, derive_truth
-from trajhmm.warning.runs import RunTruth, Trial, trials_of
+from trajhmm.warning.runs import Kind, RunTruth, Trial, trials_of
 
 DATA = Path(__file__).parents[2] / "data"
 FAMILIES = {
@@ -64,7 +64,10 @@ def sweep_logs(family):
 
 
 def sweep(family, metrics=None):
-    """The same with what became of each run, by the audit's definition once a run has learnt; and hard negatives.
+    """The same with what became of each run, by the audit's definition once a run has learnt; and what is hard.
+
+    Hard are runs to which something happened that they survive: a corrupt batch, a resume without the optimizer's
+    state, a rate that was too high.
 
     Configurations are groups, so that a run is tested by what other configurations taught.
     """
@@ -72,7 +75,12 @@ def sweep(family, metrics=None):
     truth = derive_truth(runs, SWEPT[family], sustained=5, onsets=attribute_onsets(runs))
     metrics = default_metrics(runs)[0] if metrics is None else metrics
     trials = trials_of(runs, truth, group="configuration", metrics=metrics)
-    hard = {runs.runs[i] for i, kind in enumerate(runs.attributes["kind"]) if kind == "hard_negative"}
+    kinds = dict(zip(runs.runs, runs.attributes["kind"], strict=True))
+    hard = {
+        trial.run.run
+        for trial in trials
+        if trial.truth.kind is Kind.HEALTHY and kinds[trial.run.run] in ("hard_negative", "spontaneous")
+    }
     return [trial for trial in trials if trial.run.run not in hard], [t for t in trials if t.run.run in hard]
 
 
