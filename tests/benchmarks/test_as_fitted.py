@@ -14,7 +14,7 @@ from trajhmm.warning.evaluation import evaluate_risk, first_alarm, judge, moment
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.reference import fit_warning
 
-from .families import FAMILIES, audit, audit_logs
+from .families import FAMILIES, audit, audit_logs, sweep, sweep_logs
 
 FOLDS, SPLITS = 5, 4
 
@@ -28,11 +28,11 @@ def folds_of(trials, seed):
     return [set(order[fold::FOLDS]) for fold in range(FOLDS)]
 
 
-def judged(trials, logs, budget, seed):
+def judged(trials, logs, budget, seed, hard=()):
     """Outcomes and risks of all runs, each by a model of healthy runs of other seeds."""
     outcomes, risks = [], {}
     for fold in folds_of(trials, seed):
-        tested = [trial for trial in trials if trial.group in fold]
+        tested = [trial for trial in (*trials, *hard) if trial.group in fold]
         healthy = [t.run.run for t in trials if t.truth.kind.value == "healthy" and t.group not in fold]
         model = fit_warning(
             logs.select_runs(healthy), metrics=trials[0].run.metrics, false_alarm=budget, restarts=2, jobs=2
@@ -46,13 +46,21 @@ def judged(trials, logs, budget, seed):
     return outcomes, risks
 
 
+@pytest.mark.parametrize("arm", ["matched", "sweep"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_on_the_audits(family):
-    trials, logs = audit(family), audit_logs(family)
+def test_on_the_audits(family, arm):
+    hard = []
+    if arm == "matched":
+        trials, logs = audit(family), audit_logs(family)
+    else:
+        (trials, hard), logs = sweep(family), sweep_logs(family)
     for budget in (0.05, 0.1):
-        found, ranks = [], []
+        found, ranks, shaken = [], [], []
         for seed in range(SPLITS):
-            outcomes, risks = judged(trials, logs, budget, seed)
+            all_outcomes, risks = judged(trials, logs, budget, seed, hard)
+            names = {trial.run.run for trial in hard}
+            outcomes = [one for one in all_outcomes if one.run not in names]
+            shaken.append(np.mean([one.alarm_step is not None for one in all_outcomes if one.run in names] or [np.nan]))
             found.append(report_on(outcomes, rng=np.random.default_rng(seed)))
             moments = moments_after_onset(trials)
             ranks.append(
@@ -61,7 +69,7 @@ def test_on_the_audits(family):
                     for at in evaluate_risk(trials, risks, moments, rng=np.random.default_rng(seed), resamples=10)
                 ]
             )
-        print(f"\n{family}, budget {budget:.0%}", end="")
+        print(f"\n{family}, {arm}, budget {budget:.0%} | hard {np.mean(shaken):.2f}", end="")
         for name in ("recall", "lead_share", "healthy_alarmed", "survived_alarmed", "precision"):
             ends = np.mean(
                 [[getattr(r, name).value, getattr(r, name).low, getattr(r, name).high] for r in found], axis=0

@@ -8,11 +8,14 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
 from trajhmm.warning.detectors.interface import Detector, Reference
 from trajhmm.warning.views.alone import Alone
 from trajhmm.warning.views.crossfit import cross_fitted, usual_phases
 from trajhmm.warning.views.portfolio import Portfolio
+
+_FEWEST = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +37,8 @@ class ViewPortfolio(Detector):
 
     def _fit(self, reference: Reference) -> Self:
         runs = reference.healthy
+        if len(runs) < _FEWEST:
+            raise FitError(f"{self.name}: {len(runs)} healthy runs; at least {_FEWEST} are needed")
         crossed = cross_fitted(
             runs,
             np.arange(len(runs)) % min(self.folds, len(runs)),
