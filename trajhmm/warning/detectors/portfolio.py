@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
+from trajhmm.hmm.parameters import CovarianceType
 from trajhmm.warning.detectors.interface import Detector, Reference
 from trajhmm.warning.views.alone import Alone
 from trajhmm.warning.views.crossfit import cross_fitted, usual_phases
@@ -24,11 +25,16 @@ class ViewPortfolio(Detector):
 
     Parameters
     ----------
+    views : names of those that count; all if none is named.
+    states, covariance : of the HMM; by default as many states as `usual_phases` says.
     folds : parts of the healthy runs, each seen by views fitted to the others; the first is what scores.
     restarts, iterations, seed : of EM.
     """
 
     name: ClassVar[str] = "portfolio"
+    views: tuple[str, ...] = ()
+    states: int | None = None
+    covariance: CovarianceType = "diag"
     folds: int = 5
     restarts: int = 2
     iterations: int = 60
@@ -42,8 +48,8 @@ class ViewPortfolio(Detector):
         crossed = cross_fitted(
             runs,
             np.arange(len(runs)) % min(self.folds, len(runs)),
-            states=usual_phases(len(runs)),
-            covariance="diag",
+            states=usual_phases(len(runs)) if self.states is None else self.states,
+            covariance=self.covariance,
             restarts=self.restarts,
             iterations=self.iterations,
             shrinkage=1.0,
@@ -52,7 +58,9 @@ class ViewPortfolio(Detector):
         return replace(self, portfolio_=crossed.portfolios[0])
 
     def _scores(self, run: CausalRun) -> NDArray[np.float64]:
-        return self._learnt(self.portfolio_).scores(run).score
+        rare = self._learnt(self.portfolio_).rarities(run)
+        largest: NDArray[np.float64] = np.max([rare[view] for view in self.views or rare], axis=0)
+        return largest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

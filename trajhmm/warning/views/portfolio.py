@@ -239,17 +239,8 @@ class Portfolio:
 
     def advance(self, steps: Ints, values: Floats, fresh: NDArray[np.bool_], memory: Memory) -> Combined:
         """Score n rows; see `rows`. ``memory`` is moved on in place. Rows that do not count repeat the last score."""
-        before = int(memory.spaced[COUNTED])
-        rows, kept = self.rows(steps, values, fresh, memory)
-        log_probs, surprise = self.surprise.filtered(rows, memory.views[0])
-        others = [view.scores(rows, known) for view, known in zip(self.others, memory.views[1:], strict=True)]
-        phases = self.phases.at(steps[kept])
-        rare = self.rarity.apply(np.array([surprise, *others]), phases)
-        above = np.maximum(surprise - self.rarity.centre[0, phases], 0.0) / self.features.n_features
-        level = np.log1p(above)
-        rare[:, : max(BURN_IN - before, 0)] = _NOTHING_YET
-        level[: max(BURN_IN - before, 0)] = _NOTHING_YET
-        seen = np.array([rare.max(axis=0), rare.argmax(axis=0), log_probs.argmax(axis=1), level]).T
+        rare, level, state, kept = self._each(steps, values, fresh, memory)
+        seen = np.array([rare.max(axis=0), rare.argmax(axis=0), state, level]).T
         if len(kept) < len(steps):
             place = np.searchsorted(kept, np.arange(len(steps)), side="right")
             seen = np.vstack([memory.last, seen])[place]
@@ -261,6 +252,31 @@ class Portfolio:
             state=seen[:, 2].astype(np.int64),
             level=seen[:, 3].copy(),
         )
+
+    def _each(
+        self, steps: Ints, values: Floats, fresh: NDArray[np.bool_], memory: Memory
+    ) -> tuple[Floats, Floats, Ints, Ints]:
+        """At the m rows that count: (V, m) rarity in each view, (m,) level and state, and their positions."""
+        before = int(memory.spaced[COUNTED])
+        rows, kept = self.rows(steps, values, fresh, memory)
+        log_probs, surprise = self.surprise.filtered(rows, memory.views[0])
+        others = [view.scores(rows, known) for view, known in zip(self.others, memory.views[1:], strict=True)]
+        phases = self.phases.at(steps[kept])
+        rare = self.rarity.apply(np.array([surprise, *others]), phases)
+        above = np.maximum(surprise - self.rarity.centre[0, phases], 0.0) / self.features.n_features
+        level = np.log1p(above)
+        rare[:, : max(BURN_IN - before, 0)] = _NOTHING_YET
+        level[: max(BURN_IN - before, 0)] = _NOTHING_YET
+        return rare, level, log_probs.argmax(axis=1).astype(np.int64), kept
+
+    def rarities(self, run: CausalRun) -> dict[str, Floats]:
+        """View to (T,) rarity of a run in it; the largest is its score."""
+        columns = [run.index_of(metric) for metric in self.features.metrics]
+        values, fresh = run.columns(self.features.metrics), run.logged[:, columns]
+        rare, _, _, kept = self._each(run.steps, values, fresh, self.start())
+        held = np.hstack([np.full((len(rare), 1), _NOTHING_YET), rare])
+        place = np.searchsorted(kept, np.arange(run.n_rows), side="right")
+        return {view.name: of_view[place] for view, of_view in zip(self.views, held, strict=True)}
 
     def shares(self, steps: Ints, values: Floats, fresh: NDArray[np.bool_], memory: Memory) -> tuple[Floats, Rows]:
         """(V, n, D) what each metric adds to each view's score, at the rows that count; and those rows.
