@@ -56,8 +56,8 @@ def test_one_alarm_and_one_quiet_run(shop, trajhmm):
     ended = trajhmm("warn", shop / "running.parquet", "--model", shop / "reference.json")
     assert ended.code == 3
     alarm, rest = ended.out.splitlines()
-    assert alarm.startswith("alarm: run ill at step 400: score ")
-    assert alarm.endswith(("; grad_norm, train_loss", "; grad_norm"))
+    who = r"grad_norm [\d.]+ ↑ \(usual here [\d.]+–[\d.]+\)(, train_loss .*)?"
+    assert re.fullmatch(rf"alarm: run ill at step 400: {who}; score [\d.]+ \(threshold [\d.]+\), risk \d+%", alarm)
     assert rest.startswith("no alarm: 1 of 2 runs; largest score ")
     assert rest.endswith(", run fine")
 
@@ -73,15 +73,23 @@ def test_json_has_an_object_a_run_and_scores_a_row_a_row(shop, trajhmm, tmp_path
         tmp_path / "scores.parquet",
     )
     fine, ill = map(json.loads, ended.out.splitlines())
-    keys = ["run", "alarm", "step", "score", "threshold", "risk", "last_step", "state", "drivers"]
-    assert list(fine) == list(ill) == keys
+    keys = ["run", "alarm", "step", "score", "threshold", "risk", "last_step", "state", "at_alarm", "drivers"]
+    assert list(fine) == list(ill) == [*keys, "situation"]
     assert (fine["alarm"], fine["step"], fine["drivers"], fine["last_step"]) == (False, None, [], 790)
     assert (ill["alarm"], ill["step"], ill["drivers"][0]["metric"]) == (True, 400, "grad_norm")
-    assert fine["score"] < fine["threshold"] == ill["threshold"] < ill["score"]
+    assert fine["score"] < fine["threshold"] == ill["threshold"] < ill["at_alarm"]["score"]
+    assert (fine["at_alarm"], ill["at_alarm"]["step"]) == (None, 400)
+    first = ill["drivers"][0]
+    assert (first["view"], first["direction"]) == ("phase", "up")
+    assert first["healthy_low"] < first["healthy_high"] < first["value"]
+    assert fine["situation"] == ill["situation"] == "matched"
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     assert list(scores) == ["run", "step", "score", "threshold", "risk", "state"]
     expected = Monitor(load_model(shop / "reference.json")).score(read_logs(shop / "running.parquet"))
-    np.testing.assert_array_equal(scores.loc[scores["run"] == "ill", "score"], expected["ill"].score)
+    of_ill = scores[scores["run"] == "ill"].set_index("step")
+    np.testing.assert_array_equal(of_ill["score"], expected["ill"].score)
+    assert (ill["score"], ill["at_alarm"]["score"]) == (of_ill["score"][790], of_ill["score"][400])
+    assert (ill["risk"], ill["at_alarm"]["risk"]) == (of_ill["risk"][790], of_ill["risk"][400])
 
 
 def test_a_map_cannot_warn_and_a_reference_makes_no_map(shop, trajhmm, tmp_path):
@@ -187,11 +195,12 @@ def until(condition, seconds=60):
         time.sleep(0.02)
 
 
-def test_no_alarm_is_said_in_words_with_how_near_it_came(shop, trajhmm):
-    ended = trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json", "--json")
-    fine = json.loads(ended.out)
-    ended = trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json")
-    score = f"largest score {fine['score']:.4g} (threshold {fine['threshold']:.4g})"
+def test_no_alarm_is_said_in_words_with_how_near_it_came(shop, trajhmm, tmp_path):
+    asked = ["warn", shop / "fine.parquet", "--model", shop / "reference.json"]
+    trajhmm(*asked, "--scores", tmp_path / "scores.parquet")
+    fine = pd.read_parquet(tmp_path / "scores.parquet")
+    ended = trajhmm(*asked)
+    score = f"largest score {fine['score'].max():.4g} (threshold {fine['threshold'][0]:.4g})"
     assert ended.code == 0
     assert ended.out == f"no alarm: run fine, 80 rows up to step 790, {score}\n"
 
@@ -364,7 +373,7 @@ def test_a_terminal_shows_runs_in_a_live_table_and_is_left_as_it_was(terminal, t
     assert "at 400: grad_norm" in rows[2]
     assert rows[3].startswith("fine [")
     assert rows[10].startswith("and 13 more")  # 12 lines less the header, the titles, this one and the cursor's
-    assert "alarm: run a at step 400: score" in shown
+    assert "alarm: run a at step 400: grad_norm" in shown
 
 
 def test_a_terminal_that_asks_for_json_gets_plain_lines(terminal, tmp_path):

@@ -8,13 +8,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from trajhmm.errors import FitError, LogError
-from trajhmm.features import Departures
 from trajhmm.logs import RunSet
 from trajhmm.warning.averages import exponential_average
 from trajhmm.warning.calibration import RiskCurve, calibration_of
 from trajhmm.warning.reference import fit_warning
-from trajhmm.warning.risk import DEFAULT_RISK, learn_risk, levels
+from trajhmm.warning.risk import DEFAULT_RISK, learn_risk
 from trajhmm.warning.runs import RunTruth, Trial
+from trajhmm.warning.views.crossfit import cross_fitted
 
 from .logs import frame_of
 from .made import healthy_runs, made_run, training
@@ -30,13 +30,14 @@ def ended(n, drift, seed, *, collapse):
 
 
 @pytest.fixture(scope="module")
-def departures():
-    return Departures.of(healthy_runs(12, np.random.default_rng(0), rows=100))
+def portfolio():
+    healthy = healthy_runs(12, np.random.default_rng(0), rows=100)
+    settings = {"covariance": "diag", "restarts": 1, "iterations": 20, "shrinkage": 1.0, "seed": 0}
+    return cross_fitted(healthy, np.arange(12) % 2, states=2, **settings).portfolios[0]
 
 
-def healthy_levels(departures, n=500):
-    rng = np.random.default_rng(1)
-    return [levels(departures.spreads(run.steps, run.values)) for run in healthy_runs(n, rng, rows=100)]
+def healthy_levels(portfolio, n=500):
+    return [portfolio.scores(run).level for run in healthy_runs(n, np.random.default_rng(1), rows=100)]
 
 
 def test_the_average_is_pandas():
@@ -56,19 +57,19 @@ def test_the_curve():
     np.testing.assert_allclose(curve.at(np.array([-1.0, 0.0, 1.0, 3.0])), expected)
 
 
-def test_many_runs_outweigh_the_prior(departures):
+def test_many_runs_outweigh_the_prior(portfolio):
     """Against scikit-learn's regression without any prior, on the same rows."""
     labelled = ended(1500, 1.0, 2, collapse=True) + ended(1500, 0.3, 3, collapse=False)
-    learnt = learn_risk(departures, labelled, healthy_levels(departures))
+    learnt = learn_risk(portfolio, labelled, healthy_levels(portfolio))
     rows, outcome, weights = [], [], []
     for trial in labelled:
         # Onset to collapse, and as far for those that live.
-        part = levels(departures.spreads(trial.run.steps, trial.run.values))[30:71]
+        part = portfolio.scores(trial.run).level[30:71]
         part = part[:40] if trial.truth.collapse_step else part
         rows.append(RiskCurve.terms(part))
         outcome += [trial.truth.collapse_step is not None] * len(part)
         weights += [1 / len(part)] * len(part)
-    for part in healthy_levels(departures):
+    for part in healthy_levels(portfolio):
         rows.append(RiskCurve.terms(part))
         outcome += [False] * len(part)
         weights += [1 / len(part)] * len(part)
@@ -79,27 +80,27 @@ def test_many_runs_outweigh_the_prior(departures):
     assert (learnt.collapsed, learnt.survived) == (1500, 1500)
 
 
-def test_what_comes_after_a_collapse_teaches_nothing(departures):
+def test_what_comes_after_a_collapse_teaches_nothing(portfolio):
     """Half of the runs collapse at row 45, when the horizon is not yet over; cut there, they teach the same."""
     early = [replace(trial, truth=RunTruth(onset=30, collapse_step=45)) for trial in ended(5, 1.0, 2, collapse=True)]
     late, lived = ended(6, 1.0, 4, collapse=True), ended(5, 0.3, 3, collapse=False)
     cut = [replace(trial, run=trial.run.first_rows(45)) for trial in early]
-    whole = learn_risk(departures, [*early, *late, *lived], healthy_levels(departures, 20))
-    assert learn_risk(departures, [*cut, *late, *lived], healthy_levels(departures, 20)) == whole
+    whole = learn_risk(portfolio, [*early, *late, *lived], healthy_levels(portfolio, 20))
+    assert learn_risk(portfolio, [*cut, *late, *lived], healthy_levels(portfolio, 20)) == whole
 
 
-def test_few_runs_change_it_little_and_none_not_at_all(departures):
+def test_few_runs_change_it_little_and_none_not_at_all(portfolio):
     at = np.linspace(-0.3, 4, 9)
-    one = learn_risk(departures, ended(1, 1.0, 2, collapse=True), [])
+    one = learn_risk(portfolio, ended(1, 1.0, 2, collapse=True), [])
     assert np.abs(one.at(at) - DEFAULT_RISK.at(at)).max() < 0.25
-    none = learn_risk(departures, [], [np.zeros(0)])
+    none = learn_risk(portfolio, [], [np.zeros(0)])
     np.testing.assert_allclose(none.at(at), DEFAULT_RISK.at(at), atol=1e-6)
 
 
-def test_a_run_that_is_farther_off_is_never_at_less_risk(departures):
+def test_a_run_that_is_farther_off_is_never_at_less_risk(portfolio):
     """Taught that those who drift far live and those who drift little die."""
     contrary = ended(50, 3.0, 2, collapse=False) + ended(50, 0.3, 3, collapse=True)
-    risk = learn_risk(departures, contrary, []).at(np.linspace(-0.5, 6, 30))
+    risk = learn_risk(portfolio, contrary, []).at(np.linspace(-0.5, 6, 30))
     assert (np.diff(risk) > 0).all()
 
 

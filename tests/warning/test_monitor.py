@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 
 from trajhmm.errors import ModelFileError
+from trajhmm.features import causal_runs
 from trajhmm.hmm import load_model
 from trajhmm.logs import RunSet
 from trajhmm.logs.following.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
 from trajhmm.metrics import RunLogger
-from trajhmm.warning.calibration import calibration_of
+from trajhmm.warning.calibration import calibration_of, portfolio_of
 from trajhmm.warning.monitor import Monitor, Watch
 from trajhmm.warning.reference import fit_warning
 
@@ -85,23 +86,34 @@ def test_none_counts_as_not_logged(model):
     assert json.dumps(told.trackers["a"].to_dict()) == json.dumps(untold.trackers["a"].to_dict())
 
 
-def test_the_score_is_the_hmms_surprise_at_departures_over_the_last_rows(model):
-    """Against hmmlearn's likelihood of longer and longer pieces, and pandas's average."""
-    logs = RunSet.from_frame(frame_of(drifting()[:30], "a"))
-    away = model.sequences(logs).values
+def surprise_of(model, logs):
+    """Average surprise of the rows of a run: hmmlearn's likelihood of longer and longer pieces, pandas's average."""
+    z = model.sequences(logs).values
     hmm = model.hmm.to_hmmlearn()
-    total = [hmm.score(away[: t + 1]) for t in range(30)]
-    surprise = pd.Series(-np.diff([0.0, *total])).ewm(span=calibration_of(model).span, adjust=False).mean()
-    np.testing.assert_allclose(Monitor(model).score(logs)["a"].score, surprise, rtol=1e-8)
+    total = [hmm.score(z[: t + 1]) for t in range(len(z))]
+    return pd.Series(-np.diff([0.0, *total])).ewm(span=5, adjust=False).mean().to_numpy()
 
 
-def test_the_risk_is_its_curve_at_the_averaged_size_of_departures(model):
-    logs = RunSet.from_frame(frame_of(drifting(), "a"))
-    size = np.sqrt((np.sinh(model.sequences(logs).values) ** 2).mean(axis=1))
-    level = pd.Series(np.log(np.maximum(size, 0.5))).ewm(span=5, adjust=False).mean().to_numpy()
+def test_the_phase_view_is_the_hmms_surprise_over_the_last_rows(model):
+    logs = RunSet.from_frame(frame_of(drifting()[:30], "a"))
+    portfolio, memory = portfolio_of(model), portfolio_of(model).start()
+    (run,) = causal_runs(logs, model.metrics)
+    rows, kept = portfolio.rows(run.steps, run.values, run.logged, memory)
+    assert len(kept) == 30
+    found = portfolio.surprise.scores(rows, memory.views[0])
+    np.testing.assert_allclose(found, surprise_of(model, logs), rtol=1e-8)
+
+
+def test_the_risk_is_its_curve_at_the_nats_above_what_is_usual_in_the_phase(model):
+    logs = RunSet.from_frame(frame_of(drifting()[:60], "a"))
+    usual, (first, second) = portfolio_of(model).rarity.centre[0, :2], portfolio_of(model).phases.begins[:2]
+    assert first < 0 < second < 590
+    above = surprise_of(model, logs) - np.where(logs.steps < second, *usual)
+    level = np.log1p(np.maximum(above, 0) / (2 * len(METRICS)))
+    level[:12] = 0  # not judged yet
     curve = calibration_of(model).risk
     log_odds = curve.constant + curve.near * np.minimum(level, 1) + curve.far * np.maximum(level - 1, 0)
-    np.testing.assert_allclose(Monitor(model).score(logs)["a"].risk, 1 / (1 + np.exp(-log_odds)), rtol=1e-9)
+    np.testing.assert_allclose(Monitor(model).score(logs)["a"].risk, 1 / (1 + np.exp(-log_odds)), rtol=1e-8)
 
 
 def test_an_alarm_says_when_and_why(model):
@@ -120,13 +132,14 @@ def test_an_alarm_says_when_and_why(model):
     assert "weight_l2" in str(alarm)
 
 
-def test_risk_rises_as_the_run_goes_away_and_falls_when_it_comes_back(model):
-    values = training(np.random.default_rng(2), 100)
-    values[30:60] += [[1.0, 2.0, 1.0]]
+def test_risk_rises_as_the_run_goes_away_and_falls_when_it_comes_back():
+    model = fit_warning(healthy_logs(10, rows=200), states=3, restarts=2, iterations=30)
+    values = training(np.random.default_rng(2), 200)
+    values[60:90] += [[1.0, 2.0, 1.0]]
     risk = scores(model, frame_of(values, "a"))["a"].risk
-    assert risk[25] < 0.2
-    assert risk[55] > 0.5
-    assert risk[99] < 0.2
+    assert risk[55] < 0.2
+    assert risk[85] > 0.5
+    assert risk[199] < 0.2
     assert ((risk >= 0) & (risk <= 1)).all()
 
 

@@ -227,9 +227,11 @@ def test_of_the_rows_of_a_run_nothing_stays_in_memory(model):
     for one in (tracker, watched.trackers["a"]):
         kept = [value for part in (one._known, one._before, one.last) for value in vars(part).values()]
         kept += [] if one._last_rows is None else vars(one._last_rows).values()
+        for memory in (one._known.memory, one._before.memory):
+            kept += [memory.spaced, memory.moved, *memory.views, memory.last]
         arrays = [value for value in kept if isinstance(value, np.ndarray)]
-        assert len(arrays) >= 6
-        assert all(array.base is None and array.size <= 3 for array in arrays)
+        assert len(arrays) >= 18
+        assert all(array.base is None and array.size <= 4 * len(METRICS) for array in arrays)
 
 
 def resumed(values, *, at=80, back_to=30):
