@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from trajhmm.warning.timeline import Timeline
 
+# What healthy runs did, behind what this one does.
+_HEALTHY = "#dedede"
 _MOST_PANELS, _MOST_ROWS = 3, 8
 _PANEL, _SCORE, _STRIP, _GAP = 0.5, 0.95, 0.12, 0.17
 """Heights in inches: of a metric's panel, of the score's, of the strip of states; and what lies between."""
@@ -50,6 +52,8 @@ def plot_warning_timeline(
     width: Width = "full",
 ) -> Axes:
     """Draw a run's metrics, its states, and its score against the threshold; onset, alarm and collapse as lines.
+
+    Behind each metric stands where nine of ten healthy rows were in that phase of training, in grey.
 
     Parameters
     ----------
@@ -165,8 +169,12 @@ def _edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _draw_metric(ax: Axes, timeline: Timeline, name: str) -> None:
-    values = timeline.values[:, timeline.metrics.index(name)]
+    column = timeline.metrics.index(name)
+    values = timeline.values[:, column]
     known = np.isfinite(values)
+    if timeline.usual is not None:
+        low, high = timeline.usual[:, column].T
+        ax.fill_between(timeline.steps, low, high, step="mid", color=_HEALTHY, linewidth=0, zorder=0)
     ax.plot(timeline.steps[known], values[known], color=INK, linewidth=0.7, rasterized=len(values) > 5000)
     positive = values[known]
     if len(positive) and positive.min() > 0 and positive.max() > 30 * positive.min():

@@ -47,6 +47,7 @@ class Timeline:
     threshold : of the score.
     alarm : the run's; None without one.
     truth : what became of the run, as far as it is known.
+    usual : (T, D, 2) between which values nine of ten healthy rows were in that phase of training; None if not known.
     """
 
     run: str
@@ -61,6 +62,7 @@ class Timeline:
     threshold: float
     alarm: Alarm | None
     truth: RunTruth
+    usual: Floats | None = None
 
 
 def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None = None) -> Timeline:
@@ -82,7 +84,7 @@ def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None 
     """
     if run not in runs.runs:
         raise AnalysisError(f"no run {run!r} in these logs (found: {', '.join(runs.runs[:12])})")
-    monitor, scorer = Monitor(model), Scorer(model)
+    monitor, scorer, portfolio = Monitor(model), Scorer(model), portfolio_of(model)
     one = with_metrics(runs.select_runs([run]), model.metrics)
     scored = monitor.score(one)[run]
     return Timeline(
@@ -90,7 +92,7 @@ def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None 
         metrics=model.metrics,
         steps=scored.steps,
         values=one.values[:, [one.metrics.index(metric) for metric in model.metrics]],
-        contributions=_contributions(one, portfolio_of(model)),
+        contributions=_contributions(one, portfolio),
         score=scored.score,
         risk=scored.risk,
         states=scored.state,
@@ -98,4 +100,5 @@ def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None 
         threshold=scorer.threshold,
         alarm=monitor.trackers[run].alarm,
         truth=RunTruth() if truth is None else truth,
+        usual=portfolio.bands[portfolio.phases.at(scored.steps)],
     )
