@@ -68,7 +68,7 @@ def test_mean_and_spread_are_pandas_averages_of_the_rows_before():
     expected = (values - before)[5:] / (spread[4:-1] + 0.01)
     np.testing.assert_array_equal(found[:5], 0)
     np.testing.assert_allclose(found[5:, 0], expected, rtol=ROUNDING)
-    np.testing.assert_allclose(memory[0], [80, mean[-1], spread[-1], expected[-1]], rtol=ROUNDING)
+    np.testing.assert_allclose(memory[0], [80, mean[-1], spread[-1], expected[-1], 80], rtol=ROUNDING)
 
 
 def test_the_spread_is_the_standard_deviation_of_a_normal():
@@ -142,3 +142,19 @@ def test_a_metric_that_stands_still_has_no_innovation_and_one_that_leaves_has_a_
     np.testing.assert_array_equal(found[:30], 0)
     assert np.isfinite(found).all()
     assert found[30, 0] == innovations.FARTHEST
+
+
+def test_what_begins_again_keeps_its_spread_and_takes_its_mean_anew():
+    values = np.random.default_rng(5).normal(3, 0.5, (200, 1))
+    fresh, memory = np.ones((200, 1), dtype=bool), np.zeros((1, innovations.MEMORY))
+    innovations.advance(values, fresh, np.full(1, 1e-3), 120.0, memory, np.empty((200, 1)))
+    spread = memory[0, 2]
+    innovations.begin_again(memory)
+    moved = np.empty((40, 1))
+    there = 50 + np.random.default_rng(6).normal(0, 0.5, (40, 1))
+    innovations.advance(there, fresh[:40], np.full(1, 1e-3), 120.0, memory, moved)
+    np.testing.assert_array_equal(moved[:5], 0)
+    assert memory[0, 1] == pytest.approx(there.mean(), abs=0.01)
+    expected = (there[5, 0] - there[:5].mean()) / (spread + 1e-3)
+    assert moved[5, 0] == pytest.approx(expected, rel=0.1)  # the spread moved on for four rows
+    assert np.abs(moved[5:]).max() < 5

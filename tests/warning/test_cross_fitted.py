@@ -8,10 +8,9 @@ from trajhmm.logs import RunSet
 from trajhmm.warning import reference
 from trajhmm.warning.evaluation.thresholds import conformal_threshold
 from trajhmm.warning.reference import fit_warning
-from trajhmm.warning.views.crossfit import cross_fitted
+from trajhmm.warning.views.crossfit import cross_fitted, fit_surprise
 from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Rarity
-from trajhmm.warning.views.surprise import fit_surprise
 
 from .logs import frame_of
 from .made import healthy_runs, training

@@ -15,7 +15,7 @@ from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.reference import fit_warning
 from trajhmm.warning.tracking import Scorer
-from trajhmm.warning.views.surprise import fit_surprise
+from trajhmm.warning.views.crossfit import fit_surprise
 
 from .logs import drifting, frame_of, healthy_logs
 from .made import training

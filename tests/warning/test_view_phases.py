@@ -70,9 +70,9 @@ def test_of_a_run_that_is_logged_more_often_about_as_many_rows_count(every, of):
     rows = np.flatnonzero(counted(phases, steps))
     assert rows[0] == 0
     gaps = np.diff(steps[rows[2:]])  # by then it is known
-    assert 0.75 * of <= gaps.min()
-    assert gaps.max() <= of
-    assert 300 <= len(rows) <= 300 / 0.75 + 2
+    assert 0.95 * of <= gaps.min()
+    assert gaps.max() <= of + every
+    assert 300 * of / (of + every) <= len(rows) <= 300 / 0.95 + 2
 
 
 def test_a_run_that_comes_to_be_logged_more_often_is_noticed():
@@ -80,7 +80,7 @@ def test_a_run_that_comes_to_be_logged_more_often_is_noticed():
     steps = np.concatenate([10 * np.arange(100), np.arange(1000, 2000)])
     rows = counted(phases, steps)
     assert rows[:100].all()
-    assert 100 <= rows[150:].sum() <= 135
+    assert 90 <= rows[150:].sum() <= 105
 
 
 def test_rows_without_a_metric_do_not_count_nor_change_what_does():
@@ -118,7 +118,6 @@ def test_rows_count_alike_however_they_are_dealt_out(seed):
     np.testing.assert_array_equal(known, whole)
 
 
-@pytest.mark.xfail(reason="rows are skipped behind a step back: the average spacing turns negative")
 def test_after_a_step_back_rows_count_as_before():
     """A run that is resumed from a checkpoint is not logged more often."""
     phases = Phases.of(runs_at(*[10 * np.arange(300)] * 3))

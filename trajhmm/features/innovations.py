@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# What is kept of a metric: how often it was logged, its mean, its spread, and its last innovation.
-MEMORY = 4
+# What is kept of a metric: rows that its mean rests on, its mean, its spread, its last innovation, and rows that its
+# spread rests on.
+MEMORY = 5
 # Rows before a metric has a spread, and before an odd one counts as no more than so many spreads.
 FIRST, SETTLED, _CLIPPED = 5, 10, 4.0
 # From a mean absolute deviation to the standard deviation of a normal.
@@ -33,12 +34,12 @@ def advance(values: Floats, fresh: Bools, floors: Floats, span: float, memory: F
     fresh : (n, D) whether a finite value was logged at that very row.
     floors : (D,) least spread.
     span : rows; an average with equal weights over so many is as old.
-    memory : (D, 4) what is known of the rows before, zeros at first; left as that behind the last.
+    memory : (D, 5) what is known of the rows before, zeros at first; left as that behind the last. See `begin_again`.
     innovations : (n, D) filled, in spreads; 0 while there is no spread.
     """
     n_rows, n_metrics = values.shape
     for d in range(n_metrics):
-        known, mean, spread, last = memory[d]
+        known, mean, spread, last, told = memory[d]
         for t in range(n_rows):
             if fresh[t, d]:
                 value = values[t, d]
@@ -47,11 +48,18 @@ def advance(values: Floats, fresh: Bools, floors: Floats, span: float, memory: F
                 away = value - mean
                 size = spread + floors[d]
                 last = min(max(away / size, -FARTHEST), FARTHEST) if known >= FIRST else 0.0
-                rate = max(2.0 / (span + 1.0), 1.0 / (known + 1.0))
                 if known >= SETTLED:
                     away = min(max(away, -_CLIPPED * size), _CLIPPED * size)
-                spread += rate * (NORMAL * abs(away) - spread)
-                mean += rate * away
+                if known > 0.0 or told == 0.0:
+                    spread += max(2.0 / (span + 1.0), 1.0 / (told + 1.0)) * (NORMAL * abs(away) - spread)
+                    told += 1.0
+                mean += max(2.0 / (span + 1.0), 1.0 / (known + 1.0)) * away
                 known += 1.0
             innovations[t, d] = last
-        memory[d, 0], memory[d, 1], memory[d, 2], memory[d, 3] = known, mean, spread, last
+        memory[d, 0], memory[d, 1], memory[d, 2], memory[d, 3], memory[d, 4] = known, mean, spread, last, told
+
+
+def begin_again(memory: Floats) -> None:
+    """Forget in place where metrics were, but not how they spread: a run went back to where it had been before."""
+    memory[:, 0] = 0.0
+    memory[:, 3] = 0.0

@@ -113,7 +113,7 @@ class LevelsAndInnovations:
         return moved
 
     def memory(self) -> Floats:
-        """(D, 4) what is known of a run before its first row."""
+        """(D, 5) what is known of a run before its first row."""
         return np.zeros((len(self.metrics), innovations.MEMORY))
 
     def transform(self, run: CausalRun) -> Floats:

@@ -23,10 +23,13 @@ from trajhmm.warning.calibration import RiskCurve, calibration_of, portfolio_of
 from trajhmm.warning.views.alone import Alone
 from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Memory, Portfolio
+from trajhmm.warning.views.surprise import SPAN
 
 _MOST_DRIVERS = 5
 # Rows at a time: what they need stays in cache.
 _BLOCK = 2048
+# Rows from one checkpoint to the next, at least.
+_CHECKPOINT = 16
 _ONE = np.zeros(1, dtype=np.int64)
 _COLUMNS = ("steps", "score", "risk", "state")
 
@@ -168,13 +171,14 @@ class _Known:
 
     Attributes
     ----------
-    last_step : None before the first row.
+    rows, last_step : how many, and None before the first.
     values : (D,) the last finite value of each metric, NaN before the first.
     broken : which metrics are not finite or lack, and for how long.
     memory : of the views.
     largest : score so far.
     """
 
+    rows: int
     last_step: int | None
     values: NDArray[np.float64]
     broken: Broken
@@ -185,6 +189,7 @@ class _Known:
     def nothing(cls, scorer: Scorer) -> _Known:
         """Before the first row."""
         return cls(
+            rows=0,
             last_step=None,
             values=np.full(len(scorer.metrics), np.nan),
             broken=Broken.at_start(len(scorer.metrics)),
@@ -195,6 +200,7 @@ class _Known:
     def to_dict(self) -> dict[str, Any]:
         """What a state file holds."""
         return {
+            "rows": self.rows,
             "last_step": self.last_step,
             "values": [None if math.isnan(value) else value for value in self.values.tolist()],
             "streak": self.broken.streak.tolist(),
@@ -211,6 +217,7 @@ class _Known:
         if largest is None:  # infinite, before the first row as after one that was not finite
             largest = -math.inf if stored["last_step"] is None else math.inf
         return cls(
+            rows=stored["rows"],
             last_step=stored["last_step"],
             values=values,
             broken=Broken(known=~np.isnan(values), streak=streak),
@@ -228,9 +235,10 @@ class Tracker:
         self.alarm: Alarm | None = None
         self.alarm_step: int | None = None
         self._alarm_row: int | None = None
-        self._rows = 0
         self._scorer = scorer
         self._known = _Known.nothing(scorer)
+        # What was known at some rows, for a run that is resumed from an earlier step; not kept in a state file.
+        self._checkpoints = [self._known]
         # So that more rows of the last step can still be joined with it.
         self._before = self._known
         self._missing = Missing(scorer.metrics)
@@ -329,12 +337,39 @@ class Tracker:
         missed : (n, D) rows in succession at which a value was due and is blank; None if none is missing.
         """
         parts = []
-        for begin in range(0, len(steps), _BLOCK):
-            rows = slice(begin, begin + _BLOCK)
+        back = np.flatnonzero(np.diff(steps) < 0) + 1
+        begin = 0
+        while begin < len(steps):
+            if self._known.last_step is not None and steps[begin] < self._known.last_step:
+                self._go_back(int(steps[begin]))
+            due = _rows_apart(self._known.rows)
+            after = np.searchsorted(back, begin, side="right")
+            stop = int(back[after]) if after < len(back) else len(steps)
+            rows = slice(begin, min(begin + _BLOCK, begin + due - self._known.rows % due, stop))
             parts.append(
                 self._advance(steps[rows], values[rows], logged[rows], None if missed is None else missed[rows])
             )
+            if self._known.rows % due == 0:
+                kept = [one for one in self._checkpoints if one.rows < self._known.rows and one.rows % due == 0]
+                self._checkpoints = [*kept, self._known]
+            begin = rows.stop
         return _concatenated(parts)
+
+    def _go_back(self, step: int) -> None:
+        """Know what was known at the last checkpoint before a step; if there is none, the views begin again.
+
+        As many rows as lie between that and the step are not judged, and those over which a surprise is averaged.
+        """
+        now = self._known
+        known = [one for one in self._checkpoints if one.last_step is None or one.last_step < step]
+        if not known:
+            return
+        then, lost = known[-1], 0.0
+        if then.last_step is not None and now.last_step is not None:
+            lost = (now.rows - then.rows) * (step - then.last_step) / (now.last_step - then.last_step)
+        memory = then.memory.copy()
+        self._scorer.views.pause(memory, math.ceil(lost) + int(SPAN))
+        self._known = replace(then, memory=memory, largest=max(then.largest, now.largest))
 
     def _advance(
         self,
@@ -357,6 +392,7 @@ class Tracker:
             state=seen.state,
         )
         self._known = _Known(
+            rows=before.rows + len(steps),
             last_step=int(steps[-1]),
             # Copies, as views would keep all rows of the block alive, of every run that is followed.
             values=known[-1].copy(),
@@ -372,8 +408,7 @@ class Tracker:
                 seen_so_far = steps[: row + 1], known[: row + 1], fresh[: row + 1]
                 drivers = self._broken(broken[row]) or self._drivers(int(seen.view[row]), *seen_so_far, before.memory)
                 self.alarm = self._alarm(scored, row, drivers)
-                self.alarm_step, self._alarm_row = self.alarm.step, self._rows + row
-        self._rows += len(steps)
+                self.alarm_step, self._alarm_row = self.alarm.step, before.rows + row
         return scored
 
     def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -441,6 +476,7 @@ class Tracker:
     def resume(self, stored: Mapping[str, Any]) -> None:
         """Go on from what `to_dict` gave; an alarm that was raised is not raised again."""
         self._known = _Known.of(stored, self._scorer)
+        self._checkpoints = []
         self.alarm_step = stored["alarm_step"]
         if stored.get("missing") is not None:
             self._missing = Missing.of(self._scorer.metrics, stored["missing"])
@@ -449,6 +485,11 @@ class Tracker:
             self._last_rows = NewRows.of(self.run, stored["last_rows"])
             self._held = stored["held"]
             self._counter = StepCounter.of(stored["counter"])
+
+
+def _rows_apart(rows: int) -> int:
+    """Rows from one checkpoint to the next in a run of so many: an eighth to a quarter of them."""
+    return max(_CHECKPOINT, 1 << max(rows.bit_length() - 3, 0))
 
 
 def _number(value: float) -> float | None:

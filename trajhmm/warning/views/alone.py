@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trajhmm.features import innovations
 from trajhmm.features.events import is_loss
 from trajhmm.features.levels import SPAN
-from trajhmm.warning.views.interface import Floats, Rows, View
+from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stretches
 from trajhmm.warning.views.losses import LossRise
 from trajhmm.warning.views.movement import Movement
 from trajhmm.warning.views.phases import BURN_IN
@@ -72,27 +72,43 @@ class Alone:
         self._limits = np.array([LIMITS[view.name] for view in self.views])
 
     def start(self) -> Memory:
-        """What is known of a run before its first row: how many rows, and the unit of each metric, 0 if not known."""
+        """What is known of a run before its first row.
+
+        How many rows counted and the step of the last; the unit of each metric, 0 if not known.
+        """
         return Memory(
-            spaced=np.zeros(1 + len(self.metrics)),
+            spaced=np.zeros(2 + len(self.metrics)),
             moved=np.zeros((len(self.metrics), innovations.MEMORY)),
             views=[view.start() for view in self.views],
             last=np.zeros(4),
         )
 
+    def pause(self, memory: Memory, rows: int) -> None:
+        """Judge none of the next so many rows that count; in place."""
+        memory.spaced[0] = min(memory.spaced[0], BURN_IN - rows)
+
     def rows(
         self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory
     ) -> tuple[Rows, NDArray[np.int64]]:
         """The rows at which anything was logged, as views see them, and their positions; see `Portfolio.rows`."""
-        del steps  # a run's own past is counted in rows
+        if memory.spaced[0] and goes_back(steps, memory.spaced[1]):
+            memory.spaced[0] = 0.0
+            innovations.begin_again(memory.moved)
+            for view, known in zip(self.views, memory.views, strict=True):
+                view.begin_again(known)
         kept = np.flatnonzero(np.logical_or.reduce(fresh, axis=1))
         if len(kept) < len(fresh):
             values, fresh = values[kept], fresh[kept]
-        units = memory.spaced[1:]
-        for d in np.flatnonzero(units == 0.0):
-            known = np.flatnonzero(fresh[:, d] & (values[:, d] != 0.0))
-            if len(known):
-                units[d] = self._shares[d] * abs(values[known[0], d])
+        memory.spaced[0] += len(kept)
+        if len(steps):
+            memory.spaced[1] = float(steps[-1])
+        units: Floats = memory.spaced[2:]
+        for d in range(len(units)):
+            if units[d] != 0.0:
+                continue
+            told = np.flatnonzero(fresh[:, d] & (values[:, d] != 0.0))
+            if len(told):
+                units[d] = self._shares[d] * abs(values[told[0], d])
         scaled: Floats = np.arcsinh(values / np.where(units > 0.0, units, 1.0))
         moved = np.empty(scaled.shape)
         innovations.advance(scaled, fresh, self._floors, SPAN, memory.moved, moved)
@@ -100,11 +116,14 @@ class Alone:
 
     def advance(self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory) -> Combined:
         """Score n rows; see `Portfolio.advance`. States are -1 and levels NaN."""
+        parts = stretches(steps)
+        if len(parts) > 1:
+            return Combined.joined([self.advance(steps[p], values[p], fresh[p], memory) for p in parts])
         rows, kept = self.rows(steps, values, fresh, memory)
+        before = int(memory.spaced[0]) - len(kept)
         each = np.array([view.scores(rows, known) for view, known in zip(self.views, memory.views, strict=True)])
         scores = each / self._limits[:, np.newaxis]
-        scores[:, : max(BURN_IN - int(memory.spaced[0]), 0)] = 0.0
-        memory.spaced[0] += len(kept)
+        scores[:, : max(BURN_IN - before, 0)] = 0.0
         seen = np.zeros((len(kept), 4))
         seen[:, 0], seen[:, 1] = scores.max(axis=0), scores.argmax(axis=0)
         if len(kept) < len(steps):
@@ -129,8 +148,8 @@ class Alone:
     def band(self, step: int, memory: Memory) -> Floats:
         """(D, 2) between which values each metric was usual before a row; NaN if that is not known."""
         del step
-        known, mean, spread, _ = memory.moved.T
+        known, mean, spread = memory.moved.T[:3]
         ends = mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0])
-        values: Floats = np.sinh(ends) * memory.spaced[1:, np.newaxis]
+        values: Floats = np.sinh(ends) * memory.spaced[2:, np.newaxis]
         values[known < innovations.FIRST] = np.nan
         return values

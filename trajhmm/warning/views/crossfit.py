@@ -3,31 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.errors import FitError
 from trajhmm.features import CausalRun, LevelsAndInnovations
 from trajhmm.features.events import is_loss
 from trajhmm.features.samestep import agreement_of
 from trajhmm.hmm import GaussianHMM
+from trajhmm.hmm.parameters import CovarianceType, Parameters
 from trajhmm.hmm.rows.parallel import in_threads
-from trajhmm.warning.views.interface import View
+from trajhmm.warning.views.interface import Floats, View
 from trajhmm.warning.views.losses import LossRise, LossSum
 from trajhmm.warning.views.phases import BURN_IN, MEMORY, Phases
 from trajhmm.warning.views.portfolio import VIEWS, Portfolio, Rarity, largest_scores
-from trajhmm.warning.views.surprise import Surprise, fit_surprise, rows_of
+from trajhmm.warning.views.surprise import Surprise, rows_of
 
 # Percentiles of healthy values that are told beside an alarm.
 _BAND = (0.05, 0.95)
 _RUNS_A_STATE, _MOST_STATES = 2, 5
+# With fewer folds each is searched by itself.
+_FOLDS_TO_HALVE = 6
+# Rows that EM sees at most, give or take one a run; and nats a row by which it still rises at the end.
+MOST_ROWS, _TOLERANCE = 30_000, 1e-5
 
 
 def usual_phases(n_runs: int) -> int:
     """States of an HMM of so many healthy runs: one for every two, up to five."""
     return min(max(n_runs // _RUNS_A_STATE, 1), _MOST_STATES)
+
+
+def fit_surprise(
+    runs: Sequence[CausalRun],
+    taken: Sequence[NDArray[np.bool_]],
+    *,
+    states: int,
+    covariance: CovarianceType,
+    restarts: int,
+    iterations: int,
+    shrinkage: float,
+    seed: int,
+    start: Parameters | None = None,
+) -> tuple[Surprise, GaussianHMM]:
+    """Fit the HMM to healthy runs; with fewer states if EM degenerates with so many.
+
+    Of many rows EM sees every so many, evenly: means and variances need no more, and probabilities of staying are
+    those of so many steps, of which the root is taken.
+
+    Parameters
+    ----------
+    runs, taken : healthy runs, and which of their rows count.
+    states, covariance, restarts, iterations, seed : of the HMM and EM.
+    shrinkage : runs a column with the whole data's variances, shared among the states: rows of a run are far from
+        independent, so what is known of how metrics vary grows with runs, not rows.
+    start : parameters to start from, once, in place of ``restarts``.
+
+    Raises
+    ------
+    FitError
+        It degenerates with one state, too, or no metric has a finite value.
+    """
+    features = LevelsAndInnovations.of(runs)
+    stride = -(-sum(int(kept.sum()) for kept in taken) // MOST_ROWS)
+    parts = []
+    for run, kept in zip(runs, taken, strict=True):
+        rows = rows_of(features, run, kept).at(slice(None, None, stride))
+        parts.append(features.rows(rows.scaled, rows.moved))
+    values, lengths = np.concatenate(parts), [len(part) for part in parts]
+    first = min(states, len(values)) if start is None else start.n_states
+    for k in range(first, 0, -1):
+        given = start if start is not None and start.n_states == k else None
+        hmm = GaussianHMM(
+            k,
+            covariance_type=covariance,
+            n_restarts=restarts if k > 1 and given is None else 1,
+            n_iter=iterations,
+            tol=_TOLERANCE,
+            shrinkage=shrinkage * values.shape[1] * (len(values) / len(runs)) / k,
+            start=given,
+            random_state=seed,
+        )
+        try:
+            hmm.fit(values, lengths)
+        except FitError:
+            if k == 1:
+                raise
+            continue
+        hmm.take(replace(hmm.parameters, transmat=_root(hmm.parameters.transmat, stride)), hmm.status_)
+        return Surprise(features, hmm.parameters), hmm
+    raise FitError("the healthy runs hold no row")
+
+
+def _root(transmat: Floats, steps: int) -> Floats:
+    """(K, K) transitions of one step from those of several: the same next states, and as long a stay."""
+    stay = np.diag(transmat) ** (1.0 / steps)
+    leaves = 1.0 - np.diag(transmat)
+    away = np.where(leaves > 0.0, (1.0 - stay) / np.where(leaves > 0.0, leaves, 1.0), 0.0)
+    root: Floats = transmat * away[:, np.newaxis]
+    np.fill_diagonal(root, stay)
+    return root
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,17 +142,22 @@ def cross_fitted(
     """
     phases = Phases.of(healthy)
     counting = [phases.counting(run.steps, run.logged, np.zeros(MEMORY)) for run in healthy]
+    n_folds = int(folds.max()) + 1
 
-    # Searched once; each fold climbs from there to its own optimum, so that states mean the same in all of them.
-    first, _ = fit_surprise(healthy, counting, **settings)
+    def fitted_to(some: NDArray[np.bool_], start: Parameters | None = None) -> tuple[Surprise, GaussianHMM]:
+        kept = np.flatnonzero(some).tolist()
+        return fit_surprise([healthy[i] for i in kept], [counting[i] for i in kept], **settings, start=start)
+
+    # The search for an optimum is what takes long: made once in either half of the folds, from which the folds of the
+    # other half climb on, so that nothing of a run is in what it is seen by.
+    halves = [folds % 2 == 0, folds % 2 == 1]
+    starts = [fitted_to(half)[0].parameters for half in halves] if n_folds >= _FOLDS_TO_HALVE else None
     told(1)
 
     def fitted_without(fold: int) -> tuple[Surprise, GaussianHMM]:
-        others = np.flatnonzero(folds != fold).tolist()
-        known = [healthy[i] for i in others], [counting[i] for i in others]
-        return fit_surprise(*known, **settings, start=first.parameters)
+        return fitted_to(folds != fold, None if starts is None else starts[1 - fold % 2])
 
-    fitted = in_threads(fitted_without, range(int(folds.max()) + 1), n_jobs=jobs)
+    fitted = in_threads(fitted_without, range(n_folds), n_jobs=jobs)
     told(len(fitted))
     others = [_loss_views(surprise.features) for surprise, _ in fitted]
     views: list[tuple[View, ...]] = [(surprise, *more) for (surprise, _), more in zip(fitted, others, strict=True)]
@@ -92,7 +174,7 @@ def cross_fitted(
         ]
     ).transpose(1, 0, 2)
     rarity = Rarity.of(largest)
-    agreement = agreement_of(healthy, [first.features.scales(run.values) for run in healthy])
+    agreement = agreement_of(healthy, [fitted[0][0].features.scales(run.values) for run in healthy])
     bands = _bands(healthy, phases)
     portfolios = tuple(
         Portfolio(surprise=surprise, others=more, phases=phases, rarity=rarity, bands=bands, agreement=agreement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +33,17 @@ class Rows:
         return Rows(scaled=self.scaled[rows], fresh=self.fresh[rows], moved=self.moved[rows])
 
 
+def stretches(steps: NDArray[np.int64]) -> list[slice]:
+    """(n,) steps cut where they go back, so that they go on within a stretch."""
+    cuts = [0, *(np.flatnonzero(np.diff(steps) < 0) + 1).tolist(), len(steps)]
+    return [slice(first, stop) for first, stop in pairwise(cuts)] if len(steps) else []
+
+
+def goes_back(steps: NDArray[np.int64], last: float) -> bool:
+    """Whether rows begin before the step ``last`` of the row ahead of them; NaN if there is none."""
+    return bool(len(steps) and steps[0] < last)
+
+
 class View(ABC):
     """A score of each row; the higher, the less it is what healthy runs do.
 
@@ -48,6 +60,10 @@ class View(ABC):
     @abstractmethod
     def start(self) -> Floats:
         """What is known of a run before its first row: (M,) numbers."""
+
+    @abstractmethod
+    def begin_again(self, memory: Floats) -> None:
+        """Forget in place what holds no longer where a run goes back to an earlier step, as a resumed one does."""
 
     @abstractmethod
     def scores(self, rows: Rows, memory: Floats) -> Floats:

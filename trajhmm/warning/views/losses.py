@@ -71,7 +71,10 @@ class _OfLosses(View):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(np.array(stored["columns"], dtype=np.int64), np.array(stored["floors"], dtype=np.float64))
+        columns = np.array(stored["columns"], dtype=np.float64)
+        if (columns != np.floor(columns)).any():
+            raise ValueError(f"{stored['name']}: columns {columns.tolist()}; expected whole numbers")
+        return cls(columns.astype(np.int64), np.array(stored["floors"], dtype=np.float64))
 
 
 class LossSum(_OfLosses):
@@ -79,6 +82,12 @@ class LossSum(_OfLosses):
 
     name: ClassVar[str] = "loss sum"
     kept: ClassVar[int] = innovations.MEMORY + 1
+
+    def begin_again(self, memory: Floats) -> None:
+        """The loss is where it is now, its spread as it was, and its sum nothing."""
+        known = memory.reshape(len(self.columns), self.kept)
+        innovations.begin_again(known)
+        known[:, -1] = 0.0
 
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         past = np.ascontiguousarray(known[:, :-1])
@@ -99,6 +108,13 @@ class LossRise(_OfLosses):
 
     name: ClassVar[str] = "loss rise"
     kept: ClassVar[int] = 7
+
+    def begin_again(self, memory: Floats) -> None:
+        """The loss is at its best where it is now, and its noise as it was."""
+        known = memory.reshape(len(self.columns), self.kept)
+        known[known[:, 0] > 0.0, 1] = np.nan
+        known[:, 4] = np.inf
+        known[:, 6] = 0.0
 
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         _risen(values, fresh, _FLOORS * self.floors[self.columns], known, each)
@@ -124,7 +140,7 @@ def _risen(values: Floats, fresh: NDArray[np.bool_], floors: Floats, known: Floa
         for t in range(len(values)):
             if fresh[t, d]:
                 value = values[t, d]
-                if rows == 0.0:
+                if rows == 0.0 or np.isnan(recent):
                     recent = value
                 else:
                     away = abs(value - recent)

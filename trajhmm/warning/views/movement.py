@@ -24,6 +24,10 @@ class Movement(View):
         """The average; NaN before the first row."""
         return np.array([np.nan])
 
+    def begin_again(self, memory: Floats) -> None:
+        """The average begins anew."""
+        memory[0] = np.nan
+
     def scores(self, rows: Rows, memory: Floats) -> Floats:
         """(n,) in squared spreads while they are small, in squares of their logarithm beyond."""
         known = ~np.isnan(rows.scaled)

@@ -21,11 +21,11 @@ BURN_IN = 12
 _ROWS = (30, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 30720)
 # A run that logs this many times as often as the reference is looked at as often as the reference was logged, give or
 # take a share of its spacing.
-_DENSER, _LEEWAY = 1.5, 0.75
+_DENSER, _LEEWAY = 1.5, 0.95
 # Rows over which the spacing of a run is averaged.
 _SPAN = 20.0
 # What is kept of a run: rows so far, last step, average spacing, step of the last row that counted, and how many did.
-MEMORY, COUNTED = 5, 4
+MEMORY, LAST, COUNTED = 5, 1, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,10 +105,10 @@ def _count(steps: Ints, logged: NDArray[np.bool_], spacing: Floats, memory: Floa
         if not logged[t]:
             continue
         step = float(steps[t])
-        if rows > 0.0:
+        if rows > 0.0 and step > last:
             usual += max(2.0 / (_SPAN + 1.0), 1.0 / rows) * (step - last - usual)
         denser = rows > 1.0 and usual * _DENSER <= spacing[t]
-        if not denser or step - counted >= _LEEWAY * spacing[t]:
+        if not denser or step < last or step - counted >= _LEEWAY * spacing[t]:
             counts[t] = True
             counted = step
             n += 1.0

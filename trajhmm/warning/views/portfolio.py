@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.features import CausalRun, LevelsAndInnovations
+from trajhmm.features import CausalRun, LevelsAndInnovations, innovations
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.warning.views.interface import Floats, Rows, View
+from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stretches
 from trajhmm.warning.views.losses import LossRise, LossSum
-from trajhmm.warning.views.phases import BURN_IN, COUNTED, MEMORY, Phases
+from trajhmm.warning.views.phases import BURN_IN, COUNTED, LAST, MEMORY, Phases
 from trajhmm.warning.views.surprise import Surprise
 
 Ints = NDArray[np.int64]
@@ -127,6 +127,12 @@ class Combined:
     state: Ints
     level: Floats
 
+    @classmethod
+    def joined(cls, parts: Sequence[Combined]) -> Combined:
+        """Rows one after the other."""
+        names = ("score", "view", "state", "level")
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
 
 @dataclass(eq=False)
 class Memory:
@@ -228,8 +234,10 @@ class Portfolio:
         steps : (n,)
         values : (n, D) the last finite value of each metric; NaN before the first.
         fresh : (n, D) whether it was logged at that very row.
-        memory : moved on in place, but for the views' part.
+        memory : moved on in place, but for the views' part; begun again where the steps go back from those before.
         """
+        if memory.spaced[0] and goes_back(steps, memory.spaced[LAST]):
+            self._begin_again(memory)
         kept = np.flatnonzero(self.phases.counting(steps, fresh, memory.spaced))
         if len(kept) < len(steps):
             values, fresh = values[kept], fresh[kept]
@@ -237,8 +245,21 @@ class Portfolio:
         moved = self.features.innovations(scaled, fresh, memory.moved)
         return Rows(scaled=scaled, fresh=fresh, moved=moved), kept
 
+    def pause(self, memory: Memory, rows: int) -> None:
+        """Judge none of the next so many rows that count; in place."""
+        memory.spaced[COUNTED] = min(memory.spaced[COUNTED], BURN_IN - rows)
+
+    def _begin_again(self, memory: Memory) -> None:
+        memory.spaced[:] = 0.0
+        innovations.begin_again(memory.moved)
+        for view, known in zip(self.views, memory.views, strict=True):
+            view.begin_again(known)
+
     def advance(self, steps: Ints, values: Floats, fresh: NDArray[np.bool_], memory: Memory) -> Combined:
         """Score n rows; see `rows`. ``memory`` is moved on in place. Rows that do not count repeat the last score."""
+        parts = stretches(steps)
+        if len(parts) > 1:
+            return Combined.joined([self.advance(steps[p], values[p], fresh[p], memory) for p in parts])
         rare, level, state, kept = self._each(steps, values, fresh, memory)
         seen = np.array([rare.max(axis=0), rare.argmax(axis=0), state, level]).T
         if len(kept) < len(steps):
@@ -257,8 +278,8 @@ class Portfolio:
         self, steps: Ints, values: Floats, fresh: NDArray[np.bool_], memory: Memory
     ) -> tuple[Floats, Floats, Ints, Ints]:
         """At the m rows that count: (V, m) rarity in each view, (m,) level and state, and their positions."""
-        before = int(memory.spaced[COUNTED])
         rows, kept = self.rows(steps, values, fresh, memory)
+        before = int(memory.spaced[COUNTED]) - len(kept)
         log_probs, surprise = self.surprise.filtered(rows, memory.views[0])
         others = [view.scores(rows, known) for view, known in zip(self.others, memory.views[1:], strict=True)]
         phases = self.phases.at(steps[kept])
@@ -306,8 +327,14 @@ class Portfolio:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any], features: LevelsAndInnovations, parameters: Parameters) -> Self:
-        """What `to_dict` gave."""
-        return cls(
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            A part is missing, or is none of views of these metrics.
+        """
+        portfolio = cls(
             surprise=Surprise(features, parameters),
             others=tuple(VIEWS[view["name"]].from_dict(view) for view in stored["views"]),
             phases=Phases.from_dict(stored["phases"]),
@@ -315,3 +342,43 @@ class Portfolio:
             bands=np.array(stored["bands"], dtype=np.float64),
             agreement=float(stored["agreement"]),
         )
+        portfolio.check()
+        return portfolio
+
+    def check(self) -> None:
+        """Refuse what a damaged file may hold.
+
+        Raises
+        ------
+        ValueError
+            A shape is wrong, or a number is not what it must be.
+        """
+        n_metrics, n_phases = len(self.features.metrics), len(self.phases.begins)
+        shape = (1 + len(self.others), n_phases)
+        shapes = {
+            "spacing": (self.phases.spacing, (n_phases,)),
+            "centre": (self.rarity.centre, shape),
+            "size": (self.rarity.size, shape),
+            "knots": (self.rarity.knots, (shape[0], 3)),
+            "bands": (self.bands, (n_phases, n_metrics, 2)),
+            **{f"{view.name}: floors": (view.floors, (n_metrics,)) for view in self.others},
+        }
+        for name, (array, expected) in shapes.items():
+            if array.shape != expected:
+                raise ValueError(f"{name}: shape {array.shape}; expected {expected}")
+            if name != "bands" and not np.isfinite(array).all():
+                raise ValueError(f"{name}: expected finite numbers")
+        positive = {"spacing": self.phases.spacing, "size": self.rarity.size, "knots": np.diff(self.rarity.knots)}
+        positive |= {f"{view.name}: floors": view.floors for view in self.others}
+        for name, array in positive.items():
+            if not (array > 0).all():
+                raise ValueError(f"{name}: expected positive numbers" if name != "knots" else "knots: expected to rise")
+        if (
+            (self.phases.begins[1:] <= self.phases.begins[:-1]).any()
+            or self.rarity.n_runs < 1
+            or not np.isfinite(self.agreement)
+        ):
+            raise ValueError("expected phases that begin one after the other, at least one run, and a finite agreement")
+        for view in self.others:
+            if not len(view.columns) or ((view.columns < 0) | (view.columns >= n_metrics)).any():
+                raise ValueError(f"{view.name}: columns {view.columns.tolist()} of {n_metrics} metrics")
