@@ -168,10 +168,10 @@ def test_early_warning(run_notebook):
     )
     assert found["kinds"] == {"collapsed": 48, "survived": 48, "healthy": 40}
     assert 0.93 <= found["recall"] <= 1
-    assert 0.83 <= found["lead"] <= 0.89
+    assert 0.71 <= found["lead"] <= 0.87
     assert found["healthy"] <= 0.13
-    assert found["survived"] == 1
-    assert found["auroc"] == pytest.approx([0.73, 0.87, 0.87], abs=0.03)
+    assert 0.85 <= found["survived"] <= 1
+    assert found["auroc"] == pytest.approx([0.75, 0.86, 0.78], abs=0.03)
     assert found["after"][1] == pytest.approx(450 / 2, abs=1)  # the card's median from onset to collapse is 450
     assert found["marks"] == sorted(found["marks"])
     assert found["simple"] > 0.9

@@ -137,7 +137,10 @@ def test_a_jump_that_all_healthy_runs_make_is_no_alarm_in_a_new_one():
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["planted", "audit_classifier", "audit_lm", "audit_rl"])
 def test_the_promise_is_kept_over_many_splits(source):
-    """Over 200 splits of healthy runs the mean share of test runs that alarm is the budget, within its error."""
+    """Over 200 splits of healthy runs the mean share of test runs that alarm is at most the budget, within its error.
+
+    And no less than half of it: how rare a calibration run is, is told by one run fewer than how rare a new one is.
+    """
     audited = None
     if source != "planted":
         audited = read_logs(DATA / source, where="buffer == 'none' and condition == 'baseline'")
@@ -153,7 +156,7 @@ def test_the_promise_is_kept_over_many_splits(source):
         shares.append(np.mean([tracker.alarm is not None for tracker in monitor.trackers.values()]))
     # Runs of one split share a threshold, so splits are the unit.
     mean, error = np.mean(shares), np.std(shares) / np.sqrt(200)
-    assert abs(mean - 0.05) < 2.58 * error, f"{mean:.4f} ± {error:.4f}"
+    assert 0.025 - 2.58 * error < mean < 0.05 + 2.58 * error, f"{mean:.4f} ± {error:.4f}"
 
 
 def test_metrics_that_are_missing_are_named():
