@@ -1,0 +1,149 @@
+"""Runs judged without a reference: against plain pandas, in any unit, whatever other runs log."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import trajhmm as th
+from trajhmm.logs import RunSet
+from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.views.alone import LIMITS, Alone
+from trajhmm.warning.views.interface import Rows
+from trajhmm.warning.views.losses import LossRise
+from trajhmm.warning.views.movement import Movement
+from trajhmm.warning.views.phases import BURN_IN
+
+from .logs import frame_of
+from .made import METRICS, training
+
+
+def learning(seed, rows=300):
+    """(T, 3): a loss that falls by far more than its noise, and two norms."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(rows)
+    curve = np.column_stack([2 * np.exp(-t / 60) + 0.3, 1 + np.exp(-t / 20), 5 + 0.002 * t])
+    return curve * np.exp(rng.normal(0, [0.03, 0.1, 0.003], (rows, 3)))
+
+
+def failing(seed, rows=300, onset=200):
+    values = learning(seed, rows)
+    values[onset:, 0] *= np.exp(0.02 * np.arange(rows - onset))
+    return values
+
+
+def scored(values, metrics=METRICS, **more):
+    alone = Alone(metrics)
+    fresh = ~np.isnan(values)
+    carried = pd.DataFrame(values).ffill().to_numpy()
+    return alone.advance(np.arange(len(values)), carried, fresh, more.get("memory") or alone.start())
+
+
+def test_movement_is_the_mean_squared_squeezed_innovation_averaged_as_pandas_does():
+    rng = np.random.default_rng(0)
+    moved, levels = rng.normal(0, 3, (60, 3)), rng.normal(size=(60, 3))
+    levels[:20, 2] = np.nan  # not logged yet
+    squares = pd.DataFrame(np.where(np.isnan(levels), np.nan, np.arcsinh(moved) ** 2)).mean(axis=1)
+    expected = squares.ewm(span=5, adjust=False).mean()
+    view = Movement()
+    rows = Rows(scaled=levels, fresh=~np.isnan(levels), moved=moved)
+    np.testing.assert_allclose(view.scores(rows, view.start()), expected, rtol=1e-12)
+    shares = view.shares(rows, view.start())
+    np.testing.assert_allclose(shares.sum(axis=1), squares, rtol=1e-12)
+
+
+def test_a_score_is_a_views_over_its_limit_and_none_before_the_burn_in():
+    values = failing(1)
+    seen = scored(values)
+    assert (seen.score[:BURN_IN] == 0).all()
+    assert (seen.state == -1).all()
+    assert np.isnan(seen.level).all()
+    alone = Alone(METRICS)
+    rows, _ = alone.rows(np.arange(300), values, np.ones((300, 3), dtype=bool), alone.start())
+    each = [view.scores(rows, view.start()) / LIMITS[view.name] for view in alone.views]
+    np.testing.assert_array_equal(seen.score[BURN_IN:], np.max(each, axis=0)[BURN_IN:])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_loss_that_rises_rings_and_one_that_falls_does_not(seed):
+    assert scored(learning(seed)).score.max() < 1
+    seen = scored(failing(seed))
+    first = int(np.argmax(seen.score > 1))
+    assert 200 < first < 240
+    assert Alone(METRICS).views[seen.view[first]].name == LossRise.name
+
+
+def test_a_loss_that_rises_from_the_start_tells_nothing_by_rising():
+    values = learning(3)
+    values[:, 0] = 0.5 + 0.01 * np.arange(300) * np.exp(np.random.default_rng(0).normal(0, 0.03, 300))
+    alone = Alone(METRICS)
+    rows, _ = alone.rows(np.arange(300), values, np.ones((300, 3), dtype=bool), alone.start())
+    assert (alone.views[0].scores(rows, alone.views[0].start()) == 0).all()
+
+
+def test_units_do_not_matter():
+    values = failing(2)
+    np.testing.assert_allclose(scored(values * [1e-3, 1e6, 7.0]).score, scored(values).score, rtol=1e-9, atol=1e-12)
+
+
+def test_what_other_runs_log_does_not_matter():
+    """A metric that a run never logs changes nothing, to the last bit."""
+    values = failing(4)
+    more = np.full((300, 1), np.nan)
+    names = ("other", *METRICS)
+    np.testing.assert_array_equal(scored(np.hstack([more, values]), names).score, scored(values).score)
+
+
+def test_the_loss_of_an_evaluation_counts_only_where_there_is_no_other():
+    """It rises where a run learns its data by heart."""
+    values = failing(5)
+    both = np.column_stack([learning(6)[:, 0], values[:, 0], values[:, 1]])
+    assert scored(both, ("train_loss", "eval_loss", "grad_norm")).score.max() < 1
+    assert scored(both, ("other", "eval_loss", "grad_norm")).score.max() > 1
+    assert scored(both, ("train_loss", "value_loss", "grad_norm")).score.max() > 1  # no evaluation
+
+
+def test_however_rows_are_dealt_out_the_bits_are_the_same():
+    values = failing(7)
+    values[5:9, 1] = np.nan
+    whole = scored(values)
+    alone, parts = Alone(METRICS), []
+    memory = alone.start()
+    fresh, carried = ~np.isnan(values), pd.DataFrame(values).ffill().to_numpy()
+    for first, stop in ((0, 1), (1, 2), (2, 17), (17, 18), (18, 200), (200, 300)):
+        part = slice(first, stop)
+        parts.append(alone.advance(np.arange(first, stop), carried[part], fresh[part], memory))
+        memory = alone.start().taken_from(json.loads(json.dumps(memory.to_list())))
+    for name in ("score", "view", "state"):
+        np.testing.assert_array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(whole, name))
+
+
+def test_a_monitor_without_a_model_watches_what_the_first_row_holds():
+    monitor = Monitor()
+    values = failing(8)
+    for step, row in enumerate(values):
+        logged = dict(zip(METRICS, row.tolist(), strict=True))
+        alarm = monitor.update("a", step, {**logged, "learning_rate": 0.1, "eval_accuracy": 0.5})
+        if alarm:
+            break
+    assert monitor.metrics == tuple(sorted(METRICS))
+    assert (monitor.situation, monitor.threshold, monitor.last_step) == ("alone", 1.0, None)
+    assert alarm.step > 200
+    assert alarm.risk is None
+    assert alarm.state is None
+    assert "risk too early to tell" in str(alarm)
+    driver = alarm.drivers[0]
+    assert (driver.metric, driver.view, driver.direction) == ("train_loss", LossRise.name, "up")
+    assert driver.healthy_low < driver.healthy_high
+    assert driver.value == pytest.approx(values[alarm.step, 0])
+    batch = th.Monitor()
+    batch.score(RunSet.from_frame(frame_of(values, "a", np.arange(300))))
+    assert batch.trackers["a"].alarm.step == alarm.step
+
+
+def test_a_loss_that_is_not_finite_is_an_alarm_at_once():
+    monitor = Monitor(metrics=METRICS)
+    row = dict(zip(METRICS, training(np.random.default_rng(0), 1)[0].tolist(), strict=True))
+    assert monitor.update("a", 0, row) is None
+    assert monitor.update("a", 1, {**row, "train_loss": np.nan}).risk == 1.0
