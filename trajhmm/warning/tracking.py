@@ -144,6 +144,8 @@ class Scorer:
                 raise ModelFileError("the model has views, but no thresholds")
             self.metrics, self.threshold, self.risk = model.metrics, calibration.threshold, calibration.risk
         self.losses = np.array([is_loss(metric) for metric in self.metrics], dtype=bool)
+        # Shared by all runs: nobody writes into it.
+        self.nothing = _Known.nothing(self)
 
     @property
     def situation(self) -> str:
@@ -236,7 +238,7 @@ class Tracker:
         self.alarm_step: int | None = None
         self._alarm_row: int | None = None
         self._scorer = scorer
-        self._known = _Known.nothing(scorer)
+        self._known = scorer.nothing
         # What was known at some rows, for a run that is resumed from an earlier step; not kept in a state file.
         self._checkpoints = [self._known]
         # So that more rows of the last step can still be joined with it.
@@ -364,9 +366,9 @@ class Tracker:
         known = [one for one in self._checkpoints if one.last_step is None or one.last_step < step]
         if not known:
             return
-        then, lost = known[-1], 0.0
-        if then.last_step is not None and now.last_step is not None:
-            lost = (now.rows - then.rows) * (step - then.last_step) / (now.last_step - then.last_step)
+        then, end = known[-1], now.last_step
+        begin = 0 if then.last_step is None else then.last_step
+        lost = 0.0 if end is None or end <= begin else (now.rows - then.rows) * max(step - begin, 0) / (end - begin)
         memory = then.memory.copy()
         self._scorer.views.pause(memory, math.ceil(lost) + int(SPAN))
         self._known = replace(then, memory=memory, largest=max(then.largest, now.largest))
