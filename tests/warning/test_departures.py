@@ -67,10 +67,3 @@ def test_a_healthy_spike_of_one_metric_counts_as_its_logarithm():
     departures = Departures.of(runs)
     ten, hundreds = (departures.transform(made_run(np.full(20, far)))[0, 0] for far in (10.0, 500.0))
     assert hundreds == pytest.approx(ten + np.log(50), rel=1e-2)
-
-
-def test_what_the_file_holds_comes_back():
-    departures = Departures.of(healthy_runs(4, np.random.default_rng(1), rows=30))
-    run = made_run(training(np.random.default_rng(2), 30))
-    again = Departures.from_dict(departures.to_dict())
-    np.testing.assert_array_equal(again.transform(run), departures.transform(run))

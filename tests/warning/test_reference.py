@@ -82,6 +82,23 @@ def test_the_run_and_the_step_that_set_the_threshold_are_named():
     assert str(note) == f"run {logs.runs[4]}: sets the threshold, by its score at step {logs.steps[at]} (view: phase)"
 
 
+def test_runs_that_are_too_short_or_log_nothing_are_no_healthy_runs():
+    """A run is judged from its 13th row on; one that ends before tells nothing of what is rare."""
+    whole = healthy_logs(5)
+    empty = frame_of(np.full((100, 3), np.nan), "empty").assign(acc=0.5)
+    short = frame_of(training(np.random.default_rng(0), 12), "short").assign(acc=0.5)
+    frames = [frame_of(whole.values[rows], run).assign(acc=0.5) for run, rows in whole.slices()]
+    model = fit(RunSet.from_frame(pd.concat([*frames, empty, short])), metrics=whole.metrics)
+    assert model.n_runs == 5
+    left_out = {note.run: note.text for note in model.notes if note.run in ("empty", "short")}
+    assert left_out == {
+        "empty": "0 rows with a metric; a run is judged from row 13 on, run left out",
+        "short": "12 rows with a metric; a run is judged from row 13 on, run left out",
+    }
+    with pytest.raises(FitError, match=r"at least 3 healthy runs, found 0.*5 rows with a metric"):
+        fit(healthy_logs(6, rows=5))
+
+
 def test_several_numbers_of_states_are_compared_on_runs_left_out():
     model = fit(healthy_logs(8), states=[1, 2, 3])
     assert [point.states for point in model.curve] == [1, 2, 3]

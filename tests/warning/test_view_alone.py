@@ -9,6 +9,7 @@ import pytest
 import trajhmm as th
 from trajhmm.logs import RunSet
 from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.tracking import Scorer, _Known
 from trajhmm.warning.views.alone import LIMITS, Alone
 from trajhmm.warning.views.interface import Rows
 from trajhmm.warning.views.losses import LossRise
@@ -147,3 +148,41 @@ def test_a_loss_that_is_not_finite_is_an_alarm_at_once():
     row = dict(zip(METRICS, training(np.random.default_rng(0), 1)[0].tolist(), strict=True))
     assert monitor.update("a", 0, row) is None
     assert monitor.update("a", 1, {**row, "train_loss": np.nan}).risk == 1.0
+
+
+def test_metrics_may_come_later_to_a_monitor_without_a_model():
+    """A first row that holds nothing, or an evaluation only, does not decide what is watched; scores are a batch's."""
+    values = failing(9)
+    whole = Monitor()
+    frame = frame_of(values, "a", np.arange(300))
+    frame.loc[:39, "grad_norm"] = np.nan
+    frame.loc[:4, ["train_loss", "weight_l2"]] = np.nan
+    expected = whole.score(RunSet.from_frame(frame))["a"]
+    monitor, scores, alarms = Monitor(), [], []
+    assert monitor.update("b", 0, {}) is None
+    assert monitor.update("b", 1, {"eval_accuracy": 0.1}) is None
+    assert (monitor.metrics, dict(monitor.trackers)) == ((), {})
+    for step, row in enumerate(frame[list(METRICS)].to_numpy()):
+        logged = {name: value for name, value in zip(METRICS, row.tolist(), strict=True) if not np.isnan(value)}
+        alarms.append(monitor.update("a", step, logged))
+        scores.append(monitor.trackers["a"].last.score[0] if "a" in monitor.trackers else 0.0)
+    assert monitor.metrics == tuple(sorted(METRICS))
+    np.testing.assert_array_equal(scores, expected.score)
+    assert [alarm.step for alarm in alarms if alarm] == [whole.trackers["a"].alarm.step]
+    # A run that went back goes on from a checkpoint that was made before the metric came.
+    again = [monitor.trackers["a"]]
+    monitor.update("a", 20, {"train_loss": values[20, 0], "weight_l2": values[20, 2]})
+    assert again[0].last_step == 20
+    assert again[0].last.score[0] == 0  # not judged: it makes up for what lies before the checkpoint
+
+
+def test_what_is_packed_comes_out_again_bit_for_bit():
+    alone = Scorer(None, METRICS)
+    tracker = alone.start("a")
+    values = failing(10)[:60]
+    tracker.advance(np.arange(60), values, np.ones((60, 3), dtype=bool))
+    known = tracker._known
+    again = _Known.unpacked(known.packed(), alone)
+    assert json.dumps(again.to_dict()) == json.dumps(known.to_dict())
+    assert not any(np.shares_memory(again.memory.moved, view) for view in again.memory.views)
+    assert [int(one[0]) for one in tracker._checkpoints] == [0, 16, 32, 48]

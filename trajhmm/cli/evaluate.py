@@ -73,7 +73,6 @@ def evaluate(
     if not ends.known:
         raise typer.BadParameter("say what became of the runs: --truth FILE or --collapse CONDITION")
 
-    from trajhmm.features.choose import dynamics
     from trajhmm.hmm import load_model
     from trajhmm.warning.runs import trials_of
 
@@ -86,7 +85,7 @@ def evaluate(
         known,
         condition=condition,
         group=group,
-        metrics=dynamics(runs.metrics) if fitted is None else fitted.metrics,
+        metrics=None if fitted is None else fitted.metrics,
     )
     outcomes, report, risks = _judged(fitted, runs, trials, lead=lead, seed=seed)
     beside = compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None

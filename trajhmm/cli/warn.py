@@ -216,7 +216,8 @@ def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tu
     try:
         while True:
             try:
-                return dynamics(reading.read(logs).metrics)
+                metrics = reading.read(logs).metrics
+                return dynamics(metrics) or metrics
             except LogError as error:
                 if not said:
                     say(f"waiting for rows: {error}")

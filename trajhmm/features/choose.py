@@ -64,9 +64,8 @@ def default_metrics(runs: RunSet | Scan) -> tuple[tuple[str, ...], tuple[Note, .
 
 
 def dynamics(metrics: Iterable[str]) -> tuple[str, ...]:
-    """Those metrics that are no outcomes, schedules or clocks by their names, sorted; all if there are no others."""
-    names = tuple(sorted(metrics))
-    return tuple(name for name in names if _reason(name, clock=called_clock(name)) is None) or names
+    """Those metrics that are no outcomes, schedules or clocks by their names, sorted."""
+    return tuple(name for name in sorted(metrics) if _reason(name, clock=called_clock(name)) is None)
 
 
 _KINDS = ("a clock", "an outcome", "a schedule")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.features.causal import CausalRun, causal_runs
+from trajhmm.features.causal import CausalRun
 from trajhmm.features.samestep import SameStep
-from trajhmm.features.sequences import Sequences
-from trajhmm.logs import RunSet
 
 # Healthy runs of the usual spread that are added to those at each step, so that few of them do not agree by chance.
 _PRIOR = 10.0
@@ -40,11 +38,6 @@ class Departures:
 
     def __post_init__(self) -> None:
         self.least.setflags(write=False)
-
-    @property
-    def kind(self) -> str:
-        """Name in the model file."""
-        return "departures"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -85,35 +78,6 @@ class Departures:
     def scales(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(T, D) values as they are compared: some as logarithms."""
         return logarithmic(values, self.least)
-
-    def sequences(self, runs: RunSet) -> Sequences:
-        """All rows of ``runs`` as departures, ready for the HMM; after a non-finite value the last finite one stands.
-
-        Raises
-        ------
-        LogError
-            The runs lack a metric.
-        """
-        causal = causal_runs(runs, self.metrics)
-        return Sequences(
-            runs=runs.runs,
-            lengths=runs.lengths,
-            steps=runs.steps,
-            values=np.concatenate([self.transform(run) for run in causal]),
-            metrics=self.metrics,
-            scaler=self,
-            rows=np.arange(runs.n_rows, dtype=np.int64),
-            diverged={run.run: int(run.steps[run.events.argmax()]) for run in causal if run.events.any()},
-        )
-
-    def to_dict(self) -> dict[str, object]:
-        """What the model file holds."""
-        return {"kind": self.kind, "least": self.least.tolist(), **self.same_step.to_dict()}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        return cls(same_step=SameStep.from_dict(stored), least=np.array(stored["least"], dtype=np.float64))
 
 
 def compressed(spreads: NDArray[np.float64]) -> NDArray[np.float64]:

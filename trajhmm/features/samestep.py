@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,25 +100,6 @@ class SameStep:
         place = np.maximum(np.searchsorted(self.steps, steps, side="right") - 1, 0)
         away = (values - self.median[place]) / self.spread[place]
         return np.ascontiguousarray(np.clip(np.where(np.isnan(away), 0.0, away), -FARTHEST, FARTHEST))
-
-    def to_dict(self) -> dict[str, object]:
-        """What the model file holds."""
-        return {
-            "metrics": list(self.metrics),
-            "steps": self.steps.tolist(),
-            "median": self.median.tolist(),
-            "spread": self.spread.tolist(),
-        }
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        return cls(
-            metrics=tuple(stored["metrics"]),
-            steps=np.array(stored["steps"], dtype=np.int64),
-            median=np.array(stored["median"], dtype=np.float64),
-            spread=np.array(stored["spread"], dtype=np.float64),
-        )
 
 
 def agreement_of(runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trajhmm.errors import TrajHMMError
 from trajhmm.features.choose import dynamics
 from trajhmm.hmm import Model, load_model
 from trajhmm.hmm.model import with_metrics
@@ -30,8 +31,7 @@ class Monitor:
     ----------
     model : fitted with ``trajhmm fit --for warning``, or the path of its file; without one each run is judged by its
         own past, see `trajhmm.warning.views.alone.Alone`.
-    metrics : names to watch without a model; by default those of the first row or logs, save outcomes, schedules and
-        clocks.
+    metrics : names to watch without a model; by default all that are logged, save outcomes, schedules and clocks.
 
     Raises
     ------
@@ -47,6 +47,7 @@ class Monitor:
 
     def __init__(self, model: Model | str | Path | None = None, *, metrics: Iterable[str] | None = None) -> None:
         self.model = load_model(model) if isinstance(model, (str, Path)) else model
+        self._grows = self.model is None and metrics is None
         self._known: Scorer | None = None
         self._trackers: dict[str, Tracker] = {}
         if self.model is not None:
@@ -54,14 +55,20 @@ class Monitor:
         elif metrics is not None:
             self._known = Scorer(None, tuple(metrics))
 
-    def _scorer_for(self, metrics: Iterable[str]) -> Scorer:
-        if self._known is None:
-            self._known = Scorer(None, dynamics(metrics))
-        return self._known
+    def _watch_more(self, metrics: Iterable[str]) -> None:
+        """Without a model and names to watch: take in what a run moves by that was not logged before."""
+        known = self.metrics
+        more = set(dynamics(metrics)) - set(known)
+        if more:
+            self._known = Scorer(None, tuple(sorted((*known, *more))))
+            for tracker in self._trackers.values():
+                tracker.widen(self._known)
 
     @property
     def _scorer(self) -> Scorer:
-        return self._scorer_for(())
+        if self._known is None:
+            raise TrajHMMError("no model, and no row so far that says which metrics there are")
+        return self._known
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -99,7 +106,11 @@ class Monitor:
             logged at this step, and so do those that are None. A loss that is not finite is an alarm at once, another
             metric at the third such row in succession.
         """
-        told = [values.get(metric) for metric in self._scorer_for(values).metrics]
+        if self._grows:
+            self._watch_more(values)
+        if self._known is None:
+            return None
+        told = [values.get(metric) for metric in self.metrics]
         row = np.array([[np.nan if value is None else float(value) for value in told]])
         logged = np.array([[value is not None for value in told]])
         return self.advance(NewRows(run=run, steps=np.array([step], dtype=np.int64), values=row, logged=logged))[1]
@@ -137,8 +148,8 @@ class Monitor:
         ModelFileError
             The logs lack a metric that the model watches.
         """
-        if self._known is None:
-            self._scorer_for(runs.metrics)
+        if self._grows:
+            self._watch_more(dynamics(runs.metrics) or runs.metrics)
         runs = with_metrics(runs, self.metrics)
         columns = [runs.metrics.index(metric) for metric in self.metrics]
         missed = None if runs.missed is None else runs.missed[:, columns]

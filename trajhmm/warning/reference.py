@@ -22,6 +22,7 @@ from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
 from trajhmm.warning.risk import DEFAULT_RISK, learn_risk
 from trajhmm.warning.runs import Kind, RunTruth, Trial
 from trajhmm.warning.views.crossfit import CrossFitted, cross_fitted, usual_phases
+from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Portfolio
 
 DEFAULT_BUDGET = 0.05
@@ -170,15 +171,18 @@ def _folds(configurations: Sequence[int], rng: np.random.Generator) -> NDArray[n
 
 
 def _healthy(runs: Sequence[CausalRun]) -> tuple[tuple[CausalRun, ...], list[Note]]:
-    kept = tuple(run for run in runs if run.n_rows and not run.events.any())
-    notes = [Note(kind="left-out", run=run.run, text=_why_not_healthy(run)) for run in runs if run.events.any()]
-    return kept, notes
+    reasons = {run.run: reason for run in runs if (reason := _why_not_healthy(run)) is not None}
+    notes = [Note(kind="left-out", run=run, text=f"{reason}, run left out") for run, reason in reasons.items()]
+    return tuple(run for run in runs if run.run not in reasons), notes
 
 
-def _why_not_healthy(run: CausalRun) -> str:
+def _why_not_healthy(run: CausalRun) -> str | None:
+    if not run.events.any():
+        rows = int(np.logical_or.reduce(run.logged, axis=1).sum())
+        return None if rows > BURN_IN else f"{rows} rows with a metric; a run is judged from row {BURN_IN + 1} on"
     row = int(np.argmax(run.events))
     broken = [metric for metric, logged in zip(run.metrics, run.logged[row], strict=True) if not logged]
-    return f"{', '.join(broken)} not finite at step {run.steps[row]}, which is not healthy, run left out"
+    return f"{', '.join(broken)} not finite at step {run.steps[row]}, which is not healthy"
 
 
 def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:

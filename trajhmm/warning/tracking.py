@@ -146,6 +146,7 @@ class Scorer:
         self.losses = np.array([is_loss(metric) for metric in self.metrics], dtype=bool)
         # Shared by all runs: nobody writes into it.
         self.nothing = _Known.nothing(self)
+        self.packed = self.nothing.packed()
 
     @property
     def situation(self) -> str:
@@ -199,6 +200,38 @@ class _Known:
             largest=-math.inf,
         )
 
+    def packed(self) -> NDArray[np.float64]:
+        """All numbers in one array: rows, last step (NaN before the first), and the rest."""
+        step = math.nan if self.last_step is None else self.last_step
+        broken = self.broken
+        return np.concatenate(
+            [[self.rows, step, self.largest], self.values, broken.known, broken.streak, self.memory.flat()]
+        )
+
+    @classmethod
+    def unpacked(cls, packed: NDArray[np.float64], scorer: Scorer) -> _Known:
+        """What was `packed`, in arrays of its own."""
+        n = len(scorer.metrics)
+        values, known, streak, memory = np.split(packed[3:].copy(), [n, 2 * n, 3 * n])
+        return cls(
+            rows=int(packed[0]),
+            last_step=None if math.isnan(packed[1]) else int(packed[1]),
+            values=values.copy(),
+            broken=Broken(known=known.astype(bool), streak=streak.astype(np.int64)),
+            memory=scorer.nothing.memory.of_flat(memory),
+            largest=float(packed[2]),
+        )
+
+    def widened(self, narrow: Scorer, wide: Scorer) -> _Known:
+        """The same of more metrics, none of which was logged so far; both scorers are without a model."""
+        nothing, memory = wide.nothing, self.memory
+        if isinstance(wide.views, Alone) and isinstance(narrow.views, Alone):
+            memory = wide.views.widened(memory, narrow.views)
+        places = [wide.metrics.index(metric) for metric in narrow.metrics]
+        values, known, streak = nothing.values.copy(), nothing.broken.known.copy(), nothing.broken.streak.copy()
+        values[places], known[places], streak[places] = self.values, self.broken.known, self.broken.streak
+        return replace(self, values=values, broken=Broken(known=known, streak=streak), memory=memory)
+
     def to_dict(self) -> dict[str, Any]:
         """What a state file holds."""
         return {
@@ -240,7 +273,7 @@ class Tracker:
         self._scorer = scorer
         self._known = scorer.nothing
         # What was known at some rows, for a run that is resumed from an earlier step; not kept in a state file.
-        self._checkpoints = [self._known]
+        self._checkpoints = [scorer.packed]
         # So that more rows of the last step can still be joined with it.
         self._before = self._known
         self._missing = Missing(scorer.metrics)
@@ -352,8 +385,8 @@ class Tracker:
                 self._advance(steps[rows], values[rows], logged[rows], None if missed is None else missed[rows])
             )
             if self._known.rows % due == 0:
-                kept = [one for one in self._checkpoints if one.rows < self._known.rows and one.rows % due == 0]
-                self._checkpoints = [*kept, self._known]
+                kept = [one for one in self._checkpoints if one[0] < self._known.rows and one[0] % due == 0]
+                self._checkpoints = [*kept, self._known.packed()]
             begin = rows.stop
         return _concatenated(parts)
 
@@ -363,15 +396,14 @@ class Tracker:
         As many rows as lie between that and the step are not judged, and those over which a surprise is averaged.
         """
         now = self._known
-        known = [one for one in self._checkpoints if one.last_step is None or one.last_step < step]
+        known = [one for one in self._checkpoints if not one[1] >= step]
         if not known:
             return
-        then, end = known[-1], now.last_step
+        then, end = _Known.unpacked(known[-1], self._scorer), now.last_step
         begin = 0 if then.last_step is None else then.last_step
         lost = 0.0 if end is None or end <= begin else (now.rows - then.rows) * max(step - begin, 0) / (end - begin)
-        memory = then.memory.copy()
-        self._scorer.views.pause(memory, math.ceil(lost) + int(SPAN))
-        self._known = replace(then, memory=memory, largest=max(then.largest, now.largest))
+        self._scorer.views.pause(then.memory, math.ceil(lost) + int(SPAN))
+        self._known = replace(then, largest=max(then.largest, now.largest))
 
     def _advance(
         self,
@@ -461,6 +493,21 @@ class Tracker:
             for d in order
             if shares[d] > 0
         ]
+
+    def widen(self, scorer: Scorer) -> None:
+        """Go on under a scorer without a model that watches more metrics, none of which the run has logged so far."""
+        narrow, self._scorer = self._scorer, scorer
+        places = [scorer.metrics.index(metric) for metric in narrow.metrics]
+        self._known, self._before = self._known.widened(narrow, scorer), self._before.widened(narrow, scorer)
+        known = [_Known.unpacked(one, narrow) for one in self._checkpoints]
+        self._checkpoints = [one.widened(narrow, scorer).packed() for one in known]
+        self._missing = Missing(scorer.metrics)
+        rows = self._last_rows
+        if rows is not None:
+            values = np.full((len(rows.steps), len(scorer.metrics)), np.nan)
+            logged = np.zeros(values.shape, dtype=bool)
+            values[:, places], logged[:, places] = rows.values, rows.logged
+            self._last_rows = replace(rows, values=values, logged=logged)
 
     def to_dict(self) -> dict[str, Any]:
         """What a state file holds."""

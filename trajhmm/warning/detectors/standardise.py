@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
 from trajhmm.features.causal import known_moments
+from trajhmm.features.departures import least_values, logarithmic
 from trajhmm.warning.detectors.windows import previous_largest, previous_moments, standardised
 
 # Departures beyond this many standard deviations are all the same; with them, everything downstream stays finite.
@@ -20,8 +21,6 @@ FARTHEST = 1e6
 # Spread of a metric below which it stands still up to rounding, as a share of its largest value, and at all.
 _STILL = 1e-6
 _ZERO = 1e-100
-# A metric that is positive in healthy runs and then is not counts as this share of the least they had.
-_VANISHED = 1e-6
 
 
 class Features(Protocol):
@@ -97,24 +96,15 @@ class LogLevels:
         """Learn from healthy runs; errors are those of `StandardisedMetrics.of`."""
         metrics = runs[0].metrics
         rows = np.concatenate([run.columns(metrics) for run in runs])
-        smallest = np.where(np.isnan(rows), np.inf, rows).min(axis=0, initial=np.inf)
-        least = np.where(np.isfinite(smallest) & (smallest > 0), smallest, 0.0)
-        logs = [replace(run, metrics=metrics, values=_logarithms(run.columns(metrics), least)) for run in runs]
+        least = least_values(rows)
+        logs = [replace(run, metrics=metrics, values=logarithmic(run.columns(metrics), least)) for run in runs]
         return cls(least=least, scaling=StandardisedMetrics.of(logs))
 
     def transform(self, run: CausalRun) -> NDArray[np.float64]:
         """(T, D) levels in healthy standard deviations; 0 where a metric is not yet logged."""
         metrics = self.scaling.metrics
-        logs = _logarithms(run.columns(metrics), self.least)
+        logs = logarithmic(run.columns(metrics), self.least)
         return self.scaling.transform(replace(run, metrics=metrics, values=logs))
-
-
-def _logarithms(values: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T, D) values; those of metrics that have a ``least`` as logarithms."""
-    positive = least > 0
-    taken = values.copy()
-    taken[:, positive] = np.log(np.maximum(values[:, positive], _VANISHED * least[positive]))
-    return taken
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

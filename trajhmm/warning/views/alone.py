@@ -83,6 +83,25 @@ class Alone:
             last=np.zeros(4),
         )
 
+    def widened(self, memory: Memory, narrow: Alone) -> Memory:
+        """What is known of a run that had logged no other metrics so far than those of ``narrow``; all are here too."""
+        wide = self.start()
+        places = [self.metrics.index(metric) for metric in narrow.metrics]
+        wide.spaced[:2], wide.last = memory.spaced[:2], memory.last.copy()
+        wide.spaced[2:][places], wide.moved[places] = memory.spaced[2:], memory.moved
+        known = {view.name: (view, part) for view, part in zip(narrow.views, memory.views, strict=True)}
+        for view, part in zip(self.views, wide.views, strict=True):
+            if view.name not in known:
+                continue
+            before, kept = known[view.name]
+            if isinstance(view, LossRise) and isinstance(before, LossRise):
+                columns = view.columns.tolist()
+                losses = [columns.index(places[column]) for column in before.columns.tolist()]
+                part.reshape(len(columns), view.kept)[losses] = kept.reshape(len(losses), view.kept)
+            else:
+                part[:] = kept
+        return wide
+
     def pause(self, memory: Memory, rows: int) -> None:
         """Judge none of the next so many rows that count; in place."""
         memory.spaced[0] = min(memory.spaced[0], BURN_IN - rows)

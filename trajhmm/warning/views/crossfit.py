@@ -113,8 +113,8 @@ class CrossFitted:
 
     Attributes
     ----------
-    portfolios, hmms : one a fold, fitted to the runs of the others; the units are common to all.
-    seen : each run by that of its own fold.
+    portfolios, hmms : one a fold, fitted to the runs of the others; what is rare is common to all.
+    maxima, at : (R,) largest score of each run, and the position of its row; what is rare is told by the other runs.
     explained : (R,) minus the mean surprise of each run.
     """
 

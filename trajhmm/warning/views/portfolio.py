@@ -159,18 +159,24 @@ class Memory:
             last=self.last.copy(),
         )
 
+    def flat(self) -> Floats:
+        """All numbers, one after the other."""
+        return np.concatenate([self.spaced, self.moved.ravel(), *self.views, self.last])
+
     def to_list(self) -> list[float | str]:
         """All numbers, for a state file; those that are not finite as text."""
-        flat = np.concatenate([self.spaced, self.moved.ravel(), *self.views, self.last])
-        return [number if np.isfinite(number) else str(number) for number in flat.tolist()]
+        return [number if np.isfinite(number) else str(number) for number in self.flat().tolist()]
 
     def taken_from(self, stored: Iterable[float | str]) -> Memory:
         """One of the same shape with numbers from `to_list`."""
-        flat = np.array([float(number) for number in stored])
+        return self.of_flat(np.array([float(number) for number in stored]))
+
+    def of_flat(self, flat: Floats) -> Memory:
+        """One of the same shape with numbers from `flat`; it owns them."""
         parts = [self.spaced, self.moved, *self.views, self.last]
         ends = np.cumsum([part.size for part in parts])
         spaced, moved, *views, last = (
-            piece.reshape(part.shape) for piece, part in zip(np.split(flat, ends[:-1]), parts, strict=True)
+            piece.reshape(part.shape).copy() for piece, part in zip(np.split(flat, ends[:-1]), parts, strict=True)
         )
         return Memory(spaced=spaced, moved=moved, views=views, last=last)
 
