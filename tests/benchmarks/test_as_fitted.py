@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.evaluation import evaluate_risk, first_alarm, judge, moments_after_onset, report_on
@@ -76,5 +77,8 @@ def test_on_the_audits(family, arm):
             )
             print(f" | {name} {ends[0]:.2f} ({ends[1]:.2f}–{ends[2]:.2f})", end="")
         print(f" | early {np.mean([report.early for report in found]):.0f}", end="")
+        healthy = sum(trial.truth.kind.value == "healthy" for trial in trials)
+        alarmed = np.mean([report.healthy_alarmed.value for report in found])
+        assert binomtest(round(alarmed * healthy), healthy, budget, alternative="greater").pvalue > 0.01
         auroc, brier = np.mean(ranks, axis=0).T
         print(f" | AUROC {auroc.round(2)} Brier {brier.round(2)} after {moments}")

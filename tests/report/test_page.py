@@ -259,8 +259,10 @@ def test_alarms_are_those_of_the_monitor(warned):
     assert page.values(table, "Alarm at step") == [alarm.step for alarm in alarms.values()]
     assert page.values(table, "Score then") == [alarm.score for alarm in alarms.values()]
     assert page.values(table, "Risk then") == [alarm.risk for alarm in alarms.values()]
-    for driven, alarm in zip(page.column(table, "Driven by (nats)"), alarms.values(), strict=True):
-        assert re.findall(r"\w+_\w+", driven) == [driver.metric for driver in alarm.drivers]
+    for driven, alarm in zip(page.column(table, "Driven by"), alarms.values(), strict=True):
+        arrows = {"up": "↑", "down": "↓"}
+        told = [f"{one.metric} {one.value:.3g} {arrows[one.direction]}" for one in alarm.drivers[:3]]
+        assert driven == ", ".join(told)
     assert set(page.column("Runs that stayed quiet", "Run")) == set(warned.runs.runs) - set(alarms)
     assert f"{calibration_of(warned.model).n_runs} healthy runs" in page.words
     assert "Training map" not in page.words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,13 +13,15 @@ from trajhmm.logs import RunSet
 from trajhmm.report.tables import MISSING, Cell, Column, Row, Table, fixed, share, short, whole, words
 from trajhmm.warning.calibration import Calibration, calibration_of
 from trajhmm.warning.monitor import Monitor
-from trajhmm.warning.tracking import Alarm, Driver, Scored, Tracker
+from trajhmm.warning.tracking import Alarm, Scored, Tracker
 
 WIDTH, HEIGHT = 240.0, 72.0
 # Points of a curve, at most: as many as its chart has pixels on a screen.
 _POINTS = 240
 # A score this many times as far above the lowest as the threshold is runs along the top.
 _TALLEST = 8.0
+# Metrics named beside an alarm.
+_MOST_DRIVERS = 3
 SHOWN = 12
 """So many charts are open from the start."""
 
@@ -82,7 +83,7 @@ def _facts(calibration: Calibration, model: Model) -> tuple[tuple[str, str], ...
         else "comes with trajhmm, not learnt from runs of your own"
     )
     return (
-        ("Alarm where the score is above", f"{short(calibration.threshold)}"),
+        ("Alarm where the score is above", short(calibration.threshold)),
         ("Promise", f"of new healthy runs at most {calibration.attainable:.1%} ever alarm"),
         ("Asked for", f"{calibration.budget:.1%}"),
         ("Calibrated on", f"{calibration.n_runs} healthy runs"),
@@ -101,7 +102,7 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
             Column(title="Risk then"),
             Column(title="Risk at the end"),
             Column(title="Last step"),
-            Column(title="Driven by (nats)", number=False),
+            Column(title="Driven by", number=False),
         ),
         rows=tuple(
             Row(
@@ -112,16 +113,12 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
                     share(alarm.risk),
                     share(None if tracker.last is None else float(tracker.last.risk[-1])),
                     whole(tracker.last_step),
-                    words(", ".join(map(_driver, alarm.drivers))),
+                    words(", ".join(driver.brief for driver in alarm.drivers[:_MOST_DRIVERS])),
                 )
             )
             for tracker, alarm in raised
         ),
     )
-
-
-def _driver(driver: Driver) -> str:
-    return f"{driver.metric} " + ("not finite" if math.isinf(driver.contribution) else short(driver.contribution))
 
 
 def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:

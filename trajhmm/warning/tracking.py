@@ -56,13 +56,17 @@ class Driver:
     healthy_low: float | None = None
     healthy_high: float | None = None
 
-    def __str__(self) -> str:
+    @property
+    def brief(self) -> str:
+        """Which metric, where it is and where it goes."""
         if self.value is None:
             return f"{self.metric} {self.view}"
-        usual = ""
-        if self.healthy_low is not None and self.healthy_high is not None:
-            usual = f" (usual here {self.healthy_low:.3g}–{self.healthy_high:.3g})"
-        return f"{self.metric} {self.value:.3g} {'↑' if self.direction == 'up' else '↓'}{usual}"
+        return f"{self.metric} {self.value:.3g} {'↑' if self.direction == 'up' else '↓'}"
+
+    def __str__(self) -> str:
+        if self.healthy_low is None or self.healthy_high is None:
+            return self.brief
+        return f"{self.brief} (usual here {self.healthy_low:.3g}–{self.healthy_high:.3g})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,9 @@ class Rarity:
     of n, linear in between and beyond. So a view in which some healthy runs go astray needs more to ring, and takes
     nothing from the others.
 
+    A unit is a nat, or a spread, at least, and knots are a quarter of a unit apart: where healthy runs agree more
+    closely than that, a score is less than the share says, and so is the threshold.
+
     Attributes
     ----------
     centre, size : (V, B) of V views in B phases.
