@@ -103,8 +103,17 @@ class LevelsAndInnovations:
 
     def rows(self, scaled: Floats, moved: Floats) -> Floats:
         """(n, 2 D) rows from (n, D) values as they are compared and (n, D) innovations."""
-        level = np.clip((scaled - self.centre) / self.spread, -_FARTHEST, _FARTHEST)
-        return compressed(np.concatenate([level, np.where(np.isnan(scaled), np.nan, moved)], axis=1))
+        n_metrics = len(self.metrics)
+        rows = np.empty((len(scaled), self.n_features))
+        level, innovation = rows[:, :n_metrics], rows[:, n_metrics:]
+        np.subtract(scaled, self.centre, out=level)
+        level /= self.spread
+        np.clip(level, -_FARTHEST, _FARTHEST, out=level)
+        innovation[:] = moved
+        missing = np.isnan(scaled)
+        if missing.any():
+            innovation[missing] = np.nan
+        return compressed(rows)
 
     def innovations(self, scaled: Floats, fresh: NDArray[np.bool_], memory: Floats) -> Floats:
         """(n, D) innovations of (n, D) values as they are compared; ``memory`` is moved on, see `innovations`."""

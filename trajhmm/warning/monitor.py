@@ -161,6 +161,7 @@ class Monitor:
                 runs.values[rows][:, columns],
                 runs.logged[rows][:, columns],
                 None if missed is None else missed[rows],
+                finished=True,
             )
         return scored
 

@@ -366,6 +366,8 @@ class Tracker:
         values: NDArray[np.float64],
         logged: NDArray[np.bool_],
         missed: NDArray[np.int8] | None = None,
+        *,
+        finished: bool = False,
     ) -> Scored:
         """Take in n rows, n at least 1, whatever came before; the same to the last bit however rows are dealt out.
 
@@ -374,6 +376,7 @@ class Tracker:
         steps : (n,)
         values, logged : (n, D) and which of them were logged.
         missed : (n, D) rows in succession at which a value was due and is blank; None if none is missing.
+        finished : whether these are rows of a finished log, which does not go back: no checkpoints are made.
         """
         parts = []
         back = np.flatnonzero(np.diff(steps) < 0) + 1
@@ -381,14 +384,14 @@ class Tracker:
         while begin < len(steps):
             if self._known.last_step is not None and steps[begin] < self._known.last_step:
                 self._go_back(int(steps[begin]))
-            due = _rows_apart(self._known.rows)
+            due = _BLOCK if finished else _rows_apart(self._known.rows)
             after = np.searchsorted(back, begin, side="right")
             stop = int(back[after]) if after < len(back) else len(steps)
             rows = slice(begin, min(begin + _BLOCK, begin + due - self._known.rows % due, stop))
             parts.append(
                 self._advance(steps[rows], values[rows], logged[rows], None if missed is None else missed[rows])
             )
-            if self._known.rows % due == 0:
+            if self._known.rows % due == 0 and not finished:
                 kept = [one for one in self._checkpoints if one[0] < self._known.rows and one[0] % due == 0]
                 self._checkpoints = [*kept, self._known.packed()]
             begin = rows.stop
