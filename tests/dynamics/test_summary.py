@@ -7,11 +7,13 @@ import pytest
 from scipy.stats import beta
 
 import trajhmm as th
-from trajhmm.dynamics.confounding import Association
-from trajhmm.dynamics.detours import StateEvidence, Survival
+from trajhmm.dynamics.detours.confounding import Association
+from trajhmm.dynamics.detours.evidence import StateEvidence, Survival
+from trajhmm.dynamics.detours.prefix import PrefixPoint
+from trajhmm.dynamics.detours.refits import Refits
 from trajhmm.dynamics.files import certificate_content, map_content
-from trajhmm.dynamics.prefix import PrefixPoint
-from trajhmm.dynamics.refits import Refits
+from trajhmm.dynamics.maps.training_map import forks_in
+from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate
 from trajhmm.dynamics.summary import (
     describe_detour,
     describe_edges,
@@ -21,8 +23,6 @@ from trajhmm.dynamics.summary import (
     summarize,
 )
 from trajhmm.dynamics.survival import Delay
-from trajhmm.dynamics.training_map import forks_in
-from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
 from trajhmm.hmm.certificate import Certificate, Estimate, Halves, MetricResiduals, ResidualSummary
 from trajhmm.simulate import planted
 

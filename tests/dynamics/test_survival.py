@@ -6,17 +6,16 @@ from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.stats.multitest import multipletests
 
-from trajhmm.dynamics import survival
-from trajhmm.dynamics.branches import Stratum
+from trajhmm.dynamics.detours import delays
+from trajhmm.dynamics.detours.branches import Stratum
+from trajhmm.dynamics.detours.delays import delay_of, stratified_rank_test
 from trajhmm.dynamics.survival import (
     cox_hazard_ratio,
-    delay_of,
     expanded_tail,
     gehan_scores,
     holm,
     logrank_p,
     restricted_mean,
-    stratified_rank_test,
     student_bounds,
 )
 
@@ -176,7 +175,7 @@ def test_resamples_keep_the_levels_and_draw_compared_runs_only():
     runs = np.array([0, 2, 3, 5, 6, 7])
     one = Stratum(runs=runs, visiting=runs > 3, times=np.ones(6), converged=np.ones(6, dtype=bool))
     within = np.array([0, 9, 0, 1, 9, 1, 1, 1])
-    drawn = survival._resamples([one], bootstraps=200, within=within, rng=np.random.default_rng(0))
+    drawn = delays._resamples([one], bootstraps=200, within=within, rng=np.random.default_rng(0))
     assert drawn[:, [1, 4]].sum() == 0
     assert (drawn[:, within == 0].sum(axis=1) == 2).all()
     assert (drawn[:, within == 1].sum(axis=1) == 4).all()

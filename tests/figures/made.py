@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle
 
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.regression import regress
-from trajhmm.dynamics.training_map import MapEdge, MapState, MetricImportance, TrainingMap
-from trajhmm.dynamics.trajectories import Trajectories
-from trajhmm.dynamics.visits import convergence_by_visit
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.regression import regress
+from trajhmm.dynamics.detours.visits import convergence_by_visit
+from trajhmm.dynamics.maps.training_map import MapEdge, MapState, MetricImportance, TrainingMap
+from trajhmm.dynamics.maps.trajectories import Trajectories
 from trajhmm.features import PerRunScaler
 from trajhmm.hmm import FitStatus, GaussianHMM, Model
 from trajhmm.hmm.certificate import Certificate, Halves

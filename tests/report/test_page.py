@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import trajhmm as th
-from trajhmm.dynamics.confounding import Association
+from trajhmm.dynamics.detours.confounding import Association
+from trajhmm.dynamics.maps.verdict import badge_of
 from trajhmm.dynamics.summary import findings, share_of_runs
-from trajhmm.dynamics.verdict import badge_of
 from trajhmm.errors import AnalysisError
 from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.logs import Note

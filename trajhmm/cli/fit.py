@@ -217,7 +217,7 @@ def fit(
 
 def report(model: Model) -> None:
     """Say how far a map is to be believed and how the fit ended, on standard error."""
-    from trajhmm.dynamics.verdict import chosen_by, describe_certificate
+    from trajhmm.dynamics.maps.verdict import chosen_by, describe_certificate
 
     if model.purpose == "map":
         say(describe_certificate(model))

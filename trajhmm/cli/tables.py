@@ -29,7 +29,7 @@ from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import MetricImportance
-    from trajhmm.dynamics.refits import Refits as RefitsOf
+    from trajhmm.dynamics.detours.refits import Refits as RefitsOf
 
 
 def _states(asked: Asked) -> list[Column]:

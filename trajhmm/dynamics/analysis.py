@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajhmm.dynamics.convergence import Convergence, convergence_of
-from trajhmm.dynamics.detours import RULES, Rule, StateEvidence, detour_table, evidence_table, find_detours
-from trajhmm.dynamics.dissimilarity import Dissimilarity, dissimilarity_of
-from trajhmm.dynamics.prefix import PrefixPoint, RawRows, loss_name, prefix_curve
-from trajhmm.dynamics.refits import Refits, refit_map
-from trajhmm.dynamics.regression import Regression, bag_of_states, regress
-from trajhmm.dynamics.training_map import TrainingMap, build_map
-from trajhmm.dynamics.trajectories import Trajectories
+from trajhmm.dynamics.detours.convergence import Convergence, convergence_of
+from trajhmm.dynamics.detours.evidence import RULES, Rule, StateEvidence, detour_table, evidence_table, find_detours
+from trajhmm.dynamics.detours.prefix import PrefixPoint, RawRows, loss_name, prefix_curve
+from trajhmm.dynamics.detours.refits import Refits, refit_map
+from trajhmm.dynamics.detours.regression import Regression, bag_of_states, regress
+from trajhmm.dynamics.maps.dissimilarity import Dissimilarity, dissimilarity_of
+from trajhmm.dynamics.maps.training_map import TrainingMap, build_map
+from trajhmm.dynamics.maps.trajectories import Trajectories
 from trajhmm.errors import AnalysisError
 from trajhmm.features import Sequences, carried_forward
 from trajhmm.hmm import Model, Smoothed

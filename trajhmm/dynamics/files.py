@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trajhmm.dynamics.analysis import Analysis
-from trajhmm.dynamics.refits import Refits
+from trajhmm.dynamics.detours.refits import Refits
+from trajhmm.dynamics.maps.training_map import MetricImportance, TrainingMap
 from trajhmm.dynamics.summary import share_of_runs, summarize
-from trajhmm.dynamics.training_map import MetricImportance, TrainingMap
 from trajhmm.errors import AnalysisError
 from trajhmm.files import replacing, write_text
 from trajhmm.hmm import Model

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from trajhmm.dynamics.analysis import Analysis
-from trajhmm.dynamics.detours import FOUND_AGAIN, StateEvidence
-from trajhmm.dynamics.prefix import PrefixPoint
-from trajhmm.dynamics.refits import Refits
-from trajhmm.dynamics.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
-from trajhmm.dynamics.verdict import badge_of, chosen_by, decimals, describe_certificate
+from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, StateEvidence
+from trajhmm.dynamics.detours.prefix import PrefixPoint
+from trajhmm.dynamics.detours.refits import Refits
+from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
+from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, ResidualSummary
 from trajhmm.logs import Note
@@ -221,7 +221,7 @@ def describe_map(training_map: TrainingMap) -> str:
 
 
 def forks_of(training_map: TrainingMap) -> list[int]:
-    """States at which runs part; see `trajhmm.dynamics.training_map.forks_in`."""
+    """States at which runs part; see `trajhmm.dynamics.maps.training_map.forks_in`."""
     found: list[int] = np.flatnonzero(forks_in(training_map.path, training_map.lengths, training_map.n_states)).tolist()
     return found
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from trajhmm.dynamics.verdict import badge_of
+from trajhmm.dynamics.maps.verdict import badge_of
 from trajhmm.figures.style import INK, current_style
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from trajhmm.figures.style import FAINT_INK, Width, current_style, new_axes, pri
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from trajhmm.dynamics.visits import SurvivalCurve, Visits
+    from trajhmm.dynamics.detours.visits import SurvivalCurve, Visits
 
 HEIGHT = 2.5
 """Of a new figure, in inches."""
@@ -31,7 +31,7 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
 
     Parameters
     ----------
-    visits : what `trajhmm.dynamics.visits.convergence_by_visit` says of the state.
+    visits : what `trajhmm.dynamics.detours.visits.convergence_by_visit` says of the state.
     ax : axes to draw into; by default those of a new figure.
     width : of the new figure, in inches, or ``"column"`` or ``"full"`` of the print style.
     """

@@ -19,7 +19,7 @@ from trajhmm.figures.style import INK, Width, inches, new_axes, print_style, sta
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from trajhmm.dynamics.trajectories import Trajectories
+    from trajhmm.dynamics.maps.trajectories import Trajectories
 
 StepScale = Literal["linear", "log", "sqrt"]
 _ByState = dict[int, list[NDArray[np.float64]]]

@@ -20,7 +20,7 @@ from trajhmm.figures.maplayout import PlacedEdge, PlacedState
 from trajhmm.figures.style import SANS, current_style
 
 if TYPE_CHECKING:
-    from trajhmm.dynamics.training_map import MapEdge
+    from trajhmm.dynamics.maps.training_map import MapEdge
 
 Wording = Literal["metrics", "runs", "numbers"]
 """What stands on an edge: the number of runs and the top metric, the number of runs, or just the number."""

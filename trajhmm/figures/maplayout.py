@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from trajhmm.dynamics.training_map import MapEdge, MapState, TrainingMap
+    from trajhmm.dynamics.maps.training_map import MapEdge, MapState, TrainingMap
 
 SAME_TIME = 0.15
 """States entered within this part of the whole span of entry steps may share a column."""

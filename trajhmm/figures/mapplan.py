@@ -23,7 +23,7 @@ from trajhmm.figures.maplayout import PlacedEdge, PlacedState, column_gap, place
 from trajhmm.figures.style import current_style
 
 if TYPE_CHECKING:
-    from trajhmm.dynamics.training_map import TrainingMap
+    from trajhmm.dynamics.maps.training_map import TrainingMap
 
 MARGIN = 3.0
 """Around the drawing, in points."""

@@ -32,7 +32,7 @@ from trajhmm.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from trajhmm.dynamics.training_map import TrainingMap
+    from trajhmm.dynamics.maps.training_map import TrainingMap
 
 _EDGE_INK = "#7a7a7a"
 

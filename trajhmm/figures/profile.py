@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from trajhmm.dynamics.training_map import MapEdge, TrainingMap
+    from trajhmm.dynamics.maps.training_map import MapEdge, TrainingMap
     from trajhmm.hmm import Model
 
 ROW = 1.95

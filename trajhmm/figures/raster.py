@@ -29,8 +29,8 @@ from trajhmm.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from trajhmm.dynamics.convergence import Convergence
-    from trajhmm.dynamics.training_map import TrainingMap
+    from trajhmm.dynamics.detours.convergence import Convergence
+    from trajhmm.dynamics.maps.training_map import TrainingMap
 
 IMAGE_COLUMNS = 4096
 """Columns of the image, at most: twice the dots of a page's width at 300 dots an inch."""

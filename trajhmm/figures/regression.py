@@ -14,7 +14,7 @@ from trajhmm.figures.style import FAINT_INK, Width, new_axes, print_style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from trajhmm.dynamics.regression import Regression
+    from trajhmm.dynamics.detours.regression import Regression
 
 HEIGHT = 2.5
 """Of a new figure, in inches."""

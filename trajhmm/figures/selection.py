@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from trajhmm.dynamics.verdict import decimals, seeds_of
+from trajhmm.dynamics.maps.verdict import decimals, seeds_of
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.badge import stamp
 from trajhmm.figures.legends import LINE, legend_above

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trajhmm.dynamics.verdict import chosen_by
+from trajhmm.dynamics.maps.verdict import chosen_by
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY
 from trajhmm.hmm.learning.selection import SelectionPoint

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.maps.training_map import TrainingMap
 from trajhmm.figures.maplabels import LINE_SPACING, PlacedLabel, counted, metric_text
 from trajhmm.figures.maplayout import RING_GAP, PlacedEdge
 from trajhmm.figures.mapplan import DETOUR, MARGIN, Plan, plan_map

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trajhmm.dynamics import Analysis
-from trajhmm.dynamics.detours import StateEvidence
+from trajhmm.dynamics.detours.delays import Delay
+from trajhmm.dynamics.detours.evidence import StateEvidence
 from trajhmm.dynamics.summary import Findings, findings
-from trajhmm.dynamics.survival import Delay
 from trajhmm.hmm import Model
 from trajhmm.report.drawings import visits
 from trajhmm.report.tables import (

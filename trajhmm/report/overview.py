@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trajhmm.dynamics.convergence import Convergence
+from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.logs import Note, RunSet
 from trajhmm.logs.inspect import describe
 from trajhmm.report.tables import MISSING, Cell, Column, Row, Table, number, visited, whole, words

@@ -10,8 +10,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trajhmm.dynamics import Analysis, TrainingMap
+from trajhmm.dynamics.maps.training_map import build_map
 from trajhmm.dynamics.summary import describe_fit, describe_map
-from trajhmm.dynamics.training_map import build_map
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.maplabels import counted
 from trajhmm.figures.style import FULL_WIDTH, POINTS, ink_on, state_colors

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trajhmm.dynamics import Analysis, TrainingMap
-from trajhmm.dynamics.refits import Refits
+from trajhmm.dynamics.detours.refits import Refits
+from trajhmm.dynamics.maps.verdict import badge_of, seeds_of
 from trajhmm.dynamics.summary import describe_standing, share_of_runs
-from trajhmm.dynamics.verdict import badge_of, seeds_of
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import Certificate, Halves, ResidualSummary
 from trajhmm.report.tables import Bar, Cell, Column, Row, Table, fixed, state, whole, words, yes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trajhmm.dynamics.training_map import MapState, TrainingMap
+from trajhmm.dynamics.maps.training_map import MapState, TrainingMap
 from trajhmm.figures.raster import row_bounds
 from trajhmm.report.tables import MISSING, Bar, Cell, Column, Row, Table, fixed, short, words
 

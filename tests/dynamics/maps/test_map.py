@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trajhmm.dynamics.training_map import build_map
+from trajhmm.dynamics.maps.training_map import build_map
 from trajhmm.features import PerRunScaler, Sequences
 from trajhmm.hmm import Filtered, GaussianHMM, Model, Parameters, Smoothed
 from trajhmm.hmm.certificate import Certificate

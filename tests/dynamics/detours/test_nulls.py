@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trajhmm.dynamics import branches, survival
-from trajhmm.dynamics.branches import Stratum, compare_visits
-from trajhmm.dynamics.detours import branch_tests
-from trajhmm.dynamics.survival import delay_of
+from trajhmm.dynamics.detours import branches, delays
+from trajhmm.dynamics.detours.branches import Stratum, compare_visits
+from trajhmm.dynamics.detours.delays import delay_of
+from trajhmm.dynamics.detours.evidence import branch_tests
 
 _SPEC = importlib.util.spec_from_file_location("paths_made", Path(__file__).with_name("paths_made.py"))
 made = importlib.util.module_from_spec(_SPEC)
@@ -161,7 +161,7 @@ def test_the_interval_holds_the_delay(n_runs):
 
 
 def test_an_interval_that_is_too_narrow_is_noticed(monkeypatch):
-    monkeypatch.setattr(survival, "student_bounds", lambda _, drawn, __: tuple(np.quantile(drawn, [0.1, 0.9])))
+    monkeypatch.setattr(delays, "student_bounds", lambda _, drawn, __: tuple(np.quantile(drawn, [0.1, 0.9])))
     assert covered(8, delay=36.0, stages=1, sets=100)[0] < 0.88
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from trajhmm.dynamics.branches import compare_visits, done_states
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.branches import compare_visits, done_states
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.maps.training_map import TrainingMap
 
 
 def decoded(paths, converged_at):

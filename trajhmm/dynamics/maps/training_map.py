@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.attribution import state_gradient
+from trajhmm.dynamics.maps.attribution import state_gradient
 from trajhmm.features import Sequences
 from trajhmm.hmm import Filtered, Model, Smoothed
 from trajhmm.hmm.certificate import Certificate

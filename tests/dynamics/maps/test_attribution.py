@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trajhmm.dynamics.attribution import state_gradient
+from trajhmm.dynamics.maps.attribution import state_gradient
 from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.parameters import Parameters
 

@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.branches import compare_visits
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.survival import kaplan_meier, pooled_arms
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.branches import compare_visits
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.delays import pooled_arms
+from trajhmm.dynamics.maps.training_map import TrainingMap
+from trajhmm.dynamics.survival import kaplan_meier
 from trajhmm.errors import AnalysisError
 
 Since = Literal["branch", "start"]
@@ -67,9 +68,9 @@ def convergence_by_visit(
 ) -> Visits:
     """Estimate how fast runs converge with and without a visit to ``state``.
 
-    Since the branch, it is the comparison behind a detour (`trajhmm.dynamics.branches`): both arms start where they
-    part, and the others of a branch weigh as much, together, as its visiting runs; up to the last convergence, the area
-    between the curves is the delay. Where runs often come back from the state, one may be in both arms.
+    Since the branch, it is the comparison behind a detour (`trajhmm.dynamics.detours.branches`): both arms start where
+    they part, and the others of a branch weigh as much, together, as its visiting runs; up to the last convergence, the
+    area between the curves is the delay. Where runs often come back from the state, one may be in both arms.
     Since the start of training, all runs take part and visiting ones are those that visit before they converge; that
     comparison is biased, as slow runs have more time to visit anything.
 

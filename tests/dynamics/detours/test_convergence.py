@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import trajhmm as th
-from trajhmm.dynamics.convergence import convergence_of
+from trajhmm.dynamics.detours.convergence import convergence_of
 from trajhmm.errors import AnalysisError
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.convergence import Convergence
+from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.errors import FitError
 from trajhmm.features import PooledScaler, Scaling, Sequences
 from trajhmm.features.pooled import learn_scaler

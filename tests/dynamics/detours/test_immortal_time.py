@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.detours import find_detours
-from trajhmm.dynamics.regression import bag_of_states, regress
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.evidence import find_detours
+from trajhmm.dynamics.detours.regression import bag_of_states, regress
+from trajhmm.dynamics.maps.training_map import TrainingMap
 
 RUNS, ROWS = 40, 400
 EXCURSION, DONE = 4, 3

@@ -9,20 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from trajhmm.dynamics.branches import Comparison, compare_visits
-from trajhmm.dynamics.confounding import Association, associations
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.regression import Regression
-from trajhmm.dynamics.survival import (
-    Delay,
-    HazardRatio,
-    cox_hazard_ratio,
-    delay_of,
-    holm,
-    logrank_p,
-    stratified_rank_test,
-)
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.branches import Comparison, compare_visits
+from trajhmm.dynamics.detours.confounding import Association, associations
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.delays import Delay, delay_of, stratified_rank_test
+from trajhmm.dynamics.detours.regression import Regression
+from trajhmm.dynamics.maps.training_map import TrainingMap
+from trajhmm.dynamics.survival import HazardRatio, cox_hazard_ratio, holm, logrank_p
 from trajhmm.logs.runset import offsets_of
 
 if TYPE_CHECKING:
@@ -65,8 +58,8 @@ class StateEvidence:
 
     A run is *with* the state if it visits it before it converges, *without* it if not; `runs_ever` counts visits after
     convergence as well, as the training map does. *Comparable* are the runs that take part in the branch test, by what
-    they do at one place (see `trajhmm.dynamics.branches`): some of those without the state may visit it later, and
-    where runs come back from it often, a run may be on both sides.
+    they do at one place (see `trajhmm.dynamics.detours.branches`): some of those without the state may visit it later,
+    and where runs come back from it often, a run may be on both sides.
 
     Attributes
     ----------

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import trajhmm as th
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.detours import Survival, detour_table, evidence_table, find_detours
-from trajhmm.dynamics.regression import bag_of_states, regress
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.evidence import Survival, detour_table, evidence_table, find_detours
+from trajhmm.dynamics.detours.regression import bag_of_states, regress
+from trajhmm.dynamics.maps.training_map import TrainingMap
 from trajhmm.errors import AnalysisError
 from trajhmm.simulate import planted
 

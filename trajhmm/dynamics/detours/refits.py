@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.detours import StateEvidence, Survival, branch_tests
-from trajhmm.dynamics.training_map import MapState, TrainingMap, forks_in, taken_edges
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.evidence import StateEvidence, Survival, branch_tests
+from trajhmm.dynamics.maps.training_map import MapState, TrainingMap, forks_in, taken_edges
 from trajhmm.features import Sequences
 from trajhmm.hmm import Model
 from trajhmm.hmm.inference.matching import adjusted_rand, contingency, counterparts
@@ -40,7 +40,7 @@ class Refits:
     resampled, seeds : refits to runs drawn with replacement, and to all runs from other seeds; they add up to N.
     agreement : (N,) adjusted Rand index of the states of all runs with those of the map.
     detours : (K,) refits in which the state passes the branch test.
-    forks : (K,) refits in which the state forks, see `trajhmm.dynamics.training_map.forks_in`.
+    forks : (K,) refits in which the state forks, see `trajhmm.dynamics.maps.training_map.forks_in`.
     edges : (K, K) refits in which some run goes from one state to the other.
     others : for a state less and one more, where these could be fitted: the number of states, and which states of the
         map have a counterpart there that passes the branch test.

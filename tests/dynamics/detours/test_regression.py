@@ -5,10 +5,10 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from trajhmm.dynamics import regression
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.dissimilarity import dissimilarity_of, transport_cost
-from trajhmm.dynamics.regression import bag_of_states, r_squared, regress
+from trajhmm.dynamics.detours import regression
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.regression import bag_of_states, r_squared, regress
+from trajhmm.dynamics.maps.dissimilarity import dissimilarity_of, transport_cost
 
 
 def converging(steps, converged=None):

@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.maps.training_map import TrainingMap
 
 STAGES = 8
 NEVER = math.inf

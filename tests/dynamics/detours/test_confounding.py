@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from trajhmm.dynamics.confounding import associations
+from trajhmm.dynamics.detours.confounding import associations
 
 
 @pytest.mark.parametrize(("plain", "stabilised"), [((10, 10), (2, 8)), ((2, 5), (10, 13)), ((1, 6), (8, 15))])

@@ -27,8 +27,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.convergence import Convergence
-from trajhmm.dynamics.training_map import TrainingMap
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.maps.training_map import TrainingMap
 from trajhmm.logs.runset import offsets_of
 
 # If at least this share of the visiting runs comes back to the state it left, the state is an excursion.

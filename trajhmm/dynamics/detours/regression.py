@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from trajhmm.dynamics.convergence import Convergence
+from trajhmm.dynamics.detours.convergence import Convergence
 
 PERMUTATIONS = 9999
 

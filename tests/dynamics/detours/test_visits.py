@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from trajhmm.dynamics.branches import compare_visits
-from trajhmm.dynamics.convergence import Convergence
+from trajhmm.dynamics.detours.branches import compare_visits
+from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.visits import convergence_by_visit
+from trajhmm.dynamics.maps.training_map import TrainingMap
 from trajhmm.dynamics.survival import delay_of
-from trajhmm.dynamics.training_map import TrainingMap
-from trajhmm.dynamics.visits import convergence_by_visit
 from trajhmm.errors import AnalysisError
 
 
