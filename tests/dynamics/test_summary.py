@@ -8,6 +8,7 @@ from scipy.stats import beta
 
 import trajhmm as th
 from trajhmm.dynamics.detours.confounding import Association
+from trajhmm.dynamics.detours.delays import Delay
 from trajhmm.dynamics.detours.evidence import StateEvidence, Survival
 from trajhmm.dynamics.detours.prefix import PrefixPoint
 from trajhmm.dynamics.detours.refits import Refits
@@ -22,7 +23,6 @@ from trajhmm.dynamics.summary import (
     describe_standing,
     summarize,
 )
-from trajhmm.dynamics.survival import Delay
 from trajhmm.hmm.certificate import Certificate, Estimate, Halves, MetricResiduals, ResidualSummary
 from trajhmm.simulate import planted
 

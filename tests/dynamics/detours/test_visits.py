@@ -4,9 +4,9 @@ from statsmodels.duration.survfunc import SurvfuncRight
 
 from trajhmm.dynamics.detours.branches import compare_visits
 from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.delays import delay_of
 from trajhmm.dynamics.detours.visits import convergence_by_visit
 from trajhmm.dynamics.maps.training_map import TrainingMap
-from trajhmm.dynamics.survival import delay_of
 from trajhmm.errors import AnalysisError
 
 
