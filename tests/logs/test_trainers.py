@@ -2,6 +2,7 @@
 
 import json
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -278,6 +279,49 @@ def test_metrics_of_a_real_lightning_logger(tmp_path):
     assert read_logs(tmp_path).runs == ("version_0", "version_3")
 
 
+def test_a_resumed_training_of_the_real_lightning_is_two_logs_each_whole(tmp_path):
+    pl = pytest.importorskip("lightning.pytorch", reason="needs lightning, which writes the log")
+    torch = pytest.importorskip("torch", reason="needs PyTorch, as lightning does")
+
+    class Net(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch, number):
+            loss = self.layer(batch).square().mean()
+            self.log("train_loss", loss * (NAN if self.global_step == 5 else 1))
+            return loss
+
+        def validation_step(self, batch, number):
+            self.log("val_loss", float(self.global_step))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    def train(epochs, path=None):
+        logger = pl.loggers.CSVLogger(tmp_path / "logs")
+        trainer = pl.Trainer(
+            max_epochs=epochs, logger=logger, log_every_n_steps=1, enable_progress_bar=False, accelerator="cpu",
+            enable_model_summary=False, default_root_dir=tmp_path,
+        )  # fmt: skip
+        rows = torch.utils.data.DataLoader(torch.ones(8, 2), batch_size=2)
+        trainer.fit(Net(), rows, torch.utils.data.DataLoader(torch.ones(2, 2)), ckpt_path=path)
+        return trainer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Lightning: few workers, no shuffling
+        first = train(2)
+        first.save_checkpoint(tmp_path / "last.ckpt")
+        train(3, str(tmp_path / "last.ckpt"))
+    runs = read_logs(tmp_path / "logs")
+    assert runs.runs == ("version_0", "version_1")  # as nothing in the second says that it goes on from the first
+    assert [runs.steps[rows].tolist() for _, rows in runs.slices()] == [list(range(8)), list(range(8, 12))]
+    loss, evaluated = (runs.values[:, runs.metrics.index(name)] for name in ("train_loss", "val_loss"))
+    assert np.flatnonzero(np.isnan(loss)).tolist() == [5]
+    assert evaluated[[3, 7, 11]].tolist() == [4, 8, 12]
+
+
 def test_csv_of_a_real_keras_logger_that_went_on(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras", reason="needs keras, which writes the log")
@@ -388,6 +432,34 @@ def test_files_of_the_real_ray_tune_tell_one_run(tmp_path):
     assert runs.n_rows == 5
 
 
+def test_a_trial_of_the_real_ray_tune_that_was_restored_goes_on(tmp_path):
+    logger = pytest.importorskip("ray.tune.logger", reason="needs ray[tune], which writes the logs")
+
+    class Trial:
+        local_path, checkpoint, trial_id, config = str(tmp_path / "PPO_a"), None, "a", {"lr": 0.1}
+
+        def init_local_path(self):
+            (tmp_path / "PPO_a").mkdir(exist_ok=True)
+
+    trial = Trial()
+    trial.init_local_path()
+    for first, last, sign in ((1, 5, 1), (4, 6, -1)):  # a kill after 5, restored from what was saved after 3
+        for callback in (logger.JsonLoggerCallback(), logger.CSVLoggerCallback()):
+            callback.log_trial_start(trial)
+            for number in range(first, last + 1):
+                loss = NAN if (number, sign) == (2, 1) else sign / number
+                callback.log_trial_result(number, trial, {"training_iteration": number, "loss": loss})
+            callback.log_trial_end(trial)
+    for name in ("result.json", "progress.csv"):
+        runs = read_logs(tmp_path / "PPO_a" / name)
+        assert runs.steps.tolist() == [1, 2, 3, 4, 5, 6]
+        np.testing.assert_array_equal(
+            runs.values[:, runs.metrics.index("loss")], [1, NAN, 1 / 3, -1 / 4, -1 / 5, -1 / 6]
+        )
+        assert [note.kind for note in runs.notes].count("resume") == 1
+    assert read_logs(tmp_path).runs == ("PPO_a",)
+
+
 def test_metrics_of_detectron2(tmp_path):
     lines = [json.dumps({"data_time": 0.1, "iteration": 20 * t + 19, "total_loss": 1 / (t + 1)}) for t in range(3)]
     lines.append(json.dumps({"bbox/AP": 30.5, "iteration": 59}))
@@ -434,6 +506,40 @@ def test_scalars_of_the_real_mmengine(tmp_path):
     runs = read_logs(tmp_path)
     assert runs.runs == ("20240101_120000",)
     assert runs.steps.tolist() == [50, 100, 150, 200, 250, 300]
+
+
+def test_a_resumed_training_of_the_real_mmengine_is_two_logs_each_whole(tmp_path):
+    pytest.importorskip("cv2", reason="needs opencv, as mmengine does")
+    backend = pytest.importorskip("mmengine.visualization", reason="needs mmengine, which writes the log")
+    for folder, steps in (("20240101_120000", (50, 100, 150)), ("20240101_130000", (150, 200))):
+        writer = backend.LocalVisBackend(str(tmp_path / folder / "vis_data"))
+        for step in steps:
+            writer.add_scalars({"loss": NAN if step == 100 else 1 / step, "iter": step}, step=step)
+            if step != 50:
+                writer.add_scalars({"coco/bbox_mAP": step / 1000}, step=step)
+    runs = read_logs(tmp_path)
+    assert runs.runs == ("20240101_120000", "20240101_130000")
+    assert [runs.steps[rows].tolist() for _, rows in runs.slices()] == [[50, 100, 150], [150, 200]]
+    np.testing.assert_array_equal(runs.column("loss"), [1 / 50, NAN, 1 / 150, 1 / 150, 1 / 200])
+    np.testing.assert_array_equal(runs.column("coco/bbox_mAP"), [NAN, 0.1, 0.15, 0.15, 0.2])
+
+
+def test_results_of_the_real_ultralytics_that_went_on(tmp_path):
+    trainer = pytest.importorskip("ultralytics.engine.trainer", reason="needs ultralytics, which writes the log")
+
+    class Training:
+        csv, train_time_start = tmp_path / "train2" / "results.csv", 0.0
+
+    for epoch, sign in ((0, 1), (1, 1), (2, 1), (1, -1), (2, -1), (3, -1)):  # resumed from what was saved after one
+        Training.epoch = epoch
+        metrics = {"train/box_loss": sign / (epoch + 1), "metrics/mAP50(B)": NAN if epoch == 1 else epoch / 9}
+        trainer.BaseTrainer.save_metrics(Training, metrics)
+    runs = read_logs(tmp_path)
+    assert runs.runs == ("train2",)
+    assert runs.steps.tolist() == [1, 2, 3, 4]
+    losses, scores = (runs.values[:, runs.metrics.index(name)] for name in ("train/box_loss", "metrics/mAP50(B)"))
+    np.testing.assert_allclose(losses, [1, -1 / 2, -1 / 3, -1 / 4], rtol=1e-5)  # six digits are written
+    np.testing.assert_allclose(scores, [0, NAN, 2 / 9, 3 / 9], rtol=1e-5)
 
 
 def test_results_of_ultralytics(tmp_path):
