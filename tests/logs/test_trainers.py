@@ -145,6 +145,17 @@ def test_checkpoints_that_come_are_followed_each_row_told_once(tmp_path):
     assert told[:2] == [[("RUN", [1, 2])], [("RUN", [3, 4])]]
 
 
+def test_checkpoints_of_a_training_that_was_resumed_after_its_end_tell_more_than_its_end(tmp_path):
+    follower = Follower([tmp_path], ("loss",), Settings.of(run_by=(), rename=None, where=None, step=None))
+    told = []
+    for folder, n in (("checkpoint-4", 4), (".", 4), ("checkpoint-6", 6)):
+        history = [{"step": step, "loss": 1 / step, "epoch": step / 10} for step in range(1, n + 1)]
+        state = {"epoch": n / 10, "global_step": n, "log_history": history}
+        written(tmp_path / "RUN" / folder / "trainer_state.json", json.dumps(state, indent=2))
+        told += [step for rows in follower.poll() for step in rows.steps]
+    assert told == read_logs(tmp_path).steps.tolist() == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize(
     "text", ['{"log_history": 3}', '{"log_history": [1]}', '{"log_history": [{"st', '"log_history"']
 )

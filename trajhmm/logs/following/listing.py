@@ -130,7 +130,8 @@ class Listing:
                 formats[listed] = format_
                 self._unknown.pop(listed, None)
         real_paths = {listed: _real_path(Path(listed), formats[listed]) for listed in formats}
-        last = {real_paths[listed]: listed for listed in sorted(formats, key=natural_key)}
+        in_order = sorted(formats, key=lambda listed: (formats[listed].reaches(Path(listed)), natural_key(listed)))
+        last = {real_paths[listed]: listed for listed in in_order}
         files = {real: listed for real, listed in last.items() if real not in self._real}
         known = set(self._homes.values())
         for real, listed in files.items():
@@ -163,7 +164,10 @@ class Listing:
     @staticmethod
     def _tells_more(listed: str, found: Found) -> bool:
         """Whether a file that tells the whole of a run comes after the one that told it so far."""
-        return found.file.format.whole_history and natural_key(listed) > natural_key(str(found.file.path))
+        if not found.file.format.whole_history:
+            return False
+        reaches, before = found.file.format.reaches, found.file.path
+        return (reaches(Path(listed)), natural_key(listed)) > (reaches(before), natural_key(str(before)))
 
     def _format(self, path: Path, *, searched: bool) -> Format | None:
         """The format of a file; None while no reader takes it: it may not hold enough yet."""

@@ -38,6 +38,11 @@ def itself_or_folder(path: Path) -> Path:
     return path.parent if is_of_every_run(path) else path
 
 
+def nowhere(_path: Path) -> int:
+    """How far a file tells, where that is not known."""
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Growth:
     """How a file to whose end is added is read on, from where reading stopped.
@@ -71,6 +76,8 @@ class Format:
     growth : how a file that grows is read on; None if it is read as a whole whenever it changed.
     home : the file or folder that the run in a file is called after.
     whole_history : whether each file of a run tells all of it so far, so that only the last of them counts.
+    reaches : how far such a file tells, so that the one that tells most is the last; by default they are as good as
+        each other, and the last in natural order counts.
     """
 
     name: str
@@ -81,6 +88,7 @@ class Format:
     growth: Growth | None = None
     home: Callable[[Path], Path] = itself
     whole_history: bool = False
+    reaches: Callable[[Path], int] = nowhere
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:

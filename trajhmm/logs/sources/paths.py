@@ -123,12 +123,15 @@ def _format(path: Path, *, searched: bool) -> Format | None:
 
 
 def latest(formats: Mapping[Path, Format], base: Path) -> dict[Path, Format]:
-    """Of files each of which tells the whole history of a run, the last of each run; all others."""
-    last: dict[tuple[Path, str], Path] = {}
+    """Of files each of which tells the whole history of a run, the one that tells most of each run; all others."""
+    last: dict[tuple[Path, str], tuple[int, Path]] = {}
     for path in sorted(formats, key=lambda path: natural_key(str(relative_to(base, path)))):
         if formats[path].whole_history:
-            last[formats[path].home(path), formats[path].name] = path
-    kept = set(last.values())
+            run = formats[path].home(path), formats[path].name
+            reach = formats[path].reaches(path)
+            if run not in last or reach >= last[run][0]:
+                last[run] = reach, path
+    kept = {path for _, path in last.values()}
     return {path: found for path, found in formats.items() if path in kept or not found.whole_history}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.format import Format
+from trajhmm.logs.formats.format import HEAD, Format
 from trajhmm.logs.formats.jsonfiles import loaded, rows_of
 from trajhmm.logs.formats.jsonlines import Records, Row
 from trajhmm.logs.formats.table import Table
@@ -16,6 +16,7 @@ from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute
 
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
+_GLOBAL_STEP = re.compile(rb'"global_step": *(\d{1,18})\b')
 _CLOSING = "train_runtime"
 _SETTINGS = ("max_steps", "num_train_epochs", "train_batch_size")
 
@@ -54,6 +55,19 @@ def run_of(path: Path) -> Path:
     return path.parent.parent if _CHECKPOINT.fullmatch(path.parent.name) else path.parent
 
 
+def global_step_of(path: Path) -> int:
+    """The step up to which a file tells, which stands before its rows; 0 if it does not say.
+
+    A training that was resumed leaves the file of its first end beside checkpoints that came later.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _GLOBAL_STEP.search(file.read(HEAD))
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
 def _settings(state: Row) -> dict[str, Attribute]:
     return {name: value for name in _SETTINGS if isinstance(value := state.get(name), (int, float))}
 
@@ -79,4 +93,5 @@ TRAINER_STATE = Format(
     takes=_takes,
     home=run_of,
     whole_history=True,
+    reaches=global_step_of,
 )
