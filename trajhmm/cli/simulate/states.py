@@ -1,28 +1,23 @@
-"""``trajhmm simulate``."""
+"""Logs of runs that pass through known states, or through none, on their way to convergence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trajhmm.cli.options import Seed
+from trajhmm.cli.simulate.files import Output, Runs, Truth, simulated, write_truth
 from trajhmm.cli.terminal import say
 
 if TYPE_CHECKING:
     from trajhmm.simulate import Simulated, SimulatedStates
 
-app = typer.Typer(help="Simulate run logs with known truth.", no_args_is_help=True)
-
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="LOGS.parquet", help="Run log to write.")]
-Truth = Annotated[Path | None, typer.Option("--truth", metavar="truth.csv", help="What is true of each run, to write.")]
 States = Annotated[
     Path | None, typer.Option("--states", metavar="states.parquet", help="True state of each row, to write.")
 ]
-Runs = Annotated[int, typer.Option("--runs", min=1, help="Number of runs, such as 20.")]
 Rows = Annotated[int, typer.Option("--rows", min=2, help="Rows of each run, such as 400.")]
 
 
@@ -40,12 +35,6 @@ class Variant(StrEnum):
     SHARED = "shared"
 
 
-@app.callback()
-def simulate() -> None:
-    """Simulate run logs with known truth."""
-
-
-@app.command("planted")
 def planted(
     output: Output,
     truth: Truth = None,
@@ -148,7 +137,7 @@ def planted(
     """
     from trajhmm.simulate import planted as simulate_planted
 
-    result = _simulated(
+    result = simulated(
         simulate_planted,
         n_runs=runs,
         n_rows=rows,
@@ -178,7 +167,6 @@ def planted(
     _write_states(result, states)
 
 
-@app.command("drift")
 def drift(
     output: Output,
     truth: Truth = None,
@@ -207,13 +195,12 @@ def drift(
     """
     from trajhmm.simulate import drift as simulate_drift
 
-    result = _simulated(
+    result = simulated(
         simulate_drift, n_runs=runs, n_rows=rows, speed_sd=speed_sd, n_metrics=metrics, noise=noise, seed=seed
     )
     _write(result, output, truth)
 
 
-@app.command("skips")
 def skips(
     output: Output,
     truth: Truth = None,
@@ -239,14 +226,13 @@ def skips(
     """
     from trajhmm.simulate import skips as simulate_skips
 
-    result = _simulated(
+    result = simulated(
         simulate_skips, variant=variant.value, n_runs=runs, n_rows=rows, skip_share=skip_share, seed=seed
     )
     _write(result, output, truth)
     _write_states(result, states)
 
 
-@app.command("doors")
 def doors(
     output: Output,
     truth: Truth = None,
@@ -262,12 +248,11 @@ def doors(
     """
     from trajhmm.simulate import doors as simulate_doors
 
-    result = _simulated(simulate_doors, n_doors=doors, n_runs=runs, n_rows=rows, seed=seed)
+    result = simulated(simulate_doors, n_doors=doors, n_runs=runs, n_rows=rows, seed=seed)
     _write(result, output, truth)
     _write_states(result, states)
 
 
-@app.command("excursions")
 def excursions(
     output: Output,
     truth: Truth = None,
@@ -283,32 +268,19 @@ def excursions(
     """
     from trajhmm.simulate import excursions as simulate_excursions
 
-    result = _simulated(simulate_excursions, n_runs=runs, n_rows=rows, spike_stay=spike_stay, seed=seed)
+    result = simulated(simulate_excursions, n_runs=runs, n_rows=rows, spike_stay=spike_stay, seed=seed)
     _write(result, output, truth)
     _write_states(result, states)
 
 
-_Result = TypeVar("_Result", bound="Simulated")
-
-
-def _simulated(simulation: Callable[..., _Result], **settings: Any) -> _Result:
-    """Simulate; a setting out of range is a wrong command."""
-    try:
-        return simulation(**settings)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 def _write(result: Simulated, output: Path, truth: Path | None) -> None:
-    from trajhmm.files import replacing
     from trajhmm.logs import write_logs
 
     logs = result.logs
     write_logs(logs, output)
     say(f"{output}: {logs.n_runs} runs, {logs.n_rows:,} rows; converged where eval_accuracy > 0.9")
     if truth is not None:
-        with replacing(truth) as temporary:
-            result.truth_table().to_csv(temporary, index=False, lineterminator="\n")
+        write_truth(result.truth_table(), truth)
         converged = int((result.convergence_steps >= 0).sum())
         say(f"{truth}: {converged} of {logs.n_runs} runs converge")
 
