@@ -8,6 +8,7 @@ import typer
 
 from trajhmm.cli import (
     analyze,
+    audit,
     collect,
     convert,
     decode,
@@ -39,6 +40,7 @@ app.command("collect")(collect.collect)
 app.command("fit")(fit.fit)
 app.command("decode")(decode.decode)
 app.command("analyze")(analyze.analyze)
+app.command("audit")(audit.audit)
 app.command("figure")(figure.figure)
 app.command("table")(tables.table)
 app.command("warn")(warn.warn)

@@ -8,6 +8,7 @@ from trajhmm.figures.profile import plot_state_profile
 from trajhmm.figures.raster import plot_state_raster
 from trajhmm.figures.regression import plot_regression
 from trajhmm.figures.selection import plot_selection_curve
+from trajhmm.figures.stability import plot_stability_profile
 from trajhmm.figures.style import (
     COLUMN_WIDTH,
     FULL_WIDTH,
@@ -37,6 +38,7 @@ __all__ = [
     "plot_recall_vs_false_alarms",
     "plot_regression",
     "plot_selection_curve",
+    "plot_stability_profile",
     "plot_state_profile",
     "plot_state_raster",
     "plot_training_map",

@@ -1,0 +1,132 @@
+"""Claim (b): controlled stochasticity buffers the dynamics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
+from trajhmm.dynamics.stability.audit.intervals import Interval, mean_over_seeds, paired_shares
+from trajhmm.dynamics.stability.audit.pairing import Design
+
+WORTHWHILE = 0.1
+"""A buffer that saves fewer than so large a share of runs counts as none."""
+_PAIR = ["dimension", "strength", "seed"]
+
+
+def pairs_of(outcomes: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """One row a pair of a buffered and a plain run of one dimension, strength and seed.
+
+    ``collapsed_plain``, ``collapsed_buffered``, ``saved`` (1 where only the plain run collapses, −1 where only the
+    buffered one does), and ``gained``: steps that the buffered run lasts longer; a run that does not collapse lasts to
+    the end of the shorter log.
+
+    Parameters
+    ----------
+    outcomes : one row a run.
+    design : what was done.
+    """
+    columns = [*_PAIR, "buffer", "onset", "collapsed", "lag", "last_step"]
+    plain, buffered = (outcomes.loc[design.perturbed(buffered=arm).index, columns] for arm in (False, True))
+    pairs = plain.merge(buffered, on=_PAIR, suffixes=("_plain", "_buffered"))
+    arms = ("plain", "buffered")
+    watched = [(pairs[f"last_step_{arm}"] - pairs[f"onset_{arm}"]).to_numpy(dtype=np.float64) for arm in arms]
+    end = np.minimum(watched[0], watched[1])
+    lasted = [np.fmin(pairs[f"lag_{arm}"].to_numpy(dtype=np.float64), end) for arm in arms]
+    saved = pairs["collapsed_plain"].astype(int) - pairs["collapsed_buffered"].astype(int)
+    return pairs.assign(saved=saved, gained=lasted[1] - lasted[0])
+
+
+def buffering(pairs: pd.DataFrame, arms: list[str], rng: np.random.Generator) -> Claim:
+    """Share of plain runs that collapse less that of their buffered twins.
+
+    Yes where the interval lies above 0, no where it lies below 0.1. The interval is the wider of that over seeds and
+    that of Agresti and Min for pairs.
+
+    Parameters
+    ----------
+    pairs : see `pairs_of`.
+    arms : what buffers.
+    rng : for the draws.
+    """
+    if not len(pairs):
+        return unanswered(
+            "buffering",
+            "Buffering: depends. No perturbed run is buffered and shares dimension, strength and seed with a plain "
+            "one; runs with smaller batches, noise or dropout, named by a column for --buffer, would tell.",
+        )
+    found = answer(pairs, lambda some, level: saved_share(some, rng, level), _decide)
+    gained = mean_over_seeds(pairs["gained"].to_numpy(dtype=np.float64), pairs["seed"].tolist(), rng)
+    only_plain, only_buffered = int((pairs["saved"] > 0).sum()), int((pairs["saved"] < 0).sum())
+    plain, buffered = int(pairs["collapsed_plain"].sum()), int(pairs["collapsed_buffered"].sum())
+    cells = pairs.groupby(["dimension", "strength"])[["collapsed_plain", "collapsed_buffered"]].mean()
+    decided = int(cells.isin([0.0, 1.0]).all(axis=1).sum())
+    room = (
+        f" In {decided} of {len(cells)} cells all runs of an arm share one fate: a buffer has room in the rest only."
+        if 2 * decided > len(cells)
+        else ""
+    )
+    sentence = (
+        f"Buffering: {found.verdict}, as far as {' and '.join(arms)} goes. Of {len(pairs)} pairs, "
+        f"{plain} plain and {buffered} buffered runs collapse, {only_plain} only plain and {only_buffered} only "
+        f"buffered: the buffer saves a share of {found.found.value:+.2f} "
+        f"({found.found.low:+.2f} to {found.found.high:+.2f}); buffered runs last {gained.value:+.0f} steps more "
+        f"({gained.low:+.0f} to {gained.high:+.0f}).{room} "
+        f"An interval above 0 would say yes, one below {WORTHWHILE} no."
+    )
+    return found.claim("buffering", len(pairs), sentence)
+
+
+def saved_share(pairs: pd.DataFrame, rng: np.random.Generator, level: float) -> Interval:
+    """Share of pairs that the buffer saves less that of those it costs, with its interval."""
+    saved = pairs["saved"].to_numpy(dtype=np.float64)
+    over_pairs = paired_shares(int((saved > 0).sum()), int((saved < 0).sum()), len(pairs), level)
+    return mean_over_seeds(saved, pairs["seed"].tolist(), rng, level).united(over_pairs).within(-1.0, 1.0)
+
+
+def buffering_table(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Pairs of each dimension and strength, of each dimension, and of all: collapses in either arm, and steps gained.
+
+    Parameters
+    ----------
+    pairs : see `pairs_of`.
+    rng : for the draws.
+    """
+    parts: list[tuple[Any, Any, pd.DataFrame]] = [
+        (*_both(key), some) for key, some in pairs.groupby(["dimension", "strength"], sort=False)
+    ]
+    parts += [(key, "all", some) for key, some in pairs.groupby("dimension", sort=False)]
+    rows = []
+    for dimension, strength, some in [*parts, ("all", "all", pairs)]:
+        saved = saved_share(some, rng, 0.95)
+        gained = mean_over_seeds(some["gained"].to_numpy(dtype=np.float64), some["seed"].tolist(), rng)
+        rows.append(
+            {
+                "dimension": dimension,
+                "strength": strength,
+                "n_pairs": len(some),
+                "collapsed_plain": int(some["collapsed_plain"].sum()),
+                "collapsed_buffered": int(some["collapsed_buffered"].sum()),
+                "only_plain": int((some["saved"] > 0).sum()),
+                "only_buffered": int((some["saved"] < 0).sum()),
+                "saved": saved.value,
+                "saved_low": saved.low,
+                "saved_high": saved.high,
+                "steps_gained": gained.value,
+                "steps_low": gained.low,
+                "steps_high": gained.high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _both(key: Any) -> tuple[Any, Any]:
+    return key[0], key[1]
+
+
+def _decide(found: Interval) -> Verdict:
+    if found.low > 0:
+        return "yes"
+    return "no" if found.high < WORTHWHILE else "depends"

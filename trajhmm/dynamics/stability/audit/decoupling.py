@@ -1,0 +1,62 @@
+"""Claim (a): final performance is decoupled from stability."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
+from trajhmm.dynamics.stability.audit.intervals import Interval, rank_correlation
+from trajhmm.dynamics.stability.audit.pairing import Design
+
+NEGLIGIBLE = 0.3
+"""A rank correlation below this counts as none: it explains less than a tenth of the ranks' variance."""
+_FEWEST = 6
+
+
+def decoupling(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator) -> Claim:
+    """Rank correlation, over plain runs that survive, of final performance with how little the latent path was moved.
+
+    Stability is less the deviation of the latent states after the onset, final performance the ratio to the matched
+    baseline's. Yes where the interval lies within ±0.3, no where it holds no 0.
+
+    Parameters
+    ----------
+    outcomes : one row a run, with deviations.
+    design : what was done.
+    rng : for the draws.
+    """
+    perturbed = outcomes.loc[design.perturbed().index]
+    survivors = perturbed[~perturbed["collapsed"].astype(bool)]
+    rows = survivors[survivors["deviation"].notna() & survivors["final_ratio"].notna()]
+    if len(rows) < _FEWEST or rows["deviation"].nunique() < 2 or rows["final_ratio"].nunique() < 2:
+        return unanswered(
+            "decoupling",
+            f"Decoupling: depends. {len(rows)} plain runs survive with a final performance and a latent path, "
+            f"and at least {_FEWEST} that differ are needed; milder strengths or more baselines would give them.",
+        )
+
+    def estimate(some: pd.DataFrame, level: float) -> Interval:
+        final, moved = some["final_ratio"].to_numpy(dtype=np.float64), some["deviation"].to_numpy(dtype=np.float64)
+        return rank_correlation(final, -moved, some["seed"].tolist(), rng, level)
+
+    found = answer(rows, estimate, _decide)
+    low, high = found.found.low, found.found.high
+    told = {
+        "yes": "So who ends well need not have been stable, nor the other way round",
+        "no": "So final performance does tell of stability: runs whose states were moved more end "
+        + ("worse" if found.found.value > 0 else "better"),
+        "depends": "That leaves it open",
+    }[found.verdict]
+    sentence = (
+        f"Decoupling: {found.verdict}. Over {len(rows)} runs that survive, the rank correlation of final performance, "
+        f"relative to the baseline, with stability, less latent deviation after the onset, is {found.found.value:+.2f} "
+        f"({low:+.2f} to {high:+.2f}). {told}; an interval within ±{NEGLIGIBLE} would say yes, one without 0 no."
+    )
+    return found.claim("decoupling", len(rows), sentence)
+
+
+def _decide(found: Interval) -> Verdict:
+    if found.low >= -NEGLIGIBLE and found.high <= NEGLIGIBLE:
+        return "yes"
+    return "no" if found.low > 0 or found.high < 0 else "depends"

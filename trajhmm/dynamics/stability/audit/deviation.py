@@ -1,0 +1,294 @@
+"""How far a run's latent states are from those of healthy runs at the same step; filtered, never smoothed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trajhmm.dynamics.stability.audit.pairing import Design
+from trajhmm.errors import AnalysisError
+from trajhmm.features.choose import default_metrics
+from trajhmm.hmm import Model, Parameters, fit
+from trajhmm.hmm.inference.posteriors import filter_rows
+from trajhmm.hmm.rows.parallel import Progress
+from trajhmm.logs import RunSet
+from trajhmm.warning.evaluation import conformal_threshold
+
+STATES = range(2, 7)
+"""Numbers of states tried by default."""
+BUDGET = 0.05
+"""Share of healthy runs that may ever pass the threshold."""
+WINDOW = 5
+"""Rows up to and with a row over which a deviation is averaged before it is held against the threshold."""
+# Where healthy runs part as wholly as can be, what lies between their deviation and 1 is rounding.
+_HIGHEST = 0.99
+# Runs that each of the two maps needs.
+_FEWEST = 3
+# The state for rows that no healthy run was like: so many times as wide as all healthy rows together, entered and left
+# with such probabilities.
+_WIDE, _ENTERED, _LEFT = 3.0, 1e-3, 1e-2
+_HELD_OUT = re.compile(r"^(eval|val|valid|validation|test|heldout|holdout)([_/.-])")
+_Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Path:
+    """The deviation of one run.
+
+    Attributes
+    ----------
+    steps : (T,) of the rows that the map sees.
+    values : (T,) total variation between the run's filtered probabilities of the states and the mean of those of
+        healthy runs, of none of which it shares the seed, at the same step: 0 to 1.
+    """
+
+    steps: NDArray[np.int64]
+    values: _Array
+
+    def averaged(self) -> _Array:
+        """(T,) the mean of each row and those before it, five in all."""
+        total = np.cumsum(np.concatenate([np.zeros(1), self.values]))
+        first = np.maximum(np.arange(len(self.values)) + 1 - WINDOW, 0)
+        mean: _Array = (total[1:] - total[first]) / (np.arange(len(self.values)) + 1 - first)
+        return mean
+
+    def mean_between(self, first: float, last: float = np.inf) -> float:
+        """The mean over rows after one step, up to and with another; NaN if there are none."""
+        inside = (self.steps > first) & (self.steps <= last)
+        return float(self.values[inside].mean()) if inside.any() else np.nan
+
+    def first_above(self, threshold: float, first: float, last: float) -> int | None:
+        """The first step strictly between two at which the average is above a threshold; None if there is none."""
+        found = np.flatnonzero((self.steps > first) & (self.steps < last) & (self.averaged() > threshold))
+        return int(self.steps[found[0]]) if len(found) else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Deviations:
+    """The deviations of perturbed and of healthy runs of the plain arm.
+
+    Attributes
+    ----------
+    perturbed, healthy : run to path; the healthy ones each under a map that was fitted without them.
+    seeds : run to what it is paired by.
+    threshold : that at most one in twenty healthy runs passes from the earliest onset on, if such there is below 0.99.
+    passed : how many healthy runs do pass it there.
+    metrics : that the maps see.
+    states : of the maps.
+    """
+
+    perturbed: Mapping[str, Path]
+    healthy: Mapping[str, Path]
+    seeds: Mapping[str, object]
+    threshold: float
+    passed: int
+    metrics: tuple[str, ...]
+    states: int
+
+    def excess(self, run: str, onset: int) -> float:
+        """The mean deviation of a perturbed run after the onset, less that of healthy runs over the same steps."""
+        path = self.perturbed[run]
+        others = [
+            one.mean_between(onset, path.steps[-1])
+            for name, one in self.healthy.items()
+            if self.seeds[name] != self.seeds[run]
+        ]
+        return path.mean_between(onset) - float(np.nanmean(others)) if others else np.nan
+
+    def healthy_share(self, first: float, last: float) -> _Array:
+        """(H,) 1 for each healthy run that passes the threshold between two steps, 0 for the others."""
+        passed = [one.first_above(self.threshold, first, last) is not None for one in self.healthy.values()]
+        return np.array(passed, dtype=np.float64)
+
+
+def deviations_of(
+    runs: RunSet,
+    design: Design,
+    *,
+    performance: str,
+    metrics: Sequence[str] | None = None,
+    states: int | Iterable[int] = STATES,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Deviations | str:
+    """Fit maps of the baselines, and follow all plain runs under a map that no run of their seed was fitted to.
+
+    The baselines are split in two by seed; each half gets a map, the second with as many states as the first, and is
+    followed under the other's. To the states of each map one is added for rows that no healthy run was like, as a map
+    of healthy runs alone would have to put them into one of its own. One scale for all runs, so that nothing of a run's
+    future is in its path.
+
+    Parameters
+    ----------
+    runs : the logs.
+    design : what was done to them.
+    performance : metric that collapse and recovery are of, which the maps do not see, nor others of the same held-out
+        data, as ``eval_loss`` beside ``eval_accuracy``: a deviation of theirs would be the collapse itself.
+    metrics : that the maps see, if not those.
+    states : a number of states, or those to choose from.
+    seed : of the fits.
+    jobs : threads.
+    progress : of the first fit.
+
+    Returns
+    -------
+    The deviations, or why there are none.
+    """
+    baselines, perturbed = design.baselines(), design.perturbed()
+    keys = list(dict.fromkeys(baselines["seed"]))
+    if len(keys) < 2 * _FEWEST:
+        return (
+            f"the latent path needs baselines of at least {2 * _FEWEST} values of {' '.join(design.columns.pair_by)} "
+            f"to fit a map of one half and follow the other, found {len(keys)}"
+        )
+    fold_of = {key: number % 2 for number, key in enumerate(keys)}
+    folds = [[str(run) for run, key in baselines["seed"].items() if fold_of[key] == fold] for fold in (0, 1)]
+    chosen = _metrics_of(runs.select_runs(baselines.index), performance) if metrics is None else tuple(metrics)
+    tried = [states] if isinstance(states, int) else sorted(states)
+    tried = [k for k in tried if k <= min(map(len, folds))] or [min(map(len, folds))]
+    healthy: dict[str, Path] = {}
+    others: dict[str, Path] = {}
+    n_states = 0
+    for fold, fitted in enumerate(folds):
+        model = fit(
+            runs.select_runs(fitted),
+            metrics=chosen,
+            states=tried if fold == 0 else n_states,
+            scaling="shared",
+            halves=2 if fold == 0 and len(tried) > 1 else 0,
+            restarts=3,
+            seed=seed,
+            jobs=jobs,
+            progress=progress if fold == 0 else None,
+        )
+        n_states, chosen = model.n_states, model.metrics
+        followed = [str(run) for run, key in perturbed["seed"].items() if fold_of.get(key, 1) != fold]
+        paths = _paths(runs, model, fitted, [*folds[1 - fold], *followed])
+        healthy |= {run: paths[run] for run in folds[1 - fold] if run in paths}
+        others |= {run: paths[run] for run in followed if run in paths}
+    since = int(perturbed["onset"].min())
+    maxima = np.array([float(path.averaged()[path.steps > since].max(initial=0.0)) for path in healthy.values()])
+    threshold = min(conformal_threshold(maxima, BUDGET).value, _HIGHEST)
+    return Deviations(
+        perturbed=others,
+        healthy=healthy,
+        seeds={str(run): key for run, key in design.runs["seed"].items()},
+        threshold=threshold,
+        passed=int((maxima > threshold).sum()),
+        metrics=chosen,
+        states=n_states,
+    )
+
+
+def with_elsewhere(parameters: Parameters, values: _Array) -> Parameters:
+    """Add a state for rows unlike all that a map was fitted to: three times as wide as those together, and rare.
+
+    Parameters
+    ----------
+    parameters : of a map with diagonal covariances.
+    values : (N, D) the rows that it was fitted to.
+    """
+    k = parameters.n_states
+    transmat = np.zeros((k + 1, k + 1))
+    transmat[:k, :k] = parameters.transmat * (1 - _ENTERED)
+    transmat[:k, k], transmat[k, :k], transmat[k, k] = _ENTERED, _LEFT / k, 1 - _LEFT
+    return replace(
+        parameters,
+        startprob=np.append(parameters.startprob * (1 - _ENTERED), _ENTERED),
+        transmat=transmat,
+        means=np.vstack([parameters.means, values.mean(axis=0)]),
+        covars=np.vstack([parameters.covars, _WIDE**2 * values.var(axis=0)]),
+    )
+
+
+def total_variation(
+    probs: _Array, steps: NDArray[np.int64], reference: Sequence[tuple[NDArray[np.int64], _Array]]
+) -> _Array:
+    """(T,) half the sum of absolute differences between a run's filtered probabilities and the mean of other runs'.
+
+    Parameters
+    ----------
+    probs : (T, K) of the run; a row that is not finite is unlike any.
+    steps : (T,) of the run.
+    reference : (S,) steps and (S, K) probabilities of each other run; of its rows, the last up to a step stands.
+    """
+    mean = np.mean(
+        [other[np.maximum(np.searchsorted(at, steps, side="right") - 1, 0)] for at, other in reference], axis=0
+    )
+    distance: _Array = 0.5 * np.abs(probs - mean).sum(axis=1)
+    return np.where(np.isfinite(distance), distance, 1.0)
+
+
+def _paths(runs: RunSet, model: Model, fitted: Sequence[str], followed: Sequence[str]) -> dict[str, Path]:
+    """The deviations of runs from those that a map was fitted to."""
+    healthy = model.scaled(runs.select_runs(fitted))
+    parameters = with_elsewhere(model.parameters, healthy.values)
+    reference = [
+        (
+            healthy.steps[rows],
+            np.exp(filter_rows(healthy.values[rows], np.array([0, rows.stop - rows.start]), parameters)[0]),
+        )
+        for _, rows in healthy.slices()
+    ]
+    ends = {run: int(runs.steps[rows][-1]) for run, rows in runs.slices()}
+    scaled = model.scaled(runs.select_runs(followed))
+    found = {}
+    for run, rows in scaled.slices():
+        log_probs, _ = filter_rows(scaled.values[rows], np.array([0, rows.stop - rows.start]), parameters)
+        steps = scaled.steps[rows]
+        distance = total_variation(np.exp(log_probs), steps, reference)
+        if steps[-1] < ends[run]:  # it diverged, and was cut: what follows is unlike any healthy row
+            rest = np.unique(np.concatenate([at for at, _ in reference]))
+            rest = rest[(rest > steps[-1]) & (rest <= ends[run])]
+            steps, distance = np.concatenate([steps, rest]), np.concatenate([distance, np.ones(len(rest))])
+        found[run] = Path(steps=steps, values=distance)
+    return found
+
+
+def _metrics_of(baselines: RunSet, performance: str) -> tuple[str, ...]:
+    """The metrics of a map by default, less performance and what is held out with it; those too, if no other is left.
+
+    Raises
+    ------
+    AnalysisError
+        Performance is all that is logged.
+    """
+    usual = default_metrics(baselines)[0]
+    split = _HELD_OUT.match(performance)
+    others = [metric for metric in usual if metric != performance]
+    own = [metric for metric in others if split is None or not metric.startswith(split[0])]
+    if not others:
+        raise AnalysisError(
+            f"{performance} is the only metric of these logs; latent states need others: log some, or name them with "
+            "--metrics"
+        )
+    return tuple(own or others)
+
+
+def deviation_columns(found: Deviations | str, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The outcomes with ``deviation`` (see `Deviations.excess`), and where they pass the threshold after the onset.
+
+    ``deviation_step`` is the first step at which they do, ``preceded`` whether it comes before the collapse (of runs
+    that collapse), ``lead_steps`` by how much.
+    """
+    names = ("deviation", "deviation_step", "lead_steps", "preceded")
+    columns: dict[str, dict[str, object]] = {name: {} for name in names}
+    onsets, collapses = outcomes["onset"], outcomes["collapse_step"]
+    if isinstance(found, Deviations):
+        for run, path in found.perturbed.items():
+            onset, collapse = int(onsets[run]), float(collapses[run])
+            columns["deviation"][run] = found.excess(run, onset)
+            step = path.first_above(found.threshold, onset, np.inf)
+            columns["deviation_step"][run] = np.nan if step is None else step
+            if np.isfinite(collapse):
+                ahead = step is not None and step < collapse
+                columns["preceded"][run] = float(ahead)
+                columns["lead_steps"][run] = collapse - step if ahead and step is not None else 0
+    added = {name: pd.Series(values, dtype=np.float64).reindex(outcomes.index) for name, values in columns.items()}
+    return outcomes.assign(**added)

@@ -1,0 +1,112 @@
+"""Claim (c): deviations of the latent states precede collapse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
+from trajhmm.dynamics.stability.audit.deviation import Deviations
+from trajhmm.dynamics.stability.audit.intervals import Interval, mean_over_seeds, share
+from trajhmm.dynamics.stability.audit.pairing import Design
+
+MOST = 0.5
+"""Of collapses, the share that must be preceded, beyond what healthy runs show, for the claim to hold."""
+
+
+def precedence(outcomes: pd.DataFrame, design: Design, deviations: Deviations | str, rng: np.random.Generator) -> Claim:
+    """Share of collapses of plain runs before which the latent states deviate, less that of healthy runs which do.
+
+    Healthy runs are looked at between the very steps that lie between onset and collapse of each run that collapses,
+    under maps that they were not fitted to. Yes where the interval lies above one half; no where it lies below and
+    holds 0, so that nothing is left beyond chance.
+
+    Parameters
+    ----------
+    outcomes : one row a run, with deviations.
+    design : what was done.
+    deviations : of the latent states, or why there are none.
+    rng : for the draws.
+    """
+    if isinstance(deviations, str):
+        return unanswered("precedence", f"Precedence: depends. {deviations}; more baselines would tell.")
+    perturbed = outcomes.loc[design.perturbed().index]
+    rows = perturbed[perturbed["preceded"].notna()]
+    if not len(rows):
+        return unanswered(
+            "precedence",
+            "Precedence: depends. No plain run collapses, so nothing can precede it; stronger ones would tell.",
+        )
+    chance = np.array(
+        [
+            deviations.healthy_share(float(onset), float(collapse))
+            for onset, collapse in zip(rows["onset"], rows["collapse_step"], strict=True)
+        ]
+    )
+    rows = rows.assign(chance=list(chance))
+    seeds = [deviations.seeds[run] for run in deviations.healthy]
+    found = answer(rows, lambda some, level: _excess(some, seeds, rng, level), _decide)
+    survivors = perturbed[~perturbed["collapsed"].astype(bool) & perturbed["deviation"].notna()]
+    ahead = int(rows["preceded"].sum())
+    leads = rows["lead_steps"][rows["preceded"] > 0]
+    sentence = (
+        f"Precedence: {found.verdict}. In {ahead} of {len(rows)} runs that collapse the latent states first deviate as "
+        f"{deviations.passed} of {len(deviations.healthy)} healthy runs ever do, held out from the map, and as "
+        f"{chance.mean():.0%} of them do between the same steps: "
+        f"an excess of {found.found.value:.2f} ({found.found.low:.2f} to {found.found.high:.2f})"
+        f"{f', {leads.median():.0f} steps ahead in the median' if len(leads) else ''}. {_of_survivors(rows, survivors)}"
+        f"{_before_performance(rows)} An interval above {MOST} would say yes, one that holds 0 and lies below {MOST} "
+        "no."
+    )
+    return found.claim("precedence", len(rows), sentence)
+
+
+def _excess(rows: pd.DataFrame, healthy: list[object], rng: np.random.Generator, level: float) -> Interval:
+    """Share preceded less the share of healthy runs in the same windows; seeds of both resampled."""
+    preceded = rows["preceded"].to_numpy(dtype=np.float64)
+    null = mean_over_seeds(np.mean(np.stack(rows["chance"].tolist()), axis=0), healthy, rng, level)
+    over_runs = share(int(preceded.sum()), len(preceded), level)
+    # Where all runs of all seeds do the same, resampling sees no variance; the exact interval of a share does.
+    own = mean_over_seeds(preceded, rows["seed"].tolist(), rng, level).united(over_runs)
+    below = np.hypot(own.value - own.low, _reach(null.high - null.value))
+    above = np.hypot(own.high - own.value, _reach(null.value - null.low))
+    value = own.value - null.value
+    return Interval(value=value, low=float(value - below), high=float(value + above)).within(-1.0, 1.0)
+
+
+def _reach(distance: float) -> float:
+    return 0.0 if np.isnan(distance) else distance
+
+
+def _decide(found: Interval) -> Verdict:
+    if found.low > MOST:
+        return "yes"
+    return "no" if found.high < MOST and found.low <= 0 else "depends"
+
+
+def survivors_within(rows: pd.DataFrame, survivors: pd.DataFrame) -> float:
+    """Mean over collapses of the share of survivors that deviate as soon after their own onset as the collapse came."""
+    after: NDArray[np.float64] = (survivors["deviation_step"] - survivors["onset"]).to_numpy(dtype=np.float64)
+    return float(np.mean([(after < lag).mean() for lag in rows["lag"]]))
+
+
+def _of_survivors(rows: pd.DataFrame, survivors: pd.DataFrame) -> str:
+    if not len(survivors):
+        return ""
+    within = survivors_within(rows, survivors)
+    told = f"Of {len(survivors)} perturbed runs that survive {within:.0%} deviate as soon after the onset"
+    # Whoever deviates no more often before a collapse than without one says little of the collapse.
+    if within > rows["preceded"].mean() - MOST:
+        return f"{told}: a deviation tells of the perturbation more than of the collapse. "
+    return f"{told}. "
+
+
+def _before_performance(rows: pd.DataFrame) -> str:
+    known = rows[rows["left_step"].notna() & (rows["preceded"] > 0)]
+    first = int((known["deviation_step"] < known["left_step"]).sum())
+    return (
+        f"In {first} of these {len(known)} it also comes before performance itself leaves its level."
+        if len(known)
+        else ""
+    )
