@@ -1,0 +1,103 @@
+"""Intervals of audits against closed forms, other software and resampling done by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.duration.survfunc import SurvfuncRight
+from statsmodels.stats.proportion import proportion_confint
+
+from trajhmm.dynamics.stability.audit.intervals import (
+    mean_over_seeds,
+    median_time,
+    paired_shares,
+    rank_correlation,
+    share,
+)
+
+
+def test_shares_are_clopper_and_pearson_s():
+    for hits, n in [(0, 6), (3, 6), (6, 6), (48, 96)]:
+        found = share(hits, n)
+        assert found.value == hits / n
+        np.testing.assert_allclose((found.low, found.high), proportion_confint(hits, n, method="beta"), atol=1e-12)
+
+
+def test_with_one_run_a_seed_the_interval_of_a_mean_is_student_s():
+    values = np.random.default_rng(0).normal(size=12)
+    found = mean_over_seeds(values, list(range(12)), np.random.default_rng(1))
+    low, high = stats.t.interval(0.95, 11, loc=values.mean(), scale=stats.sem(values))
+    assert found.value == values.mean()
+    # 2,000 draws know a standard error to 2%.
+    np.testing.assert_allclose((found.low, found.high), (low, high), atol=0.06 * (high - low))
+
+
+def test_runs_of_one_seed_count_once():
+    values, rng = np.repeat([0.0, 1.0, 2.0, 5.0], 25), np.random.default_rng(0)
+    found = mean_over_seeds(values, np.repeat(range(4), 25).tolist(), rng)
+    once = mean_over_seeds(np.array([0.0, 1.0, 2.0, 5.0]), list(range(4)), np.random.default_rng(0))
+    assert (found.low, found.value, found.high) == pytest.approx((once.low, once.value, once.high))
+    assert found.high - found.low > 5
+
+
+def test_a_single_seed_has_no_interval_and_what_is_not_known_is_left_out():
+    found = mean_over_seeds(np.array([1.0, 3.0]), [7, 7], np.random.default_rng(0))
+    assert found.value == 2.0
+    assert np.isnan([found.low, found.high]).all()
+    found = mean_over_seeds(np.array([1.0, np.nan, 3.0, np.nan]), [0, 1, 2, 3], np.random.default_rng(0))
+    assert found.value == 2.0
+    assert found.low < 1.0
+
+
+def test_medians_of_uncensored_times_lie_between_order_statistics():
+    found = median_time(np.array([50.0, 10.0, 30.0, 20.0, 60.0, 40.0]), np.ones(6, dtype=bool))
+    assert (found.low, found.value, found.high) == (10.0, 30.0, 60.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_medians_of_censored_times_are_those_of_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    times, ends = rng.exponential(100, size=30).round() + 1, rng.exponential(200, size=30).round() + 1
+    observed = times <= ends
+    watched = np.minimum(times, ends)
+    found, beside = median_time(watched, observed), SurvfuncRight(watched, observed.astype(int))
+    assert found.value == beside.quantile(0.5)
+    with np.errstate(all="ignore"):  # statsmodels takes logarithms of 0 where the curve ends
+        assert (found.low, found.high) == pytest.approx(beside.quantile_ci(0.5, method="cloglog"))
+
+
+def test_medians_beyond_the_log_are_infinite_and_bounded_by_what_was_watched():
+    found = median_time(np.array([90.0, 80.0, 70.0, 60.0, 50.0, 40.0]), np.zeros(6, dtype=bool))
+    assert (found.low, found.value, found.high) == (40.0, np.inf, np.inf)
+    few = median_time(np.array([90.0, 80.0, 70.0]), np.zeros(3, dtype=bool))
+    assert (few.low, few.value, few.high) == (0.0, np.inf, np.inf)
+    some = median_time(np.array([30.0, 80.0, 80.0, 80.0, 80.0, 80.0]), np.arange(6) == 0)
+    assert some.value == some.high == np.inf
+
+
+def test_runs_that_need_no_recovery_count_with_zero():
+    found = median_time(np.array([0.0, 0.0, 0.0, 0.0, 40.0, 90.0]), np.array([True] * 5 + [False]))
+    assert found.value == found.low == 0.0
+
+
+def test_pairs_that_agree_leave_room_for_doubt():
+    found = paired_shares(0, 0, 48)
+    assert found.value == 0.0
+    assert found.high == -found.low == pytest.approx(1.959964 / 50)  # one discordant pair is added in all
+    # Agresti and Min (2005), their table 1: 132 and 107 discordant of 1,144 pairs, difference (0.022) as by Wald.
+    found = paired_shares(132, 107, 1144)
+    assert found.value == pytest.approx(25 / 1144)
+    wald = 1.959964 * np.sqrt(132 + 107 - 25**2 / 1144) / 1144
+    assert (found.low, found.high) == pytest.approx((25 / 1144 - wald, 25 / 1144 + wald), abs=2e-4)
+
+
+def test_rank_correlations_are_spearman_s_and_monotone_changes_leave_them():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=40)
+    y = x + rng.normal(size=40)
+    seeds = list(np.arange(40) % 8)
+    found = rank_correlation(x, y, seeds, np.random.default_rng(0))
+    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    again = rank_correlation(np.exp(x), y**3, seeds, np.random.default_rng(0))
+    assert (again.low, again.high) == pytest.approx((found.low, found.high))
+    assert -1 < found.low < found.value < found.high < 1
+    assert np.isnan(rank_correlation(x, np.ones(40), seeds, rng).value)
