@@ -7,6 +7,8 @@ from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.stats.proportion import proportion_confint
 
 from trajhmm.dynamics.stability.audit.intervals import (
+    _ranks,
+    _spearman,
     mean_over_seeds,
     median_time,
     paired_shares,
@@ -101,3 +103,12 @@ def test_rank_correlations_are_spearman_s_and_monotone_changes_leave_them():
     assert (again.low, again.high) == pytest.approx((found.low, found.high))
     assert -1 < found.low < found.value < found.high < 1
     assert np.isnan(rank_correlation(x, np.ones(40), seeds, rng).value)
+
+
+def test_resampled_rank_correlations_are_those_of_the_runs_drawn():
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 8, size=30).astype(float), rng.normal(size=30)
+    counts = rng.multinomial(30, np.full(30, 1 / 30), size=20)
+    found = _spearman(_ranks(x, counts), _ranks(y, counts), counts)
+    drawn = [stats.spearmanr(np.repeat(x, often), np.repeat(y, often)).statistic for often in counts]
+    np.testing.assert_allclose(found, drawn, atol=1e-12)

@@ -168,8 +168,8 @@ def test_what_is_no_audit_says_why():
     with pytest.raises(AnalysisError, match="holds for none of 8 runs"):
         design_of(runs, 'condition == "calm"', Columns())
     healthy = made_audit(np.random.default_rng(0), {})
-    with pytest.raises(AnalysisError, match="no plain run was perturbed.*--onset"):
+    with pytest.raises(AnalysisError, match=r"no plain run was perturbed.*--onset"):
         design_of(healthy, ASKED["baseline"], Columns())
     design = design_of(runs, ASKED["baseline"], Columns())
-    with pytest.raises(AnalysisError, match="no metric 'accuracy'.*--performance"):
+    with pytest.raises(AnalysisError, match=r"no metric 'accuracy'.*--performance"):
         outcomes_of(runs, design, performance="accuracy", collapse=ASKED["collapse"], sustained=5)

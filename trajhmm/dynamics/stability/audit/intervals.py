@@ -109,18 +109,31 @@ def rank_correlation(
     """Spearman's rank correlation of (n,) and (n,), resampled over seeds on Fisher's scale; NaN if one is constant."""
 
     def fisher(counts: NDArray[np.int64]) -> _Array:
-        return np.array([np.arctanh(np.clip(_spearman(x, y, drawn), -0.9999, 0.9999)) for drawn in counts])
+        return np.arctanh(np.clip(_spearman(_ranks(x, counts), _ranks(y, counts), counts), -0.9999, 0.9999))
 
     found = over_seeds(fisher, seeds, rng, level)
     return Interval(value=float(np.tanh(found.value)), low=float(np.tanh(found.low)), high=float(np.tanh(found.high)))
 
 
-def _spearman(x: _Array, y: _Array, counts: NDArray[np.int64]) -> float:
-    ranks_x, ranks_y = stats.rankdata(np.repeat(x, counts)), stats.rankdata(np.repeat(y, counts))
-    ranks_x -= ranks_x.mean()
-    ranks_y -= ranks_y.mean()
-    scale = np.sqrt((ranks_x @ ranks_x) * (ranks_y @ ranks_y))
-    return float(ranks_x @ ranks_y / scale) if scale > 0 else np.nan
+def _ranks(values: _Array, counts: NDArray[np.int64]) -> _Array:
+    """(B, n) the rank of each of (n,) values in each of B draws, in which it stands as often as (B, n) ``counts`` say.
+
+    Equal values, drawn ones among them, share the middle of their ranks.
+    """
+    distinct, inverse = np.unique(values, return_inverse=True)
+    often = counts @ (inverse[:, np.newaxis] == np.arange(len(distinct))).astype(np.float64)
+    ranks: _Array = (np.cumsum(often, axis=1) - often / 2 + 0.5)[:, inverse]
+    return ranks
+
+
+def _spearman(ranks_x: _Array, ranks_y: _Array, counts: NDArray[np.int64]) -> _Array:
+    """(B,) correlation of (B, n) ranks; NaN where one does not vary."""
+    drawn = counts / counts.sum(axis=1, keepdims=True)
+    x, y = (ranks - np.sum(drawn * ranks, axis=1, keepdims=True) for ranks in (ranks_x, ranks_y))
+    scale = np.sqrt(np.sum(drawn * x**2, axis=1) * np.sum(drawn * y**2, axis=1))
+    covariance = np.sum(drawn * x * y, axis=1)
+    found: _Array = np.divide(covariance, scale, out=np.full(len(counts), np.nan), where=scale > 1e-9)
+    return found
 
 
 def paired_shares(only_first: int, only_second: int, pairs: int, level: float = LEVEL) -> Interval:

@@ -95,7 +95,7 @@ def outcomes_of(
         }
         if what["role"] == PERTURBED:
             matched = what["baseline"]
-            beside = means.get(what["buffer"], means[PLAIN]) if matched is None else curves[matched]
+            beside = means.get(what["buffer"], means[PLAIN]) if not isinstance(matched, str) else curves[matched]
             recovery = recovery_of(curve, int(what["onset"]), sign=sign, mads=mads)
             row |= {
                 "lag": np.nan if step is None else step - what["onset"],

@@ -126,7 +126,7 @@ def design_of(runs: RunSet, baseline: str, columns: Columns) -> Design:
         raise AnalysisError(
             f"baseline {baseline!r} holds for none of {runs.n_runs} runs; see their attributes with 'trajhmm inspect'"
         )
-    frame["baseline"] = _matches(frame)
+    frame["baseline"] = pd.Series(_matches(frame), index=frame.index, dtype=object)
     design = Design(runs=frame, columns=columns, has_buffer=False)
     if not len(design.perturbed()):
         raise AnalysisError(
