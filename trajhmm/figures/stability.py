@@ -149,6 +149,7 @@ def _draw(
     known, beyond = np.isfinite(value), np.isinf(value)
     ax.plot(value[known], heights[known], "o", color=INK, markersize=3.0, zorder=3.0, clip_on=False, gid=f"dots-{name}")
     triangles: dict[str, Any] = {
+        "color": INK,
         "markerfacecolor": "white",
         "markeredgecolor": INK,
         "markeredgewidth": 0.6,

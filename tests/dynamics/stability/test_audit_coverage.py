@@ -49,7 +49,7 @@ def profile_covers(seed, seeds):
 
 
 def buffer_claim(seed, effect, seeds=8, spread=0.15):
-    """A buffer that lowers the probability of collapse by ``effect``; some seeds are likelier to collapse than others."""
+    """A buffer that lowers the probability of collapse by ``effect``; some seeds are likelier to collapse."""
     rng = np.random.default_rng([seed, 7])
     fragile = rng.uniform(-spread, spread, size=seeds)
 
