@@ -26,7 +26,7 @@ def test_values_that_agree_in_four_digits_are_told_apart():
     names = [cell.name for cell in grid(eta=[0.012345, 0.0123456], sigma=[0.1])]
     assert names == ["eta_0.012345_sigma_0.1", "eta_0.0123456_sigma_0.1"]
     assert [cell.name for cell in grid(eta=[10**-1.5])] == ["eta_0.03162"]
-    assert grid(eta=[10**-1.5])[0].settings == {"eta": 10**-1.5}
+    assert grid(eta=np.array([10**-1.5]))[0].settings == {"eta": 10**-1.5}
 
 
 def test_a_run_is_the_same_whatever_is_simulated_beside_it():

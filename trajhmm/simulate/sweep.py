@@ -192,7 +192,7 @@ def write_pieces(pieces: Iterable[Sweep], path: str | Path) -> pd.DataFrame:
 
 def _names(setting: str, values: Sequence[float]) -> list[str]:
     """Values as names tell them, in four digits where that tells them apart."""
-    if not values or len(set(values)) < len(values):
+    if len(set(values)) < max(len(values), 1):
         listed = ", ".join(f"{value:g}" for value in values) or "none"
         raise ValueError(f"{setting}: expected one value or more, each once, found {listed}")
     short = [f"{value:.4g}" for value in values]

@@ -1,0 +1,151 @@
+"""Convergence in probability: the share of runs below a bound over time, beside moments that can diverge meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.dynamics.stability.exponents import logged_rows
+from trajhmm.dynamics.stability.groups import groups_of
+from trajhmm.dynamics.stability.quantities import quantities_of
+from trajhmm.errors import AnalysisError
+from trajhmm.logs import RunSet
+from trajhmm.logs.runset import offsets_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONVERGENCE_COLUMNS = (
+    "quantity",
+    "step",
+    "share",
+    "ci_low",
+    "ci_high",
+    "n_runs",
+    "log_first_moment",
+    "log_second_moment",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConvergenceInProbability:
+    """How many of R runs are close, at each of T steps.
+
+    Attributes
+    ----------
+    share : (T,) of the runs below the bound.
+    ci_low, ci_high : (T,) Wilson's 95% interval.
+    n_runs : (T,) runs that it is a share of.
+    log_first_moment, log_second_moment : (T,) logarithms of the mean over runs of the distance and of its square; a
+        few runs make them, so that they have no interval that could be trusted.
+    """
+
+    share: NDArray[np.float64]
+    ci_low: NDArray[np.float64]
+    ci_high: NDArray[np.float64]
+    n_runs: NDArray[np.int64]
+    log_first_moment: NDArray[np.float64]
+    log_second_moment: NDArray[np.float64]
+
+
+def convergence_in_probability(log_distance: NDArray[np.float64], *, bound: float) -> ConvergenceInProbability:
+    """The share of runs whose distance is below a bound, and the moments of the distance, at each step.
+
+    A distance converges in probability where the share goes to 1 for every bound, however small.
+
+    Parameters
+    ----------
+    log_distance : (R, T) logarithms; −∞ for a distance of 0, ∞ for a run that has diverged, NaN for one that has no
+        row at a step and is not counted there.
+    bound : of the distance, above 0.
+    """
+    if not 0.0 < bound < np.inf:
+        raise ValueError(f"bound = {bound:g}: expected a distance above 0")
+    known = ~np.isnan(log_distance)
+    n_runs = known.sum(axis=0).astype(np.int64)
+    below = (known & (log_distance < np.log(bound))).sum(axis=0)
+    low, high = wilson(below, n_runs)
+    return ConvergenceInProbability(
+        share=np.divide(below, n_runs, out=np.full(len(n_runs), np.nan), where=n_runs > 0),
+        ci_low=low,
+        ci_high=high,
+        n_runs=n_runs,
+        log_first_moment=_log_mean(log_distance, known),
+        log_second_moment=_log_mean(2.0 * log_distance, known),
+    )
+
+
+def convergence_table(runs: RunSet, by: Sequence[str] = (), *, quantity: str, bound: float) -> pd.DataFrame:
+    """One row for each group of runs and step: the attributes, then `CONVERGENCE_COLUMNS`.
+
+    A run that ends in a value that is not finite has diverged, and counts as far away from then on; one whose log just
+    ends is no longer counted.
+
+    Parameters
+    ----------
+    runs : the logs.
+    by : attributes whose values make the groups.
+    quantity : the column of the distance.
+    bound : of the distance itself, also where its logarithm is logged.
+
+    Raises
+    ------
+    AnalysisError
+        The column is no distance, or the runs have no such attribute.
+    """
+    import pandas as pd
+
+    known = {one.column: one for one in quantities_of(runs.metrics)}
+    if quantity not in known:
+        listed = ", ".join(known) or "none"
+        raise AnalysisError(f"{quantity!r} is no distance that these runs log; expected one of: {listed}")
+    tables = []
+    for group in groups_of(runs, by):
+        values, steps, lengths = logged_rows(runs, known[quantity], group.runs)
+        at, laid_out = by_step(values, steps, lengths)
+        found = convergence_in_probability(laid_out, bound=bound)
+        columns = {name: getattr(found, name) for name in CONVERGENCE_COLUMNS[2:]}
+        tables.append(pd.DataFrame({**group.values, "quantity": known[quantity].label, "step": at, **columns}))
+    return pd.concat(tables, ignore_index=True)[[*by, *CONVERGENCE_COLUMNS]]
+
+
+def wilson(hits: NDArray[np.int64], trials: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wilson's 95% interval of shares (statsmodels); NaN without trials."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    some = trials > 0
+    low, high = np.full(len(trials), np.nan), np.full(len(trials), np.nan)
+    low[some], high[some] = proportion_confint(hits[some], trials[some], alpha=0.05, method="wilson")
+    return low, high
+
+
+def by_step(
+    values: NDArray[np.float64], steps: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Steps (T,) at which any run has a row, and (R, T) its values there; NaN where it has none."""
+    at = np.unique(steps)
+    laid_out = np.full((len(lengths), len(at)), np.nan)
+    diverged = np.where(np.isnan(values), np.inf, values)
+    offsets = offsets_of(lengths)
+    for run, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        places = np.searchsorted(at, steps[start:stop])
+        laid_out[run, places] = diverged[start:stop]
+        if stop > start and np.isinf(diverged[stop - 1]):
+            laid_out[run, places[-1] :] = diverged[stop - 1]
+    return at, laid_out
+
+
+def _log_mean(logs: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(T,) logarithm of the mean over runs of the exponentials of (R, T) logs, without over- or underflow."""
+    filled = np.where(known, logs, -np.inf)
+    highest = filled.max(axis=0)
+    finite = np.isfinite(highest)
+    shifted = np.where(finite, highest, 0.0)
+    n_runs = known.sum(axis=0)
+    with np.errstate(divide="ignore", over="ignore"):
+        means = shifted + np.log(np.exp(filled - shifted).sum(axis=0) / np.maximum(n_runs, 1))
+    return np.asarray(np.where(n_runs > 0, means, np.nan))
