@@ -15,10 +15,11 @@ ROWS, ONSET, COLLAPSE = 60, 20, 50
 
 
 def frame_of(run, kind, seed):
-    """A run whose gradient grows from the onset on, much if it collapses and less if it lives; steps are 10 apart."""
+    """A run whose gradient grows from the onset on, ever more if it collapses; steps are 10 apart."""
     rng = np.random.default_rng(seed)
     t = np.arange(ROWS)
-    grown = np.maximum(t - ONSET, 0) * {"healthy": 0.0, "shaken": 0.01, "doomed": 0.05}[kind]
+    most = {"healthy": 0, "shaken": 4, "doomed": ROWS}[kind]
+    grown = 0.1 * np.clip(t - ONSET, 0, most)
     gradient = 1 + np.exp(-t / 20) + grown + rng.normal(0, 0.05, ROWS)
     loss = 2 * np.exp(-t / 30) + 0.5 + rng.normal(0, 0.05, ROWS)
     return pd.DataFrame(
@@ -81,11 +82,16 @@ def test_the_risk_is_ranked_at_moments_between_onset_and_collapse(told, logs, tr
     ended = trajhmm(*asked, "--json")
     found = json.loads(ended.out)
     assert [at["after"] for at in found["risk"]] == [75, 150, 225]
-    assert [(at["collapsed"], at["survived"]) for at in found["risk"]] == [(10, 10)] * 3
+    known = [(at["collapsed"] + at["survived"], at["untold"]) for at in found["risk"]]
+    assert [sum(runs) for runs in known] == [20] * 3
+    assert known[0] == (0, 20)  # less than ten rows after any alarm
+    assert known[2] == (20, 0)
+    assert found["risk"][0]["auroc"]["value"] is None
     assert found["risk"][-1]["auroc"]["value"] > 0.95
     text = trajhmm(*asked).out
     assert "rank of risk 225 steps after onset" in text
-    assert "10 will collapse, 10 will not" in text
+    assert "10 will collapse, 10 will not)" in text
+    assert "0 will collapse, 0 will not; too early to tell of 20)" in text
 
 
 def test_baselines_stand_beside_the_model(told, logs, trajhmm):

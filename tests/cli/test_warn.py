@@ -57,7 +57,8 @@ def test_one_alarm_and_one_quiet_run(shop, trajhmm):
     assert ended.code == 3
     alarm, rest = ended.out.splitlines()
     who = r"grad_norm [\d.]+ ↑ \(usual here [\d.]+–[\d.]+\)(, train_loss .*)?"
-    assert re.fullmatch(rf"alarm: run ill at step 400: {who}; score [\d.]+ \(threshold [\d.]+\), risk \d+%", alarm)
+    score = r"score [\d.]+ \(threshold [\d.]+\), risk too early to tell; \d+% at its last row, step 790"
+    assert re.fullmatch(f"alarm: run ill at step 400: {who}; {score}", alarm)
     assert rest.startswith("no alarm: 1 of 2 runs; largest score ")
     assert rest.endswith(", run fine")
 
@@ -89,7 +90,9 @@ def test_json_has_an_object_a_run_and_scores_a_row_a_row(shop, trajhmm, tmp_path
     of_ill = scores[scores["run"] == "ill"].set_index("step")
     np.testing.assert_array_equal(of_ill["score"], expected["ill"].score)
     assert (ill["score"], ill["at_alarm"]["score"]) == (of_ill["score"][790], of_ill["score"][400])
-    assert (ill["risk"], ill["at_alarm"]["risk"]) == (of_ill["risk"][790], of_ill["risk"][400])
+    assert ill["risk"] == of_ill["risk"][790]
+    assert (ill["at_alarm"]["risk"], fine["risk"]) == (None, None)  # too early to tell, and nothing to tell
+    assert np.isnan(of_ill["risk"][400])
 
 
 def test_a_map_cannot_warn_and_a_reference_makes_no_map(shop, trajhmm, tmp_path):

@@ -12,7 +12,7 @@ from trajhmm.logs import RunSet
 from trajhmm.warning.averages import exponential_average
 from trajhmm.warning.calibration import RiskCurve, calibration_of
 from trajhmm.warning.reference import fit_warning
-from trajhmm.warning.risk import DEFAULT_RISK, learn_risk
+from trajhmm.warning.risk import DEFAULT_RISK, learn_risk, rows_since
 from trajhmm.warning.runs import RunTruth, Trial
 from trajhmm.warning.views.crossfit import cross_fitted
 
@@ -36,8 +36,14 @@ def portfolio():
     return cross_fitted(healthy, np.arange(12) % 2, states=2, **settings).portfolios[0]
 
 
-def healthy_levels(portfolio, n=500):
-    return [portfolio.scores(run).level for run in healthy_runs(n, np.random.default_rng(1), rows=100)]
+THRESHOLD = 3.0
+
+
+def rows_of(portfolio, trial):
+    """Rows 10, 20, 40 and 80 after the first at which the score is above the threshold, before the collapse."""
+    over = np.flatnonzero(portfolio.scores(trial.run).score > THRESHOLD)
+    end = 70 if trial.truth.collapse_step else 100
+    return [] if not len(over) else [row for row in over[0] + np.array([10, 20, 40, 80]) if row < end]
 
 
 def test_the_average_is_pandas():
@@ -52,56 +58,62 @@ def test_the_average_is_pandas():
 
 
 def test_the_curve():
-    curve = RiskCurve(constant=-2.0, near=3.0, far=0.5)
-    expected = 1 / (1 + np.exp([2.0 + 3.0, 2.0, -1.0, -2.0]))
-    np.testing.assert_allclose(curve.at(np.array([-1.0, 0.0, 1.0, 3.0])), expected)
+    curve = RiskCurve(constant=-2.0, off=3.0, lasting=-0.5)
+    level, since = np.array([0.0, 0.5, 0.5, 3.0, 3.0]), np.array([10, 10, 40, 9, -1])
+    odds = np.exp([-2.0, -2.0 + 3.0 * np.tanh(0.5), -2.0 + 3.0 * np.tanh(0.5) - 0.5 * np.log(4)])
+    np.testing.assert_allclose(curve.at(level, since), [*(odds / (1 + odds)), np.nan, np.nan])
+
+
+def test_rows_since_the_alarm():
+    over = np.array([False, False, True, False, True, True])
+    counted = np.array([True, True, True, False, True, True])
+    assert rows_since(over, counted).tolist() == [-1, -1, 0, 0, 1, 2]
+    assert rows_since(over, counted, before=3).tolist() == [4, 5, 6, 6, 7, 8]
+    assert rows_since(np.zeros(3, dtype=bool), np.ones(3, dtype=bool)).tolist() == [-1, -1, -1]
 
 
 def test_many_runs_outweigh_the_prior(portfolio):
     """Against scikit-learn's regression without any prior, on the same rows."""
-    labelled = ended(1500, 1.0, 2, collapse=True) + ended(1500, 0.3, 3, collapse=False)
-    learnt = learn_risk(portfolio, labelled, healthy_levels(portfolio))
-    rows, outcome, weights = [], [], []
+    labelled = ended(800, 1.0, 2, collapse=True) + ended(800, 0.4, 3, collapse=False)
+    learnt = learn_risk(portfolio, labelled, THRESHOLD)
+    terms, outcome, weights, told = [], [], [], {True: 0, False: 0}
     for trial in labelled:
-        # Onset to collapse, and as far for those that live.
-        part = portfolio.scores(trial.run).level[30:71]
-        part = part[:40] if trial.truth.collapse_step else part
-        rows.append(RiskCurve.terms(part))
-        outcome += [trial.truth.collapse_step is not None] * len(part)
-        weights += [1 / len(part)] * len(part)
-    for part in healthy_levels(portfolio):
-        rows.append(RiskCurve.terms(part))
-        outcome += [False] * len(part)
-        weights += [1 / len(part)] * len(part)
-    free = LogisticRegression(C=1e9, tol=1e-8, max_iter=1000)
-    free.fit(np.concatenate(rows), outcome, sample_weight=weights)
-    at = np.linspace(-0.3, 2.5, 9)
-    np.testing.assert_allclose(learnt.at(at), free.predict_proba(RiskCurve.terms(at))[:, 1], atol=0.05)
-    assert (learnt.collapsed, learnt.survived) == (1500, 1500)
+        rows, collapsed = rows_of(portfolio, trial), trial.truth.collapse_step is not None
+        told[collapsed] += len(rows) > 0
+        for number, row in enumerate(rows):
+            terms.append([np.tanh(portfolio.scores(trial.run).level[row]), number * np.log(2)])
+            outcome.append(collapsed)
+            weights.append(1 / len(rows))
+    free = LogisticRegression(C=1e9, tol=1e-8, max_iter=1000).fit(terms, outcome, sample_weight=weights)
+    level, since = np.linspace(0, 2.5, 9), np.tile([10, 20, 40], 3)
+    expected = free.predict_proba(np.column_stack([np.tanh(level), np.log(since / 10)]))[:, 1]
+    np.testing.assert_allclose(learnt.at(level, since), expected, atol=0.05)
+    assert 100 < told[True] == learnt.collapsed
+    assert 100 < told[False] == learnt.survived
 
 
 def test_what_comes_after_a_collapse_teaches_nothing(portfolio):
-    """Half of the runs collapse at row 45, when the horizon is not yet over; cut there, they teach the same."""
-    early = [replace(trial, truth=RunTruth(onset=30, collapse_step=45)) for trial in ended(5, 1.0, 2, collapse=True)]
-    late, lived = ended(6, 1.0, 4, collapse=True), ended(5, 0.3, 3, collapse=False)
-    cut = [replace(trial, run=trial.run.first_rows(45)) for trial in early]
-    whole = learn_risk(portfolio, [*early, *late, *lived], healthy_levels(portfolio, 20))
-    assert learn_risk(portfolio, [*cut, *late, *lived], healthy_levels(portfolio, 20)) == whole
+    early = [replace(trial, truth=RunTruth(onset=30, collapse_step=60)) for trial in ended(5, 2.0, 2, collapse=True)]
+    late, lived = ended(6, 2.0, 4, collapse=True), ended(5, 0.4, 3, collapse=False)
+    cut = [replace(trial, run=trial.run.first_rows(60)) for trial in early]
+    whole = learn_risk(portfolio, [*early, *late, *lived], THRESHOLD)
+    assert learn_risk(portfolio, [*cut, *late, *lived], THRESHOLD) == whole != DEFAULT_RISK
 
 
 def test_few_runs_change_it_little_and_none_not_at_all(portfolio):
-    at = np.linspace(-0.3, 4, 9)
-    one = learn_risk(portfolio, ended(1, 1.0, 2, collapse=True), [])
-    assert np.abs(one.at(at) - DEFAULT_RISK.at(at)).max() < 0.25
-    none = learn_risk(portfolio, [], [np.zeros(0)])
-    np.testing.assert_allclose(none.at(at), DEFAULT_RISK.at(at), atol=1e-6)
+    level, since = np.linspace(0, 4, 9), np.full(9, 15)
+    one = learn_risk(portfolio, ended(1, 2.0, 2, collapse=True), THRESHOLD)
+    assert 0.001 < np.abs(one.at(level, since) - DEFAULT_RISK.at(level, since)).max() < 0.25
+    none = learn_risk(portfolio, [], THRESHOLD)
+    np.testing.assert_allclose(none.at(level, since), DEFAULT_RISK.at(level, since), atol=1e-6)
 
 
 def test_a_run_that_is_farther_off_is_never_at_less_risk(portfolio):
     """Taught that those who drift far live and those who drift little die."""
-    contrary = ended(50, 3.0, 2, collapse=False) + ended(50, 0.3, 3, collapse=True)
-    risk = learn_risk(portfolio, contrary, []).at(np.linspace(-0.5, 6, 30))
-    assert (np.diff(risk) > 0).all()
+    contrary = ended(50, 3.0, 2, collapse=False) + ended(50, 0.5, 3, collapse=True)
+    learnt = learn_risk(portfolio, contrary, THRESHOLD)
+    assert learnt.off < DEFAULT_RISK.off / 2
+    assert (np.diff(learnt.at(np.linspace(0, 3, 30), np.full(30, 20))) > 0).all()
 
 
 def logs_with_ends():

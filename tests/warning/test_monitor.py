@@ -70,7 +70,7 @@ def test_however_rows_are_dealt_out_the_bits_are_the_same(model):
         named = {metric: v for metric, v, there in zip(METRICS, values[row], logged[row], strict=True) if there}
         single.update("a", int(steps[row]), named)
         assert single.trackers["a"].last.score[0] == expected.score[row]
-        assert single.trackers["a"].last.risk[0] == expected.risk[row]
+        np.testing.assert_array_equal(single.trackers["a"].last.risk[0], expected.risk[row])
     for name in ("steps", "score", "risk", "state"):
         np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(expected, name))
     assert single.trackers["a"].alarm == whole.trackers["a"].alarm == pieces.trackers["a"].alarm
@@ -104,16 +104,23 @@ def test_the_phase_view_is_the_hmms_surprise_over_the_last_rows(model):
     np.testing.assert_allclose(found, surprise_of(model, logs), rtol=1e-8)
 
 
-def test_the_risk_is_its_curve_at_the_nats_above_what_is_usual_in_the_phase(model):
-    logs = RunSet.from_frame(frame_of(drifting()[:60], "a"))
-    usual, (first, second) = portfolio_of(model).rarity.centre[0, :2], portfolio_of(model).phases.begins[:2]
-    assert first < 0 < second < 590
-    above = surprise_of(model, logs) - np.where(logs.steps < second, *usual)
+def test_the_risk_is_its_curve_at_the_nats_above_what_is_usual_in_the_phase_and_the_rows_since_the_alarm(model):
+    logs = RunSet.from_frame(frame_of(drifting()[:80], "a"))
+    begins = portfolio_of(model).phases.begins
+    assert (begins < 790).sum() >= 3
+    usual = portfolio_of(model).rarity.centre[0, np.searchsorted(begins, logs.steps, side="right") - 1]
+    above = surprise_of(model, logs) - usual
     level = np.log1p(np.maximum(above, 0) / (2 * len(METRICS)))
     level[:12] = 0  # not judged yet
     curve = calibration_of(model).risk
-    log_odds = curve.constant + curve.near * np.minimum(level, 1) + curve.far * np.maximum(level - 1, 0)
-    np.testing.assert_allclose(Monitor(model).score(logs)["a"].risk, 1 / (1 + np.exp(-log_odds)), rtol=1e-8)
+    monitor = Monitor(model)
+    found = monitor.score(logs)["a"]
+    since = (logs.steps - monitor.trackers["a"].alarm.step) / 10
+    assert 20 <= since[-1] <= 30
+    np.testing.assert_array_equal(np.isnan(found.risk), since < 10)
+    told = since >= 10
+    log_odds = curve.constant + curve.off * np.tanh(level) + curve.lasting * np.log(np.maximum(since, 10) / 10)
+    np.testing.assert_allclose(found.risk[told], 1 / (1 + np.exp(-log_odds[told])), rtol=1e-8)
 
 
 def test_an_alarm_says_when_and_why(model):
@@ -137,10 +144,10 @@ def test_risk_rises_as_the_run_goes_away_and_falls_when_it_comes_back():
     values = training(np.random.default_rng(2), 200)
     values[60:90] += [[1.0, 2.0, 1.0]]
     risk = scores(model, frame_of(values, "a"))["a"].risk
-    assert risk[55] < 0.2
+    assert np.isnan(risk[:70]).all()  # no alarm yet, or too early
     assert risk[85] > 0.5
-    assert risk[199] < 0.2
-    assert ((risk >= 0) & (risk <= 1)).all()
+    assert risk[199] < 0.05
+    assert ((risk[72:] >= 0) & (risk[72:] <= 1)).all()
 
 
 def test_a_value_that_is_not_finite_is_an_alarm_at_once(model):

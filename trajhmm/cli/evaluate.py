@@ -202,7 +202,8 @@ def _print(report: Report, risks: Sequence[RiskAt]) -> None:
         typer.echo(f"  {title:<40}{getattr(report, name)}")
     for at in risks:
         ranked = f"rank of risk {at.after} steps after onset"
-        typer.echo(f"  {ranked:<40}{at.auroc}  (AUROC; {at.collapsed} will collapse, {at.survived} will not)")
+        untold = f"; too early to tell of {at.untold}" if at.untold else ""
+        typer.echo(f"  {ranked:<40}{at.auroc}  (AUROC; {at.collapsed} will collapse, {at.survived} will not{untold})")
     if report.early:
         typer.echo(f"  {report.early} perturbed runs alarmed before their onset, which counts as false")
     if report.unwarnable:

@@ -129,7 +129,7 @@ def _once(
         if tracker.alarm is not None:
             commands.start(tracker.run, told)
             if not as_json:
-                typer.echo(f"alarm: {tracker.alarm}")
+                typer.echo(f"alarm: {tracker.alarm}{_by_now(tracker)}")
     if not as_json:
         typer.echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
     if scores is not None:
@@ -137,6 +137,14 @@ def _once(
         say(f"{scores}: written")
     commands.finish(leave_running=False)
     return any(tracker.alarm is not None for tracker in trackers)
+
+
+def _by_now(tracker: Tracker) -> str:
+    """What the risk has come to at the last row, if it is known."""
+    last = tracker.last
+    if last is None or math.isnan(last.risk[-1]) or last.steps[-1] == tracker.alarm_step:
+        return ""
+    return f"; {last.risk[-1]:.0%} at its last row, step {last.steps[-1]}"
 
 
 def _say_never_logged(monitor: Monitor, runs: Sequence[str]) -> None:
@@ -230,8 +238,8 @@ def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tu
 class _Remarks:
     """What a watch has to say besides alarms, each once.
 
-    That nothing is there, metrics that are missing, torn files, runs that stand still, runs that go on beyond the
-    reference, and that most runs alarmed at once.
+    That nothing is there, metrics that are missing, torn files, the risk of a run that alarmed as soon as it is known,
+    runs that stand still, runs that go on beyond the reference, and that most runs alarmed at once.
     """
 
     def __init__(self, watch: Watch, logs: list[Path], silent_after: int) -> None:
@@ -239,6 +247,7 @@ class _Remarks:
         self._silence = Silence(silent_after)
         self._misfit = False
         self._beyond: set[str] = set()
+        self._risks: set[str] = set()
         self._torn: set[Path] = set()
         self._empty = self._unlogged = False
 
@@ -251,6 +260,7 @@ class _Remarks:
         if len(new) > _FILES_NAMED:
             say(f"warning: so are {len(new) - _FILES_NAMED:,} other files; is an option mistyped?")
         monitor = self._watch.monitor
+        self._say_risks(monitor)
         self._say_silent(monitor)
         beyond = [run for run in self._watch.gained if run not in self._beyond and _is_beyond(run, monitor)]
         self._beyond.update(beyond)
@@ -264,6 +274,19 @@ class _Remarks:
             self._empty = True
             missing = ", ".join(str(path) for path in self._logs if not path.exists())
             say(f"no such file or folder yet: {missing}" if missing else "no runs yet")
+
+    def _say_risks(self, monitor: Monitor) -> None:
+        for run in self._watch.gained:
+            tracker = monitor.trackers[run]
+            last = tracker.last
+            if run in self._risks or tracker.alarm_step is None or last is None or math.isnan(last.risk[-1]):
+                continue
+            self._risks.add(run)
+            if tracker.alarm is None or tracker.alarm.risk is None:
+                say(
+                    f"run {run}, alarmed at step {tracker.alarm_step}: at step {last.steps[-1]} the risk that it ends "
+                    f"in collapse is {last.risk[-1]:.0%}"
+                )
 
     def _say_silent(self, monitor: Monitor) -> None:
         silent = self._silence.after(self._watch.gained)

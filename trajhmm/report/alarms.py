@@ -10,7 +10,7 @@ import numpy as np
 from trajhmm.errors import ModelFileError
 from trajhmm.hmm import Model
 from trajhmm.logs import RunSet
-from trajhmm.report.tables import MISSING, Cell, Column, Row, Table, fixed, share, short, whole, words
+from trajhmm.report.tables import Cell, Column, Row, Table, fixed, share, short, whole, words
 from trajhmm.warning.calibration import Calibration, calibration_of
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.tracking import Alarm, Scored, Tracker
@@ -99,7 +99,6 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
             Column(title="Run", number=False),
             Column(title="Alarm at step"),
             Column(title="Score then"),
-            Column(title="Risk then"),
             Column(title="Risk at the end"),
             Column(title="Last step"),
             Column(title="Driven by", number=False),
@@ -110,8 +109,7 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
                     words(tracker.run),
                     whole(alarm.step),
                     fixed(alarm.score, 1),
-                    share(alarm.risk),
-                    share(None if tracker.last is None else float(tracker.last.risk[-1])),
+                    _risk(tracker),
                     whole(tracker.last_step),
                     words(", ".join(driver.brief for driver in alarm.drivers[:_MOST_DRIVERS])),
                 )
@@ -121,6 +119,14 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
     )
 
 
+def _risk(tracker: Tracker) -> Cell:
+    """The risk at the last row, or that it is too early to tell."""
+    last = tracker.last
+    if last is None or np.isnan(last.risk[-1]):
+        return Cell(text="too early to tell")
+    return share(float(last.risk[-1]))
+
+
 def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
     return Table(
         name="Runs that stayed quiet",
@@ -128,7 +134,6 @@ def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
             Column(title="Run", number=False),
             Column(title="Largest score"),
             Column(title="Below the threshold by"),
-            Column(title="Risk at the end"),
             Column(title="Last step"),
         ),
         rows=tuple(
@@ -137,7 +142,6 @@ def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
                     words(tracker.run),
                     fixed(tracker.largest, 1),
                     fixed(calibration.threshold - tracker.largest, 1),
-                    Cell(text=MISSING) if tracker.last is None else share(float(tracker.last.risk[-1])),
                     whole(tracker.last_step),
                 )
             )

@@ -15,40 +15,41 @@ from trajhmm.warning.views.portfolio import Portfolio
 
 SECTION, PORTFOLIO = "calibration", "portfolio"
 
-# Level from which on it says less and less of collapse how much farther off a run is.
-_KNEE = 1.0
+# Rows that count after an alarm before its risk is told. At the alarm itself the level ranks those that will collapse
+# above those that will live no better than chance on some families (tests/benchmarks/test_risk.py).
+WAIT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class RiskCurve:
-    """Log-odds that a run ends in collapse, from how far off it is.
+    """Log-odds that a run which has alarmed ends in collapse: from how far off it is, and for how long it has lived.
 
-    With the level l, see `trajhmm.warning.views.portfolio.Combined`: constant + near · min(l, 1) + far · max(l - 1, 0).
-    Healthy runs are at l = 0.
+    With the level l, see `trajhmm.warning.views.portfolio.Combined`, at the n-th row that counts after the alarm:
+    constant + off · tanh(l) + lasting · log(n / `WAIT`). It is not known before the alarm, nor for `WAIT` rows after.
 
     Attributes
     ----------
-    constant, near, far : log-odds, and log-odds a unit of the level.
+    constant, off, lasting : log-odds; log-odds a unit of the squashed level, and of the logarithm of the rows.
     collapsed, survived : runs whose end it was learnt from; none where it comes with trajhmm.
     """
 
     constant: float
-    near: float
-    far: float
+    off: float
+    lasting: float
     collapsed: int = 0
     survived: int = 0
 
-    def at(self, level: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) risk at (n,) levels."""
-        terms = self.terms(level)
-        odds = np.exp(-(self.constant + self.near * terms[:, 0] + self.far * terms[:, 1]))
-        risk: NDArray[np.float64] = 1.0 / (1.0 + odds)
+    def at(self, level: NDArray[np.float64], since: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) risk at (n,) levels, so many rows that count ``since`` the alarm; NaN while it is too early to tell."""
+        terms = self.terms(level, since)
+        odds = np.exp(-(self.constant + self.off * terms[:, 0] + self.lasting * terms[:, 1]))
+        risk: NDArray[np.float64] = np.where(since < WAIT, np.nan, 1.0 / (1.0 + odds))
         return risk
 
     @staticmethod
-    def terms(level: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 2) what ``near`` and ``far`` multiply."""
-        return np.column_stack([np.minimum(level, _KNEE), np.maximum(level - _KNEE, 0.0)])
+    def terms(level: NDArray[np.float64], since: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n, 2) what ``off`` and ``lasting`` multiply."""
+        return np.column_stack([np.tanh(level), np.log(np.maximum(since, WAIT) / WAIT)])
 
 
 @dataclass(frozen=True, kw_only=True)

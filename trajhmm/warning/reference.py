@@ -17,7 +17,7 @@ from trajhmm.hmm.parameters import CovarianceType, count_parameters
 from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
-from trajhmm.warning.calibration import PORTFOLIO, SECTION, Calibration, RiskCurve
+from trajhmm.warning.calibration import PORTFOLIO, SECTION, WAIT, Calibration, RiskCurve
 from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
 from trajhmm.warning.risk import DEFAULT_RISK, learn_risk
 from trajhmm.warning.runs import Kind, RunTruth, Trial
@@ -110,13 +110,14 @@ def fit_warning(
         labelled = tuple(
             Trial(run=run, truth=truth[run.run], condition="", group=run.run) for run in causal_runs(ended, names)
         )
-        known = [crossed[best].portfolios[fold].scores(run).level for fold, run in zip(folds, healthy, strict=True)]
-        risk = learn_risk(fitted, labelled, known)
+        risk = learn_risk(fitted, labelled, threshold.value)
+        collapsed = sum(trial.truth.collapse_step is not None for trial in labelled)
         notes.append(
             Note(
                 kind="left-out",
-                text=f"{risk.collapsed} runs that collapsed and {risk.survived} that were "
-                "perturbed and lived are no reference; they teach the risk",
+                text=f"{collapsed} runs that collapsed and {len(labelled) - collapsed} that were perturbed and lived "
+                f"are no reference; {risk.collapsed} and {risk.survived}, which alarm and live on for {WAIT} rows, "
+                "teach the risk",
             )
         )
     hmm = crossed[best].hmms[folds[setting]]

@@ -20,6 +20,7 @@ from trajhmm.logs.following.counting import StepCounter
 from trajhmm.logs.following.follow import Cells, NewRows
 from trajhmm.logs.following.missing import Missing
 from trajhmm.warning.calibration import RiskCurve, calibration_of, portfolio_of
+from trajhmm.warning.risk import rows_since
 from trajhmm.warning.views.alone import Alone
 from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Memory, Portfolio
@@ -128,7 +129,7 @@ class Scorer:
     metrics, losses : D names, and which of them are losses.
     views : what scores.
     threshold : of the score.
-    risk : what a level says of collapse; None if nothing is known of that.
+    risk : what the path after an alarm says of collapse; None if nothing is known of that.
 
     Raises
     ------
@@ -157,9 +158,11 @@ class Scorer:
         """``matched``, ``sweep`` or ``alone``."""
         return self.views.situation
 
-    def risks(self, level: NDArray[np.float64], events: Any) -> NDArray[np.float64]:
+    def risks(
+        self, level: NDArray[np.float64], since: NDArray[np.int64], events: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
         """(n,) risk of collapse at (n,) levels; NaN where it cannot be told, 1 at rows that are not finite."""
-        known = np.full(len(level), np.nan) if self.risk is None else self.risk.at(level)
+        known = np.full(len(level), np.nan) if self.risk is None else self.risk.at(level, since)
         return np.where(events, 1.0, known)
 
     @property
@@ -183,6 +186,7 @@ class _Known:
     broken : which metrics are not finite or lack, and for how long.
     memory : of the views.
     largest : score so far.
+    since : how many rows counted since the alarm; -1 before it.
     """
 
     rows: int
@@ -191,6 +195,7 @@ class _Known:
     broken: Broken
     memory: Memory
     largest: float
+    since: int = -1
 
     @classmethod
     def nothing(cls, scorer: Scorer) -> _Known:
@@ -209,14 +214,14 @@ class _Known:
         step = math.nan if self.last_step is None else self.last_step
         broken = self.broken
         return np.concatenate(
-            [[self.rows, step, self.largest], self.values, broken.known, broken.streak, self.memory.flat()]
+            [[self.rows, step, self.largest, self.since], self.values, broken.known, broken.streak, self.memory.flat()]
         )
 
     @classmethod
     def unpacked(cls, packed: NDArray[np.float64], scorer: Scorer) -> _Known:
         """What was `packed`, in arrays of its own."""
         n = len(scorer.metrics)
-        values, known, streak, memory = np.split(packed[3:].copy(), [n, 2 * n, 3 * n])
+        values, known, streak, memory = np.split(packed[4:].copy(), [n, 2 * n, 3 * n])
         return cls(
             rows=int(packed[0]),
             last_step=None if math.isnan(packed[1]) else int(packed[1]),
@@ -224,6 +229,7 @@ class _Known:
             broken=Broken(known=known.astype(bool), streak=streak.astype(np.int64)),
             memory=scorer.nothing.memory.of_flat(memory),
             largest=float(packed[2]),
+            since=int(packed[3]),
         )
 
     def widened(self, narrow: Scorer, wide: Scorer) -> _Known:
@@ -245,6 +251,7 @@ class _Known:
             "streak": self.broken.streak.tolist(),
             "memory": self.memory.to_list(),
             "largest": self.largest if math.isfinite(self.largest) else None,
+            "since": self.since,
         }
 
     @classmethod
@@ -262,6 +269,7 @@ class _Known:
             broken=Broken(known=~np.isnan(values), streak=streak),
             memory=scorer.views.start().taken_from(stored["memory"]),
             largest=largest,
+            since=stored["since"],
         )
 
 
@@ -421,17 +429,14 @@ class Tracker:
     ) -> Scored:
         scorer, before = self._scorer, self._known
         broken, behind = before.broken.after(values, logged, missed, scorer.losses)
-        events = broken.any(axis=1)
+        events: NDArray[np.bool_] = np.asarray(broken.any(axis=1))
         fresh = logged & np.isfinite(values)
         known = np.clip(self._carried(values, fresh), -LARGEST, LARGEST)
         memory = before.memory.copy()
         seen = scorer.views.advance(steps, known, fresh, memory)
-        scored = Scored(
-            steps=steps,
-            score=np.where(events, np.inf, seen.score),
-            risk=scorer.risks(seen.level, events),
-            state=seen.state,
-        )
+        score: NDArray[np.float64] = np.where(events, np.inf, seen.score)
+        since = rows_since(score > scorer.threshold, seen.counted, before.since)
+        scored = Scored(steps=steps, score=score, risk=scorer.risks(seen.level, since, events), state=seen.state)
         self._known = _Known(
             rows=before.rows + len(steps),
             last_step=int(steps[-1]),
@@ -440,6 +445,7 @@ class Tracker:
             broken=behind,
             memory=memory,
             largest=max(before.largest, float(scored.score.max())),
+            since=int(since[-1]),
         )
         self.last = Scored(**{name: getattr(scored, name)[-1:].copy() for name in _COLUMNS})
         if self.alarm_step is None:

@@ -31,12 +31,13 @@ class RiskAt:
     """The risk of perturbed runs at one time after their onset, against their end.
 
     Runs that collapsed by then, or that are not logged so far, are left out: there is nothing left to predict, or
-    nothing to predict from.
+    nothing to predict from. So are those whose risk is not told, as it is too early; they are counted.
 
     Attributes
     ----------
     after : steps since the onset.
-    collapsed, survived : number of runs of either end.
+    collapsed, survived : number of runs of either end whose risk is told.
+    untold : number of runs for which it is too early.
     auroc : probability that a run that will collapse has a higher risk than one that will live, ties counted half.
     brier : mean squared difference of risk and end; NaN where scores are no probabilities.
     reliability : bins of equal width that hold any run.
@@ -47,6 +48,7 @@ class RiskAt:
     survived: int
     auroc: Estimate
     brier: Estimate
+    untold: int
     reliability: tuple[ReliabilityBin, ...]
 
     def to_dict(self) -> dict[str, object]:
@@ -55,6 +57,7 @@ class RiskAt:
             "after": self.after,
             "collapsed": self.collapsed,
             "survived": self.survived,
+            "untold": self.untold,
             "auroc": self.auroc.to_dict(),
             "brier": self.brier.to_dict(),
             "reliability": [{**vars(found), "collapsed": found.collapsed.to_dict()} for found in self.reliability],
@@ -91,7 +94,8 @@ def evaluate_risk(
     Parameters
     ----------
     trials : runs; those without an onset are passed over.
-    risks : run to its (T,) scores, a number in [0, 1] or anything that is higher where collapse is likelier.
+    risks : run to its (T,) scores, a number in [0, 1] or anything that is higher where collapse is likelier; NaN where
+        it is too early to tell.
     after : steps since the onset, rising.
     """
     return tuple(_risk_at(trials, risks, steps, rng, resamples) for steps in after)
@@ -104,10 +108,12 @@ def _risk_at(
     rng: np.random.Generator,
     resamples: int,
 ) -> RiskAt:
-    scores, ends, groups = [], [], []
+    scores, ends, groups, untold = [], [], [], 0
     for trial in trials:
         row = _row_at(trial, after)
-        if row is not None:
+        if row is not None and np.isnan(risks[trial.run.run][row]):
+            untold += 1
+        elif row is not None:
             scores.append(risks[trial.run.run][row])
             ends.append(trial.truth.collapse_step is not None)
             groups.append(trial.group)
@@ -122,6 +128,7 @@ def _risk_at(
         survived=int((~collapsed).sum()),
         auroc=percentile_interval(float(ranked[0]), ranked[1:]),
         brier=percentile_interval(float(squared[0]), squared[1:]),
+        untold=untold,
         reliability=reliability(risk, collapsed) if is_probability else (),
     )
 

@@ -15,7 +15,7 @@ from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stret
 from trajhmm.warning.views.losses import LossRise
 from trajhmm.warning.views.movement import Movement
 from trajhmm.warning.views.phases import BURN_IN
-from trajhmm.warning.views.portfolio import Combined, Memory
+from trajhmm.warning.views.portfolio import Combined, Memory, counted_at
 
 # A score is a view's over its limit: an alarm is where it is above 1. With these limits healthy runs of the sets of
 # data/ alarm at most 0.2 times in 1,000 rows, all but one set whose training loss spikes when all is well: see the
@@ -154,6 +154,7 @@ class Alone:
             view=seen[:, 1].astype(np.int64),
             state=np.full(len(seen), -1),
             level=np.full(len(seen), np.nan),
+            counted=counted_at(kept, len(steps)),
         )
 
     def shares(

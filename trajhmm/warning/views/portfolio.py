@@ -123,18 +123,27 @@ class Combined:
     view : (n,) number of that view.
     state : (n,) likeliest phase of training given the rows so far.
     level : (n,) how far off the run is: log (1 + nats a column by which the surprise is above that of healthy runs).
+    counted : (n,) whether the row counted; others repeat the last that did.
     """
 
     score: Floats
     view: Ints
     state: Ints
     level: Floats
+    counted: NDArray[np.bool_]
 
     @classmethod
     def joined(cls, parts: Sequence[Combined]) -> Combined:
         """Rows one after the other."""
-        names = ("score", "view", "state", "level")
+        names = ("score", "view", "state", "level", "counted")
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def counted_at(kept: Ints, n: int) -> NDArray[np.bool_]:
+    """(n,) whether rows are among those at the positions ``kept``."""
+    counted = np.zeros(n, dtype=bool)
+    counted[kept] = True
+    return counted
 
 
 @dataclass(eq=False)
@@ -281,6 +290,7 @@ class Portfolio:
             view=seen[:, 1].astype(np.int64),
             state=seen[:, 2].astype(np.int64),
             level=seen[:, 3].copy(),
+            counted=counted_at(kept, len(steps)),
         )
 
     def _each(
