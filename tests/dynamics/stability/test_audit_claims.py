@@ -143,7 +143,7 @@ def test_deviations_that_precede_are_found():
     assert claim.ci_low <= 0.95 <= claim.ci_high
     assert claim.n == found.runs.loc[found.design.perturbed().index, "collapsed"].sum()
     # Survivors deviate as well, and the sentence says so.
-    assert "tells of the perturbation more than of the collapse" in claim.sentence
+    assert "tells of the perturbation first" in claim.sentence
     assert 150 <= found.runs["lead_steps"][found.runs["preceded"] > 0].median() <= 200
 
 
@@ -244,7 +244,7 @@ def test_the_summary_says_that_strength_decides(whole):
     text = " ".join(summarize(whole[1]).split())
     assert "24 plain runs were perturbed, 24 more with a buffer; 0 of 20 healthy runs collapse" in text
     assert "Strength nearly decides the outcome: in 3 of 4 cells" in text
-    assert "a 2 6 100% (54% to 100%) inf (690 to inf)" in text
+    assert "a 2 6 100% (61% to 100%) inf (690 to inf)" in text
     assert "14 have no baseline" not in text
 
 

@@ -17,11 +17,11 @@ from trajhmm.dynamics.stability.audit.intervals import (
 )
 
 
-def test_shares_are_clopper_and_pearson_s():
+def test_shares_are_wilson_s():
     for hits, n in [(0, 6), (3, 6), (6, 6), (48, 96)]:
         found = share(hits, n)
         assert found.value == hits / n
-        np.testing.assert_allclose((found.low, found.high), proportion_confint(hits, n, method="beta"), atol=1e-12)
+        np.testing.assert_allclose((found.low, found.high), proportion_confint(hits, n, method="wilson"), atol=1e-12)
 
 
 def test_with_one_run_a_seed_the_interval_of_a_mean_is_student_s():

@@ -23,8 +23,8 @@ STATES = range(2, 7)
 """Numbers of states tried by default."""
 BUDGET = 0.05
 """Share of healthy runs that may ever pass the threshold."""
-WINDOW = 5
-"""Rows up to and with a row over which a deviation is averaged before it is held against the threshold."""
+WINDOWS = (5, 10, 20, 40)
+"""Rows up to and with a row over which a deviation is averaged: the fewest at which healthy runs do not part wholly."""
 # Where healthy runs part as wholly as can be, what lies between their deviation and 1 is rounding.
 _HIGHEST = 0.99
 # Runs that each of the two maps needs.
@@ -50,10 +50,10 @@ class Path:
     steps: NDArray[np.int64]
     values: _Array
 
-    def averaged(self) -> _Array:
-        """(T,) the mean of each row and those before it, five in all."""
+    def averaged(self, window: int) -> _Array:
+        """(T,) the mean of each row and those before it, so many in all."""
         total = np.cumsum(np.concatenate([np.zeros(1), self.values]))
-        first = np.maximum(np.arange(len(self.values)) + 1 - WINDOW, 0)
+        first = np.maximum(np.arange(len(self.values)) + 1 - window, 0)
         mean: _Array = (total[1:] - total[first]) / (np.arange(len(self.values)) + 1 - first)
         return mean
 
@@ -62,9 +62,9 @@ class Path:
         inside = (self.steps > first) & (self.steps <= last)
         return float(self.values[inside].mean()) if inside.any() else np.nan
 
-    def first_above(self, threshold: float, first: float, last: float) -> int | None:
+    def first_above(self, threshold: float, window: int, first: float, last: float) -> int | None:
         """The first step strictly between two at which the average is above a threshold; None if there is none."""
-        found = np.flatnonzero((self.steps > first) & (self.steps < last) & (self.averaged() > threshold))
+        found = np.flatnonzero((self.steps > first) & (self.steps < last) & (self.averaged(window) > threshold))
         return int(self.steps[found[0]]) if len(found) else None
 
 
@@ -77,6 +77,7 @@ class Deviations:
     perturbed, healthy : run to path; the healthy ones each under a map that was fitted without them.
     seeds : run to what it is paired by.
     threshold : that at most one in twenty healthy runs passes from the earliest onset on, if such there is below 0.99.
+    window : rows that are averaged for that, see `WINDOWS`.
     passed : how many healthy runs do pass it there.
     metrics : that the maps see.
     states : of the maps.
@@ -86,6 +87,7 @@ class Deviations:
     healthy: Mapping[str, Path]
     seeds: Mapping[str, object]
     threshold: float
+    window: int
     passed: int
     metrics: tuple[str, ...]
     states: int
@@ -102,8 +104,12 @@ class Deviations:
 
     def healthy_share(self, first: float, last: float) -> _Array:
         """(H,) 1 for each healthy run that passes the threshold between two steps, 0 for the others."""
-        passed = [one.first_above(self.threshold, first, last) is not None for one in self.healthy.values()]
+        passed = [self.first_above(one, first, last) is not None for one in self.healthy.values()]
         return np.array(passed, dtype=np.float64)
+
+    def first_above(self, path: Path, first: float, last: float) -> int | None:
+        """The first step strictly between two at which a path passes the threshold; None if there is none."""
+        return path.first_above(self.threshold, self.window, first, last)
 
 
 def deviations_of(
@@ -173,13 +179,18 @@ def deviations_of(
         healthy |= {run: paths[run] for run in folds[1 - fold] if run in paths}
         others |= {run: paths[run] for run in followed if run in paths}
     since = int(perturbed["onset"].min())
-    maxima = np.array([float(path.averaged()[path.steps > since].max(initial=0.0)) for path in healthy.values()])
-    threshold = min(conformal_threshold(maxima, BUDGET).value, _HIGHEST)
+    for window in WINDOWS:
+        maxima = np.array([path.averaged(window)[path.steps > since].max(initial=0.0) for path in healthy.values()])
+        threshold = conformal_threshold(maxima, BUDGET).value
+        if threshold < _HIGHEST:
+            break
+    threshold = min(threshold, _HIGHEST)
     return Deviations(
         perturbed=others,
         healthy=healthy,
         seeds={str(run): key for run, key in design.runs["seed"].items()},
         threshold=threshold,
+        window=window,
         passed=int((maxima > threshold).sum()),
         metrics=chosen,
         states=n_states,
@@ -284,7 +295,7 @@ def deviation_columns(found: Deviations | str, outcomes: pd.DataFrame) -> pd.Dat
         for run, path in found.perturbed.items():
             onset, collapse = int(onsets[run]), float(collapses[run])
             columns["deviation"][run] = found.excess(run, onset)
-            step = path.first_above(found.threshold, onset, np.inf)
+            step = found.first_above(path, onset, np.inf)
             columns["deviation_step"][run] = np.nan if step is None else step
             if np.isfinite(collapse):
                 ahead = step is not None and step < collapse

@@ -43,10 +43,10 @@ UNDEFINED = Interval(value=np.nan, low=np.nan, high=np.nan)
 
 
 def share(hits: int, n: int, level: float = LEVEL) -> Interval:
-    """``hits`` of ``n``, with the exact interval of Clopper and Pearson (1934)."""
+    """``hits`` of ``n``, with Wilson's interval (1927): of few runs an exact one would cover 99% and more."""
     if n == 0:
         return UNDEFINED
-    found = stats.binomtest(hits, n).proportion_ci(confidence_level=level, method="exact")
+    found = stats.binomtest(hits, n).proportion_ci(confidence_level=level, method="wilson")
     return Interval(value=hits / n, low=float(found.low), high=float(found.high))
 
 

@@ -67,7 +67,7 @@ def _excess(rows: pd.DataFrame, healthy: list[object], rng: np.random.Generator,
     preceded = rows["preceded"].to_numpy(dtype=np.float64)
     null = mean_over_seeds(np.mean(np.stack(rows["chance"].tolist()), axis=0), healthy, rng, level)
     over_runs = share(int(preceded.sum()), len(preceded), level)
-    # Where all runs of all seeds do the same, resampling sees no variance; the exact interval of a share does.
+    # Where all runs of all seeds do the same, resampling sees no variance; the interval of a share does.
     own = mean_over_seeds(preceded, rows["seed"].tolist(), rng, level).united(over_runs)
     below = np.hypot(own.value - own.low, _reach(null.high - null.value))
     above = np.hypot(own.high - own.value, _reach(null.value - null.low))
@@ -96,9 +96,9 @@ def _of_survivors(rows: pd.DataFrame, survivors: pd.DataFrame) -> str:
         return ""
     within = survivors_within(rows, survivors)
     told = f"Of {len(survivors)} perturbed runs that survive {within:.0%} deviate as soon after the onset"
-    # Whoever deviates no more often before a collapse than without one says little of the collapse.
-    if within > rows["preceded"].mean() - MOST:
-        return f"{told}: a deviation tells of the perturbation more than of the collapse. "
+    # What comes half as often without a collapse as before one says little of the collapse.
+    if within > rows["preceded"].mean() / 2:
+        return f"{told}, so that a deviation tells of the perturbation first, and of the collapse little. "
     return f"{told}. "
 
 

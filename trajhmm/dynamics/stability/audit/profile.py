@@ -21,7 +21,7 @@ QUANTITIES = {
 def profile_of(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator) -> pd.DataFrame:
     """One row a dimension and strength of the plain arm.
 
-    ``collapsed`` and ``lead_share`` (of runs that collapse, those whose deviation comes first) have exact intervals
+    ``collapsed`` and ``lead_share`` (of runs that collapse, those whose deviation comes first) have Wilson's intervals
     over runs, ``recovery_steps`` is Kaplan and Meier's median, infinite where the logs end before half are back;
     ``area_ratio`` and ``deviation`` are means, with intervals that resample seeds. NaN where there is nothing to tell.
 
