@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
-    from trajhmm.warning.evaluation import Comparison, Estimate, Report, RiskAt, RunOutcome
+    from trajhmm.warning.evaluation import Comparison, Decision, Estimate, Report, RiskAt, RunOutcome
     from trajhmm.warning.runs import Trial
 
 _TITLES = {
@@ -87,7 +87,7 @@ def evaluate(
         group=group,
         metrics=None if fitted is None else fitted.metrics,
     )
-    outcomes, report, risks = _judged(fitted, runs, trials, lead=lead, seed=seed)
+    outcomes, report, risks, decisions = _judged(fitted, runs, trials, lead=lead, seed=seed)
     beside = compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None
     if output is not None:
         written = _write(output, runs, fitted, trials, outcomes, beside)
@@ -96,42 +96,40 @@ def evaluate(
         whole: dict[str, Any] = {
             "report": report.to_dict(),
             "risk": [at.to_dict() for at in risks],
+            "decisions": [one.to_dict() for one in decisions],
             "runs": [_of_run(outcome) for outcome in outcomes],
         }
         typer.echo(json.dumps(whole if beside is None else {**whole, "detectors": beside.to_dict()["rows"]}))
         return
     _print(report, risks)
+    _print_decisions(decisions, report.collapsed, len(outcomes))
     if beside is not None:
         _print_table(beside)
 
 
 def _judged(
     model: Model | None, runs: RunSet, trials: Sequence[Trial], *, lead: int | None, seed: int
-) -> tuple[list[RunOutcome], Report, tuple[RiskAt, ...]]:
+) -> tuple[list[RunOutcome], Report, tuple[RiskAt, ...], tuple[Decision, ...]]:
     """What the model says of runs, held against what became of them."""
     import numpy as np
 
-    from trajhmm.warning.evaluation import evaluate_risk, first_alarm, judge, moments_after_onset, report_on
+    from trajhmm.warning.evaluation import decide, evaluate_risk, first_alarm, judge, moments_after_onset, report_on
     from trajhmm.warning.monitor import Monitor
 
     monitor = Monitor(model)
     scored, threshold = monitor.score(runs), monitor.threshold
+    alarms = {trial.run.run: first_alarm(scored[trial.run.run].score, threshold) for trial in trials}
     outcomes = [
-        judge(
-            trial.run.run, trial.run.steps, trial.truth, first_alarm(scored[trial.run.run].score, threshold), lead=lead
-        )
-        for trial in trials
+        judge(trial.run.run, trial.run.steps, trial.truth, alarms[trial.run.run], lead=lead) for trial in trials
     ]
     report = report_on(outcomes, rng=np.random.default_rng(seed))
+    told = {run: part.risk for run, part in scored.items()}
+    at = {one.run: one.alarm_step for one in outcomes}
+    decisions = decide(trials, at, told, rng=np.random.default_rng(seed))
     if model is None:
-        return outcomes, report, ()
-    risks = evaluate_risk(
-        trials,
-        {run: part.risk for run, part in scored.items()},
-        moments_after_onset(trials),
-        rng=np.random.default_rng(seed),
-    )
-    return outcomes, report, risks
+        return outcomes, report, (), decisions[:1]  # risks are not known
+    risks = evaluate_risk(trials, told, moments_after_onset(trials), rng=np.random.default_rng(seed))
+    return outcomes, report, risks, decisions
 
 
 def compared(trials: Sequence[Trial], budgets: list[float], *, lead: int | None, seed: int) -> Comparison:
@@ -208,6 +206,15 @@ def _print(report: Report, risks: Sequence[RiskAt]) -> None:
         typer.echo(f"  {report.early} perturbed runs alarmed before their onset, which counts as false")
     if report.unwarnable:
         typer.echo(f"  {report.unwarnable} collapses came too soon to be warned of, and count as missed")
+
+
+def _print_decisions(decisions: Sequence[Decision], collapsed: int, runs: int) -> None:
+    typer.echo()
+    typer.echo(f"Stopping runs, against never stopping one ({collapsed} of {runs} collapse; time in steps):")
+    typer.echo(f"{'stop at':<16}{'collapses':<11}{'others':<8}{'saved':<10}{'run again':<11}net share of all steps")
+    for one in decisions:
+        cells = f"{one.rule:<16}{one.collapsed:<11}{one.others:<8}{one.saved:<10,}{one.wasted:<11,}"
+        typer.echo(f"{cells}{one.net.value:+.0%} ({one.net.low:+.0%} to {one.net.high:+.0%})")
 
 
 def _print_table(beside: Comparison) -> None:

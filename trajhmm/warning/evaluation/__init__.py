@@ -1,6 +1,7 @@
-"""How well warnings did: truth, protocol, report, thresholds, risk, and detectors side by side."""
+"""How well warnings did: truth, protocol, report, thresholds, risk, decisions, and detectors side by side."""
 
 from trajhmm.warning.evaluation.comparison import Comparison, ComparisonRow, compare
+from trajhmm.warning.evaluation.decisions import Decision, decide
 from trajhmm.warning.evaluation.intervals import Estimate
 from trajhmm.warning.evaluation.protocol import Outcome, RunOutcome, first_alarm, judge
 from trajhmm.warning.evaluation.report import Report, report_on
@@ -11,6 +12,7 @@ from trajhmm.warning.evaluation.truth import attribute_onsets, derive_truth, rea
 __all__ = [
     "Comparison",
     "ComparisonRow",
+    "Decision",
     "Estimate",
     "Outcome",
     "ReliabilityBin",
@@ -21,6 +23,7 @@ __all__ = [
     "attribute_onsets",
     "compare",
     "conformal_threshold",
+    "decide",
     "derive_truth",
     "evaluate_risk",
     "first_alarm",
