@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from trajhmm.dynamics.stability.audit import Columns, audit
-from trajhmm.dynamics.stability.audit.buffering import buffering, buffering_table, pairs_of
+from trajhmm.dynamics.stability.audit.buffering import buffering, buffering_table, pairs_of, steps_gained
 from trajhmm.dynamics.stability.audit.decoupling import decoupling
 from trajhmm.dynamics.stability.audit.files import write_audit
 from trajhmm.dynamics.stability.audit.outcomes import outcomes_of
@@ -41,11 +41,16 @@ def buffered_audit(seed, plain, buffered, *, seeds=12):
     return outcomes, design
 
 
+def claim_about(pairs):
+    rng = np.random.default_rng(0)
+    return buffering(pairs, ["dropout"], steps_gained(pairs, rng), rng)
+
+
 @pytest.mark.parametrize(("plain", "buffered", "verdict"), [(0.9, 0.1, "yes"), (0.1, 0.9, "no"), (0.02, 0.02, "no")])
 def test_a_buffer_that_saves_is_told_from_one_that_does_not(plain, buffered, verdict):
     outcomes, design = buffered_audit(3, plain, buffered, seeds=24)
     pairs = pairs_of(outcomes, design)
-    found = buffering(pairs, ["dropout"], np.random.default_rng(0))
+    found = claim_about(pairs)
     assert (found.verdict, found.n) == (verdict, 96)
     by_hand = outcomes[outcomes["role"] == "perturbed"].groupby("buffer")["collapsed"].mean()
     assert found.effect == pytest.approx(by_hand["none"] - by_hand["dropout"])
@@ -64,15 +69,19 @@ def test_pairs_share_dimension_strength_and_seed():
     # Who does not collapse lasts to the end of the log.
     end = FOLLOWED - 30 * EVERY
     assert pairs["gained"].tolist() == [30 * EVERY, 40 * EVERY - FOLLOWED, 0, end, end]
-    table = buffering_table(pairs, np.random.default_rng(0)).set_index(["dimension", "strength"])
+    rng = np.random.default_rng(0)
+    table = buffering_table(pairs, claim_about(pairs), steps_gained(pairs, rng), rng).set_index(
+        ["dimension", "strength"]
+    )
     assert table.loc[("all", "all"), ["n_pairs", "only_plain", "only_buffered"]].tolist() == [5, 2, 1]
+    assert list(table.index) == [("a", 1.0), ("a", 2.0), ("a", "all"), ("all", "all")]
     assert table.loc[("a", 2.0), "saved"] == pytest.approx(2 / 3)
     assert table.loc[("a", "all"), "steps_gained"] == pytest.approx(pairs["gained"].mean())
 
 
 def test_where_runs_share_one_fate_a_buffer_has_no_room():
     outcomes, design = buffered_audit(3, 0.0, 0.0)
-    found = buffering(pairs_of(outcomes, design), ["dropout"], np.random.default_rng(0))
+    found = claim_about(pairs_of(outcomes, design))
     assert "In 4 of 4 cells all runs of an arm share one fate" in found.sentence
     # Nothing was discordant, and yet the interval is no point.
     assert found.ci_low < 0 < found.ci_high < 0.1
@@ -177,7 +186,7 @@ def test_halves_that_disagree_make_it_depend():
     runs = made_audit(np.random.default_rng(0), fates, buffered=other, baselines=2)
     design = design_of(runs, ASKED["baseline"], Columns())
     outcomes = outcomes_of(runs, design, performance="eval_accuracy", collapse=ASKED["collapse"], sustained=5)
-    found = buffering(pairs_of(outcomes, design), ["dropout"], np.random.default_rng(0))
+    found = claim_about(pairs_of(outcomes, design))
     assert found.ci_low > 0
     assert [verdict for _, verdict in found.halves] == ["yes", "no"]
     assert found.verdict == "depends"

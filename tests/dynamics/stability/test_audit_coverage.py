@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from trajhmm.dynamics.stability.audit import Columns
-from trajhmm.dynamics.stability.audit.buffering import buffering, pairs_of
+from trajhmm.dynamics.stability.audit.buffering import pairs_of
 from trajhmm.dynamics.stability.audit.deviation import deviation_columns
 from trajhmm.dynamics.stability.audit.outcomes import outcomes_of
 from trajhmm.dynamics.stability.audit.pairing import design_of
 from trajhmm.dynamics.stability.audit.profile import profile_of
 
 from .audits_made import ASKED, EVERY, Fate, made_audit
-from .test_audit_claims import claim_of, latent_audit, survivors
+from .test_audit_claims import claim_about, claim_of, latent_audit, survivors
 
 # Few repeats by default, to see that nothing is far off; 200 with -m slow, for the shares that are promised.
 FEW, MANY = 10, 200
@@ -63,7 +63,7 @@ def buffer_claim(seed, effect, seeds=8, spread=0.15):
         }
 
     outcomes, design = judged(made_audit(rng, arm(0.5 + effect / 2), buffered=arm(0.5 - effect / 2), baselines=1))
-    return buffering(pairs_of(outcomes, design), ["dropout"], rng)
+    return claim_about(pairs_of(outcomes, design))
 
 
 def decoupling_claim(seed, rho):

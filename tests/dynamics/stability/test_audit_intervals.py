@@ -25,12 +25,21 @@ def test_shares_are_wilson_s():
 
 
 def test_with_one_run_a_seed_the_interval_of_a_mean_is_student_s():
-    values = np.random.default_rng(0).normal(size=12)
-    found = mean_over_seeds(values, list(range(12)), np.random.default_rng(1))
-    low, high = stats.t.interval(0.95, 11, loc=values.mean(), scale=stats.sem(values))
-    assert found.value == values.mean()
+    values = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    found = mean_over_seeds(values, list(range(5)), np.random.default_rng(1))
+    low, high = stats.t.interval(0.95, 4, loc=0, scale=stats.sem(values))
+    assert found.value == 0
     # 2,000 draws know a standard error to 2%.
-    np.testing.assert_allclose((found.low, found.high), (low, high), atol=0.06 * (high - low))
+    np.testing.assert_allclose((found.low, found.high), (low, high), atol=0.03 * (high - low))
+    low, high = stats.t.interval(0.8, 4, loc=0, scale=stats.sem(values))
+    found = mean_over_seeds(values, list(range(5)), np.random.default_rng(1), level=0.8)
+    np.testing.assert_allclose((found.low, found.high), (low, high), atol=0.03 * (high - low))
+
+
+def test_a_skewed_mean_reaches_as_far_as_its_draws_with_tails_for_few_seeds():
+    """One of six runs has it: of the means of draws 0.9% are 4/6 or more, and the tail is 0.24% for six seeds."""
+    found = mean_over_seeds(np.array([0.0, 0, 0, 0, 0, 1]), list(range(6)), np.random.default_rng(0))
+    assert found.high == pytest.approx(4 / 6)
 
 
 def test_runs_of_one_seed_count_once():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trajhmm.dynamics.stability.audit.buffering import buffering, buffering_table, pairs_of
+from trajhmm.dynamics.stability.audit.buffering import buffering, buffering_table, pairs_of, steps_gained
 from trajhmm.dynamics.stability.audit.claims import Claim
 from trajhmm.dynamics.stability.audit.decoupling import decoupling
 from trajhmm.dynamics.stability.audit.deviation import STATES, Deviations, deviation_columns, deviations_of
@@ -98,13 +98,15 @@ def audit(
     profile = profile_of(outcomes, design, rng)
     pairs = pairs_of(outcomes, design)
     arms = list(dict.fromkeys(design.perturbed(buffered=True)["buffer"]))
+    gained = steps_gained(pairs, rng)
+    buffered = buffering(pairs, arms, gained, rng)
     return Audit(
         profile=profile,
         runs=outcomes,
-        pairs=buffering_table(pairs, rng) if len(pairs) else None,
+        pairs=buffering_table(pairs, buffered, gained, rng) if len(pairs) else None,
         claims=(
             decoupling(outcomes, design, rng),
-            buffering(pairs, arms, rng),
+            buffered,
             precedence(outcomes, design, deviations, rng),
         ),
         design=design,

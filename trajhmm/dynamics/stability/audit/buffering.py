@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
-from trajhmm.dynamics.stability.audit.intervals import Interval, mean_over_seeds, paired_shares
+from trajhmm.dynamics.stability.audit.intervals import LEVEL, Interval, mean_over_seeds, paired_shares
 from trajhmm.dynamics.stability.audit.pairing import Design
 
 WORTHWHILE = 0.1
@@ -39,7 +37,7 @@ def pairs_of(outcomes: pd.DataFrame, design: Design) -> pd.DataFrame:
     return pairs.assign(saved=saved, gained=lasted[1] - lasted[0])
 
 
-def buffering(pairs: pd.DataFrame, arms: list[str], rng: np.random.Generator) -> Claim:
+def buffering(pairs: pd.DataFrame, arms: list[str], gained: Interval, rng: np.random.Generator) -> Claim:
     """Share of plain runs that collapse less that of their buffered twins.
 
     Yes where the interval lies above 0, no where it lies below 0.1. The interval is the wider of that over seeds and
@@ -49,6 +47,7 @@ def buffering(pairs: pd.DataFrame, arms: list[str], rng: np.random.Generator) ->
     ----------
     pairs : see `pairs_of`.
     arms : what buffers.
+    gained : see `steps_gained`.
     rng : for the draws.
     """
     if not len(pairs):
@@ -58,7 +57,6 @@ def buffering(pairs: pd.DataFrame, arms: list[str], rng: np.random.Generator) ->
             "one; runs with smaller batches, noise or dropout, named by a column for --buffer, would tell.",
         )
     found = answer(pairs, lambda some, level: saved_share(some, rng, level), _decide)
-    gained = mean_over_seeds(pairs["gained"].to_numpy(dtype=np.float64), pairs["seed"].tolist(), rng)
     only_plain, only_buffered = int((pairs["saved"] > 0).sum()), int((pairs["saved"] < 0).sum())
     plain, buffered = int(pairs["collapsed_plain"].sum()), int(pairs["collapsed_buffered"].sum())
     cells = pairs.groupby(["dimension", "strength"])[["collapsed_plain", "collapsed_buffered"]].mean()
@@ -86,44 +84,49 @@ def saved_share(pairs: pd.DataFrame, rng: np.random.Generator, level: float) -> 
     return mean_over_seeds(saved, pairs["seed"].tolist(), rng, level).united(over_pairs).within(-1.0, 1.0)
 
 
-def buffering_table(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def steps_gained(pairs: pd.DataFrame, rng: np.random.Generator) -> Interval:
+    """Steps that buffered runs last longer, in the mean over pairs."""
+    return mean_over_seeds(pairs["gained"].to_numpy(dtype=np.float64), pairs["seed"].tolist(), rng)
+
+
+def buffering_table(pairs: pd.DataFrame, claim: Claim, gained: Interval, rng: np.random.Generator) -> pd.DataFrame:
     """Pairs of each dimension and strength, of each dimension, and of all: collapses in either arm, and steps gained.
 
     Parameters
     ----------
     pairs : see `pairs_of`.
+    claim, gained : of all pairs, so that what is said of them stands in the table too.
     rng : for the draws.
     """
-    parts: list[tuple[Any, Any, pd.DataFrame]] = [
-        (*_both(key), some) for key, some in pairs.groupby(["dimension", "strength"], sort=False)
-    ]
-    parts += [(key, "all", some) for key, some in pairs.groupby("dimension", sort=False)]
     rows = []
-    for dimension, strength, some in [*parts, ("all", "all", pairs)]:
-        saved = saved_share(some, rng, 0.95)
-        gained = mean_over_seeds(some["gained"].to_numpy(dtype=np.float64), some["seed"].tolist(), rng)
-        rows.append(
-            {
-                "dimension": dimension,
-                "strength": strength,
-                "n_pairs": len(some),
-                "collapsed_plain": int(some["collapsed_plain"].sum()),
-                "collapsed_buffered": int(some["collapsed_buffered"].sum()),
-                "only_plain": int((some["saved"] > 0).sum()),
-                "only_buffered": int((some["saved"] < 0).sum()),
-                "saved": saved.value,
-                "saved_low": saved.low,
-                "saved_high": saved.high,
-                "steps_gained": gained.value,
-                "steps_low": gained.low,
-                "steps_high": gained.high,
-            }
-        )
-    return pd.DataFrame(rows)
+    for dimension, of_dimension in pairs.groupby("dimension", sort=False):
+        parts = [*of_dimension.groupby("strength"), ("all", of_dimension)]
+        rows += [
+            _row(dimension, strength, some, saved_share(some, rng, LEVEL), steps_gained(some, rng))
+            for strength, some in parts
+        ]
+    saved = Interval(value=claim.effect, low=claim.ci_low, high=claim.ci_high)
+    return pd.DataFrame([*rows, _row("all", "all", pairs, saved, gained)])
 
 
-def _both(key: Any) -> tuple[Any, Any]:
-    return key[0], key[1]
+def _row(
+    dimension: object, strength: object, some: pd.DataFrame, saved: Interval, gained: Interval
+) -> dict[str, object]:
+    return {
+        "dimension": dimension,
+        "strength": strength,
+        "n_pairs": len(some),
+        "collapsed_plain": int(some["collapsed_plain"].sum()),
+        "collapsed_buffered": int(some["collapsed_buffered"].sum()),
+        "only_plain": int((some["saved"] > 0).sum()),
+        "only_buffered": int((some["saved"] < 0).sum()),
+        "saved": saved.value,
+        "saved_low": saved.low,
+        "saved_high": saved.high,
+        "steps_gained": gained.value,
+        "steps_low": gained.low,
+        "steps_high": gained.high,
+    }
 
 
 def _decide(found: Interval) -> Verdict:

@@ -101,8 +101,8 @@ def _latent(deviations: Deviations | str) -> str:
     found = share(deviations.passed, len(deviations.healthy))
     return (
         f"The latent path is that of maps of {deviations.states} states over {len(deviations.metrics)} metrics, one of "
-        "either half of the baselines, filtered, and followed in runs of other seeds; a state more holds rows unlike "
-        f"any healthy one. A deviation is one above {deviations.threshold:.3f} on average over {deviations.window} "
-        f"rows; {deviations.passed} of {len(deviations.healthy)} healthy runs ({found.low:.0%} to {found.high:.0%}) ever pass "
-        "that, each under the map that it is not in."
+        "either half of the baselines, filtered, and followed in runs of other seeds; one more state holds rows unlike "
+        f"any healthy one. It deviates where the mean of {deviations.window} rows is above {deviations.threshold:.3f}: "
+        f"{deviations.passed} of {len(deviations.healthy)} healthy runs ({found.low:.0%} to {found.high:.0%}) ever do, "
+        "each under the map that it is not in."
     )
