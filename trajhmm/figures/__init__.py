@@ -4,6 +4,7 @@ from trajhmm.figures.convergence import plot_convergence
 from trajhmm.figures.curves import plot_metric_curves, plot_metric_panels
 from trajhmm.figures.detectors import plot_lead_times, plot_recall_vs_false_alarms
 from trajhmm.figures.maps import plot_training_map
+from trajhmm.figures.phases import plot_convergence_in_probability, plot_phase_diagram
 from trajhmm.figures.profile import plot_state_profile
 from trajhmm.figures.raster import plot_state_raster
 from trajhmm.figures.regression import plot_regression
@@ -31,10 +32,12 @@ __all__ = [
     "Width",
     "figure_format",
     "plot_convergence",
+    "plot_convergence_in_probability",
     "plot_drivers",
     "plot_lead_times",
     "plot_metric_curves",
     "plot_metric_panels",
+    "plot_phase_diagram",
     "plot_recall_vs_false_alarms",
     "plot_regression",
     "plot_selection_curve",
