@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
 from trajhmm.figures.maplabels import text_size
-from trajhmm.figures.style import INK, POINTS, Width, inches, ink_on, new_axes, print_style
+from trajhmm.figures.style import INK, POINTS, Width, inches, ink_on, new_axes, print_style, size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +156,7 @@ def _cell(ax: Axes, column: int, line: int, phase: str) -> None:
 def _ticks(ax: Axes, values: Sequence[Hashable], n: int) -> None:
     """Values below the cells, every second or third where they would touch."""
     labels = [_short(value) for value in values]
-    room = ax.figure.get_figwidth() * POINTS * 0.8 / n
+    room = size_of(ax)[0] / n
     every = max(int(np.ceil((max(text_size(label)[0] for label in labels) + 4.0) / room)), 1)
     shown: NDArray[np.int64] = np.arange(0, n, every)
     ax.set_xticks(shown + 0.5, labels=[labels[place] for place in shown])
