@@ -64,10 +64,12 @@ def test_medians_of_uncensored_times_lie_between_order_statistics():
     assert (found.low, found.value, found.high) == (10.0, 30.0, 60.0)
 
 
+@pytest.mark.parametrize("grid", [1, 60])
 @pytest.mark.parametrize("seed", range(6))
-def test_medians_of_censored_times_are_those_of_statsmodels(seed):
+def test_medians_of_censored_times_are_those_of_statsmodels(seed, grid):
+    """On a coarse grid many end at one step, some of them censored."""
     rng = np.random.default_rng(seed)
-    times, ends = rng.exponential(100, size=30).round() + 1, rng.exponential(200, size=30).round() + 1
+    times, ends = (grid * (np.ceil(rng.exponential(mean, size=30) / grid)) for mean in (100, 200))
     observed = times <= ends
     watched = np.minimum(times, ends)
     found, beside = median_time(watched, observed), SurvfuncRight(watched, observed.astype(int))
@@ -81,6 +83,8 @@ def test_medians_beyond_the_log_are_infinite_and_bounded_by_what_was_watched():
     assert (found.low, found.value, found.high) == (40.0, np.inf, np.inf)
     few = median_time(np.array([90.0, 80.0, 70.0]), np.zeros(3, dtype=bool))
     assert (few.low, few.value, few.high) == (0.0, np.inf, np.inf)
+    few = median_time(np.array([10.0, 20.0, 30.0, 40.0, 50.0]), np.ones(5, dtype=bool))
+    assert (few.low, few.value, few.high) == (0.0, 30.0, np.inf)
     some = median_time(np.array([30.0, 80.0, 80.0, 80.0, 80.0, 80.0]), np.arange(6) == 0)
     assert some.value == some.high == np.inf
 

@@ -48,8 +48,8 @@ def test_a_blip_is_no_leave_and_a_blip_is_no_return():
 
 def test_the_band_is_of_the_noise_before_the_onset_and_at_least_of_the_level():
     noise = np.where(np.arange(100) % 2, 0.04, -0.04)
-    # The MAD is 0.04, five of it scaled 0.3: a dip of 0.2 is inside, one of 0.4 is not.
-    assert recovery_of(curve(dip(60, 80, 0.2) + noise), 500).left_step is None
+    # The MAD is 0.04, five of it scaled 0.3: a dip of 0.25 is inside, one of 0.4 is not.
+    assert recovery_of(curve(dip(60, 80, 0.25) + noise), 500).left_step is None
     assert recovery_of(curve(dip(60, 80, 0.4) + noise), 500).left_step == 600
     assert recovery_of(curve(dip(60, 80, 0.2) + noise), 500, mads=2.0).left_step == 600
     # Without noise 5% of the level.
