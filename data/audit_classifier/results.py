@@ -1,4 +1,4 @@
-"""Print the results on the data card: who collapses, who recovers, and what dropout changes.
+"""Print the results on the data card: who collapses, who recovers, and what dropout changes beside what the audit says.
 
 Run from anywhere::
 
@@ -39,7 +39,6 @@ def outcome(run: pd.DataFrame) -> dict[str, object]:
         **{name: collapse is not None for name, collapse in zip(DEFINITIONS, collapses, strict=True)},
         "collapsed": not survived,
         "lag": lag,
-        "lasted": step[-1] - onset if survived else lag,
         "mean accuracy": after.mean(),
         "dipped": len(dips) > 0,
         "recovered": back.any(),
@@ -56,7 +55,7 @@ def main() -> None:
     print(share(runs["collapsed"]), {name: int(runs[name].sum()) for name in DEFINITIONS})
     print("rows to collapse:", (runs["lag"] / 10).quantile([0, 0.1, 0.5, 0.9, 1]).tolist())
     print(runs[["recovered", "recovered for five rows", "non-finite"]].sum().to_dict())
-    print_pairs(runs, (PLAIN, DROPOUT), ("collapsed", *DEFINITIONS[1:3], "dipped"), {"lasted": 0, "mean accuracy": 3})
+    print_pairs(runs, (PLAIN, DROPOUT), (*DEFINITIONS[1:3], "dipped"), {"mean accuracy": 3})
     healthy = logs[logs["onset"] < 0]
     print("healthy, least accuracy from step 800:", healthy["eval_accuracy"][healthy["step"] >= 800].min())
     print("\nThe sweep arm")

@@ -1,4 +1,4 @@
-"""Print the results on the data card: who collapses, who recovers, and what dropout changes.
+"""Print the results on the data card: who collapses, who recovers, and what dropout changes beside what the audit says.
 
 Run from anywhere::
 
@@ -55,7 +55,6 @@ def outcome(run: pd.DataFrame) -> dict[str, object]:
         **collapses,
         "lag": lag,
         "collapsed": np.isfinite(lag),
-        "lasted": lag if np.isfinite(lag) else run["step"].iloc[-1] - onset,
         "mean accuracy": after["eval_accuracy"].mean(),
         "recovered": not np.isfinite(lag) and back.any(),
         "recovered for five rows": not np.isfinite(lag) and np.isfinite(step_of(back, after["step"][back.index])),
@@ -77,7 +76,7 @@ def main() -> None:
     print(runs[["recovered", "recovered for five rows", "stayed worse", "revived"]].sum().to_dict())
     print("final accuracy over the best, in tenths:", *np.histogram(runs["final"], bins=np.linspace(0, 1, 11))[0])
     print("loss at the onset:", runs["loss at onset"].quantile([0, 0.5, 1]).round(2).tolist())
-    print_pairs(runs, (PLAIN, DROPOUT), ("collapsed", "recovered", "stayed worse"), {"lasted": 0, "mean accuracy": 3})
+    print_pairs(runs, (PLAIN, DROPOUT), ("recovered", "stayed worse"), {"mean accuracy": 3})
     healthy = logs[logs["onset"] < 0]
     least = (healthy["eval_accuracy"] / healthy.groupby("run")["eval_accuracy"].cummax())[healthy["step"] > 100].min()
     print("healthy, least accuracy over the best so far, from step 100:", round(float(least), 3))

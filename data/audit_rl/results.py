@@ -1,4 +1,4 @@
-"""Print the results on the data card: who collapses, who recovers, and what smaller batches change.
+"""Print the results on the data card: who collapses, who recovers, what smaller batches change beside what the audit says.
 
 Run from anywhere::
 
@@ -37,7 +37,6 @@ def outcome(run: pd.DataFrame) -> dict[str, object]:
         **run[["buffer", "dimension", "strength", "seed"]].iloc[0].to_dict(),
         "collapsed": collapse is not None,
         "lag": lag,
-        "lasted": step[-1] - onset if collapse is None else lag,
         "mean return": returns[step > onset].mean(),
         "dipped": bool((relative < DIPPED).any()),
         "recovered": collapse is None and bool((relative < DIPPED).any()) and ending >= BACK,
@@ -67,8 +66,8 @@ def main() -> None:
     print_pairs(
         runs,
         (PLAIN, SMALL),
-        ("collapsed", "dipped", "below 0.5 for 1", "below 0.3 for 20"),
-        {"lasted": 1, "mean return": 1},
+        ("dipped", "below 0.5 for 1", "below 0.3 for 20"),
+        {"mean return": 1},
     )
     onsets = logs["onset"][logs["onset"] > 0]
     print("onsets:", onsets.min(), onsets.max())
