@@ -1,4 +1,4 @@
-"""Print the results on the data card: who collapses, who recovers, what smaller batches change beside what the audit says.
+"""Print the results on the data card: who collapses, who recovers, what smaller batches change beside the audit.
 
 Run from anywhere::
 

@@ -109,7 +109,7 @@ def design_of(runs: RunSet, baseline: str, columns: Columns) -> Design:
             "strength": _strengths(attributes[columns.strength]),
             "onset": onset.where(onset >= 0, -1).fillna(-1).astype(np.int64),
             "seed": _keys(attributes, columns.pair_by),
-            "buffer": PLAIN if buffer is None else attributes[buffer].fillna(PLAIN).astype(str),
+            "buffer": PLAIN if buffer is None else attributes[buffer].fillna(PLAIN).astype(str).replace("", PLAIN),
         },
         index=pd.Index(runs.runs, name="run"),
     )
