@@ -102,10 +102,11 @@ def test_a_run_counts_from_its_first_finite_value_to_before_the_next_that_is_not
         np.array([0.0, 4.0, inf, inf]),  # diverged
         np.array([nan, nan, 1.0, nan]),  # too little
         np.array([nan, nan, nan, nan]),
+        np.array([-inf, -inf, 3.0, 8.0, inf]),  # both
     ]
     found = exponent_of(walks)
-    assert found.exponent.value == pytest.approx((2 + 1 + 4) / (2 + 1 + 1))
-    assert (found.exponent.n_runs, found.n_cut, found.n_without) == (3, 2, 2)
+    assert found.exponent.value == pytest.approx((2 + 1 + 4 + 5) / (2 + 1 + 1 + 1))
+    assert (found.exponent.n_runs, found.n_cut, found.n_without) == (4, 3, 2)
 
 
 def test_steps_count_and_not_rows():
@@ -150,8 +151,10 @@ def test_the_sign_decides_and_says_how_sure_it_is():
     rng = np.random.default_rng(5)
     right = confident = decided = 0
     for _ in range(400):
-        rate = exponent_of(walks_of(-0.02 + rng.standard_normal((10, 40)))).exponent
-        right += rate.value < 0
+        found = exponent_of(walks_of(-0.02 + rng.standard_normal((10, 40))))
+        rate = found.exponent
+        right += found.probability_stable
+        assert found.probability_stable == (rate.value < 0)
         confident += rate.confidence_of_sign
         decided += rate.sign_is_decided
         assert rate.sign_is_decided == (rate.confidence_of_sign > 0.975)
