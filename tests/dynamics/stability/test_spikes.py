@@ -1,0 +1,232 @@
+"""Spikes that were planted are found, measured and judged; noise is left alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trajhmm.dynamics.stability.neteffect import FEWEST, net_effect
+from trajhmm.dynamics.stability.spikes import (
+    SPIKE_COLUMNS,
+    THRESHOLD,
+    find_spikes,
+    olmo_scores,
+    robust_scores,
+    spike_share,
+    spike_table,
+)
+from trajhmm.errors import AnalysisError
+from trajhmm.logs import RunSet
+
+ROWS, EVERY = 700, 5
+
+
+def noise(rng, n_rows, phi=0.0, heavy=False):
+    """Autocorrelated noise of variance 1."""
+    drawn = rng.standard_t(4, n_rows + 60) / np.sqrt(2) if heavy else rng.standard_normal(n_rows + 60)
+    for row in range(1, len(drawn)):
+        drawn[row] = phi * drawn[row - 1] + np.sqrt(1 - phi**2) * drawn[row]
+    return drawn[60:]
+
+
+def falling(n_rows=ROWS):
+    return 2.0 / np.sqrt(1 + np.arange(n_rows) / 40) + 0.2
+
+
+def logs(curves, metric="train_loss", every=EVERY):
+    return RunSet.from_frame(
+        pd.concat(
+            [
+                pd.DataFrame({"run": f"r{n:03d}", "step": every * np.arange(len(curve)), metric: curve})
+                for n, curve in enumerate(curves)
+            ],
+            ignore_index=True,
+        )
+    )
+
+
+def planted(rng, net, *, start=400, rows=6, height=2.0, fades=False, phi=0.0, heavy=False, trend=None):
+    """A loss with one spike and what it leaves behind; and its true net effect in the middle of the rows after it."""
+    at = np.arange(ROWS) - start
+    level = falling() if trend is None else trend
+    shape = np.exp(-at / rows) if fades else (at < rows)
+    extra = np.where(at >= 0, np.log(height) * shape + np.log1p(net) * (at >= rows), 0.0)
+    back = rows * (np.log(np.log(height) / 0.15) if fades else 1.0)
+    middle = int(start + 2 * back + 25)
+    return level * np.exp(extra + 0.05 * noise(rng, ROWS, phi, heavy)), level[middle] * net
+
+
+KINDS = [
+    {"phi": 0.0},
+    {"phi": 0.6},
+    {"phi": 0.5, "heavy": True, "height": 3.0},
+    {"phi": 0.3, "fades": True, "height": 4.0},
+    {"phi": 0.3, "start": 160, "height": 5.0},
+]
+
+
+@pytest.mark.parametrize("net", [-0.08, 0.0, 0.08])
+def test_intervals_hold_the_planted_net_effect(net):
+    rng = np.random.default_rng(7)
+    made = [planted(rng, net, **KINDS[n % len(KINDS)]) for n in range(200)]
+    starts = [EVERY * KINDS[n % len(KINDS)].get("start", 400) for n in range(200)]
+    found = {(spike.run, spike.start): spike for spike in find_spikes(logs([curve for curve, _ in made]))}
+    keys = [(f"r{n:03d}", start) for n, start in enumerate(starts)]
+    hit = [(found[key], truth) for key, (_, truth) in zip(keys, made, strict=True) if key in found]
+    assert len(hit) >= 180
+    held = np.mean([one.effect.ci_low <= truth <= one.effect.ci_high for one, truth in hit])
+    assert 0.9 <= held <= 0.99
+    verdicts = [one.verdict for one, _ in hit]
+    if net == 0.0:
+        assert verdicts.count("neutral") >= 0.9 * len(hit)
+    else:
+        right, wrong = ("helped", "harmed") if net < 0 else ("harmed", "helped")
+        assert verdicts.count(wrong) <= 0.02 * len(hit)
+        assert verdicts.count(right) >= 0.1 * len(hit)
+
+
+def test_clear_effects_get_clear_verdicts():
+    rng = np.random.default_rng(3)
+    calm = np.full(ROWS, 1.0)
+    for net, verdict in ((-0.12, "helped"), (0.1, "harmed")):
+        curves = [planted(rng, net, trend=calm)[0] for _ in range(20)]
+        verdicts = [spike.verdict for spike in find_spikes(logs(curves)) if spike.start == 400 * EVERY]
+        assert verdicts.count(verdict) >= 16
+
+
+def test_recovery_takes_as_long_as_it_was_made_to():
+    rng = np.random.default_rng(0)
+    lengths = [1, 3, 8, 20]
+    curves = [planted(rng, 0.0, rows=lengths[n % 4], height=3.0)[0] for n in range(40)]
+    table = spike_table(find_spikes(logs(curves)))
+    table = table[table["start"] == 400 * EVERY]
+    assert len(table) == 40
+    assert table.columns.tolist() == ["run", *SPIKE_COLUMNS]
+    right = table["recovery_steps"].to_numpy() == np.tile(lengths, 10) * EVERY
+    # One of five rows beyond three spreads now and then makes it a row longer.
+    assert right.mean() >= 0.8
+    assert not table["censored"].any()
+    assert ((table["peak"] >= table["start"]) & (table["peak"] < table["start"] + table["recovery_steps"])).all()
+    # One that fades is back where what is left of it is three spreads.
+    fading = [planted(rng, 0.0, rows=10, height=4.0, fades=True)[0] for _ in range(40)]
+    found = [spike.recovery_steps / EVERY for spike in find_spikes(logs(fading)) if spike.start == 400 * EVERY]
+    assert np.median(found) == pytest.approx(10 * np.log(np.log(4) / 0.15), abs=5)
+
+
+def test_a_loss_that_stays_up_has_not_recovered():
+    rng = np.random.default_rng(1)
+    curve = falling() * np.exp(0.05 * noise(rng, ROWS) + np.where(np.arange(ROWS) >= 500, 1.0, 0.0))
+    (spike,) = find_spikes(logs([curve]))
+    assert (spike.start, spike.censored, spike.verdict) == (500 * EVERY, True, "never recovered")
+    assert spike.recovery_steps == (ROWS - 1 - 500) * EVERY
+    assert np.isnan(spike.effect.value)
+
+
+def test_a_loss_that_is_infinite_for_a_while_is_a_spike_whatever_the_noise():
+    curve = 1.0 + 0.05 * noise(np.random.default_rng(2), ROWS)
+    curve[300:304] = np.inf
+    (spike,) = find_spikes(logs([curve]))
+    assert (spike.start, spike.peak, spike.recovery_steps) == (300 * EVERY, 300 * EVERY, 4 * EVERY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("white", 0.05), ("autocorrelated", 0.15), ("walk", 0.3), ("smooth", 0.05), ("heavy", 1.2)]
+)
+def test_noise_without_spikes_is_left_alone(kind, most):
+    rng = np.random.default_rng(4)
+    curves = []
+    for _ in range(15):
+        drawn = {
+            "white": 0.1 * noise(rng, ROWS),
+            "autocorrelated": 0.1 * noise(rng, ROWS, 0.95),
+            "walk": 0.01 * np.cumsum(noise(rng, ROWS)),
+            "smooth": 1e-4 * noise(rng, ROWS),
+            "heavy": 0.05 * rng.standard_t(3, ROWS),
+        }[kind]
+        curves.append(falling() * np.exp(drawn))
+    assert len(find_spikes(logs(curves))) / (15 * ROWS / 1000) <= most
+
+
+def test_the_robust_score_finds_small_spikes_that_olmos_does_not():
+    rng = np.random.default_rng(5)
+    curves = [planted(rng, 0.0, height=1.8)[0] for _ in range(20)]
+    runs = logs(curves)
+    robust, olmo = (
+        {spike.run for spike in find_spikes(runs, score=score) if spike.start == 400 * EVERY}
+        for score in ("robust", "olmo")
+    )
+    assert len(robust) >= 18
+    assert len(olmo) <= 10
+
+
+def test_scores_look_at_nothing_but_the_past():
+    rng = np.random.default_rng(6)
+    values = np.exp(rng.standard_normal(300))
+    for score in (robust_scores, olmo_scores):
+        whole = score(values)
+        assert np.isnan(whole[:20]).all()
+        for cut in (50, 137, 299):
+            np.testing.assert_allclose(score(values[:cut]), whole[:cut])
+
+
+def test_scores_are_what_they_say():
+    rng = np.random.default_rng(8)
+    values = rng.standard_normal(1400)
+    scores = olmo_scores(values)
+    for row in (500, 1300):
+        before = values[max(0, row - 1000) : row]
+        assert scores[row] == pytest.approx((values[row] - before.mean()) / before.std())
+    before = values[800:900]
+    spread = max(1.4826 * np.median(np.abs(before - np.median(before))),
+                 (np.sort(before)[94] - np.median(before)) / 1.645)  # fmt: skip
+    assert robust_scores(values)[900] == pytest.approx((values[900] - np.median(before)) / spread)
+    values[1200] = 30.0
+    values[1300] = -30.0
+    assert spike_share(values) == pytest.approx(2 / 1380)
+    assert THRESHOLD == 7.0
+
+
+def test_a_spike_close_behind_another_is_its_own_and_not_hidden_by_it():
+    curve = 1.0 + 0.02 * noise(np.random.default_rng(9), ROWS)
+    curve[300:340] += 2.0
+    curve[350:353] += 1.0
+    found = find_spikes(logs([curve]))
+    assert [(spike.start, spike.recovery_steps) for spike in found] == [
+        (300 * EVERY, 40 * EVERY),
+        (350 * EVERY, 3 * EVERY),
+    ]
+
+
+def test_losses_below_0_have_spikes_too():
+    curve = -5.0 + 0.05 * noise(np.random.default_rng(10), ROWS)
+    curve[400:406] += 2.0
+    curve[406:] -= 0.12
+    (spike,) = find_spikes(logs([curve]))
+    assert spike.start == 400 * EVERY
+    assert spike.effect.value == pytest.approx(-0.12, abs=0.06)
+
+
+def test_a_net_effect_needs_rows_on_both_sides():
+    rng = np.random.default_rng(0)
+    few = np.arange(1.0, FEWEST), np.ones(FEWEST - 1)
+    many = np.arange(1.0, 100.0), 1 + rng.random(99)
+    assert np.isnan(net_effect(few, many, rng, logs=True).value)
+    assert np.isnan(net_effect(many, few, rng, logs=True).ci_low)
+    flat = net_effect((many[0], np.ones(99)), (many[0] + 100, np.full(99, 2.0)), rng, logs=False)
+    assert (flat.value, flat.ci_low, flat.ci_high) == (1.0, 1.0, 1.0)
+
+
+def test_the_same_seed_gives_the_same_intervals():
+    runs = logs([planted(np.random.default_rng(11), 0.0)[0]])
+    one, same, other = (find_spikes(runs, seed=seed)[0].effect for seed in (0, 0, 1))
+    assert one == same
+    assert one.value == other.value
+    assert one.ci_low != other.ci_low
+
+
+def test_what_is_no_loss_is_not_looked_at_unless_asked_for():
+    runs = logs([planted(np.random.default_rng(12), 0.0)[0]], metric="wobble")
+    with pytest.raises(AnalysisError, match="no metric is a loss by its name"):
+        find_spikes(runs)
+    with pytest.raises(AnalysisError, match="no metric 'other'"):
+        find_spikes(runs, ["other"])
+    assert find_spikes(runs, ["wobble"])[0].metric == "wobble"

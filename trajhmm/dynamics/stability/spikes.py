@@ -1,0 +1,282 @@
+"""Spikes of losses: where they are, how long until the loss is back, and whether training was the better for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from trajhmm.dynamics.stability.neteffect import FEWEST, UNKNOWN, NetEffect, net_effect
+from trajhmm.errors import AnalysisError
+from trajhmm.features.events import is_loss
+from trajhmm.logs import RunSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Score = Callable[[Floats, Floats], Floats]
+"""(…, w) values before and (…) values → (…) scores."""
+ScoreName = Literal["robust", "olmo"]
+Verdict = Literal["helped", "harmed", "neutral", "never recovered"]
+
+SPIKE_COLUMNS = ("metric", "start", "peak", "recovery_steps", "censored", "net_effect", "verdict")
+WINDOW, THRESHOLD = 100, 7.0
+"""Rows before a value that the robust score judges it by, and how many spreads above their median is a spike."""
+OLMO_WINDOW, OLMO_THRESHOLD = 1000, 7.0
+"""Of the score of OLMo: standard deviations from the mean of the previous 1,000 values."""
+FEWEST_BEFORE = 20
+"""Rows before a value without which it is not judged."""
+MADS, BACK = 3.0, 5
+"""A loss is back within so many spreads of its level before, at the first of so many rows in a row."""
+_TO_SIGMA, _LEAST = 1.4826, 0.01
+# Of normal noise 5% lie so many standard deviations above the median.
+_UPPER, _TO_UPPER = 0.95, 1.645
+# Rows of the trend before, and after recovery.
+_TREND, _AFTER = 100, 50
+_BLOCK = 512
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spike:
+    """One spike of one metric of one run.
+
+    Attributes
+    ----------
+    run, metric : whose.
+    start, peak : steps of its first row and of its highest.
+    recovery_steps : steps from its start until the loss is back; to the end of the log where ``censored``.
+    censored : whether the log ends before the loss is back.
+    effect : in the unit of the metric.
+    """
+
+    run: str
+    metric: str
+    start: int
+    peak: int
+    recovery_steps: int
+    censored: bool
+    effect: NetEffect
+
+    @property
+    def verdict(self) -> Verdict:
+        """``helped`` where the interval of the net effect lies below 0, ``harmed`` where above, else ``neutral``.
+
+        The rule by the point alone, that 0 and less helped and more harmed, calls chance by one of these names.
+        """
+        if self.censored:
+            return "never recovered"
+        if self.effect.ci_high < 0.0:
+            return "helped"
+        return "harmed" if self.effect.ci_low > 0.0 else "neutral"
+
+
+def find_spikes(
+    runs: RunSet, metrics: Sequence[str] | None = None, *, score: ScoreName = "robust", seed: int = 0
+) -> tuple[Spike, ...]:
+    """The spikes of losses, by run, metric and step.
+
+    Parameters
+    ----------
+    runs : the logs.
+    metrics : which to look at; by default all that are losses by their names.
+    score : ``robust``, or ``olmo``; see :func:`robust_scores` and :func:`olmo_scores`.
+    seed : of the intervals of net effects.
+
+    Raises
+    ------
+    AnalysisError
+        There is no such metric, or none that is a loss by its name.
+    """
+    chosen = [name for name in runs.metrics if is_loss(name)] if metrics is None else list(metrics)
+    unknown = [name for name in chosen if name not in runs.metrics]
+    if unknown or not chosen:
+        what = f"no metric {unknown[0]!r}" if unknown else "no metric is a loss by its name"
+        raise AnalysisError(f"{what}; name those in which to look for spikes, of: {', '.join(runs.metrics)}")
+    rng = np.random.default_rng(seed)
+    found: list[Spike] = []
+    for run, rows in runs.slices():
+        for metric in chosen:
+            column = runs.metrics.index(metric)
+            logged = runs.logged[rows, column]
+            found += _spikes_of(
+                run, metric, runs.steps[rows][logged], runs.values[rows, column][logged], score=score, rng=rng
+            )
+    return tuple(found)
+
+
+def spike_table(spikes: Iterable[Spike]) -> pd.DataFrame:
+    """One row a spike: ``run``, then `SPIKE_COLUMNS`; ``net_effect`` is blank where it is not known."""
+    import pandas as pd
+
+    rows = [
+        {
+            "run": one.run,
+            "metric": one.metric,
+            "start": one.start,
+            "peak": one.peak,
+            "recovery_steps": one.recovery_steps,
+            "censored": one.censored,
+            "net_effect": one.effect.value,
+            "verdict": one.verdict,
+        }
+        for one in spikes
+    ]
+    return pd.DataFrame(rows, columns=["run", *SPIKE_COLUMNS])
+
+
+def robust_scores(values: Floats, window: int = WINDOW) -> Floats:
+    """(N,) how many spreads each value lies above the median of the values before it; of logarithms if all are above 0.
+
+    The spread is the largest of the median absolute deviation, scaled to that of normal noise; how far the upper 5%
+    reach, likewise, so that noise with heavy tails is judged by these; and 0.01, a hundredth of the loss itself. NaN
+    for the first 20 values.
+
+    Parameters
+    ----------
+    values : (N,) in their order.
+    window : values before each that it is judged by.
+    """
+    scaled, least = _on_its_scale(np.asarray(values, dtype=np.float64))
+    return _judged(np.empty(0), scaled, window, _Robust(least=least))
+
+
+def olmo_scores(values: Floats, window: int = OLMO_WINDOW) -> Floats:
+    """(N,) standard deviations of each value above the mean of the values before it; NaN for the first 20."""
+    return _judged(np.empty(0), np.asarray(values, dtype=np.float64), window, _olmo)
+
+
+def spike_share(values: Floats) -> float:
+    """OLMo's spike score: share of values at least 7 standard deviations from the mean of the previous 1,000."""
+    scores = olmo_scores(values)
+    judged = ~np.isnan(scores)
+    return float((np.abs(scores[judged]) >= OLMO_THRESHOLD).mean()) if judged.any() else np.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Robust:
+    least: float
+
+    def __call__(self, before: Floats, values: Floats) -> Floats:
+        level = np.median(before, axis=-1)
+        spread = np.maximum(_TO_SIGMA * np.median(np.abs(before - level[..., np.newaxis]), axis=-1), self.least)
+        rank = int(np.ceil(_UPPER * before.shape[-1])) - 1
+        upper = np.partition(before, rank, axis=-1)[..., rank] - level
+        scores: Floats = (values - level) / np.maximum(spread, upper / _TO_UPPER)
+        return scores
+
+
+def _olmo(before: Floats, values: Floats) -> Floats:
+    spread = before.std(axis=-1)
+    away = values - before.mean(axis=-1)
+    beyond = np.where(away == 0.0, 0.0, np.copysign(np.inf, away))  # of values that do not vary
+    return np.divide(away, spread, out=beyond, where=spread > 0.0)
+
+
+def _on_its_scale(values: Floats) -> tuple[Floats, float]:
+    """Logarithms where all finite values are above 0; and the least spread on that scale."""
+    finite = values[np.isfinite(values)]
+    if len(finite) and finite.min() > 0.0:
+        return np.log(values, where=np.isfinite(values), out=np.full(len(values), np.inf)), _LEAST
+    typical = float(np.median(np.abs(finite))) if len(finite) else 1.0
+    return np.where(np.isfinite(values), values, np.inf), _LEAST * (typical or 1.0)
+
+
+def _judged(past: Floats, values: Floats, window: int, score: Score) -> Floats:
+    """(n,) scores of values that follow (p,) others, which count as being before them."""
+    past = past[-window:]
+    line = np.concatenate([past, values])
+    scores = np.full(len(line), np.nan)
+    with np.errstate(invalid="ignore"):
+        for place in range(max(len(past), FEWEST_BEFORE), min(window, len(line))):
+            scores[place] = score(line[np.newaxis, :place], line[place : place + 1])[0]
+        if len(line) > window:
+            scores[window:] = score(sliding_window_view(line[:-1], window), line[window:])
+    return scores[len(past) :]
+
+
+def _spikes_of(
+    run: str, metric: str, steps: NDArray[np.int64], values: Floats, *, score: ScoreName, rng: np.random.Generator
+) -> Iterator[Spike]:
+    """The spikes of one metric that a run logs at (n,) steps."""
+    scaled, least = _on_its_scale(values)
+    spans = list(_spans(scaled, values, least, score))
+    calm = np.ones(len(values), dtype=np.bool_)
+    for start, back in spans:
+        calm[start : len(values) if back is None else back] = False
+    calm &= np.isfinite(values)
+    logs = bool(values[np.isfinite(values)].min(initial=np.inf) > 0.0)
+    at = (steps - steps[0] + 1).astype(np.float64) if len(steps) else np.empty(0)
+    ends = [*(start for start, _ in spans[1:]), len(values)]
+    for (start, back), end in zip(spans, ends, strict=False):
+        stop = len(values) if back is None else back
+        highest = start + int(np.argmax(np.where(np.isfinite(values), values, np.inf)[start:stop]))
+        effect = UNKNOWN
+        if back is not None:
+            before = np.flatnonzero(calm[:start])[-_TREND:]
+            after = np.flatnonzero(calm[back:end]) + back
+            # What is left of a spike that fades would count as its net effect: as long again it is given.
+            waited = after[after >= back + (back - start)]
+            after = (waited if len(waited) >= FEWEST else after)[:_AFTER]
+            effect = net_effect((at[before], values[before]), (at[after], values[after]), rng, logs=logs)
+        yield Spike(
+            run=run,
+            metric=metric,
+            start=int(steps[start]),
+            peak=int(steps[highest]),
+            recovery_steps=int(steps[-1 if back is None else back] - steps[start]),
+            censored=back is None,
+            effect=effect,
+        )
+
+
+def _spans(scaled: Floats, values: Floats, least: float, score: ScoreName) -> Iterator[tuple[int, int | None]]:
+    """First row of each spike, and the first at which it is over; None if it is not.
+
+    Rows of a spike do not count as being before those after it.
+    """
+    if score == "robust":
+        line, window, threshold, judge = scaled, WINDOW, THRESHOLD, _Robust(least=least)
+    else:
+        line, window, threshold, judge = (
+            np.where(np.isfinite(values), values, np.inf),
+            OLMO_WINDOW,
+            OLMO_THRESHOLD,
+            _olmo,
+        )
+    past, place = np.empty(0, dtype=np.int64), 0
+    while place < len(line):
+        block = np.arange(place, min(place + _BLOCK, len(line)))
+        scores = _judged(line[past], line[block], window, judge)
+        high = (scores >= threshold) | ((len(past) + np.arange(len(block)) >= FEWEST_BEFORE) & np.isinf(line[block]))
+        until = int(high.argmax()) if high.any() else len(block)
+        past = np.concatenate([past, block[:until]])[-window:]
+        if not high.any():
+            place += len(block)
+            continue
+        start = int(block[until])
+        level, spread = _level(scaled[past[-WINDOW:]], least)
+        inside = scaled[start:] <= level + MADS * spread
+        inside[0] = False  # as it may be to another score
+        back = _back(inside)
+        yield start, None if back is None else start + back
+        if back is None:
+            return
+        place = start + back
+
+
+def _level(before: Floats, least: float) -> tuple[float, float]:
+    level = float(np.median(before))
+    return level, max(_TO_SIGMA * float(np.median(np.abs(before - level))), least)
+
+
+def _back(inside: NDArray[np.bool_]) -> int | None:
+    """First of so many rows in a row inside; None if there are not so many."""
+    if len(inside) < BACK:
+        return None
+    held = sliding_window_view(inside, BACK).all(axis=1)
+    return int(held.argmax()) if held.any() else None
