@@ -222,6 +222,14 @@ def test_the_profile_tells_what_was_made(whole):
         assert (profile[name] <= profile[f"{prefix}_high"]).all()
 
 
+def test_an_area_is_never_below_nothing():
+    fates = {("a", 1.0): [Fate(factor=1.0), Fate(factor=0.05), Fate(factor=0.05)]}
+    found = audit(made_audit(np.random.default_rng(0), fates, baselines=3), **ASKED).profile
+    assert found["area_ratio"].tolist() == pytest.approx([1.1 / 3], abs=0.01)
+    assert found["area_low"].tolist() == [0.0]
+    assert found["area_high"][0] > 1
+
+
 def test_files_hold_what_was_found(whole, tmp_path):
     found = whole[1]
     written = write_audit(found, tmp_path / "out")

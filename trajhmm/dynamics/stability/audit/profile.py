@@ -36,13 +36,15 @@ def profile_of(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator)
     for dimension, strength in design.cells():
         cell = perturbed[(perturbed["dimension"] == dimension) & (perturbed["strength"] == strength)]
         seeds = cell["seed"].tolist()
+        areas = cell["area_ratio"].to_numpy(dtype=np.float64)
+        least = float(areas[~np.isnan(areas)].min(initial=0.0))
         known = cell[cell["recovery_steps"].notna()]
         observed = known["recovery_censored"].to_numpy() == False  # noqa: E712 (a column of objects)
         ahead = cell["preceded"].dropna()
         found = {
             "collapsed": share(int(cell["collapsed"].sum()), len(cell)),
             "recovery_steps": median_time(known["recovery_steps"].to_numpy(dtype=np.float64), observed),
-            "area_ratio": mean_over_seeds(cell["area_ratio"].to_numpy(dtype=np.float64), seeds, rng),
+            "area_ratio": mean_over_seeds(areas, seeds, rng).within(-np.inf if least < 0 else 0.0, np.inf),
             "deviation": mean_over_seeds(cell["deviation"].to_numpy(dtype=np.float64), seeds, rng).within(-1, 1)
             if cell["deviation"].notna().any()
             else UNDEFINED,
