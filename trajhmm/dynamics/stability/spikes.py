@@ -174,7 +174,8 @@ def _olmo(before: Floats, values: Floats) -> Floats:
     spread = before.std(axis=-1)
     away = values - before.mean(axis=-1)
     beyond = np.where(away == 0.0, 0.0, np.copysign(np.inf, away))  # of values that do not vary
-    return np.divide(away, spread, out=beyond, where=spread > 0.0)
+    scores: Floats = np.divide(away, spread, out=beyond, where=spread > 0.0)
+    return scores
 
 
 def _on_its_scale(values: Floats) -> tuple[Floats, float]:
@@ -239,15 +240,10 @@ def _spans(scaled: Floats, values: Floats, least: float, score: ScoreName) -> It
 
     Rows of a spike do not count as being before those after it.
     """
-    if score == "robust":
-        line, window, threshold, judge = scaled, WINDOW, THRESHOLD, _Robust(least=least)
-    else:
-        line, window, threshold, judge = (
-            np.where(np.isfinite(values), values, np.inf),
-            OLMO_WINDOW,
-            OLMO_THRESHOLD,
-            _olmo,
-        )
+    robust = score == "robust"
+    line = scaled if robust else np.where(np.isfinite(values), values, np.inf)
+    window, threshold = (WINDOW, THRESHOLD) if robust else (OLMO_WINDOW, OLMO_THRESHOLD)
+    judge: Score = _Robust(least=least) if robust else _olmo
     past, place = np.empty(0, dtype=np.int64), 0
     while place < len(line):
         block = np.arange(place, min(place + _BLOCK, len(line)))
