@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis, analyze, convergence_by_visit
+    from trajhmm.dynamics.stability.audit import audit
+    from trajhmm.dynamics.stability.measure import measure_stability
     from trajhmm.errors import TrajHMMError, TrajHMMWarning
     from trajhmm.figures import (
         plot_convergence,
+        plot_convergence_in_probability,
         plot_metric_curves,
         plot_metric_panels,
+        plot_phase_diagram,
         plot_regression,
         plot_selection_curve,
+        plot_stability_profile,
         plot_state_profile,
         plot_state_raster,
         plot_training_map,
@@ -41,13 +46,18 @@ __version__ = "0.1.0"
 # Names are found when first used, so that `trajhmm --help` loads neither numba nor scikit-learn.
 _HOMES = {
     "dynamics": ("Analysis", "analyze", "convergence_by_visit"),
+    "dynamics.stability.audit": ("audit",),
+    "dynamics.stability.measure": ("measure_stability",),
     "errors": ("TrajHMMError", "TrajHMMWarning"),
     "figures": (
         "plot_convergence",
+        "plot_convergence_in_probability",
         "plot_metric_curves",
         "plot_metric_panels",
+        "plot_phase_diagram",
         "plot_regression",
         "plot_selection_curve",
+        "plot_stability_profile",
         "plot_state_profile",
         "plot_state_raster",
         "plot_training_map",
@@ -82,16 +92,21 @@ __all__ = [
     "TrajHMMError",
     "TrajHMMWarning",
     "analyze",
+    "audit",
     "convergence_by_visit",
     "fit",
     "fit_warning",
     "gradient_metrics",
     "load_model",
+    "measure_stability",
     "plot_convergence",
+    "plot_convergence_in_probability",
     "plot_metric_curves",
     "plot_metric_panels",
+    "plot_phase_diagram",
     "plot_regression",
     "plot_selection_curve",
+    "plot_stability_profile",
     "plot_state_profile",
     "plot_state_raster",
     "plot_training_map",

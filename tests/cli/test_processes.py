@@ -54,6 +54,7 @@ def test_the_verbs_are_those_that_have_a_test_here():
     """A new verb needs a test through a real process: add it, then name the verb here."""
     assert VERBS == [
         "analyze",
+        "audit",
         "collect",
         "convert",
         "decode",
@@ -64,6 +65,7 @@ def test_the_verbs_are_those_that_have_a_test_here():
         "inspect",
         "report",
         "simulate",
+        "stability",
         "table",
         "warn",
     ]

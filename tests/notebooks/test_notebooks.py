@@ -48,7 +48,13 @@ def test_pictures_are_small_and_a_notebook_makes_them(path):
 
 
 def test_all_pictures_and_notebooks_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["01_latent_states", "02_pythia", "03_early_warning"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_latent_states",
+        "02_pythia",
+        "03_early_warning",
+        "04_perturbation_audit",
+        "05_probabilistic_stability",
+    ]
     assert [path.stem for path in PICTURES] == ["map_planted", "map_sparse_parities", "warning_timeline"]
 
 
@@ -176,3 +182,35 @@ def test_early_warning(run_notebook):
     assert found["marks"] == sorted(found["marks"])
     assert found["simple"] > 0.9
     assert (run_notebook.folder / "pictures" / "warning_timeline.png").stat().st_size < 200_000
+
+
+@pytest.mark.notebooks
+def test_perturbation_audit(run_notebook):
+    """Held against the card of data/audit_classifier."""
+    found, _ = run_notebook(
+        "04_perturbation_audit",
+        "{'claims': {name: [claim.verdict, claim.effect, claim.n] for name, claim in claims.items()},"
+        " 'collapsed': audit.profile.groupby('dimension')['collapsed'].apply(list).to_dict()}",
+    )
+    verdicts = {name: verdict for name, (verdict, _, _) in found["claims"].items()}
+    assert verdicts == {"decoupling": "depends", "buffering": "no", "precedence": "yes"}
+    assert found["claims"]["precedence"][1:] == [pytest.approx(0.99, abs=0.01), 48]
+    assert found["claims"]["buffering"][1:] == [pytest.approx(-2 / 96), 96]
+    assert found["collapsed"]["learning_signal"] == [0, 0, 1, 1]
+
+
+@pytest.mark.notebooks
+def test_probabilistic_stability(run_notebook):
+    """Held against the published numbers."""
+    found, _ = run_notebook(
+        "05_probabilistic_stability",
+        "{'exponents': exponents['exponent'].tolist(), 'l2': exponents['l2_stable'].tolist(),"
+        " 'phases': phases['phase'].tolist(), 'valleys': valleys.to_dict('records')}",
+    )
+    assert found["exponents"] == pytest.approx([-0.395, -0.417, -0.116, 0.144], abs=0.006)
+    assert found["l2"] == [True, False, False, False]
+    assert found["phases"][:6] == ["correct", "saddle", "saddle", "unstable", "unstable", "unstable"]
+    assert found["phases"][-6:] == ["correct"] * 5 + ["unstable"]
+    for row in found["valleys"]:
+        assert row["flat valley"] == pytest.approx(row["published"], abs=0.09)  # three standard errors of 300 runs
+        assert row["frozen at (eta x step)"] == pytest.approx(row["published "], rel=0.4)

@@ -19,6 +19,7 @@ from trajhmm.cli import (
     inspect,
     report,
     simulate,
+    stability,
     tables,
     warn,
 )
@@ -41,6 +42,7 @@ app.command("fit")(fit.fit)
 app.command("decode")(decode.decode)
 app.command("analyze")(analyze.analyze)
 app.command("audit")(audit.audit)
+app.command("stability")(stability.stability)
 app.command("figure")(figure.figure)
 app.command("table")(tables.table)
 app.command("warn")(warn.warn)

@@ -1,0 +1,85 @@
+"""``trajhmm stability``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, split
+from trajhmm.cli.terminal import say, say_notes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from trajhmm.dynamics.stability.measure import Stability
+
+
+def stability(
+    logs: Logs,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", metavar="COLUMN,…", help="Attributes whose values make the groups: learning_rate."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="MODEL.json", help="Map whose states tell when a run freezes."),
+    ] = None,
+    sign: Annotated[
+        str | None,
+        typer.Option("--sign", metavar="COLUMN", help="Column whose sign makes two states; by default x, if logged."),
+    ] = None,
+    bound: Annotated[
+        float | None,
+        typer.Option("--bound", min=0, help="Distance below which a run is close; by default a tenth of the first."),
+    ] = None,
+    seed: Seed = 0,
+    run_by: RunBy = None,
+    rename: Rename = None,
+    where: Where = None,
+    step: Step = None,
+    table: TableName = None,
+) -> None:
+    """Measure stability by whatever is logged: Lyapunov exponents, phases, freezing, spikes; say what is not there.
+
+    Example: trajhmm stability logs/ --by learning_rate,batch_size -o stability/
+    """
+    from trajhmm.dynamics import decode_runs
+    from trajhmm.dynamics.stability.files import write_stability
+    from trajhmm.dynamics.stability.measure import measure_stability
+    from trajhmm.hmm import load_model
+
+    fitted = None if model is None else load_model(model)
+    runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
+    say_notes(runs.notes)
+    decoded = None if fitted is None else decode_runs(runs, fitted).smoothed
+    found = measure_stability(runs, split(by), decoded=decoded, sign=sign, bound=bound, seed=seed)
+    written = write_stability(found, output) + write_figures(found, output)
+    typer.echo((output / "summary.txt").read_text(encoding="utf-8"), nl=False)
+    say(f"{output}: {', '.join(path.name for path in written)}")
+
+
+def write_figures(found: Stability, folder: Path) -> list[Path]:
+    """Draw what there is to draw, as PDF and PNG."""
+    from trajhmm import figures
+    from trajhmm.errors import AnalysisError
+
+    drawings: dict[str, Axes] = {}
+    written = []
+    with figures.print_style():
+        if "phases" in found.tables and found.by:
+            drawings["phases"] = figures.plot_phase_diagram(found.tables["phases"])
+        if "convergence" in found.tables:
+            try:
+                shares = found.tables["convergence"]
+                first = shares[shares["quantity"] == shares["quantity"].iloc[0]]
+                drawings["convergence"] = figures.plot_convergence_in_probability(first, by=found.by)
+            except AnalysisError as error:  # too many groups for one figure
+                say(f"convergence: not drawn, {error}")
+        for name, axes in drawings.items():
+            for suffix in (".pdf", ".png"):
+                figures.save_figure(axes, folder / f"{name}{suffix}")
+                written.append(folder / f"{name}{suffix}")
+    return written

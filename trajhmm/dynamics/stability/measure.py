@@ -1,0 +1,126 @@
+"""All that the columns of some logs say of stability, and why the rest is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trajhmm.dynamics.stability.changes import Changes, Decoded, changes_of_sign, changes_of_states
+from trajhmm.dynamics.stability.convergence_in_probability import convergence_table
+from trajhmm.dynamics.stability.exponents import exponent_remarks, group_exponents, lyapunov_table, phase_table
+from trajhmm.dynamics.stability.freezing import freezing_table
+from trajhmm.dynamics.stability.hazard import hazard_table
+from trajhmm.dynamics.stability.quantities import Quantity
+from trajhmm.dynamics.stability.spikes import find_spikes, spike_table
+from trajhmm.features.events import is_loss
+from trajhmm.logs import RunSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGN = "x"
+"""Column whose sign says in which of two valleys a run is, as ``trajhmm simulate two-valley`` logs it."""
+NO_STATES = (
+    "no freezing and no hazard: no states are known; fit a map with 'trajhmm fit LOGS -o model.json' and add --model "
+    "model.json, or name a column whose sign changes with --sign"
+)
+NO_PHASES = "no phases of learning: 'log_plus' and 'log_minus' are not logged (see 'trajhmm simulate scalar-net')"
+
+NO_LOSS = "no spikes: no metric is a loss by its name; map one with --rename OLD=train_loss"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stability:
+    """What logs say of stability.
+
+    Attributes
+    ----------
+    by : attributes that make the groups of runs.
+    tables : by the name of the file, without its suffix.
+    remarks : sentences, on what stands behind it, and on what is not there and how to log it.
+    """
+
+    by: tuple[str, ...]
+    tables: dict[str, pd.DataFrame]
+    remarks: tuple[str, ...]
+
+
+def measure_stability(
+    runs: RunSet,
+    by: Sequence[str] = (),
+    *,
+    decoded: Decoded | None = None,
+    sign: str | None = None,
+    bound: float | None = None,
+    seed: int = 0,
+) -> Stability:
+    """Measure whatever the columns allow.
+
+    Parameters
+    ----------
+    runs : the logs.
+    by : attributes whose values make the groups.
+    decoded : the states of the runs under a map; freezing is their last change.
+    sign : column whose sign makes two states, where none are decoded; by default ``x``, if it is logged.
+    bound : of the distance, below which a run counts as close; by default a tenth of the median distance of the first
+        rows.
+    seed : of the intervals that are drawn.
+
+    Raises
+    ------
+    AnalysisError
+        The runs have no such attribute or column.
+    """
+    import pandas as pd
+
+    tables: dict[str, pd.DataFrame] = {}
+    exponents = group_exponents(runs, by)
+    remarks = list(exponent_remarks(exponents))
+    if exponents:
+        tables["lyapunov"] = lyapunov_table(exponents, by)
+        distances = dict.fromkeys(one.quantity for one in exponents if one.quantity.proxy is None)
+        limits = {one: first_distance(runs, one) / 10 if bound is None else bound for one in distances}
+        shares = [convergence_table(runs, by, quantity=one.column, bound=limits[one]) for one in distances]
+        if shares:
+            tables["convergence"] = pd.concat(shares, ignore_index=True)
+            told = ", ".join(f"{one.label} {limit:.3g}" for one, limit in limits.items())
+            remarks.append(f"convergence.csv: share of runs whose distance is below {told}, see --bound")
+    phases = phase_table(exponents, by)
+    if len(phases):
+        tables["phases"] = phases
+    else:
+        remarks.append(NO_PHASES)
+    changes = _changes(runs, decoded, sign)
+    if changes is None:
+        remarks.append(NO_STATES)
+    else:
+        tables["freezing"] = freezing_table(runs, changes, by)
+        tables["hazard"] = hazard_table(runs, changes, by)
+    if any(is_loss(metric) for metric in runs.metrics):
+        tables["spikes"] = spike_table(find_spikes(runs, seed=seed))
+    else:
+        remarks.append(NO_LOSS)
+    return Stability(by=tuple(by), tables=tables, remarks=tuple(remarks))
+
+
+def first_distance(runs: RunSet, quantity: Quantity) -> float:
+    """Median over runs of the first distance above 0 that they log; 1 where none does."""
+    column = runs.metrics.index(quantity.column)
+    firsts = []
+    for _, rows in runs.slices():
+        logs = quantity.logarithm(runs.values[rows, column])
+        known = np.flatnonzero(np.isfinite(logs))
+        if len(known):
+            firsts.append(logs[known[0]])
+    return float(np.exp(np.median(firsts))) if firsts else 1.0
+
+
+def _changes(runs: RunSet, decoded: Decoded | None, sign: str | None) -> Changes | None:
+    if decoded is not None:
+        return changes_of_states(decoded)
+    if sign is not None or SIGN in runs.metrics:
+        return changes_of_sign(runs, SIGN if sign is None else sign)
+    return None
