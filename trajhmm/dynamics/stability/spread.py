@@ -211,6 +211,7 @@ def _spread(group: Group, steps: NDArray[np.int64], laid_out: Floats, rng: np.ra
     counts = rng.multinomial(n, np.full(n, 1.0 / n), size=RESAMPLES).astype(np.float64)
     counts = counts[(counts > 0).sum(axis=1) > 1]
     stop_low, stop_high = np.quantile(steps[stop_of(_across(values, counts), at)], [0.025, 0.975])
+    apart = (at[-1] - at[0]) / min(_STOPS, len(at))  # stops that are tried
     return Spread(
         group=group,
         n_runs=n,
@@ -219,8 +220,8 @@ def _spread(group: Group, steps: NDArray[np.int64], laid_out: Floats, rng: np.ra
         ci_low=low,
         ci_high=high,
         stop_step=int(steps[stop_of(whole[np.newaxis], at)[0]]),
-        stop_low=float(stop_low),
-        stop_high=float(stop_high),
+        stop_low=max(float(stop_low) - apart, float(at[0])),
+        stop_high=min(float(stop_high) + apart, float(at[-1])),
     )
 
 

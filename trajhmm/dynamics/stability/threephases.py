@@ -37,7 +37,7 @@ _SENTENCES: dict[Verdict, str] = {
     "fewer": "Fewer than three phases: a third tells held-out runs no better.",
     "more": "No three phases: a fourth tells held-out runs better still, as on any smooth road, on which every further "
     "stair does.",
-    "out of order": "No three phases in order: held-out runs are told better where a run may go back to an earlier one.",
+    "out of order": "No three phases in order: held-out runs are told better where a state may be gone back to.",
     "not decided": "Not decided: the intervals hold differences that would count and ones that would not; more runs "
     "decide it.",
 }

@@ -1,0 +1,110 @@
+"""Rank correlations of freezing with noise, and of spikes with how runs end."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from trajhmm.dynamics.stability.changes import changes_of_sign
+from trajhmm.dynamics.stability.freezing import freezing_table, loss_proxy
+from trajhmm.dynamics.stability.neteffect import NetEffect
+from trajhmm.dynamics.stability.relations import (
+    NOISE_COLUMNS,
+    SPIKE_RELATION_COLUMNS,
+    noise_of,
+    noise_relations,
+    spike_relations,
+)
+from trajhmm.dynamics.stability.spikes import Spike
+from trajhmm.errors import AnalysisError
+from trajhmm.logs import RunSet
+from trajhmm.simulate import two_valley
+
+
+def logs(settings, ends):
+    """A run for each row of settings, whose loss ends where it is told to."""
+    frames = [
+        pd.DataFrame({"run": f"r{n:02d}", "step": 10 * np.arange(20), "loss": np.linspace(2, end, 20)}).assign(**row)
+        for n, (row, end) in enumerate(zip(settings, ends, strict=True))
+    ]
+    return RunSet.from_frame(pd.concat(frames, ignore_index=True))
+
+
+def test_freezing_of_the_two_valleys_comes_later_with_more_noise():
+    made = two_valley(etas=[0.01, 0.03, 0.1], sigmas=[0.01, 0.1], n_runs=12, n_steps=6000, every=10, seed=2)
+    frozen = freezing_table(made.logs, changes_of_sign(made.logs, "x"), ["eta", "sigma"])
+    found = noise_relations(made.logs, {"freezing": frozen})
+    assert found.columns.tolist() == list(NOISE_COLUMNS)
+    assert found["quantity"].tolist() == ["freezing (steps)", "freezing (steps * eta)"]
+    assert (found["against"] == "eta * sigma").all()
+    assert (found["ci_low"] > 0.3).all()
+    assert (found["n_censored"] == frozen["censored"].sum()).all()
+
+
+def test_correlations_are_spearmans_and_what_is_censored_counts_as_the_end():
+    rng = np.random.default_rng(0)
+    settings = [{"learning_rate": rate, "batch_size": size} for rate in (0.1, 0.2, 0.4) for size in (8, 32, 128)]
+    runs = logs(settings, rng.random(9))
+    np.testing.assert_allclose(noise_of(runs).values[:2], [0.1 / 8, 0.1 / 32])
+    steps = rng.permutation(9) * 10
+    times = pd.DataFrame({"run": runs.runs, "proxy_step": steps, "censored": np.arange(9) == 4})
+    found = noise_relations(runs, {"proxy": times}).set_index("quantity")
+    late = np.where(np.arange(9) == 4, 190, steps)
+    rates = np.array([row["learning_rate"] for row in settings])
+    for quantity, y in (("proxy (steps)", late), ("proxy (steps * learning_rate)", late * rates)):
+        expected = spearmanr(noise_of(runs).values, y).statistic
+        row = found.loc[quantity]
+        assert row["correlation"] == pytest.approx(expected, abs=2e-3)
+        assert row["ci_low"] < expected < row["ci_high"]
+
+
+@pytest.mark.parametrize("n_runs", [40, 700])
+def test_intervals_hold_a_known_correlation(n_runs):
+    from trajhmm.dynamics.stability.relations import _relation
+
+    rng = np.random.default_rng(1)
+    truth = 6 / np.pi * np.arcsin(0.5 / 2)  # of normal pairs that correlate by .5
+    held = []
+    for _ in range(200 if n_runs > 600 else 60):
+        x, z = rng.standard_normal((2, n_runs))
+        found = _relation(x, 0.5 * x + np.sqrt(0.75) * z, rng)
+        held.append(found["ci_low"] <= truth <= found["ci_high"])
+    assert 0.88 <= np.mean(held) <= 1.0 - 0.005 * (n_runs > 600)
+
+
+def spike(run, value):
+    return Spike(
+        run=run,
+        metric="loss",
+        start=50,
+        peak=50,
+        recovery_steps=10,
+        censored=False,
+        effect=NetEffect(value=value, ci_low=value - 1, ci_high=value + 1),
+    )
+
+
+def test_spiky_runs_that_end_worse_are_told_by_group():
+    settings = [{"arm": "calm" if n < 10 else "wild", "seed": n} for n in range(20)]
+    ends = np.concatenate([np.linspace(0.1, 1, 10), np.linspace(1, 0.1, 10)])
+    runs = logs(settings, ends)
+    spikes = [spike(f"r{n:02d}", ends[n]) for n in range(20) for _ in range(n % 10)]
+    spikes.append(spike("r00", np.nan))
+    found = spike_relations(runs, spikes, "loss", ["arm"])
+    assert found.columns.tolist() == ["arm", *SPIKE_RELATION_COLUMNS]
+    told = found.set_index(["arm", "quantity"])
+    assert told.loc[("calm", "spikes"), "correlation"] > 0.95
+    assert told.loc[("wild", "spikes"), "correlation"] == pytest.approx(-1, abs=0.01)
+    assert told.loc[("wild", "net effect"), "correlation"] == pytest.approx(1, abs=0.01)
+    assert told["n_runs"].tolist() == [10, 9, 10, 9]
+
+
+def test_what_cannot_be_told_says_what_is_missing():
+    runs = logs([{"seed": n} for n in range(6)], np.ones(6))
+    assert noise_of(runs) is None
+    with pytest.raises(AnalysisError, match="expected columns learning_rate and batch_size"):
+        noise_relations(runs, {"proxy": loss_proxy(runs, metric="loss")})
+    with pytest.raises(AnalysisError, match="no metric 'accuracy'"):
+        spike_relations(runs, [], "accuracy")
+    flat = spike_relations(runs, [spike("r00", 1.0)], "loss")
+    assert flat["correlation"].isna().all()

@@ -1,0 +1,200 @@
+"""How freezing goes with noise, and spikes with final performance: rank correlations with intervals over runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.dynamics.stability.audit.intervals import rank_correlation
+from trajhmm.dynamics.stability.groups import groups_of
+from trajhmm.dynamics.stability.spikes import Spike
+from trajhmm.errors import AnalysisError
+from trajhmm.logs import RunSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOISE_COLUMNS = ("quantity", "against", "n_runs", "n_censored", "correlation", "ci_low", "ci_high")
+SPIKE_RELATION_COLUMNS = ("quantity", "metric", "n_runs", "correlation", "ci_low", "ci_high")
+RATES = ("learning_rate", "lr", "eta")
+"""Names of learning rates; the first that runs have counts."""
+_FEWEST = 5
+_MOST = 600
+_END, _FEWEST_END = 0.05, 5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Noise:
+    """The noise of each run.
+
+    Attributes
+    ----------
+    name : how it is told.
+    values : (R,)
+    """
+
+    name: str
+    values: NDArray[np.float64]
+
+
+def noise_of(runs: RunSet) -> Noise | None:
+    """Learning rate over batch size of each run; η · σ of simulated descents; None without such attributes."""
+    rate = next((name for name in RATES if name in runs.attribute_names), None)
+    if rate is not None and "batch_size" in runs.attribute_names:
+        return Noise(name=f"{rate} / batch_size", values=_number(runs, rate) / _number(runs, "batch_size"))
+    if {"eta", "sigma"} <= set(runs.attribute_names):
+        return Noise(name="eta * sigma", values=_number(runs, "eta") * _number(runs, "sigma"))
+    return None
+
+
+def noise_relations(runs: RunSet, times: Mapping[str, pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
+    """Spearman's correlation of times with noise: one row for each, in steps, and in steps times learning rate.
+
+    The latter is the time of the gradient flow, in which runs of different rates can be compared. A censored time is
+    known to be no earlier than the run's last step, and counts as that: where logs of noisy runs are the shorter ones,
+    censoring alone makes a correlation, which ``n_censored`` is there to tell. Intervals resample runs.
+
+    Parameters
+    ----------
+    runs : the logs.
+    times : frames of one row a run by the name of what they hold: ``run``, ``censored``, and one column that ends in
+        ``_step``, as `freezing_table` and `loss_proxy` make them.
+    seed : of the intervals.
+
+    Raises
+    ------
+    AnalysisError
+        The runs tell nothing of their noise, or are too few.
+    """
+    import pandas as pd
+
+    noise = noise_of(runs)
+    if noise is None:
+        raise AnalysisError(
+            "the noise of these runs is not known; expected columns learning_rate and batch_size that are constant "
+            "within each run"
+        )
+    rate = next((name for name in RATES if name in runs.attribute_names), None)
+    number = {name: place for place, name in enumerate(runs.runs)}
+    ends = runs.steps[runs.offsets[1:] - 1]
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, frame in times.items():
+        column = next(str(one) for one in frame.columns if str(one).endswith("_step"))
+        who = np.array([number[run] for run in frame["run"]], dtype=np.int64)
+        censored = frame["censored"].to_numpy(dtype=np.bool_)
+        steps = np.where(censored, ends[who], frame[column].to_numpy(dtype=np.float64))
+        scales = {"steps": np.ones(len(who))}
+        if rate is not None:
+            scales[f"steps * {rate}"] = _number(runs, rate)[who]
+        for unit, scale in scales.items():
+            relation = _relation(noise.values[who], steps * scale, rng)
+            rows.append(
+                {
+                    "quantity": f"{name} ({unit})",
+                    "against": noise.name,
+                    "n_runs": len(who),
+                    "n_censored": int(censored.sum()),
+                    **relation,
+                }
+            )
+    return pd.DataFrame(rows, columns=list(NOISE_COLUMNS))
+
+
+def spike_relations(
+    runs: RunSet, spikes: Iterable[Spike], final: str, by: Sequence[str] = (), *, seed: int = 0
+) -> pd.DataFrame:
+    """Spearman's correlation, over runs, of how spiky a run was with how it ended.
+
+    One row for each group and quantity: the attributes, then `SPIKE_RELATION_COLUMNS`. Quantities are ``spikes``, a
+    run's number of spikes, and ``net effect``, the mean over those of its spikes whose effect is known, of the metric
+    that spikes were looked for in. Where runs of a group differ in their settings, these decide both: name them.
+
+    Parameters
+    ----------
+    runs : the logs.
+    spikes : of one metric or more.
+    final : metric whose median over the last twentieth of a run's rows, at least five, is how it ended.
+    by : attributes whose values make the groups.
+    seed : of the intervals.
+
+    Raises
+    ------
+    AnalysisError
+        There is no such metric, or no such attribute.
+    """
+    import pandas as pd
+
+    if final not in runs.metrics:
+        raise AnalysisError(f"no metric {final!r} to tell how runs end; expected one of: {', '.join(runs.metrics)}")
+    listed = list(spikes)
+    ends = _ends(runs, final)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for group in groups_of(runs, by):
+        names = [runs.runs[run] for run in group.runs.tolist()]
+        for metric in dict.fromkeys(one.metric for one in listed):
+            mine = [[one for one in listed if one.run == name and one.metric == metric] for name in names]
+            counts = np.array([len(some) for some in mine], dtype=np.float64)
+            effects = np.array([_mean([one.effect.value for one in some]) for some in mine])
+            for quantity, values in (("spikes", counts), ("net effect", effects)):
+                known = np.isfinite(values) & np.isfinite(ends[group.runs])
+                relation = _relation(values[known], ends[group.runs][known], rng)
+                rows.append(
+                    {
+                        **group.values,
+                        "quantity": quantity,
+                        "metric": metric,
+                        "n_runs": int(known.sum()),
+                        **relation,
+                    }
+                )
+    return pd.DataFrame(rows, columns=[*by, *SPIKE_RELATION_COLUMNS])
+
+
+def _relation(x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
+    """Spearman's correlation with its interval; NaN of fewer than five runs, or where one side does not vary."""
+    if len(x) < _FEWEST or np.ptp(x) == 0.0 or np.ptp(y) == 0.0:
+        return {"correlation": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    if len(x) > _MOST:
+        return _of_many(x, y)
+    found = rank_correlation(x, y, [str(run) for run in range(len(x))], rng)
+    return {"correlation": found.value, "ci_low": found.low, "ci_high": found.high}
+
+
+def _of_many(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, float]:
+    """As above, by Fisher's scale with the variance of Bonett and Wright (2000): as good, and no resampling."""
+    from scipy import stats
+
+    value = float(stats.spearmanr(x, y).statistic)
+    reach = 1.959964 * np.sqrt((1.0 + value**2 / 2.0) / (len(x) - 3.0))
+    middle = np.arctanh(np.clip(value, -0.9999, 0.9999))
+    return {
+        "correlation": value,
+        "ci_low": float(np.tanh(middle - reach)),
+        "ci_high": float(np.tanh(middle + reach)),
+    }
+
+
+def _ends(runs: RunSet, metric: str) -> NDArray[np.float64]:
+    """(R,) median of the last rows that log a metric; NaN where they are none, or not finite."""
+    column = runs.metrics.index(metric)
+    found = np.full(runs.n_runs, np.nan)
+    for run, (_, rows) in enumerate(runs.slices()):
+        values = runs.values[rows, column][runs.logged[rows, column]]
+        if len(values):
+            found[run] = np.median(values[-max(_FEWEST_END, int(_END * len(values))) :])
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [one for one in values if np.isfinite(one)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _number(runs: RunSet, name: str) -> NDArray[np.float64]:
+    return np.asarray(runs.attributes[name].to_numpy(dtype=np.float64))
