@@ -1,6 +1,7 @@
 """The three claims on audits of which the answer is known, and on nulls."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,6 +15,7 @@ from trajhmm.dynamics.stability.audit.decoupling import decoupling
 from trajhmm.dynamics.stability.audit.files import write_audit
 from trajhmm.dynamics.stability.audit.outcomes import outcomes_of
 from trajhmm.dynamics.stability.audit.pairing import design_of
+from trajhmm.dynamics.stability.audit.precedence import _excess
 from trajhmm.dynamics.stability.audit.summary import summarize
 from trajhmm.errors import AnalysisError
 
@@ -170,6 +172,23 @@ def test_deviations_that_healthy_runs_show_as_often_do_not_count():
     assert abs(claim.effect) < 0.35
 
 
+def test_the_excess_is_over_healthy_runs_in_the_same_windows():
+    """Of collapses 12 of 16 are preceded; of four healthy runs one passes in every window, one in each second."""
+    rows = pd.DataFrame({"preceded": [1.0, 1.0, 1.0, 0.0] * 4, "seed": np.arange(16) // 2})
+    rows["chance"] = [np.array([1.0, window % 2, 0.0, 0.0]) for window in range(16)]
+    found = _excess(rows, [0, 1, 2, 3], np.random.default_rng(0), 0.95)
+    assert found.value == pytest.approx(0.75 - 1.5 / 4)
+    assert found.low < 0.1
+    assert found.high > 0.6
+
+
+def test_where_all_do_the_same_the_interval_is_no_point():
+    rows = pd.DataFrame({"preceded": [1.0] * 16, "seed": np.arange(16) // 2, "chance": [np.zeros(4)] * 16})
+    found = _excess(rows, [0, 1, 2, 3], np.random.default_rng(0), 0.95)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(16 / (16 + 1.959964**2))  # Wilson's, in closed form
+
+
 def test_a_claim_that_cannot_be_asked_leaves_all_open():
     fates = {("a", 1.0): [Fate(), Fate(back=30)], ("a", 2.0): [Fate(back=None), Fate()]}
     found = audit(made_audit(np.random.default_rng(0), fates, baselines=3), **ASKED)
@@ -263,6 +282,8 @@ def test_the_summary_says_that_strength_decides(whole):
     assert "Strength nearly decides the outcome: in 3 of 4 cells" in text
     assert "a 2 6 100% (61% to 100%) inf (690 to inf)" in text
     assert "14 have no baseline" not in text
+    other = replace(whole[1], profile=whole[1].profile.assign(collapsed=[0.0, 0.5, 0.5, 1.0]))
+    assert "Strength nearly decides" not in summarize(other)
 
 
 def test_the_same_seed_gives_the_same_audit_and_another_other_draws(whole):
