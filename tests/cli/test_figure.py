@@ -16,6 +16,8 @@ from trajhmm.simulate import planted
 
 # Of a model for warning: drawn in test_evaluate.py.
 OF_WARNINGS = ("timeline", "drivers", "recall", "leads")
+# Of what other verbs wrote: in test_stability.py.
+OF_STABILITY = ("stability", "phases", "probability", "lyapunov")
 CONVERGED = ("--converged", "eval_accuracy > 0.9")
 
 
@@ -56,7 +58,7 @@ def analysed_once(analysed, monkeypatch):
     monkeypatch.setattr(dynamics, "analyze", once)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FIGURES if kind not in OF_WARNINGS])
+@pytest.mark.parametrize("kind", [kind for kind in FIGURES if kind not in (*OF_WARNINGS, *OF_STABILITY)])
 def test_every_kind_of_figure_is_written(kind, work, analysed_once, trajhmm):
     line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", f"{kind}.svg", "--refits", "0"]
     done = trajhmm(*line, "--width", "column", "--style", "icml", "--since", "start")
@@ -114,7 +116,7 @@ def test_what_is_missing_is_said(line, code, said, work, trajhmm):
     assert not list(work.glob("x.*"))
 
 
-@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("kind", [kind for kind in TABLES if kind not in OF_STABILITY])
 def test_every_kind_of_table_is_written(kind, work, analysed_once, trajhmm):
     logs = [] if kind == "selection" else ["logs.parquet", *CONVERGED]
     for suffix in ("tex", "csv"):

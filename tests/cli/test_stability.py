@@ -75,3 +75,37 @@ def test_what_is_asked_for_and_not_there_is_an_error(made, trajhmm, tmp_path):
     (tmp_path / "file").write_text("")
     ended = trajhmm("stability", made / "rank.parquet", "-o", tmp_path / "file")
     assert (ended.code, (tmp_path / "file").read_text()) == (1, "")
+
+
+def test_figures_and_tables_of_what_was_written(made, trajhmm, tmp_path):
+    """From the folder or the file, without a model; numbers as in the file."""
+    for name, by in (("rank", "learning_rate"), ("net", "mu,learning_rate")):
+        assert trajhmm("stability", made / f"{name}.parquet", "--by", by, "-o", tmp_path / name).code == 0
+    assert trajhmm("figure", "phases", tmp_path / "net", "-o", tmp_path / "phases.svg").code == 0
+    assert "learning rate" in (tmp_path / "phases.svg").read_text()
+    asked = ["figure", "probability", tmp_path / "rank" / "convergence.csv", "-o", tmp_path / "shares.svg"]
+    assert trajhmm(*asked).code == 0
+    assert trajhmm("table", "lyapunov", tmp_path / "rank", "-o", tmp_path / "table.csv").code == 0
+    found, told = (pd.read_csv(tmp_path / name) for name in ("table.csv", "rank/lyapunov.csv"))
+    np.testing.assert_allclose(found["exponent"], told["exponent"])
+    ended = trajhmm("figure", "phases", tmp_path / "rank", "-o", tmp_path / "none.svg")
+    assert ended.code == 1
+    assert "expected the phases.csv of 'trajhmm stability'" in ended.err
+    ended = trajhmm("figure", "map", made / "rank.parquet", "-o", tmp_path / "none.svg")
+    assert ended.code == 2
+    assert "figure map needs a model: --model MODEL.json" in ended.err
+
+
+def test_a_profile_for_print(trajhmm, tmp_path):
+    profile = pd.DataFrame({"dimension": ["noise"] * 2, "strength": [1.0, 2.0], "n_runs": [6, 6], "n_censored": [0, 6]})
+    for name, bound in (("collapsed", "collapsed"), ("recovery_steps", "recovery"), ("area_ratio", "area"),
+                        ("deviation", "deviation"), ("lead_share", "lead")):  # fmt: skip
+        profile[name] = [0.25, np.inf if name == "recovery_steps" else np.nan]
+        profile[f"{bound}_low"], profile[f"{bound}_high"] = [0.125, np.nan], [0.5, np.inf]
+    profile.to_csv(tmp_path / "profile.csv", index=False)
+    for kind, suffix in (("figure", "svg"), ("table", "tex")):
+        ended = trajhmm(kind, "stability", tmp_path, "-o", tmp_path / f"profile.{suffix}")
+        assert (ended.code, ended.err.splitlines()[-1]) == (0, f"{tmp_path / f'profile.{suffix}'}: written")
+    rows = [line for line in (tmp_path / "profile.tex").read_text().splitlines() if line.startswith("noise")]
+    assert "0.250 (0.125 to 0.500)" in rows[0]
+    assert r"$\infty$" in rows[1]

@@ -14,6 +14,8 @@ from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, usage_errors
 from trajhmm.cli.terminal import progress_bar, say_notes
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from trajhmm.dynamics import Analysis, Decoded
     from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
@@ -35,8 +37,8 @@ class Asked:
     Attributes
     ----------
     what : figure or table, and its kind, for messages.
-    model_file : from ``--model``.
-    logs : possibly none.
+    model_file : from ``--model``; None where the kind needs none.
+    logs : possibly none; or what ``trajhmm audit`` or ``trajhmm stability`` wrote.
     reading : how to read them.
     converged : condition of convergence, if given.
     rule : what counts as a detour.
@@ -46,7 +48,7 @@ class Asked:
     """
 
     what: str
-    model_file: Path
+    model_file: Path | None
     logs: list[Path]
     reading: Reading
     converged: str | None
@@ -57,10 +59,35 @@ class Asked:
 
     @cached_property
     def model(self) -> Model:
-        """The model."""
+        """The model; without one, the command is wrong."""
         from trajhmm.hmm import load_model
 
+        if self.model_file is None:
+            raise typer.BadParameter(f"{self.what} needs a model: --model MODEL.json")
         return load_model(self.model_file)
+
+    def finished(self, name: str, verb: str) -> pd.DataFrame:
+        """A table that a verb wrote: named itself, or by its folder.
+
+        Raises
+        ------
+        AnalysisError
+            It is not there, or is none.
+        """
+        import pandas as pd
+
+        from trajhmm.errors import AnalysisError
+
+        if len(self.logs) != 1:
+            raise typer.BadParameter(f"{self.what} needs what 'trajhmm {verb}' wrote: name its folder, or its {name}")
+        path = self.logs[0] / name if self.logs[0].is_dir() else self.logs[0]
+        try:
+            found = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise AnalysisError(
+                f"{path}: cannot be read as a table; expected the {name} of 'trajhmm {verb}'"
+            ) from error
+        return found
 
     @cached_property
     def runs(self) -> RunSet:

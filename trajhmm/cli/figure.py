@@ -14,7 +14,7 @@ import typer
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
 from trajhmm.cli.options import (
     DetourRule,
-    ModelFile,
+    OptionalModel,
     Reading,
     Refits,
     Rename,
@@ -211,6 +211,28 @@ def _leads(asked: AskedFigure) -> Axes:
     return plot_lead_times(asked.comparison, width=asked.width.value)
 
 
+def _stability(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_stability_profile
+
+    return plot_stability_profile(asked.finished("profile.csv", "audit"), width=asked.width.value)[0]
+
+
+def _phases(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_phase_diagram
+
+    return plot_phase_diagram(asked.finished("phases.csv", "stability"), width=asked.width.value)
+
+
+def _probability(asked: AskedFigure) -> Axes:
+    from trajhmm.dynamics.stability.convergence_in_probability import CONVERGENCE_COLUMNS
+    from trajhmm.figures import plot_convergence_in_probability
+
+    found = asked.finished("convergence.csv", "stability")
+    by = [str(name) for name in found.columns if name not in CONVERGENCE_COLUMNS]
+    first = found[found["quantity"] == found["quantity"].iloc[0]] if "quantity" in found else found
+    return plot_convergence_in_probability(first, by=by, width=asked.width.value)
+
+
 KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
     "map": _map,
     "raster": _raster,
@@ -223,6 +245,9 @@ KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
     "drivers": _drivers,
     "recall": _recall,
     "leads": _leads,
+    "stability": _stability,
+    "phases": _phases,
+    "probability": _probability,
 }
 # Kinds that show which states are detours: by the same refits as `trajhmm analyze`.
 _OF_DETOURS = ("map", "convergence")
@@ -232,9 +257,9 @@ def figure(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", callback=kind_of(KINDS), show_default=False)
     ],
-    model: ModelFile,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FIGURE", help="A .pdf, .svg or .png to write.")],
     logs: OptionalLogs = None,
+    model: OptionalModel = None,
     style: Annotated[Style, typer.Option("--style", help="Widths and type as the venue asks.")] = Style.DEFAULT,
     width: Annotated[
         PageWidth, typer.Option("--width", help="A column (half the text where it has one), or the whole text.")
@@ -275,7 +300,8 @@ def figure(
 
     Map, raster and curves need logs; regression and convergence --converged as well. Timeline and drivers show a --run
     under a model for warning, with what became of it if --truth or --collapse is given; recall and leads compare all
-    detectors on runs whose end is known.
+    detectors on runs whose end is known. Stability takes the folder that 'trajhmm audit' wrote, phases and probability
+    that of 'trajhmm stability'; these need no model.
 
     Example: trajhmm figure map logs/ --model model.json --converged 'eval_accuracy > 0.9' -o map.pdf --style icml
     """

@@ -43,6 +43,12 @@ TableName = Annotated[
     str | None, typer.Option("--table", metavar="NAME", help="Table to read of a SQLite or DuckDB file.")
 ]
 ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
+OptionalModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote, where the kind needs one."
+    ),
+]
 WarningModel = Annotated[
     Path | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
 from trajhmm.cli.options import (
     DetourRule,
-    ModelFile,
+    OptionalModel,
     Reading,
     Refits,
     Rename,
@@ -28,6 +29,8 @@ from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex
 from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from trajhmm.dynamics import MetricImportance
     from trajhmm.dynamics.detours.refits import Refits as RefitsOf
 
@@ -139,12 +142,58 @@ def _selection(asked: Asked) -> list[Column]:
     return [column for column in columns if any(cell is not None for cell in column.cells)]
 
 
+def _stability(asked: Asked) -> list[Column]:
+    profile = asked.finished("profile.csv", "audit")
+    quantities = {
+        "collapsed": ("Share that collapses (95%)", "collapsed"),
+        "recovery_steps": ("Steps to recover (95%)", "recovery"),
+        "area_ratio": ("Area, of baseline (95%)", "area"),
+        "deviation": ("Latent deviation (95%)", "deviation"),
+        "lead_share": ("Deviates first (95%)", "lead"),
+    }
+    return [
+        Column("dimension", "Dimension", profile["dimension"].tolist()),
+        Column("strength", "Strength", profile["strength"].tolist()),
+        Column("n_runs", "Runs", profile["n_runs"].tolist()),
+        *(
+            Column(name, title, _estimates(profile, name, f"{bound}_low", f"{bound}_high"))
+            for name, (title, bound) in quantities.items()
+        ),
+    ]
+
+
+def _lyapunov(asked: Asked) -> list[Column]:
+    from trajhmm.dynamics.stability.exponents import LYAPUNOV_COLUMNS
+
+    found = asked.finished("lyapunov.csv", "stability")
+    by = [name for name in found.columns if name not in LYAPUNOV_COLUMNS]
+    return [
+        *(Column(str(name), str(name).replace("_", " "), found[name].tolist()) for name in by),
+        Column("quantity", "Distance", found["quantity"].tolist()),
+        Column("exponent", "Exponent a step (95%)", _estimates(found, "exponent", "ci_low", "ci_high")),
+        Column("n_runs", "Runs", found["n_runs"].tolist()),
+        Column("l2_stable", "Stable in L2", _known(found["l2_stable"])),
+        Column("probability_stable", "Stable in probability", _known(found["probability_stable"])),
+    ]
+
+
+def _estimates(found: pd.DataFrame, value: str, low: str, high: str) -> list[Estimate | None]:
+    rows = found[[value, low, high]].astype(float).itertuples(index=False, name=None)
+    return [None if math.isnan(row[0]) else Estimate(*row) for row in rows]
+
+
+def _known(cells: pd.Series) -> list[bool | None]:
+    return [None if lacks else bool(cell) for cell, lacks in zip(cells, cells.isna(), strict=True)]
+
+
 KINDS: dict[str, Callable[[Asked], list[Column]]] = {
     "states": _states,
     "edges": _edges,
     "detours": _detours,
     "regression": _regression,
     "selection": _selection,
+    "stability": _stability,
+    "lyapunov": _lyapunov,
 }
 # Kinds that show what comes back in refits.
 _OF_REFITS = ("states", "edges", "detours")
@@ -154,11 +203,11 @@ def table(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", callback=kind_of(KINDS), show_default=False)
     ],
-    model: ModelFile,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="TABLE", help="A .tex (booktabs) or a .csv to write.")
     ],
     logs: OptionalLogs = None,
+    model: OptionalModel = None,
     converged: Converged = None,
     rule: Rule = DetourRule.STRICT,
     within: Within = None,
@@ -171,6 +220,8 @@ def table(
     table: TableName = None,
 ) -> None:
     """Write one table, for print or in full. All but selection need logs; detours and regression --converged as well.
+
+    Stability takes the folder that 'trajhmm audit' wrote, lyapunov that of 'trajhmm stability'; these need no model.
 
     Example: trajhmm table detours logs/ --model model.json --converged 'eval_accuracy > 0.9' -o detours.tex
     """

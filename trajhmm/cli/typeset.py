@@ -12,7 +12,7 @@ _ESCAPES = {
     "\\": r"\textbackslash{}",
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": "$<$", ">": "$>$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "²": r"$^2$", "−": "$-$",
+    "<": "$<$", ">": "$>$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "²": r"$^2$", "∞": r"$\infty$", "−": "$-$",
 }  # fmt: skip
 _NOTHING = "–"
 
@@ -115,15 +115,18 @@ def _rounded(cell: Cell) -> str | None:
 
 def _with_interval(estimate: Estimate) -> str:
     """As many decimals as the width of the interval is worth."""
-    if _is_missing(estimate.low) or _is_missing(estimate.high):
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
         return _digits(estimate.value, estimate.value / 10)
-    fineness = (estimate.high - estimate.low) / 10
+    ends = [number for number in (estimate.value, estimate.low, estimate.high) if math.isfinite(number)]
+    fineness = (max(ends) - min(ends)) / 10 if len(ends) > 1 else max([0.0, *map(abs, ends)]) / 10
     value, low, high = (_digits(number, fineness) for number in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low} to {high})"
 
 
 def _digits(value: float, fineness: float) -> str:
     """A number with so many decimals that two digits of ``fineness`` show; 0 below a millionth."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if abs(value) < 1e-6:
         return "0"
     decimals = min(6, max(0, 1 - math.floor(math.log10(max(abs(fineness), 1e-6)))))
