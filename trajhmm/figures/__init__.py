@@ -3,12 +3,14 @@
 from trajhmm.figures.convergence import plot_convergence
 from trajhmm.figures.curves import plot_metric_curves, plot_metric_panels
 from trajhmm.figures.detectors import plot_lead_times, plot_recall_vs_false_alarms
+from trajhmm.figures.hazard import plot_hazard
 from trajhmm.figures.maps import plot_training_map
 from trajhmm.figures.phases import plot_convergence_in_probability, plot_phase_diagram
 from trajhmm.figures.profile import plot_state_profile
 from trajhmm.figures.raster import plot_state_raster
 from trajhmm.figures.regression import plot_regression
 from trajhmm.figures.selection import plot_selection_curve
+from trajhmm.figures.spikes import plot_spikes
 from trajhmm.figures.stability import plot_stability_profile
 from trajhmm.figures.style import (
     COLUMN_WIDTH,
@@ -34,6 +36,7 @@ __all__ = [
     "plot_convergence",
     "plot_convergence_in_probability",
     "plot_drivers",
+    "plot_hazard",
     "plot_lead_times",
     "plot_metric_curves",
     "plot_metric_panels",
@@ -41,6 +44,7 @@ __all__ = [
     "plot_recall_vs_false_alarms",
     "plot_regression",
     "plot_selection_curve",
+    "plot_spikes",
     "plot_stability_profile",
     "plot_state_profile",
     "plot_state_raster",

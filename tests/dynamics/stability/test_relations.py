@@ -58,6 +58,17 @@ def test_correlations_are_spearmans_and_what_is_censored_counts_as_the_end():
         assert row["ci_low"] < expected < row["ci_high"]
 
 
+def test_logs_that_end_too_soon_tell_no_correlation():
+    runs = logs([{"learning_rate": 0.1 * (n + 1), "batch_size": 8} for n in range(8)], np.ones(8))
+    times = pd.DataFrame({"run": runs.runs, "proxy_step": np.arange(8), "censored": np.arange(8) > 2})
+    found = noise_relations(runs, {"proxy": times})
+    assert found["correlation"].isna().all()
+    assert found["n_censored"].tolist() == [5, 5]
+    assert noise_relations(runs, {"proxy": times.assign(censored=False)})["correlation"].tolist() == pytest.approx(
+        [1, 1], abs=0.01
+    )
+
+
 @pytest.mark.parametrize("n_runs", [40, 700])
 def test_intervals_hold_a_known_correlation(n_runs):
     from trajhmm.dynamics.stability.relations import _relation

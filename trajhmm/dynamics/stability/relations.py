@@ -25,6 +25,7 @@ RATES = ("learning_rate", "lr", "eta")
 _FEWEST = 5
 _MOST = 600
 _END, _FEWEST_END = 0.05, 5
+_NONE = {"correlation": np.nan, "ci_low": np.nan, "ci_high": np.nan}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,8 +56,8 @@ def noise_relations(runs: RunSet, times: Mapping[str, pd.DataFrame], *, seed: in
     """Spearman's correlation of times with noise: one row for each, in steps, and in steps times learning rate.
 
     The latter is the time of the gradient flow, in which runs of different rates can be compared. A censored time is
-    known to be no earlier than the run's last step, and counts as that: where logs of noisy runs are the shorter ones,
-    censoring alone makes a correlation, which ``n_censored`` is there to tell. Intervals resample runs.
+    known to be no earlier than the run's last step, and counts as that; where more than half of the times are, how long
+    the logs are would make the correlation, and there is none. Intervals resample runs.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def noise_relations(runs: RunSet, times: Mapping[str, pd.DataFrame], *, seed: in
         if rate is not None:
             scales[f"steps * {rate}"] = _number(runs, rate)[who]
         for unit, scale in scales.items():
-            relation = _relation(noise.values[who], steps * scale, rng)
+            relation = _relation(noise.values[who], steps * scale, rng) if censored.mean() <= 0.5 else dict(_NONE)
             rows.append(
                 {
                     "quantity": f"{name} ({unit})",
@@ -159,7 +160,7 @@ def spike_relations(
 def _relation(x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
     """Spearman's correlation with its interval; NaN of fewer than five runs, or where one side does not vary."""
     if len(x) < _FEWEST or np.ptp(x) == 0.0 or np.ptp(y) == 0.0:
-        return {"correlation": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+        return dict(_NONE)
     if len(x) > _MOST:
         return _of_many(x, y)
     found = rank_correlation(x, y, [str(run) for run in range(len(x))], rng)
