@@ -35,6 +35,9 @@ def changes(kind, rng):
         return each + 0.02 * np.stack([bump(rng.integers(ROWS)) for _ in range(LAYERS)], axis=1)
     if kind == "apart at first":
         return each + 0.04 * np.exp(-np.arange(ROWS) / 20.0)[:, np.newaxis] * [-1, 0, 0.5, 1.5]
+    if kind == "apart at first, and breaks":
+        parted = 0.08 * np.exp(-np.arange(ROWS) / 20.0) + 0.02 * bump(180)
+        return each + parted[:, np.newaxis] * [-1, 0, 0.5, 1.5]
     if kind == "apart at last":
         return each + 0.02 * np.linspace(0, 1, ROWS)[:, np.newaxis] ** 2 * [-1, 0, 0.5, 1.5]
     return each
@@ -74,6 +77,18 @@ def test_layers_that_do_not_part_together_are_seldom_said_to(kind):
     # Of 40, binomial: six or more at a true 5% in 1.4% of cases.
     assert np.sum(np.array(values) <= 0.05) <= 5
     assert np.median(values) > 0.15
+
+
+def test_a_start_that_hides_what_comes_later_can_be_left_out():
+    (whole,) = formations(logs("apart at first, and breaks", 8, 5), permutations=199)
+    (later,) = formations(logs("apart at first, and breaks", 8, 5), after=0.25, permutations=199)
+    assert whole.verdict == "not told from chance"
+    assert later.verdict == "breaks and rejoins"
+    assert later.peak_step == pytest.approx(1800, abs=250)
+    (first,) = formations(logs("apart at first", 8, 1), after=0.25, permutations=99)
+    assert first.verdict == "not told from chance"
+    with pytest.raises(ValueError, match="after = 1: expected a share"):
+        formations(logs("none", 2, 0), after=1.0)
 
 
 def test_the_statistic_is_the_lesser_of_rise_and_fall():

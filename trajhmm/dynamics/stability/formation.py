@@ -67,7 +67,7 @@ class Formation:
 
 
 def formations(
-    runs: RunSet, by: Sequence[str] = (), *, permutations: int = PERMUTATIONS, seed: int = 0
+    runs: RunSet, by: Sequence[str] = (), *, after: float = 0.0, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> tuple[Formation, ...]:
     """Whether layers break formation and rejoin, by group of runs.
 
@@ -81,6 +81,8 @@ def formations(
     ----------
     runs : logs with three or more columns ``weight_l2/LAYER``.
     by : attributes whose values make the groups.
+    after : share of each run's steps to leave out at its start, where layers part from their initial weights and hide
+        what comes later.
     permutations : shifts drawn.
     seed : of the shifts and of the interval.
 
@@ -89,6 +91,8 @@ def formations(
     AnalysisError
         Fewer than three layers are logged, or the runs have no such attribute.
     """
+    if not 0.0 <= after < 1.0:
+        raise ValueError(f"after = {after:g}: expected a share of the steps, from 0 to below 1")
     layers = [column for column, name in enumerate(runs.metrics) if name.startswith(LAYERS)]
     if len(layers) < _FEWEST_LAYERS:
         raise AnalysisError(
@@ -98,7 +102,7 @@ def formations(
     rng = np.random.default_rng(seed)
     found = []
     for group in groups_of(runs, by):
-        grown = [one for run in group.runs.tolist() if (one := _growth(runs, run, layers)) is not None]
+        grown = [one for run in group.runs.tolist() if (one := _growth(runs, run, layers, after)) is not None]
         if grown:
             found.append(_formation(group, grown, permutations, rng))
     return tuple(found)
@@ -120,15 +124,17 @@ def rise_and_fall(curves: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return np.asarray(over), highest + 1
 
 
-def _growth(runs: RunSet, run: int, layers: Sequence[int]) -> tuple[Floats, Floats] | None:
+def _growth(runs: RunSet, run: int, layers: Sequence[int], after: float) -> tuple[Floats, Floats] | None:
     """(B · P, L) changes of ln‖W_l‖ in pieces of training, and (B,) middles of the bins; None with too few rows."""
     rows = slice(int(runs.offsets[run]), int(runs.offsets[run + 1]))
     norms = runs.values[rows][:, layers]
     kept = (np.isfinite(norms) & (norms > 0.0)).all(axis=1)
+    every = runs.steps[rows]
+    kept &= every >= every[0] + after * (every[-1] - every[0])
     n_pieces = BINS * PIECES
     if kept.sum() <= 2 * BINS:
         return None
-    steps = runs.steps[rows][kept].astype(np.float64)
+    steps = every[kept].astype(np.float64)
     cuts = np.linspace(steps[0], steps[-1], n_pieces + 1)
     # Rows further apart than pieces: growth between them is spread evenly.
     logs = np.stack([np.interp(cuts, steps, np.log(column)) for column in norms[kept].T], axis=1)

@@ -150,44 +150,38 @@ def stop_of(curves: Floats, steps: Floats) -> NDArray[np.int64]:
     steps : (T,).
     """
     at = (steps - steps[0]) / (steps[-1] - steps[0])
+    curves = curves - curves.mean(axis=1, keepdims=True)  # what is left is the same, and squares do not cancel
+    squares = (curves**2).sum(axis=1)
+    ones = np.ones_like(at)
+    straight, parts = _fits(np.stack([ones, at], axis=1)[np.newaxis], curves, squares)
+    least = _GROWS * np.where(parts[0, 1] <= 0.0, straight[0], squares)
     places = np.unique(np.linspace(2, len(at) - 1, min(_STOPS, len(at) - 2)).astype(np.int64))
-    best, stop = _left(curves, [np.ones_like(at)], None, at), np.zeros(len(curves), dtype=np.int64)
-    best = _GROWS * best
-    for place in places.tolist():
-        beyond = np.maximum(at - at[place], 0.0) if place < len(at) - 1 else None
-        for power in _POWERS:
-            rise = (np.minimum(at, at[place]) / at[place]) ** power
-            left = _left(curves, [np.ones_like(at), rise], beyond, at, rising=True)
-            better = left < best
-            best, stop = np.where(better, left, best), np.where(better, place, stop)
-    return stop
+    rises = np.stack([(np.minimum(at, at[place]) / at[place]) ** power for place in places for power in _POWERS])
+    beyond = np.stack([np.maximum(at - at[place], 0.0) for place in places for _ in _POWERS])
+    owner = np.repeat(places, len(_POWERS))
+    flat, parts = _fits(np.stack([np.broadcast_to(ones, rises.shape), rises], axis=2), curves, squares)
+    left = np.where(parts[:, 1] > 0.0, flat, np.inf)
+    inside = owner < len(at) - 1  # beyond the last step there is nothing to fall
+    design = np.stack([np.broadcast_to(ones, rises.shape), rises, beyond], axis=2)[inside]
+    sloped, parts = _fits(design, curves, squares)
+    right = (parts[:, 1] > 0.0) & (parts[:, 2] <= 0.0)
+    left[inside] = np.minimum(left[inside], np.where(right, sloped, np.inf))
+    best = left.argmin(axis=0)
+    return np.where(left[best, np.arange(len(curves))] < least, owner[best], 0)
 
 
-def _left(
-    curves: Floats, columns: Sequence[Floats], falling: Floats | None, at: Floats, *, rising: bool = False
-) -> Floats:
-    """(B,) sums of squares that a fit leaves; infinite where what should rise does not.
+def _fits(designs: Floats, curves: Floats, squares: Floats) -> tuple[Floats, Floats]:
+    """(C, B) sums of squares that C least squares fits to B curves leave, and the (C, P, B) parts of their columns.
 
     Parameters
     ----------
-    columns : (T,) each; where ``rising``, the second must have a positive part.
-    falling : (T,) a column that counts where its part is negative.
+    designs : (C, T, P).
+    curves : (B, T).
+    squares : (B,) sums of squares of the curves.
     """
-    found = np.full(len(curves), np.inf)
-    falling = at if falling is None and not rising else falling
-    for extra in ([], [falling]):
-        if extra and falling is None:
-            continue
-        design = np.stack([*columns, *(one for one in extra if one is not None)], axis=1)
-        parts = np.linalg.lstsq(design, curves.T, rcond=None)[0]
-        left = ((curves.T - design @ parts) ** 2).sum(axis=0)
-        right = np.ones(len(curves), dtype=np.bool_)
-        if rising:
-            right &= parts[1] > 0.0
-        if extra:
-            right &= parts[-1] <= 0.0
-        found = np.where(right, np.minimum(found, left), found)
-    return found
+    bases, triangles = np.linalg.qr(designs)
+    told = np.swapaxes(bases, 1, 2) @ curves.T
+    return squares - (told**2).sum(axis=1), np.linalg.solve(triangles, told)
 
 
 def _in_step(scaled: Sequences, members: Sequence[int]) -> tuple[NDArray[np.int64], Floats]:
