@@ -24,23 +24,23 @@ def bump(centre):
     return np.exp(-0.5 * (np.minimum(away, ROWS - away) / 25.0) ** 2)
 
 
+APART = np.array([-1, 0, 0.5, 1.5])
+ADDED = {
+    "none": lambda _: np.zeros((ROWS, LAYERS)),
+    "breaks": lambda rng: 0.02 * bump(150)[:, np.newaxis] * rng.permutation(APART),
+    "together": lambda _: 0.02 * bump(150)[:, np.newaxis],
+    "each at its own time": lambda rng: 0.02 * np.stack([bump(rng.integers(ROWS)) for _ in range(LAYERS)], axis=1),
+    "apart at first": lambda _: 0.04 * np.exp(-np.arange(ROWS) / 20.0)[:, np.newaxis] * APART,
+    "apart at first, and breaks": lambda _: (
+        (0.08 * np.exp(-np.arange(ROWS) / 20.0) + 0.02 * bump(180))[:, np.newaxis] * APART
+    ),
+    "apart at last": lambda _: 0.02 * np.linspace(0, 1, ROWS)[:, np.newaxis] ** 2 * APART,
+}
+
+
 def changes(kind, rng):
     """(T, L) changes of ln‖W‖ a row."""
-    each = swings(rng)
-    if kind == "breaks":
-        return each + 0.02 * bump(150)[:, np.newaxis] * rng.permutation([-1, 0, 0.5, 1.5])
-    if kind == "together":
-        return each + 0.02 * bump(150)[:, np.newaxis]
-    if kind == "each at its own time":
-        return each + 0.02 * np.stack([bump(rng.integers(ROWS)) for _ in range(LAYERS)], axis=1)
-    if kind == "apart at first":
-        return each + 0.04 * np.exp(-np.arange(ROWS) / 20.0)[:, np.newaxis] * [-1, 0, 0.5, 1.5]
-    if kind == "apart at first, and breaks":
-        parted = 0.08 * np.exp(-np.arange(ROWS) / 20.0) + 0.02 * bump(180)
-        return each + parted[:, np.newaxis] * [-1, 0, 0.5, 1.5]
-    if kind == "apart at last":
-        return each + 0.02 * np.linspace(0, 1, ROWS)[:, np.newaxis] ** 2 * [-1, 0, 0.5, 1.5]
-    return each
+    return swings(rng) + ADDED[kind](rng)
 
 
 def logs(kind, n_runs, seed):
