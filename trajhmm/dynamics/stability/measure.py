@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,24 @@ import numpy as np
 from trajhmm.dynamics.stability.changes import Changes, Decoded, changes_of_sign, changes_of_states
 from trajhmm.dynamics.stability.convergence_in_probability import convergence_table
 from trajhmm.dynamics.stability.exponents import exponent_remarks, group_exponents, lyapunov_table, phase_table
-from trajhmm.dynamics.stability.freezing import freezing_table
+from trajhmm.dynamics.stability.formation import formation_table, formations
+from trajhmm.dynamics.stability.freezing import freezing_table, loss_proxy
 from trajhmm.dynamics.stability.hazard import hazard_table
 from trajhmm.dynamics.stability.quantities import Quantity
+from trajhmm.dynamics.stability.relations import noise_relations, spike_relations
 from trajhmm.dynamics.stability.spikes import find_spikes, spike_table
+from trajhmm.dynamics.stability.spread import spread_table, spreads
+from trajhmm.dynamics.stability.threephases import ThreePhases, three_phases
+from trajhmm.errors import TrajHMMError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_FINAL = ("eval_loss", "eval/loss", "val_loss")
+_TRAINING = ("train_loss", "train/loss", "loss")
+_MOST_RUNS = 200
 SIGN = "x"
 """Column whose sign says in which of two valleys a run is, as ``trajhmm simulate two-valley`` logs it."""
 NO_STATES = (
@@ -40,11 +49,13 @@ class Stability:
     ----------
     by : attributes that make the groups of runs.
     tables : by the name of the file, without its suffix.
+    three_phases : whether training passes three phases in order; None where that cannot be told.
     remarks : sentences, on what stands behind it, and on what is not there and how to log it.
     """
 
     by: tuple[str, ...]
     tables: dict[str, pd.DataFrame]
+    three_phases: ThreePhases | None
     remarks: tuple[str, ...]
 
 
@@ -74,36 +85,93 @@ def measure_stability(
     AnalysisError
         The runs have no such attribute or column.
     """
+    from threadpoolctl import threadpool_limits
+
+    # Many small products: threads that wait for each other take longer, much longer beside other work.
+    with threadpool_limits(1):
+        return _measured(runs, by, decoded, sign, bound, seed)
+
+
+def _measured(
+    runs: RunSet, by: Sequence[str], decoded: Decoded | None, sign: str | None, bound: float | None, seed: int
+) -> Stability:
+    tables: dict[str, pd.DataFrame] = {}
+    remarks: list[str] = []
+    times: dict[str, pd.DataFrame] = {}
+    _measure_distances(runs, by, bound, tables, remarks)
+    changes = _changes(runs, decoded, sign)
+    if changes is None:
+        remarks.append(NO_STATES)
+    else:
+        tables["freezing"] = times["freezing"] = freezing_table(runs, changes, by)
+        tables["hazard"] = hazard_table(runs, changes, by)
+    losses = [metric for metric in runs.metrics if is_loss(metric)]
+    if losses:
+        spikes = find_spikes(runs, seed=seed)
+        tables["spikes"] = spike_table(spikes)
+        tables["spikes_and_ends"] = spike_relations(runs, spikes, _first_of(_FINAL, losses), by, seed=seed)
+        proxy = loss_proxy(runs, by, metric=_first_of(_TRAINING, losses))
+        if not proxy["censored"].all():
+            tables["loss_proxy"] = times["loss proxy"] = proxy
+    else:
+        remarks.append(NO_LOSS)
+    with _said(remarks, "no relation of freezing with noise"):
+        if times:
+            tables["noise"] = noise_relations(runs, times, seed=seed)
+    with _said(remarks, "no spread across seeds"):
+        tables["spread"] = spread_table(spreads(runs, by, seed=seed), by)
+    with _said(remarks, "no formation of layers"):
+        tables["formation"] = formation_table(formations(runs, by, seed=seed), by)
+    phases: ThreePhases | None = None
+    with _said(remarks, "three phases not tested"):
+        phases = three_phases(_some(runs, remarks, seed), seed=seed)
+    return Stability(by=tuple(by), tables=tables, three_phases=phases, remarks=tuple(remarks))
+
+
+def _measure_distances(
+    runs: RunSet, by: Sequence[str], bound: float | None, tables: dict[str, pd.DataFrame], remarks: list[str]
+) -> None:
+    """Exponents, phases of learning and convergence in probability; into ``tables`` and ``remarks``."""
     import pandas as pd
 
-    tables: dict[str, pd.DataFrame] = {}
     exponents = group_exponents(runs, by)
-    remarks = list(exponent_remarks(exponents))
+    remarks += exponent_remarks(exponents)
     if exponents:
         tables["lyapunov"] = lyapunov_table(exponents, by)
-        distances = dict.fromkeys(one.quantity for one in exponents if one.quantity.proxy is None)
-        limits = {one: first_distance(runs, one) / 10 if bound is None else bound for one in distances}
-        shares = [convergence_table(runs, by, quantity=one.column, bound=limits[one]) for one in distances]
-        if shares:
-            tables["convergence"] = pd.concat(shares, ignore_index=True)
-            told = ", ".join(f"{one.label} {limit:.3g}" for one, limit in limits.items())
-            remarks.append(f"convergence.csv: share of runs whose distance is below {told}, see --bound")
+    distances = dict.fromkeys(one.quantity for one in exponents if one.quantity.proxy is None)
+    limits = {one: first_distance(runs, one) / 10 if bound is None else bound for one in distances}
+    if limits:
+        shares = [convergence_table(runs, by, quantity=one.column, bound=limit) for one, limit in limits.items()]
+        tables["convergence"] = pd.concat(shares, ignore_index=True)
+        told = ", ".join(f"{one.label} {limit:.3g}" for one, limit in limits.items())
+        remarks.append(f"convergence.csv: share of runs whose distance is below {told}, see --bound")
     phases = phase_table(exponents, by)
     if len(phases):
         tables["phases"] = phases
     else:
         remarks.append(NO_PHASES)
-    changes = _changes(runs, decoded, sign)
-    if changes is None:
-        remarks.append(NO_STATES)
-    else:
-        tables["freezing"] = freezing_table(runs, changes, by)
-        tables["hazard"] = hazard_table(runs, changes, by)
-    if any(is_loss(metric) for metric in runs.metrics):
-        tables["spikes"] = spike_table(find_spikes(runs, seed=seed))
-    else:
-        remarks.append(NO_LOSS)
-    return Stability(by=tuple(by), tables=tables, remarks=tuple(remarks))
+
+
+def _first_of(names: Sequence[str], losses: Sequence[str]) -> str:
+    return next((name for name in names if name in losses), losses[0])
+
+
+@contextmanager
+def _said(remarks: list[str], what: str) -> Iterator[None]:
+    """What cannot be measured is said, and why."""
+    try:
+        yield
+    except TrajHMMError as error:
+        remarks.append(f"{what}: {error}")
+
+
+def _some(runs: RunSet, remarks: list[str], seed: int) -> RunSet:
+    """At most so many runs, drawn at random, as more tell phases no better and take longer."""
+    if runs.n_runs <= _MOST_RUNS:
+        return runs
+    drawn = np.sort(np.random.default_rng(seed).permutation(runs.n_runs)[:_MOST_RUNS])
+    remarks.append(f"three phases: told from {_MOST_RUNS} of {runs.n_runs:,} runs, drawn at random")
+    return runs.select_runs(runs.runs[place] for place in drawn.tolist())
 
 
 def first_distance(runs: RunSet, quantity: Quantity) -> float:
