@@ -1,5 +1,7 @@
 """Rank correlations of freezing with noise, and of spikes with how runs end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from scipy.stats import spearmanr
 
 from trajhmm.dynamics.stability.changes import changes_of_sign
 from trajhmm.dynamics.stability.freezing import freezing_table, loss_proxy
+from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.neteffect import NetEffect
 from trajhmm.dynamics.stability.relations import (
     NOISE_COLUMNS,
@@ -14,8 +17,10 @@ from trajhmm.dynamics.stability.relations import (
     noise_of,
     noise_relations,
     spike_relations,
+    stop_relation,
 )
 from trajhmm.dynamics.stability.spikes import Spike
+from trajhmm.dynamics.stability.spread import Spread
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.simulate import two_valley
@@ -81,6 +86,26 @@ def test_intervals_hold_a_known_correlation(n_runs):
         found = _relation(x, 0.5 * x + np.sqrt(0.75) * z, rng)
         held.append(found["ci_low"] <= truth <= found["ci_high"])
     assert 0.88 <= np.mean(held) <= 1.0 - 0.005 * (n_runs > 600)
+
+
+def test_the_stop_of_the_spread_is_set_against_the_noise_of_its_group():
+    settings = [{"learning_rate": 0.1 * (n // 3 + 1), "batch_size": 8, "seed": n} for n in range(24)]
+    runs = logs(settings, np.ones(24))
+    blank = np.zeros(2)
+    found = [
+        Spread(
+            group=group, n_runs=3, steps=np.array([0, 190]), spread=blank, ci_low=blank, ci_high=blank,
+            stop_step=190 if place == 6 else 100 - 10 * place, stop_low=0.0, stop_high=190.0,
+        )
+        for place, group in enumerate(groups_of(runs, ["learning_rate"]))
+    ]  # fmt: skip
+    table = stop_relation(runs, found).set_index("quantity")
+    row = table.loc["spread stops (steps)"]
+    expected = spearmanr(np.arange(8), [100, 90, 80, 70, 60, 50, 190, 30]).statistic
+    assert (row["n_runs"], row["n_censored"]) == (8, 1)
+    assert row["correlation"] == pytest.approx(expected, abs=2e-3)
+    with pytest.raises(AnalysisError, match="all runs: runs differ in their noise"):
+        stop_relation(runs, [replace(found[0], group=groups_of(runs)[0])])
 
 
 def spike(run, value):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trajhmm.dynamics.stability.audit.intervals import rank_correlation
 from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.spikes import Spike
+from trajhmm.dynamics.stability.spread import Spread
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 
@@ -104,6 +105,46 @@ def noise_relations(runs: RunSet, times: Mapping[str, pd.DataFrame], *, seed: in
                 }
             )
     return pd.DataFrame(rows, columns=list(NOISE_COLUMNS))
+
+
+def stop_relation(runs: RunSet, found: Sequence[Spread], *, seed: int = 0) -> pd.DataFrame:
+    """Spearman's correlation of the step at which seeds stop parting with noise, over groups of runs.
+
+    The columns are those of `noise_relations`, but ``n_runs`` counts groups, which are what is resampled, and
+    ``n_censored`` those whose spread still grows; they stop no earlier than their last step, and count as that. In
+    steps, and in steps times learning rate.
+
+    Parameters
+    ----------
+    runs : the logs.
+    found : spreads of groups whose runs share their noise.
+    seed : of the intervals.
+
+    Raises
+    ------
+    AnalysisError
+        The runs tell nothing of their noise, or a group's differ in it.
+    """
+    import pandas as pd
+
+    tables = []
+    noise = noise_of(runs)
+    for one in found:
+        if noise is not None and np.ptp(noise.values[one.group.runs]) > 0.0:
+            raise AnalysisError(
+                f"{one.group}: runs differ in their noise, {noise.name}; group runs by its columns to set their "
+                "spread against it"
+            )
+        tables.append(
+            {
+                "run": runs.runs[int(one.group.runs[0])],
+                "stop_step": one.stop_step,
+                "censored": one.still_growing,
+            }
+        )
+    return noise_relations(
+        runs, {"spread stops": pd.DataFrame(tables, columns=["run", "stop_step", "censored"])}, seed=seed
+    )
 
 
 def spike_relations(
