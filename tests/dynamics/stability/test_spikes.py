@@ -1,5 +1,7 @@
 """Spikes that were planted are found, measured and judged; noise is left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from trajhmm.dynamics.stability.spikes import (
     THRESHOLD,
     find_spikes,
     olmo_scores,
+    placebos,
     robust_scores,
     spike_share,
     spike_table,
@@ -82,6 +85,35 @@ def test_intervals_hold_the_planted_net_effect(net):
         right, wrong = ("helped", "harmed") if net < 0 else ("harmed", "helped")
         assert verdicts.count(wrong) <= 0.02 * len(hit)
         assert verdicts.count(right) >= 0.1 * len(hit)
+
+
+def test_placebos_tell_a_loss_that_fell_anyway_from_one_that_a_spike_let_fall():
+    rng = np.random.default_rng(13)
+    falls = np.exp(-0.3 * (np.arange(ROWS) >= 400))
+    everyone = [planted(rng, 0.0, height=2.5, trend=falls)[0] for _ in range(6)]
+    everyone += [falls * np.exp(0.05 * noise(rng, ROWS)) for _ in range(10)]
+    only = [planted(rng, -0.12, height=2.5, trend=np.ones(ROWS))[0] for _ in range(6)]
+    only += [np.exp(0.05 * noise(rng, ROWS)) for _ in range(10)]
+    for curves, fell in ((everyone, True), (only, False)):
+        spikes = [spike for spike in find_spikes(logs(curves)) if spike.start == 400 * EVERY]
+        others = placebos(logs(curves), spikes, each=3)
+        assert len(spikes) == 6
+        assert len(others) == 18
+        assert {one.run for one in others} <= {f"r{n:03d}" for n in range(6, 16)}
+        assert np.mean([one.verdict == "helped" for one in spikes]) >= 0.6
+        share = np.mean([one.verdict == "helped" for one in others])
+        assert share >= 0.9 if fell else share <= 0.12
+
+
+def test_placebos_are_of_the_same_group_and_none_of_a_spike_that_never_ended():
+    rng = np.random.default_rng(14)
+    curves = [planted(rng, 0.0)[0], np.exp(0.05 * noise(rng, ROWS)), np.exp(0.05 * noise(rng, ROWS))]
+    frame = logs(curves).frame()
+    runs = RunSet.from_frame(frame.assign(arm=np.where(frame["run"] == "r001", "other", "same")))
+    spikes = find_spikes(runs)
+    assert {one.run for one in placebos(runs, spikes, ["arm"])} == {"r002"}
+    assert {one.run for one in placebos(runs, spikes)} == {"r001", "r002"}
+    assert placebos(runs, [replace(spikes[0], censored=True)]) == ()
 
 
 def test_clear_effects_get_clear_verdicts():

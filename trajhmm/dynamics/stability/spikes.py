@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.neteffect import FEWEST, UNKNOWN, NetEffect, net_effect
 from trajhmm.errors import AnalysisError
 from trajhmm.features.events import is_loss
@@ -129,6 +130,59 @@ def spike_table(spikes: Iterable[Spike]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", *SPIKE_COLUMNS])
 
 
+def placebos(
+    runs: RunSet, spikes: Sequence[Spike], by: Sequence[str] = (), *, each: int = 5, seed: int = 0
+) -> tuple[Spike, ...]:
+    """What spikes seem to leave behind in runs that had none then: the net effects of the same steps of other runs.
+
+    A loss that is about to fall faster or slower than its trend would get the verdict helped or harmed without a spike.
+    So many do, as among these: only a larger share among spikes is theirs.
+
+    Parameters
+    ----------
+    runs : the logs.
+    spikes : all that were found in them.
+    by : attributes that a run must share with that of the spike.
+    each : runs that are drawn for each spike, at most.
+    seed : of the draws and of the intervals.
+
+    Returns
+    -------
+    One for each spike and run drawn; the run is that which had no spike from the start of the spike to as long again
+    after it as it took.
+
+    Raises
+    ------
+    AnalysisError
+        The runs have no such attribute.
+    """
+    rng = np.random.default_rng(seed)
+    group = {runs.runs[run]: one.runs for one in groups_of(runs, by) for run in one.runs.tolist()}
+    courses: dict[tuple[str, str], _Course] = {}
+    found = []
+    for spike in spikes:
+        if spike.censored:
+            continue
+        drawn = 0
+        for run in rng.permutation(group[spike.run]).tolist():
+            name = runs.runs[run]
+            if drawn == each or name == spike.run:
+                continue
+            key = (name, spike.metric)
+            if key not in courses:
+                courses[key] = _course_of(runs, run, spike.metric, spikes)
+            course, over = courses[key], spike.start + spike.recovery_steps
+            places = np.searchsorted(course.steps, [spike.start, over, over + spike.recovery_steps])
+            start, back, end = places.tolist()
+            if end >= len(course.steps) or start == back or not course.calm[start:end].all():
+                continue
+            drawn += 1
+            later = np.flatnonzero(~course.calm[end:])
+            until = end + int(later[0]) if len(later) else len(course.steps)
+            found.append(replace(spike, run=name, effect=course.left_behind(start, back, until, rng)))
+    return tuple(found)
+
+
 def robust_scores(values: Floats, window: int = WINDOW) -> Floats:
     """(N,) how many spreads each value lies above the median of the values before it; of logarithms if all are above 0.
 
@@ -200,30 +254,52 @@ def _judged(past: Floats, values: Floats, window: int, score: Score) -> Floats:
     return scores[len(past) :]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Course:
+    """One metric of a run, at the (n,) rows that log it: steps, values, and whether a row is finite and in no spike."""
+
+    steps: NDArray[np.int64]
+    values: Floats
+    calm: NDArray[np.bool_]
+
+    def left_behind(self, start: int, back: int, end: int, rng: np.random.Generator) -> NetEffect:
+        """The net effect of what lies from row ``start`` to before ``back``, by the rows up to before ``end``."""
+        before = np.flatnonzero(self.calm[:start])[-_TREND:]
+        after = np.flatnonzero(self.calm[back:end]) + back
+        # What is left of a spike that fades would count as its net effect: as long again it is given.
+        waited = after[after >= back + (back - start)]
+        after = (waited if len(waited) >= FEWEST else after)[:_AFTER]
+        at = (self.steps - self.steps[0] + 1).astype(np.float64)
+        logs = bool(self.values[np.isfinite(self.values)].min(initial=np.inf) > 0.0)
+        return net_effect((at[before], self.values[before]), (at[after], self.values[after]), rng, logs=logs)
+
+
+def _course_of(runs: RunSet, run: int, metric: str, spikes: Sequence[Spike]) -> _Course:
+    """One metric of a run, by number, whose spikes are known."""
+    rows, column = slice(int(runs.offsets[run]), int(runs.offsets[run + 1])), runs.metrics.index(metric)
+    logged = runs.logged[rows, column]
+    steps, values = runs.steps[rows][logged], runs.values[rows, column][logged]
+    calm = np.isfinite(values)
+    for one in spikes:
+        if one.run == runs.runs[run] and one.metric == metric:
+            calm &= (steps < one.start) | ((steps >= one.start + one.recovery_steps) & (not one.censored))
+    return _Course(steps=steps, values=values, calm=calm)
+
+
 def _spikes_of(
     run: str, metric: str, steps: NDArray[np.int64], values: Floats, *, score: ScoreName, rng: np.random.Generator
 ) -> Iterator[Spike]:
     """The spikes of one metric that a run logs at (n,) steps."""
     scaled, least = _on_its_scale(values)
     spans = list(_spans(scaled, values, least, score))
-    calm = np.ones(len(values), dtype=np.bool_)
+    calm = np.isfinite(values)
     for start, back in spans:
         calm[start : len(values) if back is None else back] = False
-    calm &= np.isfinite(values)
-    logs = bool(values[np.isfinite(values)].min(initial=np.inf) > 0.0)
-    at = (steps - steps[0] + 1).astype(np.float64) if len(steps) else np.empty(0)
+    course = _Course(steps=steps, values=values, calm=calm)
     ends = [*(start for start, _ in spans[1:]), len(values)]
     for (start, back), end in zip(spans, ends, strict=False):
         stop = len(values) if back is None else back
         highest = start + int(np.argmax(np.where(np.isfinite(values), values, np.inf)[start:stop]))
-        effect = UNKNOWN
-        if back is not None:
-            before = np.flatnonzero(calm[:start])[-_TREND:]
-            after = np.flatnonzero(calm[back:end]) + back
-            # What is left of a spike that fades would count as its net effect: as long again it is given.
-            waited = after[after >= back + (back - start)]
-            after = (waited if len(waited) >= FEWEST else after)[:_AFTER]
-            effect = net_effect((at[before], values[before]), (at[after], values[after]), rng, logs=logs)
         yield Spike(
             run=run,
             metric=metric,
@@ -231,7 +307,7 @@ def _spikes_of(
             peak=int(steps[highest]),
             recovery_steps=int(steps[-1 if back is None else back] - steps[start]),
             censored=back is None,
-            effect=effect,
+            effect=UNKNOWN if back is None else course.left_behind(start, back, end, rng),
         )
 
 
