@@ -1,5 +1,7 @@
 """Changes a step: counted as they fell, with intervals that hold the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +58,11 @@ def test_changes_count_where_they_fall_over_those_who_are_watched():
     assert np.isnan(found.ci_low[2:]).all()  # one run is left
     assert (found.ci_low[:2] < found.hazard[:2]).all()
     assert (found.hazard[:2] < found.ci_high[:2]).all()
+
+
+def test_runs_that_begin_late_are_at_risk_from_there():
+    late = replace(made(2, [500, 950], [1, 1]), first=np.array([0, 450]))
+    assert hazard_of(late, EDGES).at_risk.tolist() == [200, 200, 350, 400, 400]
 
 
 def test_no_change_has_an_upper_bound_and_volleys_a_wider_interval():
