@@ -73,7 +73,7 @@ def decoupling_claim(seed, rho):
     return decoupling(frame, design, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("seeds", [6, 10])
+@pytest.mark.parametrize("seeds", [6, pytest.param(10, marks=pytest.mark.slow)])
 def test_intervals_of_the_profile_hold_the_truth(seeds):
     covered = np.mean([profile_covers(seed, seeds) for seed in range(FEW)], axis=0)
     assert (covered >= 0.7).all(), covered
@@ -86,7 +86,7 @@ def test_intervals_of_the_profile_hold_the_truth_in_90_to_99_percent(seeds):
     assert ((covered >= 0.9) & (covered <= 0.995)).all(), covered
 
 
-@pytest.mark.parametrize(("effect", "wrong"), [(0.0, "yes"), (0.4, "no")])
+@pytest.mark.parametrize(("effect", "wrong"), [(0.0, "yes"), pytest.param(0.4, "no", marks=pytest.mark.slow)])
 def test_a_buffer_is_seldom_taken_for_the_other(effect, wrong):
     claims = [buffer_claim(seed, effect) for seed in range(FEW)]
     assert np.mean([claim.ci_low <= effect <= claim.ci_high for claim in claims]) >= 0.7
