@@ -13,9 +13,11 @@ from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.neteffect import NetEffect
 from trajhmm.dynamics.stability.relations import (
     NOISE_COLUMNS,
+    PLACEBO_COLUMNS,
     SPIKE_RELATION_COLUMNS,
     noise_of,
     noise_relations,
+    placebo_relation,
     spike_relations,
     stop_relation,
 )
@@ -40,7 +42,8 @@ def test_freezing_of_the_two_valleys_comes_later_with_more_noise():
     frozen = freezing_table(made.logs, changes_of_sign(made.logs, "x"), ["eta", "sigma"])
     found = noise_relations(made.logs, {"freezing": frozen})
     assert found.columns.tolist() == list(NOISE_COLUMNS)
-    assert found["quantity"].tolist() == ["freezing (steps)", "freezing (steps * eta)"]
+    assert found["quantity"].tolist() == ["freezing (steps)", "freezing (steps * eta)"] * 2
+    assert found["censored_as"].tolist() == ["end of log"] * 2 + ["last seen"] * 2
     assert (found["against"] == "eta * sigma").all()
     assert (found["ci_low"] > 0.3).all()
     assert (found["n_censored"] == frozen["censored"].sum()).all()
@@ -53,7 +56,10 @@ def test_correlations_are_spearmans_and_what_is_censored_counts_as_the_end():
     np.testing.assert_allclose(noise_of(runs).values[:2], [0.1 / 8, 0.1 / 32])
     steps = rng.permutation(9) * 10
     times = pd.DataFrame({"run": runs.runs, "proxy_step": steps, "censored": np.arange(9) == 4})
-    found = noise_relations(runs, {"proxy": times}).set_index("quantity")
+    table = noise_relations(runs, {"proxy": times})
+    found = table[table["censored_as"] == "end of log"].set_index("quantity")
+    seen = table[table["censored_as"] == "last seen"].set_index("quantity").loc["proxy (steps)", "correlation"]
+    assert seen == pytest.approx(spearmanr(noise_of(runs).values, steps).statistic, abs=2e-3)
     late = np.where(np.arange(9) == 4, 190, steps)
     rates = np.array([row["learning_rate"] for row in settings])
     for quantity, y in (("proxy (steps)", late), ("proxy (steps * learning_rate)", late * rates)):
@@ -67,8 +73,10 @@ def test_logs_that_end_too_soon_tell_no_correlation():
     runs = logs([{"learning_rate": 0.1 * (n + 1), "batch_size": 8} for n in range(8)], np.ones(8))
     times = pd.DataFrame({"run": runs.runs, "proxy_step": np.arange(8), "censored": np.arange(8) > 2})
     found = noise_relations(runs, {"proxy": times})
-    assert found["correlation"].isna().all()
-    assert found["n_censored"].tolist() == [5, 5]
+    whole, seen = (found[found["censored_as"] == how] for how in ("end of log", "last seen"))
+    assert whole["correlation"].isna().all()
+    assert whole["n_censored"].tolist() == [5, 5]
+    assert seen["correlation"].tolist() == pytest.approx([1, 1], abs=0.01)
     assert noise_relations(runs, {"proxy": times.assign(censored=False)})["correlation"].tolist() == pytest.approx(
         [1, 1], abs=0.01
     )
@@ -100,6 +108,7 @@ def test_the_stop_of_the_spread_is_set_against_the_noise_of_its_group():
         for place, group in enumerate(groups_of(runs, ["learning_rate"]))
     ]  # fmt: skip
     table = stop_relation(runs, found).set_index("quantity")
+    assert (table["censored_as"] == "end of log").all()
     row = table.loc["spread stops (steps)"]
     expected = spearmanr(np.arange(8), [100, 90, 80, 70, 60, 50, 190, 30]).statistic
     assert (row["n_runs"], row["n_censored"]) == (8, 1)
@@ -118,6 +127,26 @@ def spike(run, value):
         censored=False,
         effect=NetEffect(value=value, ci_low=value - 1, ci_high=value + 1),
     )
+
+
+def test_spikes_that_help_no_more_than_placebos_are_told_from_those_that_do():
+    rng = np.random.default_rng(3)
+
+    def some(share, n_runs, each):
+        return [spike(f"r{run}", -2.0 if rng.random() < share else 0.0) for run in range(n_runs) for _ in range(each)]
+
+    held = []
+    for _ in range(60):
+        row = placebo_relation(some(0.3, 20, 2), some(0.3, 20, 6)).set_index("verdict").loc["helped"]
+        held.append(row["ci_low"] <= 0.0 <= row["ci_high"])
+    assert 0.88 <= np.mean(held) <= 1.0
+    found = placebo_relation([*some(0.7, 20, 2), replace(spike("r0", np.nan), censored=True)], some(0.2, 20, 6))
+    assert found.columns.tolist() == list(PLACEBO_COLUMNS)
+    row = found.set_index("verdict").loc["helped"]
+    assert (row["n_spikes"], row["n_placebos"]) == (40, 120)
+    assert row["difference"] == pytest.approx(row["share"] - row["placebo_share"])
+    assert row["ci_low"] > 0.2
+    assert found.set_index("verdict").loc["harmed", "share"] == 0.0
 
 
 def test_spiky_runs_that_end_worse_are_told_by_group():

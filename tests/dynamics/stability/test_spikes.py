@@ -247,6 +247,22 @@ def test_a_net_effect_needs_rows_on_both_sides():
     assert (flat.value, flat.ci_low, flat.ci_high) == (1.0, 1.0, 1.0)
 
 
+def test_net_effects_are_in_the_unit_of_the_loss():
+    rng = np.random.default_rng(15)
+    at, values = np.arange(1.0, 161.0), np.exp(0.05 * noise(rng, 160))
+    values[100:] *= 1.2
+
+    def effect(unit):
+        before, after = (at[:100], unit * values[:100]), (at[110:], unit * values[110:])
+        return net_effect(before, after, np.random.default_rng(0), logs=True)
+
+    one, thousand = effect(1.0), effect(1000.0)
+    assert one.value == pytest.approx(0.2, abs=0.05)
+    assert [thousand.ci_low, thousand.value, thousand.ci_high] == pytest.approx(
+        [1000 * bound for bound in (one.ci_low, one.value, one.ci_high)]
+    )
+
+
 def test_the_same_seed_gives_the_same_intervals():
     runs = logs([planted(np.random.default_rng(11), 0.0)[0]])
     one, same, other = (find_spikes(runs, seed=seed)[0].effect for seed in (0, 0, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.stability.audit.intervals import rank_correlation
+from trajhmm.dynamics.stability.audit.intervals import over_seeds, rank_correlation
 from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.spikes import Spike
 from trajhmm.dynamics.stability.spread import Spread
@@ -19,8 +20,19 @@ from trajhmm.logs import RunSet
 if TYPE_CHECKING:
     import pandas as pd
 
-NOISE_COLUMNS = ("quantity", "against", "n_runs", "n_censored", "correlation", "ci_low", "ci_high")
+NOISE_COLUMNS = ("quantity", "against", "censored_as", "n_runs", "n_censored", "correlation", "ci_low", "ci_high")
 SPIKE_RELATION_COLUMNS = ("quantity", "metric", "n_runs", "correlation", "ci_low", "ci_high")
+PLACEBO_COLUMNS = (
+    "metric",
+    "verdict",
+    "n_spikes",
+    "n_placebos",
+    "share",
+    "placebo_share",
+    "difference",
+    "ci_low",
+    "ci_high",
+)
 RATES = ("learning_rate", "lr", "eta")
 """Names of learning rates; the first that runs have counts."""
 _FEWEST = 5
@@ -57,8 +69,10 @@ def noise_relations(runs: RunSet, times: Mapping[str, pd.DataFrame], *, seed: in
     """Spearman's correlation of times with noise: one row for each, in steps, and in steps times learning rate.
 
     The latter is the time of the gradient flow, in which runs of different rates can be compared. A censored time is
-    known to be no earlier than the run's last step, and counts as that; where more than half of the times are, how long
-    the logs are would make the correlation, and there is none. Intervals resample runs.
+    known to be no earlier than the run's last step, and counts as that (``censored_as`` ``end of log``); where more
+    than half of the times are, how long the logs are would make the correlation, and there is none. Where times are
+    censored a second row takes them as they stand, at the last change that was seen (``last seen``): what it says is of
+    the logs, and not of what would come after them. Intervals resample runs.
 
     Parameters
     ----------
@@ -89,19 +103,23 @@ def noise_relations(runs: RunSet, times: Mapping[str, pd.DataFrame], *, seed: in
         column = next(str(one) for one in frame.columns if str(one).endswith("_step"))
         who = np.array([number[run] for run in frame["run"]], dtype=np.int64)
         censored = frame["censored"].to_numpy(dtype=np.bool_)
-        steps = np.where(censored, ends[who], frame[column].to_numpy(dtype=np.float64))
+        seen = frame[column].to_numpy(dtype=np.float64)
+        treated = {"end of log": np.where(censored, ends[who], seen)}
+        if (treated["end of log"] != seen).any():
+            treated["last seen"] = seen
         scales = {"steps": np.ones(len(who))}
         if rate is not None:
             scales[f"steps * {rate}"] = _number(runs, rate)[who]
-        for unit, scale in scales.items():
-            relation = _relation(noise.values[who], steps * scale, rng) if censored.mean() <= 0.5 else dict(_NONE)
+        for (treatment, steps), (unit, scale) in itertools.product(treated.items(), scales.items()):
+            told = treatment == "last seen" or censored.mean() <= 0.5
             rows.append(
                 {
                     "quantity": f"{name} ({unit})",
                     "against": noise.name,
+                    "censored_as": treatment,
                     "n_runs": len(who),
                     "n_censored": int(censored.sum()),
-                    **relation,
+                    **(_relation(noise.values[who], steps * scale, rng) if told else _NONE),
                 }
             )
     return pd.DataFrame(rows, columns=list(NOISE_COLUMNS))
@@ -198,10 +216,66 @@ def spike_relations(
     return pd.DataFrame(rows, columns=[*by, *SPIKE_RELATION_COLUMNS])
 
 
+def placebo_relation(spikes: Iterable[Spike], placebos: Iterable[Spike], *, seed: int = 0) -> pd.DataFrame:
+    """How much more often spikes help, or harm, than the same steps of runs that had none; one row for each.
+
+    Columns are `PLACEBO_COLUMNS`: ``share`` of the spikes that ended, ``placebo_share``, and their ``difference``, with
+    a 95% interval that resamples runs.
+
+    Parameters
+    ----------
+    spikes, placebos : as `find_spikes` and `placebos` of `trajhmm.dynamics.stability.spikes` give them.
+    seed : of the intervals.
+    """
+    import pandas as pd
+
+    both = [[one for one in some if not one.censored] for some in (spikes, placebos)]
+    rng = np.random.default_rng(seed)
+    rows = []
+    for metric in dict.fromkeys(one.metric for one in both[0]):
+        mine = [[one for one in some if one.metric == metric] for some in both]
+        names = list(dict.fromkeys(one.run for some in mine for one in some))
+        for verdict in ("helped", "harmed"):
+            # (R,) spikes of each run, and how many of them have this verdict; of placebos likewise.
+            totals = [np.array([sum(one.run == run for one in some) for run in names], float) for some in mine]
+            hits = [
+                np.array([sum(one.run == run and one.verdict == verdict for one in some) for run in names], float)
+                for some in mine
+            ]
+
+            def difference(
+                counts: NDArray[np.int64],
+                hits: list[NDArray[np.float64]] = hits,
+                totals: list[NDArray[np.float64]] = totals,
+            ) -> NDArray[np.float64]:
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    own, other = (counts @ hit / (counts @ total) for hit, total in zip(hits, totals, strict=True))
+                return np.asarray(own - other)
+
+            found = over_seeds(difference, names, rng)
+            shares = [
+                hit.sum() / total.sum() if total.sum() else np.nan for hit, total in zip(hits, totals, strict=True)
+            ]
+            rows.append(
+                {
+                    "metric": metric,
+                    "verdict": verdict,
+                    "n_spikes": int(totals[0].sum()),
+                    "n_placebos": int(totals[1].sum()),
+                    "share": shares[0],
+                    "placebo_share": shares[1],
+                    "difference": found.value,
+                    "ci_low": found.low,
+                    "ci_high": found.high,
+                }
+            )
+    return pd.DataFrame(rows, columns=list(PLACEBO_COLUMNS))
+
+
 def _relation(x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
     """Spearman's correlation with its interval; NaN of fewer than five runs, or where one side does not vary."""
     if len(x) < _FEWEST or np.ptp(x) == 0.0 or np.ptp(y) == 0.0:
-        return dict(_NONE)
+        return _NONE
     if len(x) > _MOST:
         return _of_many(x, y)
     found = rank_correlation(x, y, [str(run) for run in range(len(x))], rng)
