@@ -62,6 +62,15 @@ def test_more_than_four_groups_get_a_panel_each_on_one_scale():
     assert panels[0].get_position().x0 == panels[2].get_position().x0 < panels[1].get_position().x0
 
 
+def test_logs_of_other_lengths_get_a_scale_a_row():
+    short = MANY["learning_rate"] == 1.0
+    panels = plot_hazard(MANY.assign(step=np.where(short, MANY["step"] // 10, MANY["step"])), width=2.4)
+    assert {ax.get_xlim()[1] for ax in panels[:4]} == {panels[0].get_xlim()[1]}
+    assert panels[4].get_xlim() == panels[5].get_xlim() == pytest.approx((0, 1.03 * 375))
+    assert panels[4].get_ylim() != panels[0].get_ylim()
+    assert not misplaced(panels[0].figure)
+
+
 def test_upper_ends_far_beyond_all_hazards_do_not_set_the_scale():
     wide = FEW.assign(ci_high=np.where(FEW.index == 15, 5.0, FEW["ci_high"]))
     (ax,) = plot_hazard(wide)

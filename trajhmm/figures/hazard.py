@@ -33,12 +33,15 @@ _LINES: tuple[tuple[str, Any], ...] = (
     ("#009E73", (0, (5, 1, 1, 1))),
 )
 _PANEL_WIDTH = 0.65
+# Groups whose logs differ more in length than so many times would not be seen on one scale.
+_ALIKE = 3.0
 
 
 def plot_hazard(hazard: pd.DataFrame, *, width: Width = "column") -> tuple[Axes, ...]:
     """Draw the hazard of a change over training in a new figure, with its interval: changes per 1,000 steps of a run.
 
-    Up to four groups of runs share a panel; more get one each, on one scale.
+    Up to four groups of runs share a panel; more get one each, on one scale, or on one for each row of panels where
+    their logs differ much in length.
 
     Parameters
     ----------
@@ -105,10 +108,16 @@ def _apart(groups: dict[str, pd.DataFrame], by: str, row: int, width: Width) -> 
     across = max(1, min(row, int((inches(width) - 0.4) / max(_PANEL_WIDTH, longest))))
     down = -(-len(groups) // across)
     figure = Figure(figsize=(inches(width), PANEL_HEIGHT * down + 0.45), layout="constrained")
-    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    for ax, (name, rows) in zip(panels.flat, groups.items(), strict=False):
+    ends = [float(rows["step"].max()) for rows in groups.values()]
+    alike = max(ends) <= _ALIKE * min(ends)
+    panels = figure.subplots(
+        down, across, sharex="all" if alike else "row", sharey="all" if alike else "row", squeeze=False
+    )
+    named = list(groups.items())
+    for place, (ax, (name, rows)) in enumerate(zip(panels.flat, named, strict=False)):
         _draw(ax, rows, name, INK, "-")
-        _dress(ax, groups)
+        first = place - place % across
+        _dress(ax, groups if alike else dict(named[first : first + across]))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=3))
         ax.set_title(name, fontsize=current_style().small, pad=2.0)
