@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.fit import _states
 from trajhmm.cli.options import (
     ALL_CORES,
     Jobs,
@@ -20,6 +19,7 @@ from trajhmm.cli.options import (
     TableName,
     Where,
     split,
+    states_of,
     usage_errors,
 )
 from trajhmm.cli.terminal import progress_bar, say, say_notes
@@ -91,7 +91,7 @@ def audit(
     from trajhmm.dynamics.stability.audit.files import write_audit
     from trajhmm.logs import parse_condition
 
-    tried = _states(states) or range(2, 7)
+    tried = states_of(states) or range(2, 7)
     with usage_errors():
         for condition in (baseline, collapse):
             parse_condition(condition)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES, Jobs, Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, split
+from trajhmm.cli.options import (
+    ALL_CORES,
+    Jobs,
+    Logs,
+    Reading,
+    Rename,
+    RunBy,
+    Seed,
+    Step,
+    TableName,
+    Where,
+    split,
+    states_of,
+)
 from trajhmm.cli.terminal import counted, progress_bar, say, say_lost, say_notes
 from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
 from trajhmm.errors import TrajHMMError
@@ -147,7 +159,7 @@ def fit(
 
     Example: trajhmm fit logs/ -o model.json --states 1:8 --covariance full
     """
-    tried = _states(states)
+    tried = states_of(states)
     wanted = split(metrics) or None
     if metrics and wanted is None:
         raise typer.BadParameter("--metrics names no metric")
@@ -270,15 +282,3 @@ def _report_calibration(model: Model) -> None:
             say(f"risk learnt from {learnt.collapsed} runs that collapsed and {learnt.survived} that lived")
         if promised > budget:
             say(f"warning: so few healthy runs cannot promise {budget:.1%}; {math.ceil(1 / budget - 1)} could")
-
-
-def _states(states: str | None) -> list[int] | None:
-    if states is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", states.strip())
-    if match is None:
-        raise typer.BadParameter(f"--states {states!r}: expected a number such as 6, or a range such as 1:8")
-    first, last = int(match[1]), int(match[2] or match[1])
-    if first < 1 or last < first:
-        raise typer.BadParameter(f"--states {states!r}: expected whole numbers from 1 on, the smaller first")
-    return list(range(first, last + 1))

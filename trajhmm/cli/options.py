@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -117,6 +118,19 @@ class Reading:
 def split(names: list[str] | None) -> list[str]:
     """Names given several times or separated by commas, as one list."""
     return [name.strip() for given in names or [] for name in given.split(",") if name.strip()]
+
+
+def states_of(states: str | None) -> list[int] | None:
+    """A number such as ``6`` or a range such as ``1:8``, as whole numbers; None for none."""
+    if states is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", states.strip())
+    if match is None:
+        raise typer.BadParameter(f"--states {states!r}: expected a number such as 6, or a range such as 1:8")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first < 1 or last < first:
+        raise typer.BadParameter(f"--states {states!r}: expected whole numbers from 1 on, the smaller first")
+    return list(range(first, last + 1))
 
 
 class usage_errors:  # noqa: N801 (a context manager reads as a word)
