@@ -64,6 +64,11 @@ def test_layers_that_part_at_one_time_and_rejoin_are_found():
     assert table.loc[0, ["kind", "n_runs", "n_layers"]].tolist() == ["breaks", 8, LAYERS]
 
 
+def test_layers_that_part_together_are_told_from_chance_in_one_run():
+    values = [formations(logs("breaks", 1, seed), permutations=39)[0].p_value for seed in range(6)]
+    assert np.max(values) <= 0.05
+
+
 @pytest.mark.parametrize("kind", ["apart at first", "apart at last"])
 def test_a_start_or_an_end_at_which_layers_differ_most_is_no_rise_and_fall(kind):
     (found,) = formations(logs(kind, 8, 1), permutations=99)

@@ -228,6 +228,28 @@ def test_a_spike_close_behind_another_is_its_own_and_not_hidden_by_it():
     ]
 
 
+def test_a_long_spike_is_no_part_of_what_the_next_is_judged_by():
+    curve = 1.0 + 0.02 * noise(np.random.default_rng(16), ROWS)
+    curve[290:350] += 2.0
+    curve[360:363] += 1.0
+    found = find_spikes(logs([curve]))
+    assert [(spike.start, spike.recovery_steps) for spike in found] == [
+        (290 * EVERY, 60 * EVERY),
+        (360 * EVERY, 3 * EVERY),
+    ]
+    for spike in found:
+        assert spike.effect.value == pytest.approx(0.0, abs=0.02)
+        assert spike.effect.ci_high - spike.effect.ci_low < 0.08
+
+
+def test_what_is_left_of_a_spike_that_fades_is_not_its_net_effect():
+    rng = np.random.default_rng(17)
+    curves = [planted(rng, 0.0, rows=25, height=8.0, fades=True, trend=np.ones(ROWS))[0] for _ in range(20)]
+    effects = [spike.effect.value for spike in find_spikes(logs(curves)) if spike.start == 400 * EVERY]
+    assert len(effects) == 20
+    assert np.mean(effects) == pytest.approx(0.0, abs=0.025)
+
+
 def test_losses_below_0_have_spikes_too():
     curve = -5.0 + 0.05 * noise(np.random.default_rng(10), ROWS)
     curve[400:406] += 2.0
