@@ -17,7 +17,7 @@ from trajhmm.simulate import planted
 # Of a model for warning: drawn in test_evaluate.py.
 OF_WARNINGS = ("timeline", "drivers", "recall", "leads")
 # Of what other verbs wrote: in test_stability.py.
-OF_STABILITY = ("stability", "phases", "probability", "lyapunov")
+OF_STABILITY = ("stability", "phases", "probability", "hazard", "spikes", "lyapunov")
 CONVERGED = ("--converged", "eval_accuracy > 0.9")
 
 

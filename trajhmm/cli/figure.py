@@ -233,6 +233,18 @@ def _probability(asked: AskedFigure) -> Axes:
     return plot_convergence_in_probability(first, by=by, width=asked.width.value)
 
 
+def _hazard(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_hazard
+
+    return plot_hazard(asked.finished("hazard.csv", "stability"), width=asked.width.value)[0]
+
+
+def _spikes(asked: AskedFigure) -> Axes:
+    from trajhmm.figures import plot_spikes
+
+    return plot_spikes(asked.finished("spikes.csv", "stability"), width=asked.width.value)[0]
+
+
 KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
     "map": _map,
     "raster": _raster,
@@ -248,6 +260,8 @@ KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
     "stability": _stability,
     "phases": _phases,
     "probability": _probability,
+    "hazard": _hazard,
+    "spikes": _spikes,
 }
 # Kinds that show which states are detours: by the same refits as `trajhmm analyze`.
 _OF_DETOURS = ("map", "convergence")
@@ -300,8 +314,8 @@ def figure(
 
     Map, raster and curves need logs; regression and convergence --converged as well. Timeline and drivers show a --run
     under a model for warning, with what became of it if --truth or --collapse is given; recall and leads compare all
-    detectors on runs whose end is known. Stability takes the folder that 'trajhmm audit' wrote, phases and probability
-    that of 'trajhmm stability'; these need no model.
+    detectors on runs whose end is known. Stability takes the folder that 'trajhmm audit' wrote, phases, probability,
+    hazard and spikes that of 'trajhmm stability'; these need no model.
 
     Example: trajhmm figure map logs/ --model model.json --converged 'eval_accuracy > 0.9' -o map.pdf --style icml
     """

@@ -11,6 +11,9 @@ from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Seed, Step, TableN
 from trajhmm.cli.terminal import say, say_notes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from trajhmm.dynamics.stability.measure import Stability
@@ -66,19 +69,24 @@ def write_figures(found: Stability, folder: Path) -> list[Path]:
     from trajhmm import figures
     from trajhmm.errors import AnalysisError
 
-    drawings: dict[str, Axes] = {}
+    plots: dict[str, Callable[[pd.DataFrame], Axes]] = {
+        "phases": figures.plot_phase_diagram,
+        "convergence": lambda shares: figures.plot_convergence_in_probability(
+            shares[shares["quantity"] == shares["quantity"].iloc[0]], by=found.by
+        ),
+        "hazard": lambda hazard: figures.plot_hazard(hazard)[0],
+        "spikes": lambda spikes: figures.plot_spikes(spikes)[0],
+    }
     written = []
     with figures.print_style():
-        if "phases" in found.tables and found.by:
-            drawings["phases"] = figures.plot_phase_diagram(found.tables["phases"])
-        if "convergence" in found.tables:
+        for name, plot in plots.items():
+            if name not in found.tables or found.tables[name].empty:
+                continue
             try:
-                shares = found.tables["convergence"]
-                first = shares[shares["quantity"] == shares["quantity"].iloc[0]]
-                drawings["convergence"] = figures.plot_convergence_in_probability(first, by=found.by)
-            except AnalysisError as error:  # too many groups for one figure
-                say(f"convergence: not drawn, {error}")
-        for name, axes in drawings.items():
+                axes = plot(found.tables[name])
+            except AnalysisError as error:  # as of too many groups for one figure
+                say(f"{name}: not drawn, {error}")
+                continue
             for suffix in (".pdf", ".png"):
                 figures.save_figure(axes, folder / f"{name}{suffix}")
                 written.append(folder / f"{name}{suffix}")

@@ -114,6 +114,14 @@ def _noise(row: Row) -> str:
     return f"{row['quantity']} against {row['against']}: {_correlation(row)}, {row['n_censored']} censored"
 
 
+def _placebo(row: Row) -> str:
+    if pd.isna(row["difference"]):
+        return f"{row['metric']}, {row['verdict']}: {row['share']:.0%} of the spikes that ended"
+    interval = f"{row['difference']:+.2f}, {row['ci_low']:+.2f} to {row['ci_high']:+.2f}"
+    told = f"{row['metric']}, {row['verdict']}: {row['share']:.0%} of the spikes that ended"
+    return f"{told}, {row['placebo_share']:.0%} of the same steps of runs without ({interval})"
+
+
 def _ends(row: Row) -> str:
     return f"{row['metric']}, {row['quantity']}: {_correlation(row)}"
 
@@ -144,5 +152,6 @@ _SECTIONS: dict[str, tuple[str, Callable[[Row], str]]] = {
         "Layers, whether they break formation and rejoin:",
         lambda row: f"{row['verdict']} (p {row['p_value']:.2g})",
     ),
+    "placebos": ("What spikes left behind:", _placebo),
     "spikes_and_ends": ("How spiky a run was against how it ended:", _ends),
 }

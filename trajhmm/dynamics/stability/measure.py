@@ -16,8 +16,8 @@ from trajhmm.dynamics.stability.formation import formation_table, formations
 from trajhmm.dynamics.stability.freezing import freezing_table, loss_proxy
 from trajhmm.dynamics.stability.hazard import hazard_table
 from trajhmm.dynamics.stability.quantities import Quantity
-from trajhmm.dynamics.stability.relations import noise_relations, spike_relations
-from trajhmm.dynamics.stability.spikes import find_spikes, spike_table
+from trajhmm.dynamics.stability.relations import noise_relations, placebo_relation, spike_relations
+from trajhmm.dynamics.stability.spikes import find_spikes, placebos, spike_table
 from trajhmm.dynamics.stability.spread import spread_table, spreads
 from trajhmm.dynamics.stability.threephases import ThreePhases, three_phases
 from trajhmm.errors import TrajHMMError
@@ -109,6 +109,7 @@ def _measured(
     if losses:
         spikes = find_spikes(runs, seed=seed)
         tables["spikes"] = spike_table(spikes)
+        tables["placebos"] = placebo_relation(spikes, placebos(runs, spikes, by, seed=seed), seed=seed)
         tables["spikes_and_ends"] = spike_relations(runs, spikes, _first_of(_FINAL, losses), by, seed=seed)
         proxy = loss_proxy(runs, by, metric=_first_of(_TRAINING, losses))
         if not proxy["censored"].all():
