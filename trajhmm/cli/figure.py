@@ -224,7 +224,7 @@ def _phases(asked: AskedFigure) -> Axes:
 
 
 def _probability(asked: AskedFigure) -> Axes:
-    from trajhmm.dynamics.stability.convergence_in_probability import CONVERGENCE_COLUMNS
+    from trajhmm.dynamics.stability.exponents.convergence_in_probability import CONVERGENCE_COLUMNS
     from trajhmm.figures import plot_convergence_in_probability
 
     found = asked.finished("convergence.csv", "stability")

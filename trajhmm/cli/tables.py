@@ -163,7 +163,7 @@ def _stability(asked: Asked) -> list[Column]:
 
 
 def _lyapunov(asked: Asked) -> list[Column]:
-    from trajhmm.dynamics.stability.exponents import LYAPUNOV_COLUMNS
+    from trajhmm.dynamics.stability.exponents.tables import LYAPUNOV_COLUMNS
 
     found = asked.finished("lyapunov.csv", "stability")
     by = [name for name in found.columns if name not in LYAPUNOV_COLUMNS]

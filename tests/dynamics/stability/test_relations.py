@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from trajhmm.dynamics.stability.changes import changes_of_sign
-from trajhmm.dynamics.stability.freezing import freezing_table, loss_proxy
+from trajhmm.dynamics.stability.freezing.changes import changes_of_sign
+from trajhmm.dynamics.stability.freezing.times import freezing_table, loss_proxy
 from trajhmm.dynamics.stability.groups import groups_of
-from trajhmm.dynamics.stability.neteffect import NetEffect
+from trajhmm.dynamics.stability.instability.neteffect import NetEffect
+from trajhmm.dynamics.stability.instability.spikes import Spike
+from trajhmm.dynamics.stability.instability.spread import Spread
 from trajhmm.dynamics.stability.relations import (
     NOISE_COLUMNS,
     PLACEBO_COLUMNS,
@@ -21,8 +23,6 @@ from trajhmm.dynamics.stability.relations import (
     spike_relations,
     stop_relation,
 )
-from trajhmm.dynamics.stability.spikes import Spike
-from trajhmm.dynamics.stability.spread import Spread
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.simulate import two_valley

@@ -1,20 +1,20 @@
 """How stable training is: Lyapunov exponents, freezing, instability that helps or harms, perturbation audits."""
 
-from trajhmm.dynamics.stability.convergence_in_probability import (
+from trajhmm.dynamics.stability.exponents.convergence_in_probability import (
     ConvergenceInProbability,
     convergence_in_probability,
     convergence_table,
 )
-from trajhmm.dynamics.stability.exponents import (
+from trajhmm.dynamics.stability.exponents.finite_time import FiniteTime, finite_time_exponent, log_separation
+from trajhmm.dynamics.stability.exponents.multipliers import jacobian_exponents, multiplier_exponent
+from trajhmm.dynamics.stability.exponents.rank import participation_proxy, rank_proxies, stable_rank_proxy
+from trajhmm.dynamics.stability.exponents.tables import (
     GroupExponent,
     exponent_remarks,
     group_exponents,
     lyapunov_table,
     phase_table,
 )
-from trajhmm.dynamics.stability.lyapunov import FiniteTime, finite_time_exponent, log_separation
-from trajhmm.dynamics.stability.multipliers import jacobian_exponents, multiplier_exponent
-from trajhmm.dynamics.stability.rank import participation_proxy, rank_proxies, stable_rank_proxy
 from trajhmm.dynamics.stability.rates import Rate
 
 __all__ = [

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajhmm.dynamics.stability.changes import Changes, Decoded, changes_of_sign, changes_of_states
-from trajhmm.dynamics.stability.convergence_in_probability import convergence_table
-from trajhmm.dynamics.stability.exponents import exponent_remarks, group_exponents, lyapunov_table, phase_table
-from trajhmm.dynamics.stability.formation import formation_table, formations
-from trajhmm.dynamics.stability.freezing import freezing_table, loss_proxy
-from trajhmm.dynamics.stability.hazard import hazard_table
-from trajhmm.dynamics.stability.quantities import Quantity
+from trajhmm.dynamics.stability.exponents.convergence_in_probability import convergence_table
+from trajhmm.dynamics.stability.exponents.quantities import Quantity
+from trajhmm.dynamics.stability.exponents.tables import exponent_remarks, group_exponents, lyapunov_table, phase_table
+from trajhmm.dynamics.stability.freezing.changes import Changes, Decoded, changes_of_sign, changes_of_states
+from trajhmm.dynamics.stability.freezing.hazard import hazard_table
+from trajhmm.dynamics.stability.freezing.times import freezing_table, loss_proxy
+from trajhmm.dynamics.stability.instability.formation import formation_table, formations
+from trajhmm.dynamics.stability.instability.spikes import find_spikes, placebos, spike_table
+from trajhmm.dynamics.stability.instability.spread import spread_table, spreads
+from trajhmm.dynamics.stability.instability.threephases import ThreePhases, three_phases
 from trajhmm.dynamics.stability.relations import noise_relations, placebo_relation, spike_relations
-from trajhmm.dynamics.stability.spikes import find_spikes, placebos, spike_table
-from trajhmm.dynamics.stability.spread import spread_table, spreads
-from trajhmm.dynamics.stability.threephases import ThreePhases, three_phases
 from trajhmm.errors import TrajHMMError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.audit.intervals import over_seeds, rank_correlation
 from trajhmm.dynamics.stability.groups import groups_of
-from trajhmm.dynamics.stability.spikes import Spike
-from trajhmm.dynamics.stability.spread import Spread
+from trajhmm.dynamics.stability.instability.spikes import Spike
+from trajhmm.dynamics.stability.instability.spread import Spread
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 
@@ -224,7 +224,7 @@ def placebo_relation(spikes: Iterable[Spike], placebos: Iterable[Spike], *, seed
 
     Parameters
     ----------
-    spikes, placebos : as `find_spikes` and `placebos` of `trajhmm.dynamics.stability.spikes` give them.
+    spikes, placebos : as `find_spikes` and `placebos` of `trajhmm.dynamics.stability.instability.spikes` give them.
     seed : of the intervals.
     """
     import pandas as pd

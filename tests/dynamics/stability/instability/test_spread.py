@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.spread import SPREAD_COLUMNS, across_runs, spread_table, spreads, stop_of
+from trajhmm.dynamics.stability.instability.spread import SPREAD_COLUMNS, across_runs, spread_table, spreads, stop_of
 from trajhmm.logs import RunSet
 
 ROWS, EVERY = 150, 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import digamma
 
-from trajhmm.dynamics.stability.multipliers import jacobian_exponents, multiplier_exponent
+from trajhmm.dynamics.stability.exponents.multipliers import jacobian_exponents, multiplier_exponent
 
 # Of arXiv 2303.13093: h = x², x ~ N(0, 1).
 PUBLISHED = {0.3: -0.395, 1.0: -0.417, 2.0: -0.116, 3.0: 0.144}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from trajhmm.dynamics.stability.convergence_in_probability import (
+from trajhmm.dynamics.stability.exponents.convergence_in_probability import (
     CONVERGENCE_COLUMNS,
     by_step,
     convergence_in_probability,

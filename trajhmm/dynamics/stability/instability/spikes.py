@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.groups import groups_of
-from trajhmm.dynamics.stability.neteffect import FEWEST, UNKNOWN, NetEffect, net_effect
+from trajhmm.dynamics.stability.instability.neteffect import FEWEST, UNKNOWN, NetEffect, net_effect
 from trajhmm.errors import AnalysisError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.rank import participation_proxy, rank_proxies, stable_rank_proxy
+from trajhmm.dynamics.stability.exponents.rank import participation_proxy, rank_proxies, stable_rank_proxy
 from trajhmm.logs import RunSet
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.formation import FORMATION_COLUMNS, formation_table, formations, rise_and_fall
+from trajhmm.dynamics.stability.instability.formation import (
+    FORMATION_COLUMNS,
+    formation_table,
+    formations,
+    rise_and_fall,
+)
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from trajhmm.dynamics.stability.lyapunov import finite_time_exponent, log_separation
+from trajhmm.dynamics.stability.exponents.finite_time import finite_time_exponent, log_separation
 from trajhmm.dynamics.stability.rates import rate_over_runs
 from trajhmm.simulate.rank_one import rank_one_exponent
 

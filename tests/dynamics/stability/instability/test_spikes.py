@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.neteffect import FEWEST, net_effect
-from trajhmm.dynamics.stability.spikes import (
+from trajhmm.dynamics.stability.instability.neteffect import FEWEST, net_effect
+from trajhmm.dynamics.stability.instability.spikes import (
     SPIKE_COLUMNS,
     THRESHOLD,
     find_spikes,

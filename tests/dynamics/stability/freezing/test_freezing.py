@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.changes import changes_of_sign, changes_of_states
-from trajhmm.dynamics.stability.freezing import freezing_table, loss_proxy, may_hop_again
+from trajhmm.dynamics.stability.freezing.changes import changes_of_sign, changes_of_states
+from trajhmm.dynamics.stability.freezing.times import freezing_table, loss_proxy, may_hop_again
 from trajhmm.errors import AnalysisError
 from trajhmm.hmm import Smoothed
 from trajhmm.logs import RunSet

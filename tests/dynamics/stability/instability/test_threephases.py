@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.threephases import three_phases
+from trajhmm.dynamics.stability.instability.threephases import three_phases
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 

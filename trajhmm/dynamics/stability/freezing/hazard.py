@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from trajhmm.dynamics.stability.changes import Changes
-from trajhmm.dynamics.stability.freezing import grouped
+from trajhmm.dynamics.stability.freezing.changes import Changes
+from trajhmm.dynamics.stability.freezing.times import grouped
 from trajhmm.dynamics.survival import expanded_tail
 from trajhmm.logs import RunSet
 from trajhmm.logs.runset import offsets_of

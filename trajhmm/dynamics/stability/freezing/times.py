@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.stability.changes import Changes
+from trajhmm.dynamics.stability.freezing.changes import Changes
 from trajhmm.dynamics.stability.groups import Group, groups_of
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet

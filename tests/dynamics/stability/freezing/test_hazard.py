@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.changes import Changes, changes_of_sign
-from trajhmm.dynamics.stability.hazard import HAZARD_COLUMNS, bins_for, hazard_of, hazard_table
+from trajhmm.dynamics.stability.freezing.changes import Changes, changes_of_sign
+from trajhmm.dynamics.stability.freezing.hazard import HAZARD_COLUMNS, bins_for, hazard_of, hazard_table
 from trajhmm.logs import RunSet
 
 STEPS = 1000

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.dynamics.stability.exponents.finite_time import FiniteTime, Line, finite_time_exponent
+from trajhmm.dynamics.stability.exponents.quantities import Quantity, quantities_of
 from trajhmm.dynamics.stability.groups import Group, groups_of
-from trajhmm.dynamics.stability.lyapunov import FiniteTime, Line, finite_time_exponent
-from trajhmm.dynamics.stability.quantities import Quantity, quantities_of
 from trajhmm.dynamics.stability.rates import Rate
 from trajhmm.logs import RunSet
 
@@ -47,7 +47,7 @@ def group_exponents(runs: RunSet, by: Sequence[str] = (), *, line: Line = "ends"
     ----------
     runs : the logs.
     by : attributes whose values make the groups.
-    line : see :func:`~trajhmm.dynamics.stability.lyapunov.finite_time_exponent`.
+    line : see :func:`~trajhmm.dynamics.stability.exponents.finite_time.finite_time_exponent`.
 
     Raises
     ------

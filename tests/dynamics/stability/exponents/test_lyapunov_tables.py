@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.dynamics.stability.exponents import (
+from trajhmm.dynamics.stability.exponents.quantities import quantities_of
+from trajhmm.dynamics.stability.exponents.tables import (
     exponent_remarks,
     group_exponents,
     lyapunov_table,
     phase_of,
     phase_table,
 )
-from trajhmm.dynamics.stability.quantities import quantities_of
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.simulate import rank_one, scalar_net

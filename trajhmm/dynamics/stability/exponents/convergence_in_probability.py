@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.stability.exponents import logged_rows
+from trajhmm.dynamics.stability.exponents.quantities import quantities_of
+from trajhmm.dynamics.stability.exponents.tables import logged_rows
 from trajhmm.dynamics.stability.groups import groups_of
-from trajhmm.dynamics.stability.quantities import quantities_of
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.logs.runset import offsets_of
