@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.stability.audit.intervals import over_seeds, rank_correlation
 from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.instability.spikes import Spike
 from trajhmm.dynamics.stability.instability.spread import Spread
+from trajhmm.dynamics.stability.intervals import over_seeds, rank_correlation
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
-from trajhmm.dynamics.stability.audit.intervals import LEVEL, Interval, mean_over_seeds, paired_shares
 from trajhmm.dynamics.stability.audit.pairing import Design
+from trajhmm.dynamics.stability.intervals import LEVEL, Interval, mean_over_seeds, paired_shares
 
 WORTHWHILE = 0.1
 """A buffer that saves fewer than so large a share of runs counts as none."""

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
-from trajhmm.dynamics.stability.audit.intervals import Interval, rank_correlation
 from trajhmm.dynamics.stability.audit.pairing import Design
+from trajhmm.dynamics.stability.intervals import Interval, rank_correlation
 
 NEGLIGIBLE = 0.3
 """A rank correlation below this counts as none: it explains less than a tenth of the ranks' variance."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
 from trajhmm.dynamics.stability.audit.deviation import Deviations
-from trajhmm.dynamics.stability.audit.intervals import Interval, mean_over_seeds, share
 from trajhmm.dynamics.stability.audit.pairing import Design
+from trajhmm.dynamics.stability.intervals import Interval, mean_over_seeds, share
 
 MOST = 0.5
 """Of collapses, the share that must be preceded, beyond what healthy runs show, for the claim to hold."""

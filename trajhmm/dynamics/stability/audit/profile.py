@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from trajhmm.dynamics.stability.audit.intervals import UNDEFINED, Interval, mean_over_seeds, median_time, share
 from trajhmm.dynamics.stability.audit.pairing import Design
+from trajhmm.dynamics.stability.intervals import UNDEFINED, Interval, mean_over_seeds, median_time, share
 
 QUANTITIES = {
     "collapsed": "collapsed",

@@ -9,9 +9,9 @@ import pandas as pd
 
 from trajhmm.dynamics.stability.audit.audit import Audit
 from trajhmm.dynamics.stability.audit.deviation import Deviations
-from trajhmm.dynamics.stability.audit.intervals import share
 from trajhmm.dynamics.stability.audit.pairing import PERTURBED
 from trajhmm.dynamics.stability.audit.profile import QUANTITIES, one_fate
+from trajhmm.dynamics.stability.intervals import share
 
 _WIDTH = 100
 _FORMS = {

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.stats.proportion import proportion_confint
 
-from trajhmm.dynamics.stability.audit.intervals import (
+from trajhmm.dynamics.stability.intervals import (
     _ranks,
     _spearman,
     mean_over_seeds,
