@@ -282,3 +282,23 @@ def test_a_run_whose_first_value_is_not_finite_has_a_chart_too(warned):
 def test_an_analysis_does_not_go_with_a_model_for_warning(analysed, warned):
     with pytest.raises(AnalysisError, match="fitted for warning"):
         th.render_report(warned.runs, warned.model, analysis=analysed.analysis)
+
+
+def test_what_audits_and_measurements_wrote_is_shown(warned):
+    page = warned.page
+    assert page.column("Stability profile", "dimension") == ["noise", "noise"]
+    assert page.values("Stability profile", "strength") == [1.5, 2]
+    assert page.column("Stability profile", "recovery steps") == ["40", "∞"]
+    assert page.column("Lyapunov exponents, a step", "quantity") == ["weight_l2 (proxy)", "separation"]
+    assert page.column("Lyapunov exponents, a step", "exponent") == ["−0.25", "0.5"]
+    assert "Buffering: no, as far as dropout goes." in page.words
+    assert "Two rows of <noise> & more" in page.words
+
+
+def test_a_folder_without_stability_is_an_error(warned, stability, tmp_path):
+    with pytest.raises(th.TrajHMMError, match=r"summary\.txt.*'trajhmm audit' or 'trajhmm stability'"):
+        th.render_report(warned.runs, warned.model, stability=[tmp_path])
+    (tmp_path / "summary.txt").write_text("")
+    (tmp_path / "claims.json").write_text("[1]")
+    with pytest.raises(th.TrajHMMError, match="expected a folder that"):
+        th.render_report(warned.runs, warned.model, stability=[tmp_path])

@@ -36,6 +36,10 @@ def report(
         str | None,
         typer.Option("--converged", metavar="CONDITION", help="With a map: look for detours, 'eval_accuracy > 0.9'."),
     ] = None,
+    stability: Annotated[
+        list[Path] | None,
+        typer.Option("--stability", metavar="DIR", help="What 'trajhmm audit' or 'stability' wrote, to show as well."),
+    ] = None,
     rule: Rule = DetourRule.STRICT,
     within: Within = None,
     refits: Refits = 20,
@@ -80,5 +84,5 @@ def report(
                 progress=progress,
             )
     say_notes(runs.notes if analysis is None else analysis.notes)
-    write_report(output, runs, fitted, analysis=analysis, sources=[*logs, model])
+    write_report(output, runs, fitted, analysis=analysis, sources=[*logs, model], stability=stability or [])
     say(f"{output}: written")

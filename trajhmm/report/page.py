@@ -24,6 +24,7 @@ from trajhmm.report.choice import choice
 from trajhmm.report.drawings import draw_map, draw_raster, visits
 from trajhmm.report.evidence import evidence
 from trajhmm.report.overview import Overview, overview, without_folders
+from trajhmm.report.stability import stability_sections
 from trajhmm.report.standing import standing
 from trajhmm.report.states import profiles
 
@@ -32,7 +33,12 @@ _WIDE, _NARROW = FULL_WIDTH * POINTS, 200.0
 
 
 def render_report(
-    runs: RunSet, model: Model, *, analysis: Analysis | None = None, sources: Sequence[str | Path] = ()
+    runs: RunSet,
+    model: Model,
+    *,
+    analysis: Analysis | None = None,
+    sources: Sequence[str | Path] = (),
+    stability: Sequence[str | Path] = (),
 ) -> str:
     """The page as text; the same input gives the same bytes.
 
@@ -42,11 +48,12 @@ def render_report(
     model : a map, or a model for warning.
     analysis : of the runs under a map; without it the page shows the map and no detours.
     sources : files and folders that the runs and the model were read from; the page names them without what lies above.
+    stability : folders that ``trajhmm audit`` or ``trajhmm stability`` wrote, to be shown as well.
 
     Raises
     ------
     AnalysisError
-        There is an analysis although the model is for warning.
+        There is an analysis although the model is for warning; a folder holds nothing of stability.
     ModelFileError
         The logs lack a metric of the model.
     """
@@ -67,6 +74,7 @@ def render_report(
     return environment.get_template("page.html.j2").render(
         **content,
         model=model,
+        stability=stability_sections([Path(folder) for folder in stability]),
         sources=[path.resolve().name for path in paths],
         versions=software_versions(),
         state_styles=_state_styles(model.n_states),
@@ -80,9 +88,10 @@ def write_report(
     *,
     analysis: Analysis | None = None,
     sources: Sequence[str | Path] = (),
+    stability: Sequence[str | Path] = (),
 ) -> None:
     """Write the page, whole or not at all; for parameters see `render_report`."""
-    write_text(path, render_report(runs, model, analysis=analysis, sources=sources))
+    write_text(path, render_report(runs, model, analysis=analysis, sources=sources, stability=stability))
 
 
 def _map_content(runs: RunSet, model: Model, analysis: Analysis | None, sources: Sequence[Path]) -> dict[str, Any]:
