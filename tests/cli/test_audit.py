@@ -14,7 +14,7 @@ import pytest
 from trajhmm.logs import write_logs
 
 _SPEC = importlib.util.spec_from_file_location(
-    "audits_made", Path(__file__).parents[1] / "dynamics" / "stability" / "audits_made.py"
+    "audits_made", Path(__file__).parents[1] / "dynamics" / "stability" / "audit" / "audits_made.py"
 )
 made = importlib.util.module_from_spec(_SPEC)
 sys.modules[_SPEC.name] = made  # where its dataclass looks for the module that it is in
