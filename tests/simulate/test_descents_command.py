@@ -10,17 +10,17 @@ CASES = {
     "rank-one": (
         ["--learning-rates", "0.3,3", "--runs", "3", "--steps", "40", "--every", "2"],
         lambda: rank_one(learning_rates=[0.3, 3], n_runs=3, n_steps=40, every=2, seed=5),
-        ["learning_rate", "seed", "log_distance"],
+        ["learning_rate", "log_distance"],
     ),
     "scalar-net": (
         ["--mu", "0.1,1", "--learning-rates", "0.05,0.5", "--runs", "2", "--steps", "30"],
         lambda: scalar_net(mus=[0.1, 1], learning_rates=[0.05, 0.5], n_runs=2, n_steps=30, seed=5),
-        ["mu", "learning_rate", "seed", "log_plus", "log_minus"],
+        ["mu", "learning_rate", "log_plus", "log_minus"],
     ),
     "two-valley": (
         ["--eta", "0.01,0.1", "--sigma", "0.1", "--runs", "4", "--steps", "300", "--every", "50"],
         lambda: two_valley(etas=[0.01, 0.1], sigmas=[0.1], n_runs=4, n_steps=300, every=50, seed=5),
-        ["eta", "sigma", "seed", "x", "y", "train_loss"],
+        ["eta", "sigma", "x", "y", "train_loss"],
     ),
 }
 

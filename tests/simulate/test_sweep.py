@@ -19,7 +19,8 @@ def test_runs_have_the_order_and_the_attributes_that_are_read_back(tmp_path, ass
     assert_same_logs(read_logs(tmp_path / "frame.parquet"), truth.logs)
     assert len(set(truth.logs.runs)) == 2 * 4 * 12
     assert truth.truth_table()["run"].tolist() == list(truth.logs.runs)
-    assert truth.logs.attributes.groupby(["mu", "learning_rate"])["seed"].apply(list).tolist() == [list(range(12))] * 8
+    names = truth.logs.attributes.reset_index().groupby(["mu", "learning_rate"])["run"]
+    assert names.apply(lambda some: [name[-2:] for name in some]).tolist() == [[f"{i:02d}" for i in range(12)]] * 8
 
 
 def test_values_that_agree_in_four_digits_are_told_apart():

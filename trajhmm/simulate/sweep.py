@@ -28,7 +28,7 @@ class Sweep:
 
     Attributes
     ----------
-    logs : the run logs; attributes are the settings and ``seed``, which counts the runs of one setting.
+    logs : the run logs; attributes are the settings. The names of runs count those of one setting.
     truth : one row a run, in the order of the logs; which columns, the simulation says.
     """
 
@@ -217,7 +217,7 @@ def _piece(
 
     runs = _run_names(cell, seeds, n_runs)
     block = values.reshape(-1, len(metrics))
-    attributes = pd.DataFrame({**cell.settings, "seed": list(seeds)}, index=pd.Index(runs, name="run"))
+    attributes = pd.DataFrame(dict(cell.settings), index=pd.Index(runs, name="run"))
     return Sweep(
         logs=RunSet(
             runs=runs,
