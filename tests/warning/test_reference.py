@@ -57,9 +57,21 @@ def test_the_model_that_is_kept_had_not_seen_the_run_that_set_the_threshold():
 def test_few_runs_promise_what_they_can():
     calibration = calibration_of(fit(healthy_logs(6), false_alarm=0.05))
     assert calibration.attainable == pytest.approx(1 / 7)
-    assert calibration.threshold == max(calibration.maxima)
+    # As they all stay below what one run in twenty reaches, that is the threshold.
+    assert max(calibration.maxima) < calibration.threshold == -np.log(0.05)
+    enough = calibration_of(fit(healthy_logs(6), false_alarm=0.2))
+    assert enough.threshold == max(enough.maxima) == max(calibration.maxima)
     with pytest.raises(FitError, match="at least 3 healthy runs, found 2"):
         fit(healthy_logs(2))
+
+
+def test_with_three_healthy_runs_what_they_did_themselves_is_no_alarm():
+    """The largest of three is not rare: one of four new runs goes as far."""
+    for seed in range(4):
+        logs = healthy_logs(3, seed=seed)
+        monitor = Monitor(fit(logs))
+        monitor.score(logs)
+        assert [run for run, tracker in monitor.trackers.items() if tracker.alarm is not None] == []
 
 
 def test_runs_with_a_non_finite_value_are_no_healthy_runs():

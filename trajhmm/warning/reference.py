@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,8 @@ def fit_warning(
     most the share ``false_alarm`` of them passes, by the conformal rule. The model that is kept is the one that had not
     seen the run which set the threshold: a new run is then held against that one by a model that knows neither, as in
     the jackknife+ (Barber et al. 2021). A model fitted to all would know it, be the less surprised by new runs, and
-    alarm on three healthy ones where the budget allows five.
+    alarm on three healthy ones where the budget allows five. With too few runs to promise the budget, the threshold is
+    no lower than the score that so small a share would reach, see `trajhmm.warning.views.portfolio.Rarity`.
 
     Parameters
     ----------
@@ -103,6 +105,11 @@ def fit_warning(
     fitted, row = crossed[best].portfolios[folds[setting]], crossed[best].at[setting]
     view = fitted.views[fitted.scores(healthy[setting]).view[row]].name
     text = f"sets the threshold, by its score at step {healthy[setting].steps[row]} (view: {view})"
+    least = -float(np.log(false_alarm))
+    if not threshold.within_budget and threshold.value < least:
+        # A score says how few healthy runs get as far, also beyond the few that there are.
+        text = f"comes nearest the threshold, at step {healthy[setting].steps[row]} (view: {view})"
+        threshold = replace(threshold, value=least)
     notes.append(Note(kind="threshold", run=healthy[setting].run, text=text))
     notes.append(Note(kind="situation", text=_situation(fitted, configurations)))
     risk = DEFAULT_RISK
