@@ -72,6 +72,11 @@ def test_what_is_asked_for_and_not_there_is_an_error(made, trajhmm, tmp_path):
     assert ended.code == 1
     assert "'batch_size' is no column; expected columns that are constant within each run: " in ended.err
     assert len(ended.err.splitlines()) <= 3
+    ended = trajhmm("stability", made / "rank.parquet", "--bound", "0", "-o", tmp_path)
+    assert (ended.code, ended.err.splitlines()[-1]) == (
+        1,
+        "error: bound 0: expected a distance above 0, below which a run counts as close",
+    )
     (tmp_path / "file").write_text("")
     ended = trajhmm("stability", made / "rank.parquet", "-o", tmp_path / "file")
     assert (ended.code, (tmp_path / "file").read_text()) == (1, "")

@@ -156,6 +156,15 @@ def test_checkpoints_of_a_training_that_was_resumed_after_its_end_tell_more_than
     assert told == read_logs(tmp_path).steps.tolist() == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("told", ['"20"', "null", str(10**30)])
+def test_a_checkpoint_whose_step_is_odd_is_known_by_its_folder(told, tmp_path):
+    for folder, step, n in (("checkpoint-10", "10", 10), ("checkpoint-20", told, 20), (".", "10", 10)):
+        rows = ", ".join(f'{{"step": {step}, "loss": {1 / step}}}' for step in range(1, n + 1))
+        text = f'{{"epoch": 1, "global_step": {step}, "log_history": [{rows}]}}'
+        written(tmp_path / "RUN" / folder / "trainer_state.json", text)
+    assert read_logs(tmp_path).n_rows == 20
+
+
 @pytest.mark.parametrize(
     "text", ['{"log_history": 3}', '{"log_history": [1]}', '{"log_history": [{"st', '"log_history"']
 )

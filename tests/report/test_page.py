@@ -299,6 +299,13 @@ def test_a_folder_without_stability_is_an_error(warned, stability, tmp_path):
     with pytest.raises(th.TrajHMMError, match=r"summary\.txt.*'trajhmm audit' or 'trajhmm stability'"):
         th.render_report(warned.runs, warned.model, stability=[tmp_path])
     (tmp_path / "summary.txt").write_text("")
-    (tmp_path / "claims.json").write_text("[1]")
-    with pytest.raises(th.TrajHMMError, match="expected a folder that"):
+    for content in ("[1]", "[" * 100_000, '{"a":' * 100_000, "\\ud800"):
+        (tmp_path / "claims.json").write_text(content)
+        with pytest.raises(th.TrajHMMError, match="expected a folder that") as error:
+            th.render_report(warned.runs, warned.model, stability=[tmp_path])
+        assert len(str(error.value).splitlines()) == 1
+    (tmp_path / "claims.json").unlink()
+    (tmp_path / "profile.csv").write_text("a,b\n1,2\n1,2,3\n")
+    with pytest.raises(th.TrajHMMError, match="expected a folder that") as error:
         th.render_report(warned.runs, warned.model, stability=[tmp_path])
+    assert len(str(error.value).splitlines()) == 1

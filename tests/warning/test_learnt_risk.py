@@ -150,3 +150,23 @@ def test_truth_must_name_every_run_and_leave_some_healthy():
         fit_warning(logs, truth={run: known for run, known in truth.items() if run != "doomed 0"})
     with pytest.raises(FitError, match="0 of 32 runs were never perturbed"):
         fit_warning(logs, truth=dict.fromkeys(logs.runs, RunTruth(onset=300)))
+
+
+@pytest.mark.parametrize(
+    ("risk", "told"),
+    [
+        ({"constant": -2.5, "near": 2.5, "far": 0.5, "collapsed": 0, "survived": 0}, "older trajhmm.*fit it again"),
+        ({"constant": "x"}, "must be real number"),
+        ({"lasting": np.nan}, "risk.lasting is nan; expected a finite number"),
+        ({"off": -5.0}, "expected risk.off above 0"),
+    ],
+)
+def test_a_damaged_or_older_risk_is_refused_in_words(risk, told):
+    from trajhmm.errors import ModelFileError
+
+    logs = logs_with_ends()
+    model = fit_warning(logs.select_runs(run for run in logs.runs if run.startswith("healthy")), states=1, restarts=1)
+    calibration = model.sections["calibration"]
+    damaged = {**calibration, "risk": risk if "near" in risk else {**calibration["risk"], **risk}}
+    with pytest.raises(ModelFileError, match=told):
+        calibration_of(replace(model, sections={**model.sections, "calibration": damaged}))

@@ -23,21 +23,25 @@ def gehan_scores(times: NDArray[np.float64], converged: NDArray[np.bool_]) -> ND
     return scores
 
 
-def student_bounds(estimate: float, drawn: NDArray[np.float64], n: int) -> tuple[float, float]:
-    """95% bounds from bootstrap values of an estimate that rests on ``n`` runs; see `delay_of`."""
+def student_bounds(estimate: float, drawn: NDArray[np.float64], n: int, level: float = 0.95) -> tuple[float, float]:
+    """Bounds from bootstrap values of an estimate that rests on ``n`` runs, or groups of them.
+
+    The wider of the percentile bootstrap, its tails expanded as few runs ask for (Hesterberg 2015), and Student's t on
+    the bootstrap's standard error.
+    """
     if len(drawn) < 2 or n < 2:
         return np.nan, np.nan
-    tail = expanded_tail(n)
-    reach = float(stats.t.ppf(0.975, n - 1)) * np.sqrt(n / (n - 1)) * float(drawn.std())
+    tail = expanded_tail(n, level)
+    reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * np.sqrt(n / (n - 1)) * float(drawn.std())
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(min(low, estimate - reach)), float(max(high, estimate + reach))
 
 
-def expanded_tail(n: int) -> float:
-    """The share to cut off at each end of a bootstrap distribution for a 95% interval of a mean of ``n`` values."""
+def expanded_tail(n: int, level: float = 0.95) -> float:
+    """The share to cut off at each end of a bootstrap distribution for an interval of a mean of ``n`` values."""
     if n < 2:
         return 0.0
-    return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1)))
+    return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)))
 
 
 def restricted_mean(

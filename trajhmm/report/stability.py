@@ -74,9 +74,10 @@ def _section(folder: Path) -> StabilitySection:
             ToldClaim(name=str(name), verdict=str(claim["verdict"]), sentence=str(claim["sentence"]))
             for name, claim in told.items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = " ".join(str(error).split())
         raise AnalysisError(
-            f"{folder}: {error}; expected a folder that 'trajhmm audit' or 'trajhmm stability' wrote"
+            f"{folder}: {why}; expected a folder that 'trajhmm audit' or 'trajhmm stability' wrote"
         ) from error
     return StabilitySection(
         name=folder.resolve().name, claims=read, tables=tuple(table for table in tables if table.rows), summary=summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,6 +42,8 @@ class RiskCurve:
 
     def at(self, level: NDArray[np.float64], since: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n,) risk at (n,) levels, so many rows that count ``since`` the alarm; NaN while it is too early to tell."""
+        if since.max(initial=-1) < WAIT:
+            return np.full(len(level), np.nan)
         terms = self.terms(level, since)
         odds = np.exp(-(self.constant + self.off * terms[:, 0] + self.lasting * terms[:, 1]))
         risk: NDArray[np.float64] = np.where(since < WAIT, np.nan, 1.0 / (1.0 + odds))
@@ -110,6 +113,33 @@ def calibration_of(model: Model) -> Calibration | None:
     if stored is None:
         return None
     try:
-        return Calibration(**{**stored, "maxima": tuple(stored["maxima"]), "risk": RiskCurve(**stored["risk"])})
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(f"the model's calibration lacks a part or has an unknown one ({error})") from error
+        if "near" in stored["risk"]:
+            raise ModelFileError(
+                "the model was made by an older trajhmm, which told the risk in another way; fit it again with "
+                "'trajhmm fit HEALTHY --for warning'"
+            )
+        found = Calibration(**{**stored, "maxima": tuple(stored["maxima"]), "risk": RiskCurve(**stored["risk"])})
+        _check(found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the model's calibration is damaged, or not one of this trajhmm ({error})") from error
+    return found
+
+
+def _check(calibration: Calibration) -> None:
+    """Refuse what a damaged file may hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A number is none, or not what it must be.
+    """
+    risk = calibration.risk
+    numbers = {
+        **{name: getattr(calibration, name) for name in ("threshold", "budget", "attainable", "n_runs")},
+        **{f"risk.{name}": getattr(risk, name) for name in ("constant", "off", "lasting", "collapsed", "survived")},
+    }
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not math.isfinite(number):
+            raise ValueError(f"{name} is {number!r}; expected a finite number")
+    if risk.off <= 0 or calibration.n_runs < 1 or not np.isfinite(calibration.maxima).all():
+        raise ValueError("expected risk.off above 0, n_runs of 1 or more, and finite maxima")

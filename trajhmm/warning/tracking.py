@@ -269,7 +269,7 @@ class _Known:
             broken=Broken(known=~np.isnan(values), streak=streak),
             memory=scorer.views.start().taken_from(stored["memory"]),
             largest=largest,
-            since=stored["since"],
+            since=stored.get("since", -1),  # which files of before do not hold
         )
 
 
@@ -435,7 +435,8 @@ class Tracker:
         memory = before.memory.copy()
         seen = scorer.views.advance(steps, known, fresh, memory)
         score: NDArray[np.float64] = np.where(events, np.inf, seen.score)
-        since = rows_since(score > scorer.threshold, seen.counted, before.since)
+        above = score > scorer.threshold
+        since = rows_since(above, seen.counted, before.since)
         scored = Scored(steps=steps, score=score, risk=scorer.risks(seen.level, since, events), state=seen.state)
         self._known = _Known(
             rows=before.rows + len(steps),
@@ -448,14 +449,12 @@ class Tracker:
             since=int(since[-1]),
         )
         self.last = Scored(**{name: getattr(scored, name)[-1:].copy() for name in _COLUMNS})
-        if self.alarm_step is None:
-            over = np.flatnonzero(scored.score > scorer.threshold)
-            if len(over):
-                row = int(over[0])
-                seen_so_far = steps[: row + 1], known[: row + 1], fresh[: row + 1]
-                drivers = self._broken(broken[row]) or self._drivers(int(seen.view[row]), *seen_so_far, before.memory)
-                self.alarm = self._alarm(scored, row, drivers)
-                self.alarm_step, self._alarm_row = self.alarm.step, before.rows + row
+        if self.alarm_step is None and above.any():
+            row = int(above.argmax())
+            seen_so_far = steps[: row + 1], known[: row + 1], fresh[: row + 1]
+            drivers = self._broken(broken[row]) or self._drivers(int(seen.view[row]), *seen_so_far, before.memory)
+            self.alarm = self._alarm(scored, row, drivers)
+            self.alarm_step, self._alarm_row = self.alarm.step, before.rows + row
         return scored
 
     def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -91,6 +91,8 @@ def _told(table: pd.DataFrame, name: str, by: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _exponent(row: Row) -> str:
+    if pd.isna(row["exponent"]):
+        return f"{row['quantity']}: not known, as no run has two finite values"
     sides = [("probability_stable", "in probability"), ("l2_stable", "in L2")]
     told = [f"{'stable' if row[name] else 'not stable'} {where}" for name, where in sides if not pd.isna(row[name])]
     interval = f"({row['ci_low']:+.4g} to {row['ci_high']:+.4g})"
@@ -111,7 +113,8 @@ def _stop(row: Row) -> str:
 
 
 def _noise(row: Row) -> str:
-    return f"{row['quantity']} against {row['against']}: {_correlation(row)}, {row['n_censored']} censored"
+    censored = f", {row['n_censored']} censored, taken {row['censored_as']}" if row["n_censored"] else ""
+    return f"{row['quantity']} against {row['against']}: {_correlation(row)}{censored}"
 
 
 def _placebo(row: Row) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from trajhmm.dynamics.survival import kaplan_meier
+from trajhmm.dynamics.survival import kaplan_meier, student_bounds
 from trajhmm.warning.evaluation.intervals import group_counts
 
 RESAMPLES = 2000
@@ -55,8 +55,7 @@ def over_seeds(
 ) -> Interval:
     """A statistic of n runs, with an interval that resamples seeds: runs of one seed come and go together.
 
-    The wider of the percentile bootstrap, its tails expanded as few seeds ask for (Hesterberg 2015), and Student's t on
-    the bootstrap's standard error, with the number of seeds less one as degrees of freedom. Not defined for one seed.
+    See `trajhmm.dynamics.survival.student_bounds`. Not defined for one seed.
 
     Parameters
     ----------
@@ -71,13 +70,8 @@ def over_seeds(
         return Interval(value=value, low=np.nan, high=np.nan)
     drawn = statistic(group_counts(seeds, RESAMPLES, rng))
     drawn = drawn[~np.isnan(drawn)]
-    if len(drawn) < 2:
-        return Interval(value=value, low=np.nan, high=np.nan)
-    wide = float(stats.t.ppf((1 + level) / 2, n - 1)) * np.sqrt(n / (n - 1))
-    tail = float(stats.norm.cdf(-wide))
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    reach = wide * float(drawn.std())
-    return Interval(value=value, low=float(min(low, value - reach)), high=float(max(high, value + reach)))
+    low, high = student_bounds(value, drawn, n, level)
+    return Interval(value=value, low=low, high=high)
 
 
 def mean_of(values: _Array) -> Statistic:

@@ -20,7 +20,7 @@ from trajhmm.dynamics.stability.instability.spikes import find_spikes, placebos,
 from trajhmm.dynamics.stability.instability.spread import spread_table, spreads
 from trajhmm.dynamics.stability.instability.threephases import ThreePhases, three_phases
 from trajhmm.dynamics.stability.relations import noise_relations, placebo_relation, spike_relations
-from trajhmm.errors import TrajHMMError
+from trajhmm.errors import AnalysisError, TrajHMMError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet
 
@@ -83,10 +83,13 @@ def measure_stability(
     Raises
     ------
     AnalysisError
-        The runs have no such attribute or column.
+        The runs have no such attribute or column, or the bound is no distance.
     """
     from threadpoolctl import threadpool_limits
 
+    if bound is not None and not 0.0 < bound < np.inf:
+        raise AnalysisError(f"bound {bound:g}: expected a distance above 0, below which a run counts as close")
+    by = tuple(dict.fromkeys(by))
     # Many small products: threads that wait for each other take longer, much longer beside other work.
     with threadpool_limits(1):
         return _measured(runs, by, decoded, sign, bound, seed)

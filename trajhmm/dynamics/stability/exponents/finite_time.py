@@ -25,31 +25,42 @@ class FiniteTime:
         over runs; None where no two rows are one step apart.
     n_cut : runs that count only up to their first value that is not finite.
     n_without : runs that have not two finite values in succession, and do not count.
+    n_diverged, n_at_zero : runs whose log ends in a distance that is infinite or none, and in one of exactly 0.
+    n_logged : runs that log the distance.
     """
 
     exponent: Rate
     second_moment: Rate | None
     n_cut: int
     n_without: int
+    n_diverged: int = 0
+    n_at_zero: int = 0
+    n_logged: int = 0
 
     @property
     def probability_stable(self) -> bool | None:
-        """Whether the distance goes to 0 in probability: the exponent is below 0.
+        """Whether the distance goes to 0 in probability: the exponent is below 0, or most runs have got to 0 itself.
 
-        The sign of the estimate decides, also where the interval holds 0: a distance neither shrinks nor grows at an
-        exponent of exactly 0 only, so that either answer is a bet, and ``exponent.confidence_of_sign`` says how good
-        a one. None without a run.
+        It does not where most runs diverge, whatever the exponent of their rows before. The sign of the estimate
+        decides, also where the interval holds 0: a distance neither shrinks nor grows at an exponent of exactly 0 only,
+        so that either answer is a bet, and ``exponent.confidence_of_sign`` says how good a one. None without a run.
         """
+        if 2 * max(self.n_diverged, self.n_at_zero) > self.n_logged:
+            return self.n_at_zero > self.n_diverged
         return None if np.isnan(self.exponent.value) else self.exponent.value < 0.0
 
     @property
     def l2_stable(self) -> bool | None:
         """Whether the second moment of the distance shrinks at each step; None where steps are not logged singly.
 
+        It does not where a run diverges.
+
         Not from the moments of the distance itself: rare runs make them, which no sample holds. Nor from changes over
         many steps, for the same reason: at a learning rate of 0.7 on rank one the second moment grows by 1.07 a step,
         and over 50 steps nearly all samples shrink.
         """
+        if self.n_diverged:
+            return False
         return None if self.second_moment is None else self.second_moment.value < 1.0
 
 
@@ -81,6 +92,7 @@ def finite_time_exponent(
     """
     changes, spans, squares, pairs = [], [], [], []
     n_cut = 0
+    last = [log_distance[stop - 1] for start, stop in zip(*_ends(lengths), strict=True) if stop > start]
     for start, stop in zip(*_ends(lengths), strict=True):
         used = _stretch(log_distance[start:stop])
         values, at = log_distance[start:stop][used], steps[start:stop][used]
@@ -100,6 +112,9 @@ def finite_time_exponent(
         second_moment=rate_over_runs(np.array(squares)[counted], np.array(pairs)[counted]) if counted.any() else None,
         n_cut=n_cut,
         n_without=len(lengths) - len(changes),
+        n_diverged=sum(np.isnan(value) or value == np.inf for value in last),
+        n_at_zero=sum(value == -np.inf for value in last),
+        n_logged=len(last),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute
 
-_CHECKPOINT = re.compile(r"checkpoint-\d+")
-_GLOBAL_STEP = re.compile(rb'"global_step": *(\d{1,18})\b')
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_GLOBAL_STEP = re.compile(rb'"global_step": *"?(\d{1,40})\b')
 _CLOSING = "train_runtime"
 _SETTINGS = ("max_steps", "num_train_epochs", "train_batch_size")
 
@@ -56,16 +57,15 @@ def run_of(path: Path) -> Path:
 
 
 def global_step_of(path: Path) -> int:
-    """The step up to which a file tells, which stands before its rows; 0 if it does not say.
+    """The step up to which a file tells, which stands before its rows; else that of its folder, and 0 without one.
 
     A training that was resumed leaves the file of its first end beside checkpoints that came later.
     """
-    try:
-        with path.open("rb") as file:
-            found = _GLOBAL_STEP.search(file.read(HEAD))
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0
+    with suppress(OSError), path.open("rb") as file:
+        if (found := _GLOBAL_STEP.search(file.read(HEAD))) is not None:
+            return int(found[1])
+    named = _CHECKPOINT.fullmatch(path.parent.name)
+    return int(named[1]) if named else 0
 
 
 def _settings(state: Row) -> dict[str, Attribute]:
