@@ -208,6 +208,15 @@ def test_no_alarm_is_said_in_words_with_how_near_it_came(shop, trajhmm, tmp_path
     assert ended.out == f"no alarm: run fine, 80 rows up to step 790, {score}\n"
 
 
+def test_runs_that_log_more_rarely_than_the_reference_are_named(shop, trajhmm, tmp_path):
+    frames = [frame_of(run, seed, rows=160)[::3] for run, seed in (("a", 30), ("b", 31))]
+    pd.concat([*frames, frame_of("c", 32)]).to_parquet(tmp_path / "rare.parquet")
+    ended = trajhmm("warn", tmp_path / "rare.parquet", "--model", shop / "reference.json")
+    told = "run a and 1 other log more rarely than the reference, rows 3 times as far apart: no share of false alarms"
+    assert told in ended.err
+    assert "more rarely" not in trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json").err
+
+
 def test_every_run_alarmed_is_said_so(shop, trajhmm, tmp_path):
     ended = trajhmm("warn", many_ill(tmp_path, 2), "--model", shop / "reference.json")
     assert [line.split(" at ")[0] for line in ended.out.splitlines()] == [

@@ -342,12 +342,13 @@ def made_timeline(*, alarm=300):
         values=1.0 + rng.random((50, 4)),
         contributions=contributions,
         score=score,
-        risk=np.linspace(0.1, 0.6, 50),
+        risk=np.where(np.arange(50) >= 34, np.linspace(0.1, 0.6, 50), np.nan) if alarm else np.full(50, np.nan),
         states=np.repeat([2, 0, 1], [20, 10, 20]),
         n_states=3,
         threshold=5.0,
         alarm=told if alarm else None,
         truth=RunTruth(onset=250, collapse_step=400) if alarm else RunTruth(),
+        outcome=("eval_accuracy", np.where(np.arange(50) < 38, 0.9, 0.2)) if alarm else None,
     )
 
 

@@ -32,7 +32,7 @@ def test_a_timeline_shows_what_drove_the_alarm_first():
     ax = plot_warning_timeline(made_timeline())
     names = [next(t.get_text() for t in child.texts if not t.get_text().isdigit()) for child in ax.child_axes]
     assert names[:2] == ["grad_norm", "train_loss"]
-    assert names[-2:] == ["score", "state"]
+    assert names[-4:] == ["eval_accuracy", "score", "risk", "state"]
 
 
 def test_score_threshold_and_moments_stand_where_they_are():
@@ -47,6 +47,17 @@ def test_score_threshold_and_moments_stand_where_they_are():
     assert {"onset", "alarm", "collapse", "threshold"} <= set(texts(ax))
     strip = panel(ax, "state")
     assert [text.get_text() for text in strip.texts if text.get_text().isdigit()] == ["2", "0", "1"]
+
+
+def test_what_the_run_collapses_by_and_the_risk_have_panels_where_they_are_known():
+    seen = made_timeline()
+    ax = plot_warning_timeline(seen)
+    np.testing.assert_array_equal(panel(ax, "eval_accuracy").lines[0].get_ydata(), seen.outcome[1])
+    np.testing.assert_array_equal(panel(ax, "risk").lines[0].get_ydata(), seen.risk)
+    quiet = plot_warning_timeline(made_timeline(alarm=None))
+    assert not {"eval_accuracy", "risk"} & set(texts(quiet))
+    watched = replace(seen, outcome=("grad_norm", seen.values[:, 1]))
+    assert texts(plot_warning_timeline(watched)).count("grad_norm") == 1
 
 
 def test_a_score_that_is_infinite_is_drawn_at_the_top():

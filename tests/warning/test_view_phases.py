@@ -63,6 +63,21 @@ def test_a_run_that_is_logged_as_the_reference_counts_whole():
     assert counted(phases, 70 * np.arange(100)).all()  # or less often
 
 
+def test_rows_that_are_farther_apart_than_in_the_reference_are_told_once_there_are_enough():
+    phases = Phases.of(runs_at(*[10 * np.arange(300)] * 3))
+
+    def rarer(steps):
+        memory = np.zeros(MEMORY)
+        counted(phases, steps, memory=memory)
+        return phases.rarer(memory)
+
+    assert rarer(30 * np.arange(12)) == pytest.approx(3.0)
+    assert rarer(30 * np.arange(11)) is None
+    assert rarer(14 * np.arange(100)) is None
+    assert rarer(5 * np.arange(100)) is None
+    assert rarer(np.concatenate([10 * np.arange(100), 1000 + 20 * np.arange(60)])) == pytest.approx(2.0, abs=0.01)
+
+
 @pytest.mark.parametrize(("every", "of"), [(1, 10), (2, 10), (5, 10), (10, 100)])
 def test_of_a_run_that_is_logged_more_often_about_as_many_rows_count(every, of):
     phases = Phases.of(runs_at(*[of * np.arange(300)] * 3))

@@ -90,7 +90,7 @@ def evaluate(
     outcomes, report, risks, decisions = _judged(fitted, runs, trials, lead=lead, seed=seed)
     beside = compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None
     if output is not None:
-        written = _write(output, runs, fitted, trials, outcomes, beside)
+        written = _write(output, runs, fitted, trials, outcomes, beside, outcome=ends.outcome)
         say(f"{output}: {', '.join(path.name for path in written)}")
     if as_json:
         whole: dict[str, Any] = {
@@ -155,6 +155,8 @@ def _write(
     trials: Sequence[Trial],
     outcomes: Sequence[RunOutcome],
     beside: Comparison | None,
+    *,
+    outcome: str | None,
 ) -> list[Path]:
     """A table of runs, a typical collapse and what drove its alarm; of detectors a table and figures."""
     import pandas as pd
@@ -169,7 +171,7 @@ def _write(
         typical = _typical(outcomes)
         if typical is not None and model is not None:
             truth = next(trial.truth for trial in trials if trial.run.run == typical)
-            seen = timeline_of(runs, typical, model, truth=truth)
+            seen = timeline_of(runs, typical, model, truth=truth, outcome=outcome)
             drawings |= {"timeline": figures.plot_warning_timeline(seen), "drivers": figures.plot_drivers(seen)}
         if beside is not None:
             tables["detectors.csv"] = beside.frame()

@@ -103,7 +103,7 @@ class AskedFigure(Asked):
         if self.run is None:
             raise typer.BadParameter(f"{self.what} needs a run: --run NAME")
         truth = self.ends.of(self.runs).get(self.run) if self.ends.known else None
-        return timeline_of(self.runs, self.run, self.model, truth=truth)
+        return timeline_of(self.runs, self.run, self.model, truth=truth, outcome=self.ends.outcome)
 
     @cached_property
     def comparison(self) -> Comparison:

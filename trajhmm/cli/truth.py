@@ -57,6 +57,13 @@ class Truth:
             raise typer.BadParameter("give either --truth or --collapse")
         return self.file is not None or self.collapse is not None
 
+    @property
+    def outcome(self) -> str | None:
+        """The column that --collapse names first, if it is given."""
+        from trajhmm.logs.conditions import parse_condition
+
+        return None if self.collapse is None else parse_condition(self.collapse).columns[0]
+
     def of(self, runs: RunSet) -> dict[str, RunTruth]:
         """What became of each run.
 

@@ -121,6 +121,7 @@ def _once(
     else:
         _say_never_logged(monitor, runs.runs)
     _say_beyond([run for run in runs.runs if _is_beyond(run, monitor)], monitor)
+    _say_rarer([run for run in runs.runs if monitor.trackers[run].rarer is not None], monitor)
     _say_misfit(monitor)
     for tracker in trackers:
         told = json.dumps(_object(tracker, monitor))
@@ -239,7 +240,7 @@ class _Remarks:
     """What a watch has to say besides alarms, each once.
 
     That nothing is there, metrics that are missing, torn files, the risk of a run that alarmed as soon as it is known,
-    runs that stand still, runs that go on beyond the reference, and that most runs alarmed at once.
+    runs that stand still, that go on beyond the reference or log more rarely, and that most runs alarmed at once.
     """
 
     def __init__(self, watch: Watch, logs: list[Path], silent_after: int) -> None:
@@ -247,6 +248,7 @@ class _Remarks:
         self._silence = Silence(silent_after)
         self._misfit = False
         self._beyond: set[str] = set()
+        self._rarer: set[str] = set()
         self._risks: set[str] = set()
         self._torn: set[Path] = set()
         self._empty = self._unlogged = False
@@ -265,6 +267,11 @@ class _Remarks:
         beyond = [run for run in self._watch.gained if run not in self._beyond and _is_beyond(run, monitor)]
         self._beyond.update(beyond)
         _say_beyond(beyond, monitor)
+        rarer = [
+            run for run in self._watch.gained if run not in self._rarer and monitor.trackers[run].rarer is not None
+        ]
+        self._rarer.update(rarer)
+        _say_rarer(rarer, monitor)
         if not self._misfit and self._watch.gained:
             self._misfit = _say_misfit(monitor)
         if monitor.trackers and not self._unlogged:
@@ -315,11 +322,25 @@ def _is_beyond(run: str, monitor: Monitor) -> bool:
 def _say_beyond(runs: Sequence[str], monitor: Monitor) -> None:
     """Name runs that are longer than healthy ones were, where nothing is promised."""
     if runs:
-        others = f" and {len(runs) - 1} others go" if len(runs) > 1 else " goes"
         say(
-            f"warning: run {runs[0]}{others} on beyond step {monitor.last_step}, the last of the reference: from there "
-            "on no share of false alarms is promised"
+            f"warning: {_named(runs)} {'go' if len(runs) > 1 else 'goes'} on beyond step {monitor.last_step}, the last "
+            "of the reference: from there on no share of false alarms is promised"
         )
+
+
+def _say_rarer(runs: Sequence[str], monitor: Monitor) -> None:
+    """Name runs whose rows are farther apart than the reference's, where nothing is promised."""
+    if runs:
+        times = monitor.trackers[runs[0]].rarer
+        say(
+            f"warning: {_named(runs)} {'log' if len(runs) > 1 else 'logs'} more rarely than the reference, rows "
+            f"{times:.3g} times as far apart: no share of false alarms is promised"
+        )
+
+
+def _named(runs: Sequence[str]) -> str:
+    """The first of some runs, and how many others there are."""
+    return f"run {runs[0]}" + (f" and {counted(len(runs) - 1, 'other')}" if len(runs) > 1 else "")
 
 
 def _say_misfit(monitor: Monitor) -> bool:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 # What healthy runs did, behind what this one does.
 _HEALTHY = "#dedede"
 _MOST_PANELS, _MOST_ROWS = 3, 8
-_PANEL, _SCORE, _STRIP, _GAP = 0.5, 0.95, 0.12, 0.17
-"""Heights in inches: of a metric's panel, of the score's, of the strip of states; and what lies between."""
+_PANEL, _SCORE, _RISK, _STRIP, _GAP = 0.5, 0.95, 0.36, 0.12, 0.17
+"""Heights in inches: of a metric's panel, of the score's, the risk's, of the strip of states; and what lies between."""
 _FOOT, _HEAD, _LEFT, _RIGHT = 0.36, 0.36, 0.42, 0.1
 """Margins of a new figure, in inches."""
 _HIGHEST = 1e3
@@ -53,7 +53,8 @@ def plot_warning_timeline(
 ) -> Axes:
     """Draw a run's metrics, its states, and its score against the threshold; onset, alarm and collapse as lines.
 
-    Behind each metric stands where nine of ten healthy rows were in that phase of training, in grey.
+    Behind each metric stands where nine of ten healthy rows were in that phase of training, in grey. The metric by
+    which the run is said to collapse, and the risk from when it is told, have a panel each where they are known.
 
     Parameters
     ----------
@@ -73,7 +74,9 @@ def plot_warning_timeline(
         raise AnalysisError(f"no metric {unknown[0]!r} in this model (found: {', '.join(timeline.metrics)})")
     if len(names) > _MOST_PANELS:
         raise AnalysisError(f"{len(names)} metrics do not fit; name at most {_MOST_PANELS}")
-    heights = [*[_PANEL] * len(names), _SCORE, _STRIP]
+    told = bool(np.isfinite(timeline.risk).any())
+    ends = timeline.outcome is not None and timeline.outcome[0] not in names
+    heights = [*[_PANEL] * (len(names) + ends), _SCORE, *[_RISK] * told, _STRIP]
     with print_style():
         if ax is None:
             inside = sum(heights) + _GAP * (len(heights) - 1)
@@ -85,9 +88,12 @@ def plot_warning_timeline(
         panels = _divided(ax, heights)
         for panel, name in zip(panels, names, strict=False):
             _draw_metric(panel, timeline, name)
-        score, strip = panels[-2:]
-        _draw_score(score, timeline)
-        _draw_states(strip, timeline)
+        if ends and timeline.outcome is not None:
+            _draw_values(panels[len(names)], timeline, *timeline.outcome)
+        _draw_score(panels[len(names) + ends], timeline)
+        if told:
+            _draw_risk(panels[-2], timeline)
+        _draw_states(panels[-1], timeline)
         for panel in panels[:-1]:
             _draw_moments(panel, timeline, named=panel is panels[0], apart=True)
     return ax
@@ -170,11 +176,14 @@ def _edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _draw_metric(ax: Axes, timeline: Timeline, name: str) -> None:
     column = timeline.metrics.index(name)
-    values = timeline.values[:, column]
-    known = np.isfinite(values)
     if timeline.usual is not None:
         low, high = timeline.usual[:, column].T
         ax.fill_between(timeline.steps, low, high, step="mid", color=_HEALTHY, linewidth=0, zorder=0)
+    _draw_values(ax, timeline, name, timeline.values[:, column])
+
+
+def _draw_values(ax: Axes, timeline: Timeline, name: str, values: NDArray[np.float64]) -> None:
+    known = np.isfinite(values)
     ax.plot(timeline.steps[known], values[known], color=INK, linewidth=0.7, rasterized=len(values) > 5000)
     positive = values[known]
     if len(positive) and positive.min() > 0 and positive.max() > 30 * positive.min():
@@ -215,6 +224,15 @@ def _draw_score(ax: Axes, timeline: Timeline) -> None:
         fontsize=current_style().small,
         va="bottom",
     )
+
+
+def _draw_risk(ax: Axes, timeline: Timeline) -> None:
+    ax.plot(timeline.steps, timeline.risk, color=INK, linewidth=0.9)
+    ax.set_xlim(*_limits(timeline))
+    ax.set_ylim(-0.05, 1.05)
+    ax.set_yticks([0.0, 0.5, 1.0])
+    ax.yaxis.set_major_formatter(_number)
+    _name(ax, "risk")
 
 
 def _draw_states(ax: Axes, timeline: Timeline) -> None:

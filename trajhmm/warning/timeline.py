@@ -48,6 +48,7 @@ class Timeline:
     alarm : the run's; None without one.
     truth : what became of the run, as far as it is known.
     usual : (T, D, 2) between which values nine of ten healthy rows were in that phase of training; None if not known.
+    outcome : name and (T,) values of the metric by which the run is said to collapse; None if there is none.
     """
 
     run: str
@@ -63,9 +64,12 @@ class Timeline:
     alarm: Alarm | None
     truth: RunTruth
     usual: Floats | None = None
+    outcome: tuple[str, Floats] | None = None
 
 
-def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None = None) -> Timeline:
+def timeline_of(
+    runs: RunSet, run: str, model: Model, *, truth: RunTruth | None = None, outcome: str | None = None
+) -> Timeline:
     """Score one run of some logs.
 
     Parameters
@@ -74,6 +78,7 @@ def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None 
     run : its name.
     model : for warning.
     truth : what became of it, to be shown beside.
+    outcome : metric by which it is said to collapse, to be shown beside; one that is not logged is left out.
 
     Raises
     ------
@@ -101,4 +106,5 @@ def timeline_of(runs: RunSet, run: str, model: Model, *, truth: RunTruth | None 
         alarm=monitor.trackers[run].alarm,
         truth=RunTruth() if truth is None else truth,
         usual=portfolio.bands[portfolio.phases.at(scored.steps)],
+        outcome=(outcome, one.column(outcome)) if outcome is not None and outcome in one.metrics else None,
     )

@@ -313,6 +313,12 @@ class Tracker:
         """The largest score so far."""
         return self._known.largest
 
+    @property
+    def rarer(self) -> float | None:
+        """How many times as far apart the rows are, of late, as the reference's; None if no farther, or not known."""
+        views = self._scorer.views
+        return views.phases.rarer(self._known.memory.spaced) if isinstance(views, Portfolio) else None
+
     def take(self, rows: NewRows) -> Scored:
         """Take in rows as they were written: those of one step are joined, also with rows of it that came before.
 

@@ -22,6 +22,8 @@ _ROWS = (30, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 30720)
 # A run that logs this many times as often as the reference is looked at as often as the reference was logged, give or
 # take a share of its spacing.
 _DENSER, _LEEWAY = 1.5, 0.95
+# From so many times as far apart on, rows are said to be rarer than the reference's.
+_RARER = 1.5
 # Rows over which the spacing of a run is averaged.
 _SPAN = 20.0
 # What is kept of a run: rows so far, last step, average spacing, step of the last row that counted, and how many did.
@@ -74,6 +76,19 @@ class Phases:
         logged: NDArray[np.bool_] = np.logical_or.reduce(fresh, axis=1)
         _count(steps, logged, self.spacing[self.at(steps)], memory, counts)
         return counts
+
+    def rarer(self, memory: Floats) -> float | None:
+        """How many times as far apart a run's rows are as the reference's, of late; None if no farther, or too early.
+
+        Parameters
+        ----------
+        memory : (5,) see `counting`.
+        """
+        rows, last, usual = memory[:3]
+        if rows < BURN_IN:
+            return None
+        times = float(usual / self.spacing[self.at(np.array([last], dtype=np.int64))[0]])
+        return times if times >= _RARER else None
 
     def to_dict(self) -> dict[str, Any]:
         """What the model file holds."""
