@@ -119,7 +119,7 @@ class RunLoggerCallback(TrainerCallback):  # type: ignore[misc]
         """Write the last rows."""
         self._model_logger = None
         if state.is_world_process_zero:
-            self.logger.flush_or_warn()
+            self.logger.flush_or_warn(at_last=True)
 
 
 def _logging_steps(args: TrainingArguments, state: TrainerState) -> int:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.integrations.naming import loggable
+from trajhmm.integrations.naming import UNMEASURED, loggable, unmeasured
 from trajhmm.metrics.changes import update_metrics
 from trajhmm.metrics.roles import Parameter, measurable
-from trajhmm.metrics.runlogger import RunLogger
+from trajhmm.metrics.runlogger import RunLogger, remark
 from trajhmm.metrics.weights import metrics_of
 
 try:
@@ -70,6 +70,7 @@ class RunLoggerCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._last_row = 0
         self._loss_before = (0.0, 0.0)
         self._before: _Before | None = None
+        self._complained = False
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Say before training what would go wrong within."""
@@ -103,13 +104,24 @@ class RunLoggerCallback(keras.callbacks.Callback):  # type: ignore[misc]
             return  # the optimizer skipped steps, as it does where mixed precision overflows
         self._last_row = step
         before, self._before = self._before, None
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is written as such
-            row = metrics_of(keras_parameters(model), layers=self._layers)
-            if before is not None:
-                row |= update_metrics(before.weights, _weights(model), layers=self._layers)
+        row = self._measured(model, before)
         rate = before.learning_rate if before is not None else _learning_rate(model)
         own = {"learning_rate": rate} | dict(logs or {}) | self._loss_since_last_row(model)
         self.logger.log(step, row | loggable(self.logger, own))
+
+    def _measured(self, model: Any, before: _Before | None) -> dict[str, float]:
+        """Weights and update; what cannot be measured, as where memory is short, ends no training."""
+        row: dict[str, float] = {}
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is written as such
+            try:
+                row = metrics_of(keras_parameters(model), layers=self._layers)
+                if before is not None:
+                    row |= update_metrics(before.weights, _weights(model), layers=self._layers)
+            except (*UNMEASURED, ValueError) as error:
+                if not self._complained:
+                    self._complained = True
+                    remark(unmeasured(self.logger, error))
+        return row
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Log what validation found."""
@@ -120,7 +132,7 @@ class RunLoggerCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Write the last rows."""
-        self.logger.flush_or_warn()
+        self.logger.flush_or_warn(at_last=True)
 
     def _passes(self, old: int, new: int) -> bool:
         """Whether a multiple of ``every`` steps lies between two counts of batches."""

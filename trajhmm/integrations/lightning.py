@@ -124,15 +124,15 @@ class RunLoggerCallback(Callback):  # type: ignore[misc]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last rows."""
-        self._flush(trainer)
+        self._flush(trainer, at_last=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the rows that led to it."""
-        self._flush(trainer)
+        self._flush(trainer, at_last=True)
 
-    def _flush(self, trainer: Trainer) -> None:
+    def _flush(self, trainer: Trainer, *, at_last: bool = False) -> None:
         if trainer.is_global_zero:
-            self.logger.flush_or_warn()
+            self.logger.flush_or_warn(at_last=at_last)
 
 
 def _logged_now(trainer: Trainer) -> dict[str, Any]:

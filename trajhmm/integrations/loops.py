@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trajhmm.errors import TrajHMMWarning
-from trajhmm.integrations.naming import detached
+from trajhmm.integrations.naming import UNMEASURED, detached, unmeasured
 from trajhmm.metrics.changes import gradient_metrics, snapshot, update_metrics
 from trajhmm.metrics.roles import parameters_of
-from trajhmm.metrics.runlogger import RunLogger
+from trajhmm.metrics.runlogger import RunLogger, remark
 from trajhmm.metrics.weights import weight_metrics
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class ModelLogger:
         self._model = _unwrapped(model)
         self._heads, self._roles, self._layers, self._gradients = heads, roles, layers, gradients
         self._before: _Before | None = None
+        self._complained = False
         if logger is not None:
             self._check()
 
@@ -127,11 +128,14 @@ class ModelLogger:
         if self.logger is None or not self.due(step):
             return
         again = before is not None and before.step == step
-        self._before = _Before(
-            step=step,
-            gradient=gradient_metrics(self._model, layers=self._layers) if self._gradients else {},
-            weights=before.weights if before is not None and again else snapshot(self._model),
-        )
+        try:
+            self._before = _Before(
+                step=step,
+                gradient=gradient_metrics(self._model, layers=self._layers) if self._gradients else {},
+                weights=before.weights if before is not None and again else snapshot(self._model),
+            )
+        except UNMEASURED as error:
+            self._say_unmeasured(error)
 
     def after_step(self, step: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Write the row of a step if it is due.
@@ -155,12 +159,25 @@ class ModelLogger:
             )
         if self.logger is None or not self.due(step):
             return
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is written as such
-            row = weight_metrics(self._model, heads=self._heads, roles=self._roles, layers=self._layers)
-            if before is not None:
-                row |= before.gradient | update_metrics(before.weights, self._model, layers=self._layers)
-        row = {name.replace("_orig_mod.", ""): value for name, value in row.items()}
+        row = {name.replace("_orig_mod.", ""): value for name, value in self._measured(before).items()}
         self.logger.log(step, row | {name: detached(value) for name, value in {**(metrics or {}), **more}.items()})
+
+    def _measured(self, before: _Before | None) -> dict[str, float]:
+        """Weights, gradient and update; what cannot be measured, as where memory is short, ends no training."""
+        row = {} if before is None else dict(before.gradient)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is written as such
+            try:
+                row = weight_metrics(self._model, heads=self._heads, roles=self._roles, layers=self._layers) | row
+                if before is not None:
+                    row |= update_metrics(before.weights, self._model, layers=self._layers)
+            except (*UNMEASURED, ValueError) as error:
+                self._say_unmeasured(error)
+        return row
+
+    def _say_unmeasured(self, error: BaseException) -> None:
+        if not self._complained and self.logger is not None:
+            self._complained = True
+            remark(unmeasured(self.logger, error), stacklevel=4)
 
 
 def _unwrapped(model: Any) -> Any:
@@ -294,7 +311,7 @@ class RunMonitor:
 
         if state["model"] != fingerprint(self._monitor.model):
             text = f"run {self.run!r} was watched with another model before; the watch begins anew"
-            warnings.warn(text, TrajHMMWarning, stacklevel=2)
+            remark(text)
             return
         if state["tracker"] is not None:
             self._monitor.resume({self.run: state["tracker"]})
@@ -322,7 +339,7 @@ class RunMonitor:
                 f"run {self.run!r} has not logged {', '.join(missing)} so far, which the model watches; log them, or "
                 "say with rename={'name as logged': 'metric'} how they are called"
             )
-            warnings.warn(text, TrajHMMWarning, stacklevel=4)
+            remark(text, stacklevel=4)
 
 
 def _warn_of(alarm: Alarm) -> None:

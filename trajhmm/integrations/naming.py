@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from trajhmm.errors import TrajHMMWarning
-from trajhmm.metrics.runlogger import RunLogger
+from trajhmm.metrics.runlogger import RunLogger, remark
 
 _STAGE = re.compile(r"(?P<train>train(ing)?)[_/]|(val|valid|validation|eval)[_/]")
+# What goes wrong in measuring: no memory left on the device or beside it, a decomposition that does not converge.
+UNMEASURED = (MemoryError, RuntimeError, ArithmeticError)
 _IN_FULL = {"acc": "accuracy", "lr": "learning_rate"}
 
 
@@ -44,7 +44,7 @@ def loggable(logger: RunLogger, logs: Mapping[str, Any], *, evaluated: bool = Fa
         ours = metric_name(name, evaluated=evaluated)
         if number is not None and ours in ("run", "step", *logger.attributes):
             text = f"{ours} is an attribute of run {logger.run!r}: what is logged as {name} is left out; rename either"
-            warnings.warn(text, TrajHMMWarning, stacklevel=3)
+            remark(text, stacklevel=3)
         elif number is not None:
             row[ours] = number
     return row
@@ -56,7 +56,7 @@ def number_of(value: Any) -> float | None:
         return None
     try:
         return float(detached(value))
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
 
 
@@ -64,6 +64,12 @@ def under_both_names(logs: Mapping[str, Any]) -> dict[str, float]:
     """What of a framework's logs is one number, by the framework's name and by the project's."""
     numbers = {name: number for name, value in logs.items() if (number := number_of(value)) is not None}
     return {metric_name(name): number for name, number in numbers.items()} | numbers
+
+
+def unmeasured(logger: RunLogger, error: BaseException) -> str:
+    """What to say where the weights of a run cannot be measured."""
+    reason = str(error).partition("\n")[0][:100] or type(error).__name__
+    return f"weights of run {logger.run!r} cannot be measured ({reason}); its rows go without"
 
 
 def detached(value: Any) -> Any:
