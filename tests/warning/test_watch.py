@@ -270,3 +270,31 @@ def test_a_run_that_goes_wrong_after_a_resume_alarms_at_the_step_resumed_to(mode
     for step, row in zip(steps, again, strict=True):
         monitor.update("a", int(step), dict(zip(monitor.metrics, row, strict=True)))
     assert monitor.trackers["a"].alarm.step == 550
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["one watch", "stopped and started again"])
+def test_a_resume_is_known_again_by_a_watch_that_was_stopped_itself(model, tmp_path, stopped):
+    """What was known at some rows stands in the state file: the run is judged as if the watch had gone on."""
+    logs, state = tmp_path / "logs", tmp_path / "state.db"
+    values = training(np.random.default_rng(1), 100)
+    again, steps = resumed(values)
+    again[105:] += 3.0
+    watch = Watch(model, [logs], HOW, state=state)
+    grow(logs / "a" / "part-0.csv", frame_of(again[:80], "a", steps[:80]), slice(None))
+    assert list(watch.poll()) == []
+    if stopped:
+        watch = Watch(model, [logs], HOW, state=state)
+    grow(logs / "a" / "part-1.csv", frame_of(again[80:], "a", steps[80:]), slice(None))
+    assert [alarm.step for _, alarm in watch.poll()] == [550]
+
+
+def test_a_state_file_of_before_without_checkpoints_will_do(model, tmp_path):
+    logs, state = tmp_path / "logs", tmp_path / "state.db"
+    grow(logs / "a.csv", frame_of(drifting(), "a"), slice(20))
+    list(Watch(model, [logs], HOW, state=state).poll())
+    with closing(sqlite3.connect(state)) as database:
+        for table in ("checkpoints", "watched"):
+            database.execute(f"DROP TABLE {table}")
+        database.commit()
+    grow(logs / "a.csv", frame_of(drifting(), "a"), slice(20, None))
+    assert [tracker.run for tracker, _ in Watch(model, [logs], HOW, state=state).poll()] == ["a"]

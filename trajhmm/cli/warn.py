@@ -190,8 +190,9 @@ def _follow(
         if metrics is None:
             say("stopped; no rows seen")
             return False
-        say(f"no --model: each run is judged by its own past; watched: {', '.join(metrics)}")
     watch = Watch(model, logs, reading.settings(), state=state, metrics=metrics)
+    if model is None:
+        say(f"no --model: each run is judged by its own past; watched: {', '.join(watch.monitor.metrics)}")
     trackers = watch.monitor.trackers
     raised = any(tracker.alarm_step is not None for tracker in trackers.values())
     with nullcontext() if as_json else live_table(watch.monitor.threshold) as table:
@@ -239,14 +240,15 @@ def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tu
 class _Remarks:
     """What a watch has to say besides alarms, each once.
 
-    That nothing is there, metrics that are missing, torn files, the risk of a run that alarmed as soon as it is known,
-    runs that stand still, that go on beyond the reference or log more rarely, and that most runs alarmed at once.
+    That nothing is there, metrics that are missing or came later, torn files, the risk of a run that alarmed as soon as
+    it is known, runs that stand still, go on beyond the reference or log more rarely, most runs that alarmed at once.
     """
 
     def __init__(self, watch: Watch, logs: list[Path], silent_after: int) -> None:
         self._watch, self._logs = watch, logs
         self._silence = Silence(silent_after)
         self._misfit = False
+        self._metrics = set(watch.monitor.metrics)
         self._beyond: set[str] = set()
         self._rarer: set[str] = set()
         self._risks: set[str] = set()
@@ -262,6 +264,9 @@ class _Remarks:
         if len(new) > _FILES_NAMED:
             say(f"warning: so are {len(new) - _FILES_NAMED:,} other files; is an option mistyped?")
         monitor = self._watch.monitor
+        if more := [metric for metric in monitor.metrics if metric not in self._metrics]:
+            self._metrics.update(more)
+            say(f"watched as well from here on: {', '.join(more)}")
         self._say_risks(monitor)
         self._say_silent(monitor)
         beyond = [run for run in self._watch.gained if run not in self._beyond and _is_beyond(run, monitor)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trajhmm.errors import TrajHMMError
 from trajhmm.features.choose import dynamics
@@ -21,7 +22,8 @@ from trajhmm.warning.calibration import PORTFOLIO, SECTION
 from trajhmm.warning.statefile import StateFile
 from trajhmm.warning.tracking import Alarm, Scored, Scorer, Tracker
 
-_STATE = "trajhmm.warning.state"
+# Beside what a tracker keeps, without a model: what the first row of a run held.
+_FIRST = "first_row"
 
 
 class Monitor:
@@ -55,8 +57,8 @@ class Monitor:
         elif metrics is not None:
             self._known = Scorer(None, tuple(metrics))
 
-    def _watch_more(self, metrics: Iterable[str]) -> None:
-        """Without a model and names to watch: take in what a run moves by that was not logged before."""
+    def watch_more(self, metrics: Iterable[str]) -> None:
+        """Without a model: watch also those of some metrics that runs move by, none of which was logged before."""
         known = self.metrics
         more = set(dynamics(metrics)) - set(known)
         if more:
@@ -107,7 +109,7 @@ class Monitor:
             metric at the third such row in succession.
         """
         if self._grows:
-            self._watch_more(values)
+            self.watch_more(values)
         if self._known is None:
             return None
         told = [values.get(metric) for metric in self.metrics]
@@ -129,11 +131,13 @@ class Monitor:
         tracker.settle()
         return tracker.alarm if before is None else None
 
-    def resume(self, stored: Mapping[str, Mapping[str, Any]]) -> None:
-        """Go on from what the trackers' ``to_dict`` gave, by run."""
+    def resume(
+        self, stored: Mapping[str, Mapping[str, Any]], checkpoints: Mapping[str, NDArray[np.float64]] | None = None
+    ) -> None:
+        """Go on from what the trackers' ``to_dict`` and ``new_checkpoints`` gave, by run."""
         for run, known in stored.items():
             self._trackers[run] = self._scorer.start(run)
-            self._trackers[run].resume(known)
+            self._trackers[run].resume(known, None if checkpoints is None else checkpoints.get(run))
 
     def unlogged(self, run: str) -> tuple[str, ...]:
         """Metrics that the model watches and of which the run has logged no finite value so far."""
@@ -149,7 +153,7 @@ class Monitor:
             The logs lack a metric that the model watches.
         """
         if self._grows:
-            self._watch_more(dynamics(runs.metrics) or runs.metrics)
+            self.watch_more(dynamics(runs.metrics) or runs.metrics)
         runs = with_metrics(runs, self.metrics)
         columns = [runs.metrics.index(metric) for metric in self.metrics]
         missed = None if runs.missed is None else runs.missed[:, columns]
@@ -174,7 +178,8 @@ class Watch:
 
     Parameters
     ----------
-    model, metrics : for warning, as for `Monitor`; without a model the metrics must be named.
+    model, metrics : for warning, as for `Monitor`; without a model the metrics of the first rows must be named. Those
+        that come later are watched from then on.
     paths, settings : the logs, as for `trajhmm.logs.following.follow.Follower`.
     state : file to carry on from and to keep, an SQLite database to which each poll adds what it changed; written after
         alarms were handed out, so that none is lost if the watch is killed: it is handed out again then.
@@ -201,17 +206,36 @@ class Watch:
         state: Path | None = None,
         metrics: Iterable[str] | None = None,
     ) -> None:
-        self.monitor = Monitor(model, metrics=() if model is None and metrics is None else metrics)
-        self.follower = Follower(paths, self.monitor.metrics, settings)
-        self._state = None if state is None else StateFile(state, fingerprint(model, self.monitor.metrics))
+        self._state = None if state is None else StateFile(state, fingerprint(model))
+        named = () if metrics is None else tuple(metrics)
+        kept = self._state.watched() if self._state is not None and model is None else None
+        self._told_by, watched = (named, named) if kept is None else kept
+        self.monitor = Monitor(model, metrics=watched if model is None else None)
+        self.follower = Follower(
+            paths,
+            self.monitor.metrics,
+            settings,
+            more=self._watch_more if model is None else None,
+            told_by=self._told_by if model is None else None,
+        )
         self.gained: dict[str, int] = {}
         self._unsaved: set[str] = set()
         self._held: set[str] = set()
+        self._widened = model is None and kept is None
         if self._state is not None:
-            files, runs = self._state.load()
+            files, runs, checkpoints = self._state.load()
             self.follower.resume(files)
-            self.monitor.resume(runs)
+            self.monitor.resume(runs, checkpoints)
+            self.follower.moving.first.update({run: known.get(_FIRST, {}) for run, known in runs.items()})
             self._held = {run for run, tracker in self.monitor.trackers.items() if tracker.holds_back}
+
+    def _watch_more(self, metrics: Iterable[str]) -> tuple[str, ...]:
+        before = self.monitor.metrics
+        self.monitor.watch_more(metrics)
+        if self.monitor.metrics != before:
+            self._widened = True
+            self._unsaved.update(self.monitor.trackers)
+        return self.monitor.metrics
 
     def poll(self) -> Iterator[tuple[Tracker, Alarm]]:
         """Take in what is new; yield each run that alarms for the first time, and write the state file at the end.
@@ -238,18 +262,31 @@ class Watch:
             self._save(self._state)
 
     def _save(self, state: StateFile) -> None:
-        files = list(self.follower.unsaved())
+        files, trackers = list(self.follower.unsaved()), self.monitor.trackers
         if files or self._unsaved:
-            state.save(files, ((run, self.monitor.trackers[run].to_dict()) for run in self._unsaved))
+            moved = ((run, trackers[run].new_checkpoints) for run in self._unsaved)
+            state.save(
+                files,
+                ((run, self._known(run)) for run in self._unsaved),
+                ((run, known) for run, known in moved if known is not None),
+                (self._told_by, self.monitor.metrics) if self._widened else None,
+            )
         self.follower.saved()
+        for run in self._unsaved:
+            trackers[run].saved()
         self._unsaved.clear()
+        self._widened = False
+
+    def _known(self, run: str) -> dict[str, Any]:
+        known = self.monitor.trackers[run].to_dict()
+        return known if self.monitor.model is not None else {**known, _FIRST: self.follower.moving.first.get(run, {})}
 
 
-def fingerprint(model: Model | None, metrics: Iterable[str] = ()) -> str:
-    """What tells one model's scores from another's; without a model, those of some metrics."""
+def fingerprint(model: Model | None) -> str:
+    """What tells one model's scores from another's; without a model, all are alike."""
     digest = hashlib.sha256()
     if model is None:
-        digest.update(json.dumps(["alone", *metrics]).encode())
+        digest.update(b"alone")
         return digest.hexdigest()
     known = model.parameters
     for part in (known.startprob, known.transmat, known.means, known.covars):

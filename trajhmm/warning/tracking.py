@@ -284,8 +284,9 @@ class Tracker:
         self._alarm_row: int | None = None
         self._scorer = scorer
         self._known = scorer.nothing
-        # What was known at some rows, for a run that is resumed from an earlier step; not kept in a state file.
+        # What was known at some rows, for a run that is resumed from an earlier step.
         self._checkpoints = [scorer.packed]
+        self._checkpoints_moved = True
         # So that more rows of the last step can still be joined with it.
         self._before = self._known
         self._missing = Missing(scorer.metrics)
@@ -408,6 +409,7 @@ class Tracker:
             if self._known.rows % due == 0 and not finished:
                 kept = [one for one in self._checkpoints if one[0] < self._known.rows and one[0] % due == 0]
                 self._checkpoints = [*kept, self._known.packed()]
+                self._checkpoints_moved = True
             begin = rows.stop
         return _concatenated(parts)
 
@@ -519,6 +521,7 @@ class Tracker:
         self._known, self._before = self._known.widened(narrow, scorer), self._before.widened(narrow, scorer)
         known = [_Known.unpacked(one, narrow) for one in self._checkpoints]
         self._checkpoints = [one.widened(narrow, scorer).packed() for one in known]
+        self._checkpoints_moved = True
         self._missing = Missing(scorer.metrics)
         rows = self._last_rows
         if rows is not None:
@@ -540,10 +543,27 @@ class Tracker:
             "counter": self._counter.to_list(),
         }
 
-    def resume(self, stored: Mapping[str, Any]) -> None:
-        """Go on from what `to_dict` gave; an alarm that was raised is not raised again."""
+    @property
+    def new_checkpoints(self) -> NDArray[np.float64] | None:
+        """All numbers of what was known at some rows; None if they are as when they were saved."""
+        return np.concatenate([np.empty(0), *self._checkpoints]) if self._checkpoints_moved else None
+
+    def saved(self) -> None:
+        """Take note that checkpoints were saved."""
+        self._checkpoints_moved = False
+
+    def resume(self, stored: Mapping[str, Any], checkpoints: NDArray[np.float64] | None = None) -> None:
+        """Go on from what `to_dict` gave; an alarm that was raised is not raised again.
+
+        Parameters
+        ----------
+        checkpoints : what `new_checkpoints` gave; without them the run is judged later where it is resumed itself.
+        """
         self._known = _Known.of(stored, self._scorer)
-        self._checkpoints = []
+        size = len(self._scorer.packed)
+        if checkpoints is None or checkpoints.size % size:
+            checkpoints = np.empty(0)
+        self._checkpoints = list(checkpoints.reshape(-1, size))
         self.alarm_step = stored["alarm_step"]
         if stored.get("missing") is not None:
             self._missing = Missing.of(self._scorer.metrics, stored["missing"])

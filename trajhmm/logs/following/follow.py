@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_name
 from trajhmm.logs.assembly.stack import Stack, stack_tables
 from trajhmm.logs.assembly.steps import STEP, with_steps
 from trajhmm.logs.following.listing import Found, Listing
+from trajhmm.logs.following.moving import Moving
 from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Stamp, fingerprint_of_row
 from trajhmm.logs.formats.lines import GrowingFile, Place
 from trajhmm.logs.formats.parquet import PARQUET, parquet_heading
@@ -126,11 +127,6 @@ class NewRows:
             file=stored["file"],
         )
 
-    @property
-    def first(self) -> int:
-        """A fingerprint of the first row."""
-        return fingerprint_of_row(self.steps[0], self.values[0])
-
     def behind(self, row: int) -> NewRows:
         """The rows from ``row`` on."""
         return self.at(slice(row, None))
@@ -157,6 +153,8 @@ class Follower:
     again is read in full. As long as a run's first row there is the one that it was, it is taken to begin with the rows
     that were seen; where it is another one, the log was begun anew and all its rows are new.
 
+    With ``more``, what the first row of each run held is kept in `moving`.
+
     A file that cannot be read, because it is half-written or makes no sense, is passed over and tried again; why stands
     in `torn`. Files that were there once and are gone are forgotten, not their rows. Times of change are compared for
     being the same and never ordered, so that clocks may be wrong.
@@ -166,10 +164,24 @@ class Follower:
     paths : files or folders; they need not exist yet.
     metrics : D columns to read; one that a file lacks is blank there.
     settings : as for `trajhmm.read_logs`.
+    more : called with the names of other columns that turn out to be metrics, before rows that hold them are given; the
+        names of all to read from there on. Without it there are no more.
+    told_by : columns of ``metrics`` by whose values in the first row a run is known again; by default all.
     """
 
-    def __init__(self, paths: Iterable[str | Path], metrics: Sequence[str], settings: Settings) -> None:
+    def __init__(
+        self,
+        paths: Iterable[str | Path],
+        metrics: Sequence[str],
+        settings: Settings,
+        *,
+        more: Callable[[Sequence[str]], Sequence[str]] | None = None,
+        told_by: Sequence[str] | None = None,
+    ) -> None:
         self._metrics = tuple(metrics)
+        self._told_by = self._metrics if told_by is None else tuple(told_by)
+        self._more, self._asked = more, set[str]()
+        self.moving = Moving()
         self._settings = settings
         self._listing = Listing(map(Path, paths), settings.table)
         self._shared: dict[KnownColumns, KnownColumns] = {}
@@ -256,7 +268,7 @@ class Follower:
             ((run, known),) = seen.runs.items()
             n_rows = parquet_heading(found.file.path, found.file.name)[1]
             beginning, _ = self._by_run(replace(whole, rows=((0, 1),)).read({}), found.file, KnownColumns())
-            as_before = [(rows.run, rows.first) for rows in beginning] == [(run, known.first)]
+            as_before = [(rows.run, self._first(rows)) for rows in beginning] == [(run, known.first)]
             if as_before and known.rows == seen.n_rows:
                 return replace(whole, rows=((known.rows, n_rows),)), Counter({run: known.rows})
         return whole, Counter()
@@ -272,10 +284,13 @@ class Follower:
         stack, steps = self._chosen(stack_tables([table], kinds))
         if not len(steps):
             return [], columns
-        there = [metric for metric in self._metrics if metric in stack.numbers]
-        positions = [self._metrics.index(metric) for metric in there]
         labels = run_names(stack, self._settings.run_by)
         order = np.argsort(labels.codes, kind="stable")
+        bounds = list(pairwise(offsets_of(np.bincount(labels.codes)).tolist()))
+        if self._more is not None:
+            self._watch_more(stack, order, dict(zip(labels.words, bounds, strict=True)), self._more)
+        there = [metric for metric in self._metrics if metric in stack.numbers]
+        positions = [self._metrics.index(metric) for metric in there]
         values = np.full((len(order), len(self._metrics)), np.nan)
         logged = np.zeros(values.shape, dtype=bool)
         values[:, positions], logged[:, positions] = stack.values(order, there), stack.logged(order, there)
@@ -287,10 +302,37 @@ class Follower:
         rows = NewRows(
             run="", steps=steps[order], values=values, logged=logged, cells=cells, file=str(file.path), epochs=epochs
         )
-        bounds = pairwise(offsets_of(np.bincount(labels.codes)).tolist())
         return [
             replace(rows.at(slice(begin, end)), run=run) for run, (begin, end) in zip(labels.words, bounds, strict=True)
         ], columns
+
+    def _watch_more(
+        self,
+        stack: Stack,
+        order: NDArray[np.int64],
+        runs: Mapping[str, tuple[int, int]],
+        more: Callable[[Sequence[str]], Sequence[str]],
+    ) -> None:
+        """Ask which columns that move are to be read from here on."""
+        names = [
+            name
+            for name in stack.numbers
+            if name != STEP and name not in self._metrics and name not in self._asked and not called_clock(name)
+        ]
+        values, present = stack.values(order, names), stack.logged(order, names)
+        moving = {
+            name: None
+            for run, (begin, end) in runs.items()
+            for name in self.moving.names(run, names, values[begin:end], present[begin:end])
+        }
+        if moving:
+            self._asked |= moving.keys()
+            self._metrics = tuple(more(list(moving)))
+
+    def _first(self, rows: NewRows) -> int:
+        """A fingerprint of the first of some rows."""
+        columns = [self._metrics.index(metric) for metric in self._told_by]
+        return fingerprint_of_row(rows.steps[0], rows.values[0, columns])
 
     def _with_steps(self, table: Table, known: KnownColumns) -> Table:
         """The table with a column ``step``: the one that counted in the rows before, blank where these lack it."""
@@ -307,9 +349,9 @@ class Follower:
         """
         new = []
         for one in rows:
-            seen = found.seen.runs.get(one.run)
-            if seen is None or (passed is not None and not passed[one.run] and seen.first != one.first):
-                seen = RunSeen(rows=0, first=one.first)
+            seen, first = found.seen.runs.get(one.run), self._first(one)
+            if seen is None or (passed is not None and not passed[one.run] and seen.first != first):
+                seen = RunSeen(rows=0, first=first)
             before = seen.rows if passed is None else passed[one.run]
             behind = before + len(one.steps)
             if passed is not None:

@@ -1,0 +1,99 @@
+"""A watch without a model: metrics that runs begin to log later are watched from their first value on."""
+
+import json
+
+import numpy as np
+import pytest
+
+from trajhmm.logs import read_logs
+from trajhmm.logs.settings import Settings
+from trajhmm.warning.monitor import Monitor, Watch
+
+HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
+KEPT = ("rows", "last_step", "values", "memory", "largest", "since", "alarm_step")
+
+
+def rows_of(seed, *, late=40, attributes=True):
+    """A loss that explodes at row 150, a norm that is logged from row ``late`` on, evaluations at every tenth row."""
+    rng = np.random.default_rng(seed)
+    for t in range(160):
+        loss = (2 * np.exp(-t / 60) + 0.3) * np.exp(rng.normal(0, 0.03)) * (np.exp(0.4 * (t - 150)) if t > 150 else 1)
+        row = {"step": t, "loss": loss, **({"seed": seed, "width": 64} if attributes else {})}
+        if t >= late:
+            row["grad_norm"] = rng.lognormal(0, 0.1)
+        if t % 10 == 5:
+            row |= {"val_loss": 0.5 + rng.lognormal(0, 0.1), "accuracy": rng.random()}
+        yield row
+
+
+def grown(folder, runs, rng, most, watch, restarted=None):
+    """Alarms, as lines are added in random numbers."""
+    alarms, left = [], {run: [json.dumps(row) + "\n" for row in rows] for run, rows in runs.items()}
+    while any(left.values()):
+        for run, lines in left.items():
+            with (folder / f"{run}.jsonl").open("a") as file:
+                n = int(rng.integers(1, most + 1))
+                file.writelines(lines[:n])
+                del lines[:n]
+        alarms += [alarm for _, alarm in watch.poll()]
+        if restarted is not None and rng.random() < 0.2:
+            watch = restarted()
+    alarms += [alarm for _, alarm in watch.poll()]
+    return watch, alarms
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])
+@pytest.mark.parametrize("most", [1, 30], ids=["row by row", "some rows a poll"])
+def test_what_begins_later_counts_as_in_a_finished_log(most, restarts, tmp_path):
+    folder, state = tmp_path / "logs", tmp_path / "state.db"
+    folder.mkdir()
+    watch = Watch(None, [folder], HOW, state=state, metrics=["loss"])
+    runs = {"a": list(rows_of(0)), "b": list(rows_of(1, late=90))}
+    restarted = (lambda: Watch(None, [folder], HOW, state=state, metrics=["loss"])) if restarts else None
+    watch, alarms = grown(folder, runs, np.random.default_rng(most), most, watch, restarted)
+    whole = Monitor()
+    whole.score(read_logs(folder))
+    assert watch.monitor.metrics == whole.metrics == ("grad_norm", "loss", "val_loss")
+    for run in runs:
+        live, batch = watch.monitor.trackers[run].to_dict(), whole.trackers[run].to_dict()
+        assert {name: live[name] for name in KEPT} == {name: batch[name] for name in KEPT}
+    assert [alarm.step for alarm in alarms] == [tracker.alarm.step for tracker in whole.trackers.values()]
+    assert all(alarm.step > 150 for alarm in alarms)
+
+
+def test_what_never_changes_within_a_run_is_an_attribute_and_what_comes_to_change_is_none(tmp_path):
+    def rows(until, change):
+        for t in range(until):
+            yield {"step": t, "loss": 1.0 + 0.01 * (t % 3), "seed": 7, "norm": 2.0 if t < change else 3.0 + t}
+
+    log = tmp_path / "a.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows(30, 100)))
+    watch = Watch(None, [tmp_path], HOW, metrics=["loss"])
+    list(watch.poll())
+    assert watch.monitor.metrics == ("loss",)
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows(30, 100)))  # written again, nothing new
+    list(watch.poll())
+    assert (watch.monitor.metrics, watch.gained) == (("loss",), {})
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows(60, 40)))
+    list(watch.poll())
+    assert (watch.monitor.metrics, watch.gained) == (("loss", "norm"), {"a": 30})
+    other = tmp_path / "b.jsonl"  # of another seed
+    other.write_text(log.read_text().replace('"seed": 7', '"seed": 8'))
+    list(watch.poll())
+    assert watch.monitor.metrics == ("loss", "norm")
+
+
+def test_a_file_that_is_read_whole_again_is_known_again_after_a_metric_came(tmp_path):
+    """By the metrics of the first rows alone: those that came later stood in no fingerprint."""
+    import pandas as pd
+
+    log, state = tmp_path / "logs" / "a.parquet", tmp_path / "state.db"
+    log.parent.mkdir()
+    frame = pd.DataFrame(rows_of(0, late=0))
+    frame["grad_norm"] = np.where(frame["step"] < 50, 1.0, frame["grad_norm"])
+    for n in (20, 60, 120):
+        frame[:n].to_parquet(log)
+        watch = Watch(None, [log.parent], HOW, state=state, metrics=["loss"])
+        list(watch.poll())
+    assert watch.monitor.metrics == ("grad_norm", "loss", "val_loss")
+    assert (watch.gained, watch.monitor.trackers["a"].to_dict()["rows"]) == ({"a": 60}, 119)
