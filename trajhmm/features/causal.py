@@ -98,7 +98,8 @@ def causal_runs(runs: RunSet, metrics: Sequence[str] | None = None) -> tuple[Cau
 
 
 def _causal_run(runs: RunSet, run: str, rows: slice, columns: list[int]) -> CausalRun:
-    values, written = runs.values[rows][:, columns], runs.logged[rows][:, columns]
+    picked: slice | list[int] = slice(None) if columns == list(range(len(runs.metrics))) else columns  # else a copy
+    values, written = runs.values[rows][:, picked], runs.logged[rows][:, picked]
     finite = np.isfinite(values)
     logged = written & finite
     missed = None if runs.missed is None else runs.missed[rows][:, columns]
@@ -108,10 +109,17 @@ def _causal_run(runs: RunSet, run: str, rows: slice, columns: list[int]) -> Caus
         run=run,
         metrics=tuple(runs.metrics[column] for column in columns),
         steps=runs.steps[rows],
-        values=np.clip(carried_forward(values, logged), -LARGEST, LARGEST),
+        values=_within_bounds(values if logged.all() else carried_forward(values, logged)),
         logged=logged,
         events=np.logical_or.reduce(broken, axis=1),
     )
+
+
+def _within_bounds(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values themselves if they are."""
+    if np.nanmax(np.abs(values), initial=0.0) <= LARGEST:
+        return values
+    return np.clip(values, -LARGEST, LARGEST)
 
 
 def known_moments(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -102,7 +102,9 @@ class SameStep:
         return np.ascontiguousarray(np.clip(np.where(np.isnan(away), 0.0, away), -FARTHEST, FARTHEST))
 
 
-def agreement_of(runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]]) -> float:
+def agreement_of(
+    runs: Sequence[CausalRun], scales: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda values: values
+) -> float:
     """How far runs agree at the same step: the median over metrics of the share of variance that steps explain.
 
     The variance between runs at one step, less that of a run's noise from row to row, is set against the variance over
@@ -110,17 +112,20 @@ def agreement_of(runs: Sequence[CausalRun], rows: Sequence[NDArray[np.float64]])
 
     Parameters
     ----------
-    runs, rows : R runs, and (T, D) values of each as they are compared; NaN before a metric is logged.
+    runs : R runs.
+    scales : from (T, D) values to those that are compared, row by row; NaN before a metric is logged.
     """
-    _, seeds = _aligned(runs, rows, _STEPS_TO_AGREE)
+    _, aligned = _aligned(runs, [run.values for run in runs], _STEPS_TO_AGREE)
+    n_metrics = aligned.shape[2]
+    seeds = scales(aligned.reshape(-1, n_metrics)).reshape(aligned.shape)
     known = ~np.isnan(seeds)
     there = np.maximum(known.sum(axis=0), 1)
     about_step = np.where(known, seeds - np.where(known, seeds, 0.0).sum(axis=0) / there, 0.0)
     between = ((about_step**2).sum(axis=0) / there).mean(axis=0)
-    _, overall = known_moments(seeds.reshape(-1, seeds.shape[2]))
-    squares, n_jumps = np.zeros(seeds.shape[2]), np.zeros(seeds.shape[2])
-    for part in rows:
-        jumps = np.diff(part, axis=0)
+    _, overall = known_moments(seeds.reshape(-1, n_metrics))
+    squares, n_jumps = np.zeros(n_metrics), np.zeros(n_metrics)
+    for run in runs:
+        jumps = np.diff(scales(run.values), axis=0)
         squares += np.nansum(jumps**2, axis=0)
         n_jumps += (~np.isnan(jumps)).sum(axis=0)
     noise = squares / np.maximum(n_jumps, 1) / 2

@@ -174,7 +174,7 @@ def cross_fitted(
         ]
     ).transpose(1, 0, 2)
     rarity = Rarity.of(largest)
-    agreement = agreement_of(healthy, [fitted[0][0].features.scales(run.values) for run in healthy])
+    agreement = agreement_of(healthy, fitted[0][0].features.scales)
     bands = _bands(healthy, phases)
     portfolios = tuple(
         Portfolio(surprise=surprise, others=more, phases=phases, rarity=rarity, bands=bands, agreement=agreement)
@@ -201,10 +201,11 @@ def _bands(healthy: Sequence[CausalRun], phases: Phases) -> NDArray[np.float64]:
     at = [phases.at(run.steps) for run in healthy]
     bands = np.full((len(phases.begins), len(healthy[0].metrics), 2), np.nan)
     for phase in range(len(bands)):
-        here = np.concatenate([run.values[places == phase] for run, places in zip(healthy, at, strict=True)])
-        told = ~np.isnan(here).all(axis=0)
-        if told.any():
-            bands[phase, told] = np.nanquantile(here[:, told], _BAND, axis=0).T
+        rows = [places == phase for places in at]
+        for column in range(bands.shape[1]):  # one after the other, as all together are half of what there is
+            here = np.concatenate([run.values[some, column] for run, some in zip(healthy, rows, strict=True)])
+            if not np.isnan(here).all():
+                bands[phase, column] = np.nanquantile(here, _BAND)
     return bands
 
 
