@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trajhmm.errors import TrajHMMError
+from trajhmm.naming import is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,8 +64,10 @@ def write_parquet(table: pa.Table, path: str | Path) -> None:
     """Write an Arrow table as zstd-compressed Parquet, whole or not at all."""
     import pyarrow.parquet as pq
 
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with replacing(path) as temporary, ExitStack() as opened:
+        # Arrow takes no names that are not UTF-8.
+        where = temporary if is_text(temporary) else opened.enter_context(temporary.open("wb"))
+        pq.write_table(table, where, compression="zstd")
 
 
 def _umask() -> int:

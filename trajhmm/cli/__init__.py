@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -56,6 +57,10 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; an input that is wrong exits with 1 and at most two lines, a wrong command with 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may be no text, and a terminal may not know all letters: they are shown by their numbers.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except TrajHMMError as error:

@@ -68,8 +68,10 @@ def read_logs(
     """
     settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
     if isinstance(logs, (str, Path)) or not hasattr(logs, "items"):
-        files = find_log_files(logs, format=format, table=table)
-        return assemble(*_stacked(*_read(files, progress), settings), settings)
+        notes: list[Note] = []
+        files = find_log_files(logs, format=format, table=table, notes=notes)
+        tables, left_out = _read(files, progress)
+        return assemble(*_stacked(tables, [*notes, *left_out], settings), settings)
     if format is not None or table is not None:
         raise LogError("a DataFrame has neither a format nor tables: leave both out")
     frames = cast("Mapping[str, pd.DataFrame]", logs if isinstance(logs, Mapping) else {"run": logs})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.naming import plain_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,6 +27,10 @@ class Note:
     kind: str
     text: str
     run: str | None = None
+
+    def __post_init__(self) -> None:
+        # Names of files may be no text; notes are printed, and written to files.
+        object.__setattr__(self, "text", plain_text(self.text))
 
     def __str__(self) -> str:
         return self.text if self.run is None else f"run {self.run}: {self.text}"

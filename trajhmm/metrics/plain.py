@@ -1,4 +1,4 @@
-"""What a caller gives as a name or an attribute, as a column of a log can hold it."""
+"""What a caller gives as an attribute of a run, as a column of a log can hold it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
+from trajhmm.naming import plain_text
+
 Attribute = str | int | float | bool
 
 # Characters of a text that stands in every row; of a longer one a beginning is kept, and what tells it from others.
 _LONGEST = 1000
-
-
-def plain_text(value: object) -> str:
-    """Text that UTF-8 can hold, whatever it was; half characters, as in names of files, as their numbers."""
-    try:
-        text = value if isinstance(value, str) else str(value)
-    except Exception:  # noqa: BLE001 (a stranger's __str__ may raise anything)
-        text = type(value).__name__
-    return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def plain_attribute(value: Any) -> Attribute | None:

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from trajhmm.errors import LogError, TrajHMMError, TrajHMMWarning
 from trajhmm.files import BLANKS_ARE_BLANK, PART, write_parquet
-from trajhmm.metrics.plain import plain_attribute, plain_text
+from trajhmm.metrics.plain import plain_attribute
+from trajhmm.naming import plain_text
 
 Listener = Callable[[int, Mapping[str, float]], object]
 
@@ -61,10 +62,10 @@ class RunLogger:
     rows win when the log is read.
 
     Logging never ends a training. Rows that cannot be written (the disk is full, the folder is gone) are kept, with a
-    warning that comes once and then rarely, and written when they can be: `_MOST_WAITING` numbers, then the oldest go,
-    which is said. A value that is no number is left out with a warning. Only what is wrong from the first call on
-    raises: a step that is no whole number, a metric that is called like an attribute, and `flush` and `close`, which
-    say that rows are not on disk; leaving a ``with`` block warns of it.
+    warning that comes once and then rarely, and written when they can be; of more than two million numbers that wait
+    the oldest go, which is said. A value that is no number is left out with a warning. Wrong calls raise: a step that
+    is no whole number, a metric that is called like an attribute. So do `flush` and `close` where rows cannot be
+    written; leaving a ``with`` block only warns of it.
 
     >>> with RunLogger("logs", "seed_3", attributes={"seed": 3}) as logger:     # doctest: +SKIP
     ...     for step in range(1000):
@@ -159,7 +160,8 @@ class RunLogger:
     def _resume(self, newest: Path) -> int | None:
         """Check that the newest part is of the same run, and return its last step; None if it cannot be read."""
         try:
-            table = pq.read_table(newest, columns=["step"])
+            with newest.open("rb") as stream:
+                table = pq.ParquetFile(stream).read(["step"])
             last = int(table["step"][-1].as_py())
         except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
             text = (

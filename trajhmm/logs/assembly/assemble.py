@@ -13,6 +13,7 @@ from trajhmm.logs.assembly.rows import Rows, check_columns, rows_that_meet, sort
 from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.runset import RunSet
 from trajhmm.logs.settings import Settings
+from trajhmm.naming import plain_text
 
 
 class NoRowsError(LogError):
@@ -39,7 +40,7 @@ def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:
     said = dict.fromkeys(note for table in stack.tables for note in table.notes)
     shares = {name: float(runs.logged[:, runs.metrics.index(name)].mean()) for name in layout.incomplete}
     remarks = (*copy_notes(runs), *run_notes(runs, layout.incomplete), *blank_notes(shares))
-    files = tuple((str(table.path), table.format) for table in stack.tables)
+    files = tuple((plain_text(table.path), table.format) for table in stack.tables)
     return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks), files=files)
 
 

@@ -13,15 +13,19 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.encodings import opened, utf8, utf16_of
+from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, whole_text
 from trajhmm.logs.formats.format import Format, Growth, itself_or_folder
 from trajhmm.logs.formats.headings import DELIMITERS, Heading, heading_end, is_number
-from trajhmm.logs.formats.lines import Lines
+from trajhmm.logs.formats.lines import LONGEST_HEADER, Lines
 from trajhmm.logs.formats.repairs import counted, looks_separated_by, mostly_torn, note_of_skipped, repaired
 from trajhmm.logs.formats.table import RUN_NAME, Table, Text, means_blank, numbers_among, table_from_arrow
 from trajhmm.logs.runset import Note
+from trajhmm.naming import is_text
 
 _HEAD = 2**14
+# Bytes that Arrow parses at a time, and how many of them for each column.
+_BLOCK, _CELL = 2**20, 2**7
+_NO_NAMES = "no table, or not written to its end; expected a line that names columns"
 # Thousands parted by commas, which they are where other numbers of the file have decimal points.
 _THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?\s*")
 _DIGITS = re.compile(r"\s*[-+]?[\d.,]+([eE][-+]?\d+)?\s*")
@@ -66,16 +70,21 @@ def read_delimited(path: Path, name: str, usual: str, *, note_comments: bool = T
     with opened(path) as stream:
         head = stream.read(_HEAD)
         if encoding := utf16_of(head):
-            whole = utf8(head + stream.read(), encoding)
+            whole = utf8(whole_text(path), encoding)
             notes.append(Note(kind="layout", text=f"{path}: read as UTF-16"))
         elif b"\r" in head and b"\n" not in head:
-            whole = (head + stream.read()).replace(b"\r", b"\n")
+            whole = whole_text(path).replace(b"\r", b"\n")
+        elif path.suffix.lower() == ".gz" or not is_text(path):
+            # What is compressed is unpacked once; names that are no text Arrow does not take.
+            whole = whole_text(path)
         ended = whole is not None or len(head) < _HEAD
         head = head if whole is None else whole
         while not (end := heading_end(head, ended)) and not ended:
             more = stream.read(len(head))
             ended = len(more) < len(head)
             head += more
+            if len(head) > LONGEST_HEADER:
+                raise LogError(f"{path}: no line of names in {len(head) >> 20} MiB; {_NO_NAMES}")
     if not end:
         # A line of names without a line break; or nothing at all.
         head += b"\n"
@@ -87,10 +96,7 @@ def read_delimited(path: Path, name: str, usual: str, *, note_comments: bool = T
         return _table_without_rows(heading, path, name)
 
     def raw() -> bytes:
-        if whole is not None:
-            return whole[end:]
-        with opened(path) as stream:
-            return stream.read()[end:]
+        return (whole_text(path) if whole is None else whole)[end:]
 
     source = path if whole is None else pa.BufferReader(whole)
     table = _rows(source, raw, heading, path, name, skip=heading.n_lines, first=heading.n_lines + 1)
@@ -181,10 +187,12 @@ def _rows(
 
 
 def _parsed(source: Path | pa.BufferReader, heading: Heading, texts: Collection[str], skip: int) -> pa.Table:
-    # Names such as 007 or 2024-05-01 are no numbers and no dates.
+    # Names such as 007 or 2024-05-01 are no numbers and no dates. A row has to fit in a block.
     return pacsv.read_csv(
         source,
-        read_options=pacsv.ReadOptions(column_names=heading.names, skip_rows=skip),
+        read_options=pacsv.ReadOptions(
+            column_names=heading.names, skip_rows=skip, block_size=max(_BLOCK, _CELL * len(heading.names))
+        ),
         parse_options=pacsv.ParseOptions(delimiter=heading.delimiter),
         convert_options=pacsv.ConvertOptions(
             null_values=[""], strings_can_be_null=True, column_types=dict.fromkeys(texts, pa.string())

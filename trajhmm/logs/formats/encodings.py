@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.lines import Cut
+from trajhmm.logs.formats.lines import LONGEST, Cut, without_end
 
+# Bytes that are read at a time of a text that is read as a whole.
+_PIECE = 2**22
+# Bytes that a compressed text may hold, and how many times its size: logs shrink to a tenth, bombs to a thousandth.
+_MOST_UNPACKED, _TIMES_PACKED = 2**25, 40
 # Characters that are looked at where no mark tells the encoding.
 _LOOKED_AT = 16
 
@@ -33,7 +37,34 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise LogError(f"{path}: cannot be read as text ({error})") from error
 
 
-def utf16_of(head: bytes) -> str | None:
+def whole_text(path: Path) -> bytes:
+    """All that a text file holds, of what it holds if it is compressed.
+
+    Raises
+    ------
+    LogError
+        It cannot be read; has a stretch without a line break that no line is as long as, as where a file was made
+        longer than what was written to it; or unpacks to far more than its size.
+    """
+    most = max(_MOST_UNPACKED, _TIMES_PACKED * path.stat().st_size) if path.suffix.lower() == ".gz" else None
+    pieces: list[bytes] = []
+    total = since_break = 0
+    with opened(path) as stream:
+        while piece := stream.read(_PIECE):
+            pieces.append(piece)
+            total += len(piece)
+            at = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+            since_break = since_break + len(piece) if at < 0 else len(piece) - at
+            if since_break > LONGEST:
+                raise LogError(f"{path}: {without_end(LONGEST)}")
+            if most is not None and total > most:
+                raise LogError(
+                    f"{path}: unpacks to more than {most >> 20} MiB, far beyond its own size; unpack it to read it"
+                )
+    return b"".join(pieces)
+
+
+def utf16_of(head: bytes | bytearray) -> str | None:
     """Which UTF-16 a text is in, given its first bytes: by its mark, or as every other byte is 0; None if in none."""
     if head.startswith(BOM_UTF16_LE):
         return "utf-16-le"
@@ -53,12 +84,12 @@ def utf8(raw: bytes, encoding: str) -> bytes:
     return whole.removeprefix("\ufeff").encode()
 
 
-def without_mark(raw: bytes) -> bytes:
+def without_mark(raw: bytes | bytearray) -> bytes:
     """A text without the mark of UTF-8 at its beginning."""
-    return raw.removeprefix(BOM_UTF8)
+    return bytes(raw.removeprefix(BOM_UTF8))
 
 
-def wide_lines(data: bytes, ended: bool) -> int:  # noqa: ARG001, FBT001 (as `Cut` says)
+def wide_lines(data: bytes | bytearray, ended: bool) -> int:  # noqa: ARG001, FBT001 (as `Cut` says)
     """Cut UTF-16 of either kind behind its last line break."""
     at = max(_last(data, b"\n\0"), _last(data, b"\0\n"))
     return at + 2
@@ -67,7 +98,7 @@ def wide_lines(data: bytes, ended: bool) -> int:  # noqa: ARG001, FBT001 (as `Cu
 def widened(cut: Cut) -> Cut:
     """The same cut at the beginning of a text in UTF-16."""
 
-    def wide(data: bytes, ended: bool) -> int:  # noqa: FBT001 (as `Cut` says)
+    def wide(data: bytes | bytearray, ended: bool) -> int:  # noqa: FBT001 (as `Cut` says)
         encoding = utf16_of(data)
         if encoding is None:
             return 0
@@ -77,7 +108,7 @@ def widened(cut: Cut) -> Cut:
     return wide
 
 
-def _last(data: bytes, pair: bytes) -> int:
+def _last(data: bytes | bytearray, pair: bytes) -> int:
     """Where a pair of bytes last stands at an even place; -2 if nowhere."""
     at = data.rfind(pair)
     while at > 0 and at % 2:

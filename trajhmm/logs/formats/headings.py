@@ -11,18 +11,21 @@ from typing import Self
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.encodings import without_mark
+from trajhmm.logs.formats.table import check_columns
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _BLANK = b" \t\r\n\0"
+# Lines that may stand before the names of columns.
+_MOST_COMMENTS = 10_000
 # A comment, or the line by which spreadsheets say what separates cells.
 _COMMENT = re.compile(rb"[ \t\0]*(#|sep=.\r?\n)")
 
 
-def heading_end(data: bytes, ended: bool) -> int:  # noqa: ARG001, FBT001 (as `Cut` says)
+def heading_end(data: bytes | bytearray, ended: bool) -> int:  # noqa: ARG001, FBT001 (as `Cut` says)
     """How many bytes at the beginning of a text go before its first row; 0 while the line of names is not whole."""
     comment = b""
     for start, end in _lines(data):
-        line = without_mark(data[start:end]) if not start else data[start:end]
+        line = without_mark(data[start:end]) if not start else bytes(data[start:end])
         if not line.strip(_BLANK):
             continue
         if not _COMMENT.match(line):
@@ -65,7 +68,7 @@ class Heading:
         Raises
         ------
         LogError
-            The line is no text, holds numbers, or leaves open what separates cells.
+            The line is no text, holds numbers or too many names, or leaves open what separates cells.
         """
         try:
             text = without_mark(raw).decode()
@@ -80,6 +83,7 @@ class Heading:
         stripped = [cell.strip() for cell in cells]
         if all(map(is_number, stripped)):
             raise LogError(f"{path}: the first line holds numbers ({line.strip()[:40]}); add a line of names before it")
+        check_columns(len(cells), path)
         unique, copies = _unique(stripped)
         return cls(
             cells=cells,
@@ -107,10 +111,11 @@ def _split(line: str, delimiter: str) -> list[str]:
         return line.split(delimiter)
 
 
-def _lines(data: bytes) -> list[tuple[int, int]]:
-    """Start and end of each line with its line break, up to the first that may name columns and the one after it."""
-    found, start = [], 0
-    while (end := data.find(b"\n", start) + 1) > 0:
+def _lines(data: bytes | bytearray) -> list[tuple[int, int]]:
+    """Start and end of each line with its line break, up to the first that may name columns."""
+    found: list[tuple[int, int]] = []
+    start = 0
+    while (end := data.find(b"\n", start) + 1) > 0 and len(found) < _MOST_COMMENTS:
         found.append((start, end))
         line = without_mark(data[start:end]) if not start else data[start:end]
         if line.strip(_BLANK) and not _COMMENT.match(line):
@@ -162,9 +167,8 @@ def _unique(names: list[str]) -> tuple[list[str], dict[str, str]]:
     for name in names:
         called = name
         if seen[name] and name:
-            number = seen[name]
-            while (called := f"{name}.{number}") in taken:
-                number += 1
+            while (called := f"{name}.{seen[name]}") in taken:
+                seen[name] += 1
             taken.add(called)
             copies[called] = name
         seen[name] += 1

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, without_mark
+from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, whole_text, without_mark
 from trajhmm.logs.formats.format import Format, itself_or_folder
 from trajhmm.logs.formats.jsonlines import Records, Row, counts_up, flat, is_number
-from trajhmm.logs.formats.table import Table
+from trajhmm.logs.formats.table import Table, plain_cell
+from trajhmm.naming import plain_text
 
+# Bytes; in memory it takes up to twenty times as many.
+_LARGEST = 2**27
 _ROWS_OR_COLUMNS = re.compile(rb'\s*(?:\[\s*\{|\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\[)')
 
 
@@ -40,15 +43,20 @@ def loaded(path: Path) -> object:
     Raises
     ------
     LogError
-        It cannot be read, or is half-written.
+        It cannot be read, is half-written, or larger than such a file should be: it is held in memory as a whole.
     """
-    with opened(path) as stream:
-        raw = stream.read()
+    if path.suffix.lower() == ".gz":
+        raw = whole_text(path)
+    else:
+        with opened(path) as stream:
+            raw = stream.read(_LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise LogError(f"{path}: more than {_LARGEST >> 20} MiB in one JSON value; write one object a line (.jsonl)")
     if encoding := utf16_of(raw):
         raw = utf8(raw, encoding)
     try:
         return json.loads(without_mark(raw).decode())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", None) or str(error)
         raise LogError(f"{path}: not whole JSON, torn or half-written ({reason[:90]}); write it again") from error
 
@@ -65,7 +73,9 @@ def rows_of(held: object) -> list[Row] | None:
 def _rows_of_columns(columns: Mapping[str, list[object]]) -> list[Row] | None:
     if len({len(column) for column in columns.values()}) > 1:
         return None
-    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    names = [plain_text(name) for name in columns]
+    cells = zip(*columns.values(), strict=True)
+    return [dict(zip(names, map(plain_cell, row), strict=True)) for row in cells]
 
 
 def takes_json(path: Path, head: bytes) -> bool:

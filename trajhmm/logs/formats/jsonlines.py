@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, without_mark
+from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, whole_text, without_mark
 from trajhmm.logs.formats.format import HEAD, Format, Growth, is_of_every_run, itself_or_folder
-from trajhmm.logs.formats.lines import Lines, whole_lines
+from trajhmm.logs.formats.lines import LONGEST, Lines, whole_lines, without_end
 from trajhmm.logs.formats.repairs import Skipped, counted, mostly_torn, note_of_skipped
-from trajhmm.logs.formats.table import Table, table_from_cells
+from trajhmm.logs.formats.table import LONGEST_NAME, Table, plain_cell, table_from_cells
 from trajhmm.logs.runset import Note
-from trajhmm.naming import Attribute
+from trajhmm.naming import Attribute, plain_text
 
 Row = dict[str, object]
 
@@ -82,17 +83,14 @@ class Records:
             A column holds words among numbers.
         """
         columns: dict[str, list[object]] = {}
+        places: dict[str, list[int]] = {}
         for number, row in enumerate(self.rows):
             for key, value in row.items():
-                if key not in columns:
-                    columns[key] = [None] * number
-                columns[key].append(value)
-            for cells in columns.values():
-                if len(cells) == number:
-                    cells.append(None)
+                columns.setdefault(key, []).append(value)
+                places.setdefault(key, []).append(number)
         attributes = {key: _attribute(value) for key, value in self.attributes.items() if key not in columns}
         table = table_from_cells(
-            columns, lines=self.lines, path=path, name=name, attributes=attributes, as_text=as_text
+            columns, lines=self.lines, path=path, name=name, attributes=attributes, as_text=as_text, rows=places
         )
         return replace(table, notes=(*self.notes, *table.notes), carry=self.carry)
 
@@ -106,10 +104,12 @@ def records_of(path: Path) -> Records:
         It cannot be read, or half of its lines or more are no objects.
     """
     with opened(path) as stream:
-        raw = stream.read()
-    if encoding := utf16_of(raw):
-        raw = utf8(raw, encoding)
-    return _records(raw, path, first=1, carry={})
+        wide = utf16_of(stream.read(HEAD))
+    if wide or path.suffix.lower() == ".gz":
+        raw = whole_text(path)
+        return _records(io.BytesIO(utf8(raw, wide) if wide else raw), path, first=1, carry={})
+    with opened(path) as stream:
+        return _records(stream, path, first=1, carry={})
 
 
 def records_among(lines: Lines, path: Path) -> Records:
@@ -120,16 +120,16 @@ def records_among(lines: Lines, path: Path) -> Records:
     LogError
         Of all lines so far half or more are no objects.
     """
-    return _records(lines.raw, path, first=lines.first, carry=lines.carry)
+    return _records(io.BytesIO(lines.raw), path, first=lines.first, carry=lines.carry)
 
 
 def flat(record: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield what an object and the objects in it hold, under names joined by ``/``."""
+    """Yield what an object and the objects in it hold, under names joined by ``/``; not those very deep in it."""
     for key, value in record.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and len(prefix) < LONGEST_NAME:
             yield from flat(value, f"{prefix}{key}/")
         else:
-            yield prefix + key, value
+            yield plain_text(prefix + key), plain_cell(value)
 
 
 def first_records(path: Path, head: bytes) -> list[Row] | None:
@@ -199,14 +199,14 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
 
 
-def _records(raw: bytes, path: Path, *, first: int, carry: Mapping[str, float]) -> Records:
+def _records(stream: BinaryIO, path: Path, *, first: int, carry: Mapping[str, float]) -> Records:
     rows: list[Row] = []
     lines: list[int] = []
     attributes: dict[str, Attribute] = {}
     notes: list[Note] = []
     torn: list[Skipped] = []
     n_lines = 0
-    for number, record in _objects(raw, first, path, torn, notes):
+    for number, record in _objects(stream, first, path, torn, notes):
         n_lines += 1
         if len(record) == 1 and (key := next(iter(record))).startswith("_") and isinstance(record[key], dict):
             inside = record[key]
@@ -230,18 +230,17 @@ def _records(raw: bytes, path: Path, *, first: int, carry: Mapping[str, float]) 
 
 
 def _objects(
-    raw: bytes, first: int, path: Path, torn: list[Skipped], notes: list[Note]
+    stream: BinaryIO, first: int, path: Path, torn: list[Skipped], notes: list[Note]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each object with the number of its line; other lines go to ``torn``, a half-written last one to notes."""
-    lines = _decoded(without_mark(raw))
-    last = first + len(lines) - 1
-    for number, line in enumerate(lines, start=first):
-        if isinstance(line, str) and not line.strip():
+    for number, raw in enumerate(_lines(stream, path), start=first):
+        line = _decoded(without_mark(raw) if number == 1 else raw)
+        if not line.strip():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            if number == last:
+            if not raw.endswith(b"\n"):
                 notes.append(Note(kind="torn", text=f"{path}: last line is half-written, left out"))
                 return
             torn.append(Skipped(line=number, why=_why_torn(line, error)))
@@ -252,18 +251,26 @@ def _objects(
             torn.append(Skipped(line=number, why=f"is not an object but {str(line).strip()[:20]!r}; expected {{…}}"))
 
 
-def _decoded(raw: bytes) -> Sequence[str | bytes]:
-    """Lines as text; those that are none as bytes."""
+def _lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Yield lines with their line breaks.
+
+    Raises
+    ------
+    LogError
+        One does not end.
+    """
+    while line := stream.readline(LONGEST):
+        if len(line) == LONGEST and not line.endswith(b"\n"):
+            raise LogError(f"{path}: {without_end(LONGEST)}")
+        yield line
+
+
+def _decoded(line: bytes) -> str | bytes:
+    """A line as text; one that is none as it is."""
     try:
-        return raw.decode().split("\n")
+        return line.decode()
     except UnicodeDecodeError:
-        lines: list[str | bytes] = []
-        for line in raw.split(b"\n"):
-            try:
-                lines.append(line.decode())
-            except UnicodeDecodeError:
-                lines.append(line)
-        return lines
+        return line
 
 
 def _why_torn(line: str | bytes, error: Exception) -> str:

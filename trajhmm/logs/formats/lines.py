@@ -7,14 +7,26 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import BinaryIO
 
+from trajhmm.errors import LogError
+
 # Bytes at the start, and before a place, by which a file is known again.
 _EDGE = 2**10
 # Bytes that are read at a time: what is made of them takes many times as much memory.
 _PIECE = 2**22
+# Bytes of a line or record, and of what stands before the first row, at most: a file that was made longer than what was
+# written to it holds zeros to its end.
+LONGEST, LONGEST_HEADER = 2**28, 2**23
 
 
 # Of some bytes, and whether they end the file: how many at their beginning are whole lines or records.
-Cut = Callable[[bytes, bool], int]
+Cut = Callable[[bytes | bytearray, bool], int]
+
+
+def without_end(size: int) -> str:
+    """What is wrong with a file in which nothing ends in so many bytes."""
+    return (
+        f"no line or record ends in {size >> 20} MiB: no log, or not written to its end; cut it off behind its last row"
+    )
 
 
 def never(_line: bytes) -> bool:
@@ -22,7 +34,7 @@ def never(_line: bytes) -> bool:
     return False
 
 
-def first_line(data: bytes, ended: bool) -> int:  # noqa: ARG001, FBT001 (as the type says)
+def first_line(data: bytes | bytearray, ended: bool) -> int:  # noqa: ARG001, FBT001 (as the type says)
     """Cut behind the first line that is not blank, which names columns."""
     at = len(data) - len(data.lstrip())
     return data.find(b"\n", at) + 1
@@ -31,9 +43,9 @@ def first_line(data: bytes, ended: bool) -> int:  # noqa: ARG001, FBT001 (as the
 def whole_lines(is_whole: Callable[[bytes], bool] = never) -> Cut:
     """Cut behind the last line break; at the end of a file behind its last line too, if that is whole."""
 
-    def cut(data: bytes, ended: bool) -> int:  # noqa: FBT001 (two values, as the type says)
+    def cut(data: bytes | bytearray, ended: bool) -> int:  # noqa: FBT001 (two values, as the type says)
         at = data.rfind(b"\n") + 1
-        return len(data) if ended and data[at:].strip() and is_whole(data[at:]) else at
+        return len(data) if ended and data[at:].strip() and is_whole(bytes(data[at:])) else at
 
     return cut
 
@@ -96,7 +108,13 @@ class GrowingFile:
         return place.fingerprint == self._fingerprint(place.offset, self._before(place.offset))
 
     def lines_behind(self, place: Place) -> Iterator[tuple[Lines, Place]]:
-        """Yield what is whole behind ``place``, some at a time, and the place behind it."""
+        """Yield what is whole behind ``place``, some at a time, and the place behind it.
+
+        Raises
+        ------
+        LogError
+            A line or record does not end, see `LONGEST`.
+        """
         if self._header is not None and not place.header:
             place = self._behind_header(self._header)
             if not place.header:
@@ -118,22 +136,27 @@ class GrowingFile:
     def _behind_header(self, header: Cut) -> Place:
         """The place behind the header; the start of the file if there is no whole one."""
         self._stream.seek(0)
-        read = data = self._stream.read(_PIECE)
-        while not (end := header(data, len(read) < _PIECE)) and len(read) == _PIECE:
-            read = self._stream.read(_PIECE)
-            data += read
+        data, end = self._read_to(header, LONGEST_HEADER)
         return Place(offset=end, lines=data.count(b"\n", 0, end), header=end)
 
     def _whole(self) -> bytes:
         """Read on to the end of a line or record, and stay there."""
-        read = data = self._stream.read(_PIECE)
-        cut = self._cut(data, len(read) < _PIECE)
-        while read and not cut:
+        data, cut = self._read_to(self._cut, LONGEST)
+        self._stream.seek(cut - len(data), 1)
+        return bytes(memoryview(data)[:cut])
+
+    def _read_to(self, cut: Cut, longest: int) -> tuple[bytearray, int]:
+        """Read on until something is whole, and tell how much of what was read."""
+        data = bytearray()
+        while True:
             read = self._stream.read(_PIECE)
             data += read
-            cut = self._cut(data, len(read) < _PIECE)
-        self._stream.seek(cut - len(data), 1)
-        return data[:cut]
+            end = cut(data, len(read) < _PIECE)
+            if end or not read:
+                return data, end
+            if len(data) > longest:
+                name = getattr(self._stream, "name", "file")
+                raise LogError(f"{name}: {without_end(longest)}")
 
     def _before(self, offset: int) -> bytes:
         """The bytes before ``offset``, where the stream then stands."""

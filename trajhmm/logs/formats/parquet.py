@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from trajhmm.errors import LogError
 from trajhmm.files import BLANKS_ARE_BLANK, PART
 from trajhmm.logs.formats.format import Format
-from trajhmm.logs.formats.table import Table, table_from_arrow
+from trajhmm.logs.formats.table import Table, check_cells, table_from_arrow
+from trajhmm.naming import is_text
 
 # Rows of a Parquet file: (first, behind the last).
 Range = tuple[int, int]
@@ -22,6 +23,8 @@ _BATCH_ROWS = 2**16
 _READ_AHEAD_BYTES = 2**16
 # Of fewer rows it is not worth while to decode columns side by side, or to ask which of them are text.
 _MANY_ROWS = 2**13
+# Bytes that a file may unpack to, and how many times its size; and of text, in all rows.
+_MANY_BYTES, _TIMES_PACKED = 2**28, 200
 
 
 def read_parquet(path: Path, name: str) -> Table:
@@ -107,21 +110,53 @@ def _table(arrow: pa.Table, path: Path, name: str) -> Table:
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        # Pages are read as they are needed, so that a file is never in memory beside what was read from it.
-        with pq.ParquetFile(path, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False) as file:
-            if file.metadata.num_rows < _MANY_ROWS:
+        with ExitStack() as opened:
+            # Arrow takes no names that are not UTF-8.
+            source = path if is_text(path) else opened.enter_context(path.open("rb"))
+            # Pages are read as they are needed, so that a file is never in memory beside what was read from it.
+            with pq.ParquetFile(source, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False) as file:
+                _check_size(file, path)
+                if not _is_large(file.metadata):
+                    yield file
+                    return
+                texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+                metadata = file.metadata
+            source = path if is_text(path) else opened.enter_context(path.open("rb"))
+            with pq.ParquetFile(
+                source, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, metadata=metadata, read_dictionary=texts
+            ) as file:
                 yield file
-                return
-            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        with pq.ParquetFile(
-            path, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, metadata=file.metadata, read_dictionary=texts
-        ) as file:
-            yield file
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise LogError(
             f"{path}: not a whole Parquet file, torn or half-written ({reason[:90]}); write it again"
         ) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+
+
+def _is_large(metadata: pq.FileMetaData) -> bool:
+    """Whether words should be kept once: rows are many, or words so long that one in each row would be too much."""
+    n_rows: int = metadata.num_rows
+    return n_rows >= _MANY_ROWS or n_rows * _bytes_of(metadata) > _MANY_BYTES
+
+
+def _bytes_of(metadata: pq.FileMetaData) -> int:
+    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+
+
+def _check_size(file: pq.ParquetFile, path: Path) -> None:
+    """Refuse a file that says it holds far more than its size allows: one value, repeated, takes but a few bytes."""
+    metadata, size = file.metadata, path.stat().st_size
+    n_values = metadata.num_rows * metadata.num_columns
+    if any(pa.types.is_nested(field.type) for field in file.schema_arrow):
+        groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
+        n_values = max(n_values, sum(one.column(c).num_values for one in groups for c in range(one.num_columns)))
+    check_cells(n_values // max(metadata.num_columns, 1), metadata.num_columns, size, path)
+    if _bytes_of(metadata) > _MANY_BYTES + _TIMES_PACKED * size:
+        raise LogError(f"{path}: unpacks to {_bytes_of(metadata) >> 20:,} MiB, far beyond its size; write it again")
 
 
 PARQUET = Format(name="parquet", title="Parquet", names=r"\.(parquet|pq)", read=read_parquet)

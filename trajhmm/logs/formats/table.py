@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
 from trajhmm.logs.runset import Note
-from trajhmm.naming import Attribute
+from trajhmm.naming import Attribute, plain_text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +27,11 @@ class Text:
     @classmethod
     def of(cls, cells: Sequence[str | None]) -> Text:
         """Encode cells; words are numbered in order of appearance."""
-        return cls.from_arrow(pa.chunked_array([pa.array(cells, type=pa.string())]))
+        try:
+            column = pa.array(cells, type=pa.string())
+        except UnicodeEncodeError:
+            column = pa.array([None if cell is None else plain_text(cell) for cell in cells], type=pa.string())
+        return cls.from_arrow(pa.chunked_array([column]))
 
     @classmethod
     def from_arrow(cls, column: pa.ChunkedArray) -> Text:
@@ -137,6 +141,62 @@ class Table:
         )
 
 
+# Columns that a log may have.
+MOST_COLUMNS = 2**15
+# Characters of the names around a name, deeper than any person nests and not as deep as Python's own stack.
+LONGEST_NAME = 500
+# Cells that a table may have, and more for each that holds something: where each row has columns of its own nearly all
+# are blank, and there are as many as rows times columns.
+_MOST_CELLS, _CELLS_A_VALUE = 2**24, 64
+
+
+def check_columns(n_columns: int, path: Path) -> None:
+    """Refuse a table that is too wide.
+
+    Raises
+    ------
+    LogError
+        It has more than `MOST_COLUMNS`.
+    """
+    if n_columns > MOST_COLUMNS:
+        raise LogError(f"{path}: {n_columns:,} columns; expected at most {MOST_COLUMNS:,}, a column a metric")
+
+
+def check_cells(n_rows: int, n_columns: int, n_values: int, path: Path) -> None:
+    """Refuse a table that takes far more memory than what is in it.
+
+    Parameters
+    ----------
+    n_rows, n_columns : of the table.
+    n_values : cells that are not blank, or what takes as much room where these are not known.
+    path : file, for the message.
+
+    Raises
+    ------
+    LogError
+        Nearly all of its cells are blank, and they are many.
+    """
+    check_columns(n_columns, path)
+    if n_rows * n_columns > _MOST_CELLS + _CELLS_A_VALUE * n_values:
+        millions = n_rows * n_columns / 1e6
+        raise LogError(
+            f"{path}: {n_columns:,} columns in {n_rows:,} rows are {millions:,.0f} million cells, {n_values:,} of "
+            "them not blank; give metrics the same names in each row"
+        )
+
+
+def plain_cell(value: object) -> object:
+    """A cell of JSON as a table can hold it: text without halves of characters, and no integer beyond 64 bits."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        try:
+            return float(value)
+        except OverflowError:
+            return np.inf if value > 0 else -np.inf
+    return value
+
+
 def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
     """Take the numeric, boolean and text columns of an Arrow table, dates as text; leave out the rest with a note.
 
@@ -188,18 +248,22 @@ def table_from_cells(
     name: str,
     attributes: dict[str, Attribute],
     as_text: Container[str] = (),
+    rows: Mapping[str, Sequence[int]] | None = None,
 ) -> Table:
     """Build a table from Python cells: numbers, booleans, texts and None for a blank.
 
     A cell may spell its number (``"0.5"``, ``"NaN"``). ``lines`` are those of the file at which the rows stand. Columns
-    in ``as_text`` are text whatever they hold.
+    in ``as_text`` are text whatever they hold. ``rows`` are those in which the cells of a column stand, the others are
+    blank; without it there is a cell for each row.
 
     Raises
     ------
     LogError
-        Words among the numbers of a column.
+        Words among the numbers of a column; or far more cells are blank than not.
     """
     n = len(lines)
+    check_cells(n, len(columns), sum(map(len, columns.values())), path)
+    every, numbered = np.arange(n), np.asarray(lines, dtype=np.int64)
     numbers: dict[str, NDArray[np.float64]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, Text] = {}
@@ -209,13 +273,16 @@ def table_from_cells(
             left_out.append(column_name)
             continue
         known = column_name in as_text
-        parsed = None if known else numbers_among(cells, column=column_name, path=path, lines=lines)
+        at = every if rows is None else np.array(rows[column_name], dtype=np.int64)
+        parsed = None if known else numbers_among(cells, column=column_name, path=path, lines=numbered[at])
         if parsed is None:
-            texts[column_name] = Text.of([None if cell is None else str(cell) for cell in cells])
+            text = Text.of([None if cell is None else str(cell) for cell in cells])
+            texts[column_name] = replace(text, codes=_spread(text.codes, at, n, np.int64(-1)))
             continue
-        numbers[column_name], valid = parsed
-        if not valid.all():
-            present[column_name] = valid
+        values, valid = parsed
+        numbers[column_name] = _spread(values, at, n, np.float64(np.nan))
+        if not valid.all() or len(valid) < n:
+            present[column_name] = _spread(valid, at, n, np.False_)
     notes: tuple[Note, ...] = ()
     if left_out:
         notes = (Note(kind="left-out", text=f"{path}: neither numbers nor text, left out: {', '.join(left_out)}"),)
@@ -224,12 +291,23 @@ def table_from_cells(
     )
 
 
+def _spread(cells: NDArray[Any], rows: NDArray[np.int64], n: int, blank: np.generic) -> NDArray[Any]:
+    """(n,) cells that stand in some rows, blank in the others."""
+    if len(cells) == n:
+        return cells
+    column = np.full(n, blank)
+    column[rows] = cells
+    return column
+
+
 RUN_NAME = "run"
+# Characters of a cell that a message shows.
+_LONGEST_SHOWN = 60
 _BLANK_WORDS = {"", "none", "null", "na", "n/a", "-"}
 
 
 def numbers_among(
-    cells: Sequence[Any] | NDArray[Any], *, column: str, path: Path, lines: Sequence[int]
+    cells: Sequence[Any] | NDArray[Any], *, column: str, path: Path, lines: Sequence[int] | NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
     """Read a column as (n,) numbers and (n,) whether a cell is not blank; None if it holds text.
 
@@ -260,10 +338,15 @@ def numbers_among(
         return None
     if bad:
         raise LogError(
-            f"{path}: line {lines[bad[0]]}, column {column!r}: expected a number, found {cells[bad[0]]!r}; "
+            f"{path}: line {lines[bad[0]]}, column {column!r}: expected a number, found {_shortened(cells[bad[0]])}; "
             "mend the cell or leave it empty"
         )
     return numbers, present
+
+
+def _shortened(cell: object) -> str:
+    shown = repr(cell)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
 def means_blank(cell: object) -> bool:

@@ -73,7 +73,7 @@ def read_some_events(lines: Lines, path: Path, name: str) -> Table:
     return points.table(path, name, [], joined=False)
 
 
-def _whole_records(data: bytes, ended: bool, most: int = _ALL) -> int:  # noqa: FBT001 (as `Cut` says)
+def _whole_records(data: bytes | bytearray, ended: bool, most: int = _ALL) -> int:  # noqa: FBT001 (as `Cut` says)
     """How many bytes are whole records, at most so many."""
     from trajhmm.logs.formats.eventfiles import whole
 

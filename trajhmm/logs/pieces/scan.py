@@ -151,7 +151,10 @@ def scan_logs(
     if max_rows < 1:
         raise LogError(f"max_rows = {max_rows}: expected at least 1 row a piece")
     settings = Settings.of(run_by=run_by, rename=rename, where=where, step=step)
-    headings, outlines, notes = _outlined(find_log_files(paths, format=format, table=table), settings)
+    passed_over: list[Note] = []
+    files = find_log_files(paths, format=format, table=table, notes=passed_over)
+    headings, outlines, notes = _outlined(files, settings)
+    notes = [*passed_over, *notes]
     settings = replace(settings, step=common_step(headings, step))
     headings = [with_steps(heading, settings.step) for heading in headings]
     look = _Look(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from trajhmm.logs.formats.registry import format_called, format_of, is_log_path,
 from trajhmm.logs.formats.sql import SQL, read_sql
 from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
-from trajhmm.naming import Attribute, natural_key, value_of
+from trajhmm.naming import Attribute, natural_key, plain_text, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
 _HIVE_BLANK = "__HIVE_DEFAULT_PARTITION__"
@@ -64,14 +65,23 @@ class LogFile:
 
 
 def find_log_files(
-    paths: str | Path | Iterable[str | Path], *, format: str | None = None, table: str | None = None
+    paths: str | Path | Iterable[str | Path],
+    *,
+    format: str | None = None,
+    table: str | None = None,
+    notes: list[Note] | None = None,
 ) -> list[LogFile]:
     """List the log files under ``paths`` in natural order; folders are searched, hidden names are passed over.
+
+    Parameters
+    ----------
+    paths, format, table : as for `trajhmm.read_logs`.
+    notes : takes what was passed over as it could not be looked at.
 
     Raises
     ------
     LogError
-        A path is missing, a folder holds no log, or a suffix or the format is unknown.
+        A path is missing, or no file and no folder; a folder holds no log, or a suffix or the format is unknown.
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
@@ -80,9 +90,10 @@ def find_log_files(
     roots = [Path(root) for root in paths]
     for root in roots:
         if root.is_dir():
-            for path in _inside(root):
+            for path in _inside(root, [] if notes is None else notes):
                 searched.setdefault(path, True)
         elif root.exists():
+            check_regular(root)
             searched[root] = False
         else:
             raise LogError(f"{root}: no such file or folder")
@@ -141,7 +152,7 @@ def walk(root: str | Path, failed: Callable[[OSError], None]) -> Iterator[os.Dir
     Parameters
     ----------
     root : folder.
-    failed : told why a folder could not be listed.
+    failed : told why a folder could not be listed, or a file not be looked at; the others are yielded.
     """
     folders = [os.fspath(root)]
     while folders:
@@ -150,10 +161,13 @@ def walk(root: str | Path, failed: Callable[[OSError], None]) -> Iterator[os.Dir
                 for entry in entries:
                     if entry.name.startswith((".", "_")):
                         continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    elif is_log_path(entry.path) and entry.is_file():
-                        yield entry
+                    try:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif is_log_path(entry.path) and entry.is_file():
+                            yield entry
+                    except OSError as error:  # a link that leads to itself, or where nobody may look
+                        failed(error)
         except OSError as error:
             failed(error)
 
@@ -170,8 +184,31 @@ def relative_to(base: Path, path: Path) -> Path:
     return Path(os.path.relpath(path, base))
 
 
-def _inside(root: Path) -> list[Path]:
-    files = [Path(entry.path) for entry in walk(root, lambda _error: None)]
+def check_regular(path: Path) -> None:
+    """Refuse what is no file that can be read to an end: a pipe, a device, a socket.
+
+    Raises
+    ------
+    LogError
+        Saying which.
+    """
+    mode = path.stat().st_mode
+    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISREG, ""))
+    kind = next((called for is_one, called in kinds if is_one(mode)), "a device")
+    if kind:
+        raise LogError(f"{path}: is {kind}, no file; write what comes out of it to a file, and name that")
+
+
+def _inside(root: Path, notes: list[Note]) -> list[Path]:
+    failed: list[OSError] = []
+    files = [Path(entry.path) for entry in walk(root, failed.append)]
+    # What has gone since the folder was listed is no matter.
+    failed = [error for error in failed if not isinstance(error, FileNotFoundError)]
+    for error in failed:
+        text = f"{error.filename}: cannot be looked at ({error.strerror or error}), passed over"
+        notes.append(Note(kind="left-out", text=text))
+    if not files and failed:
+        raise LogError(f"{failed[0].filename}: cannot be looked at ({failed[0].strerror or failed[0]})")
     if not files:
         raise LogError(
             f"{root}: no log files in this folder; expected .parquet, .csv, .tsv, .jsonl or what trackers write"
@@ -182,7 +219,8 @@ def _inside(root: Path) -> list[Path]:
 def partition_of(path: Path) -> dict[str, Attribute]:
     """What folders such as ``seed=3`` say of a file."""
     pairs = (part.split("=", 1) for part in path.parts[:-1] if "=" in part)
-    return {unquote(key): value_of(unquote(value)) for key, value in pairs if value != _HIVE_BLANK}
+    named = ((plain_text(unquote(key)), plain_text(unquote(value))) for key, value in pairs if value != _HIVE_BLANK)
+    return {key: value_of(value) for key, value in named}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +257,9 @@ class Home:
         base : folder of all files.
         stems : how many runs have a stem, by stem.
         """
+        return plain_text(self._name(base, stems))
+
+    def _name(self, base: Path, stems: Mapping[str, int]) -> str:
         relative, stem = self.relative, self.stem
         inside = relative.parent != Path()
         folder = relative.parent.as_posix() if inside else base.name
