@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.instability.spikes import Spike
-from trajhmm.dynamics.stability.instability.spread import Spread
 from trajhmm.dynamics.stability.intervals import over_seeds, rank_correlation
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
@@ -34,7 +34,7 @@ PLACEBO_COLUMNS = (
     "ci_high",
 )
 RATES = ("learning_rate", "lr", "eta")
-"""Names of learning rates; the first that runs have counts."""
+"""Names of learning rates; the first that is a number in any run counts."""
 _FEWEST = 5
 _MOST = 600
 _END, _FEWEST_END = 0.05, 5
@@ -48,20 +48,32 @@ class Noise:
     Attributes
     ----------
     name : how it is told.
-    values : (R,)
+    values : (R,) NaN where a run does not tell it in numbers, or has no batch.
+    rate : name of the learning rate.
+    rates : (R,) learning rates; known where the noise is.
     """
 
     name: str
     values: NDArray[np.float64]
+    rate: str
+    rates: NDArray[np.float64]
 
 
 def noise_of(runs: RunSet) -> Noise | None:
-    """Learning rate over batch size of each run; η · σ of simulated descents; None without such attributes."""
-    rate = next((name for name in RATES if name in runs.attribute_names), None)
-    if rate is not None and "batch_size" in runs.attribute_names:
-        return Noise(name=f"{rate} / batch_size", values=_number(runs, rate) / _number(runs, "batch_size"))
-    if {"eta", "sigma"} <= set(runs.attribute_names):
-        return Noise(name="eta * sigma", values=_number(runs, "eta") * _number(runs, "sigma"))
+    """Learning rate over batch size of each run; η · σ of simulated descents; None where no run tells either."""
+    rate = next((name for name in RATES if np.isfinite(_number(runs, name)).any()), "")
+    rates, sizes = _number(runs, rate), _number(runs, "batch_size")
+    eta, sigma = _number(runs, "eta"), _number(runs, "sigma")
+    with np.errstate(over="ignore", invalid="ignore"):
+        batched = np.divide(rates, sizes, out=np.full(runs.n_runs, np.nan), where=sizes > 0.0)
+        simulated = eta * sigma
+    for name, values, by, of in (
+        (f"{rate} / batch_size", batched, rate, rates),
+        ("eta * sigma", simulated, "eta", eta),
+    ):
+        known = np.isfinite(values)
+        if known.any():
+            return Noise(name=name, values=np.where(known, values, np.nan), rate=by, rates=of)
     return None
 
 
@@ -74,95 +86,58 @@ def noise_relations(runs: RunSet, times: Mapping[str, pd.DataFrame], *, seed: in
     censored a second row takes them as they stand, at the last change that was seen (``last seen``): what it says is of
     the logs, and not of what would come after them. Intervals resample runs.
 
+    Runs whose noise is not known, and runs of one row, which have no time to tell, are left out of ``n_runs``.
+
     Parameters
     ----------
     runs : the logs.
-    times : frames of one row a run by the name of what they hold: ``run``, ``censored``, and one column that ends in
-        ``_step``, as `freezing_table` and `loss_proxy` make them.
+    times : frames of one row a run by the name of what they hold: ``run``, ``censored``, and as the last column that
+        ends in ``_step`` the times, as `freezing_table` and `loss_proxy` make them.
     seed : of the intervals.
 
     Raises
     ------
     AnalysisError
-        The runs tell nothing of their noise, or are too few.
+        The runs tell nothing of their noise.
     """
     import pandas as pd
 
     noise = noise_of(runs)
     if noise is None:
         raise AnalysisError(
-            "the noise of these runs is not known; expected columns learning_rate and batch_size that are constant "
-            "within each run"
+            "the noise of these runs is not known; expected columns learning_rate and batch_size, numbers that are "
+            "constant within each run"
         )
-    rate = next((name for name in RATES if name in runs.attribute_names), None)
-    number = {name: place for place, name in enumerate(runs.runs)}
-    ends = runs.steps[runs.offsets[1:] - 1]
     rng = np.random.default_rng(seed)
-    rows = []
-    for name, frame in times.items():
-        column = next(str(one) for one in frame.columns if str(one).endswith("_step"))
-        who = np.array([number[run] for run in frame["run"]], dtype=np.int64)
-        censored = frame["censored"].to_numpy(dtype=np.bool_)
-        seen = frame[column].to_numpy(dtype=np.float64)
-        treated = {"end of log": np.where(censored, ends[who], seen)}
-        if (treated["end of log"] != seen).any():
-            treated["last seen"] = seen
-        scales = {"steps": np.ones(len(who))}
-        if rate is not None:
-            scales[f"steps * {rate}"] = _number(runs, rate)[who]
-        for (treatment, steps), (unit, scale) in itertools.product(treated.items(), scales.items()):
-            told = treatment == "last seen" or censored.mean() <= 0.5
-            rows.append(
-                {
-                    "quantity": f"{name} ({unit})",
-                    "against": noise.name,
-                    "censored_as": treatment,
-                    "n_runs": len(who),
-                    "n_censored": int(censored.sum()),
-                    **(_relation(noise.values[who], steps * scale, rng) if told else _NONE),
-                }
-            )
+    rows = [row for name, frame in times.items() for row in _with_noise(runs, noise, name, frame, rng)]
     return pd.DataFrame(rows, columns=list(NOISE_COLUMNS))
 
 
-def stop_relation(runs: RunSet, found: Sequence[Spread], *, seed: int = 0) -> pd.DataFrame:
-    """Spearman's correlation of the step at which seeds stop parting with noise, over groups of runs.
-
-    The columns are those of `noise_relations`, but ``n_runs`` counts groups, which are what is resampled, and
-    ``n_censored`` those whose spread still grows; they stop no earlier than their last step, and count as that. In
-    steps, and in steps times learning rate.
-
-    Parameters
-    ----------
-    runs : the logs.
-    found : spreads of groups whose runs share their noise.
-    seed : of the intervals.
-
-    Raises
-    ------
-    AnalysisError
-        The runs tell nothing of their noise, or a group's differ in it.
-    """
-    import pandas as pd
-
-    tables = []
-    noise = noise_of(runs)
-    for one in found:
-        if noise is not None and np.ptp(noise.values[one.group.runs]) > 0.0:
-            raise AnalysisError(
-                f"{one.group}: runs differ in their noise, {noise.name}; group runs by its columns to set their "
-                "spread against it"
-            )
-        tables.append(
-            {
-                "run": runs.runs[int(one.group.runs[0])],
-                "stop_step": one.stop_step,
-                "censored": one.still_growing,
-            }
-        )
-    return noise_relations(
-        runs, {"spread stops": pd.DataFrame(tables, columns=["run", "stop_step", "censored"])}, seed=seed
-    )
+def _with_noise(
+    runs: RunSet, noise: Noise, name: str, frame: pd.DataFrame, rng: np.random.Generator
+) -> Iterator[dict[str, object]]:
+    """The rows of one frame of times: for each way to treat what is censored, and each unit of time."""
+    number = {run: place for place, run in enumerate(runs.runs)}
+    every = np.array([number[run] for run in frame["run"]], dtype=np.int64)
+    counted = np.isfinite(noise.values[every]) & (runs.lengths[every] > 1)
+    who = every[counted]
+    column = [str(one) for one in frame.columns if str(one).endswith("_step")][-1]
+    censored = frame["censored"].to_numpy(dtype=np.bool_)[counted]
+    seen = frame[column].to_numpy(dtype=np.float64)[counted]
+    treated = {"end of log": np.where(censored, runs.steps[runs.offsets[who + 1] - 1], seen)}
+    if (treated["end of log"] != seen).any():
+        treated["last seen"] = seen
+    scales = {"steps": np.ones(len(who)), f"steps * {noise.rate}": noise.rates[who]}
+    for (treatment, steps), (unit, scale) in itertools.product(treated.items(), scales.items()):
+        told = treatment == "last seen" or 2 * int(censored.sum()) <= len(who)
+        yield {
+            "quantity": f"{name} ({unit})",
+            "against": noise.name,
+            "censored_as": treatment,
+            "n_runs": len(who),
+            "n_censored": int(censored.sum()),
+            **(_relation(noise.values[who], steps * scale, rng) if told else _NONE),
+        }
 
 
 def spike_relations(
@@ -191,16 +166,17 @@ def spike_relations(
 
     if final not in runs.metrics:
         raise AnalysisError(f"no metric {final!r} to tell how runs end; expected one of: {', '.join(runs.metrics)}")
-    listed = list(spikes)
+    found: dict[str, dict[str, list[float]]] = {}  # effects by metric and run
+    for one in spikes:
+        found.setdefault(one.metric, {}).setdefault(one.run, []).append(one.effect.value)
     ends = _ends(runs, final)
     rng = np.random.default_rng(seed)
     rows = []
     for group in groups_of(runs, by):
-        names = [runs.runs[run] for run in group.runs.tolist()]
-        for metric in dict.fromkeys(one.metric for one in listed):
-            mine = [[one for one in listed if one.run == name and one.metric == metric] for name in names]
+        for metric, of_runs in found.items():
+            mine = [of_runs.get(runs.runs[run], []) for run in group.runs.tolist()]
             counts = np.array([len(some) for some in mine], dtype=np.float64)
-            effects = np.array([_mean([one.effect.value for one in some]) for some in mine])
+            effects = np.array([_mean(some) for some in mine])
             for quantity, values in (("spikes", counts), ("net effect", effects)):
                 known = np.isfinite(values) & np.isfinite(ends[group.runs])
                 relation = _relation(values[known], ends[group.runs][known], rng)
@@ -234,42 +210,43 @@ def placebo_relation(spikes: Iterable[Spike], placebos: Iterable[Spike], *, seed
     rows = []
     for metric in dict.fromkeys(one.metric for one in both[0]):
         mine = [[one for one in some if one.metric == metric] for some in both]
-        names = list(dict.fromkeys(one.run for some in mine for one in some))
+        number = {run: place for place, run in enumerate(dict.fromkeys(one.run for some in mine for one in some))}
+        totals = [_by_run(some, number) for some in mine]
         for verdict in ("helped", "harmed"):
-            # (R,) spikes of each run, and how many of them have this verdict; of placebos likewise.
-            totals = [np.array([sum(one.run == run for one in some) for run in names], float) for some in mine]
-            hits = [
-                np.array([sum(one.run == run and one.verdict == verdict for one in some) for run in names], float)
-                for some in mine
-            ]
-
-            def difference(
-                counts: NDArray[np.int64],
-                hits: list[NDArray[np.float64]] = hits,
-                totals: list[NDArray[np.float64]] = totals,
-            ) -> NDArray[np.float64]:
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    own, other = (counts @ hit / (counts @ total) for hit, total in zip(hits, totals, strict=True))
-                return np.asarray(own - other)
-
-            found = over_seeds(difference, names, rng)
-            shares = [
+            hits = [_by_run((one for one in some if one.verdict == verdict), number) for some in mine]
+            found = over_seeds(partial(_difference, hits=hits, totals=totals), range(len(number)), rng)
+            share, placebo_share = (
                 hit.sum() / total.sum() if total.sum() else np.nan for hit, total in zip(hits, totals, strict=True)
-            ]
+            )
             rows.append(
                 {
                     "metric": metric,
                     "verdict": verdict,
                     "n_spikes": int(totals[0].sum()),
                     "n_placebos": int(totals[1].sum()),
-                    "share": shares[0],
-                    "placebo_share": shares[1],
+                    "share": share,
+                    "placebo_share": placebo_share,
                     "difference": found.value,
                     "ci_low": found.low,
                     "ci_high": found.high,
                 }
             )
     return pd.DataFrame(rows, columns=list(PLACEBO_COLUMNS))
+
+
+def _by_run(spikes: Iterable[Spike], number: Mapping[str, int]) -> NDArray[np.float64]:
+    """(R,) how many of the spikes each run has, by the numbers of the runs."""
+    who = np.array([number[one.run] for one in spikes], dtype=np.int64)
+    return np.bincount(who, minlength=len(number)).astype(np.float64)
+
+
+def _difference(
+    counts: NDArray[np.int64], *, hits: Sequence[NDArray[np.float64]], totals: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """(B,) share of hits less that among placebos, of runs that count (B, R) times; NaN without any of either."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        own, other = (counts @ hit / (counts @ total) for hit, total in zip(hits, totals, strict=True))
+    return np.asarray(own - other)
 
 
 def _relation(x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
@@ -303,14 +280,21 @@ def _ends(runs: RunSet, metric: str) -> NDArray[np.float64]:
     for run, (_, rows) in enumerate(runs.slices()):
         values = runs.values[rows, column][runs.logged[rows, column]]
         if len(values):
-            found[run] = np.median(values[-max(_FEWEST_END, int(_END * len(values))) :])
+            with np.errstate(invalid="ignore", over="ignore"):  # of infinities of both signs
+                found[run] = np.median(values[-max(_FEWEST_END, int(_END * len(values))) :])
     return found
 
 
 def _mean(values: Sequence[float]) -> float:
     known = [one for one in values if np.isfinite(one)]
-    return float(np.mean(known)) if known else np.nan
+    with np.errstate(over="ignore"):
+        return float(np.mean(known)) if known else np.nan
 
 
 def _number(runs: RunSet, name: str) -> NDArray[np.float64]:
-    return np.asarray(runs.attributes[name].to_numpy(dtype=np.float64))
+    """(R,) an attribute as numbers; NaN where it is none, and throughout where there is no such attribute."""
+    import pandas as pd
+
+    if name not in runs.attribute_names:
+        return np.full(runs.n_runs, np.nan)
+    return np.asarray(pd.to_numeric(runs.attributes[name].astype(object), errors="coerce").to_numpy(dtype=np.float64))

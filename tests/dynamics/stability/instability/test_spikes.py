@@ -7,16 +7,7 @@ import pandas as pd
 import pytest
 
 from trajhmm.dynamics.stability.instability.neteffect import FEWEST, net_effect
-from trajhmm.dynamics.stability.instability.spikes import (
-    SPIKE_COLUMNS,
-    THRESHOLD,
-    find_spikes,
-    olmo_scores,
-    placebos,
-    robust_scores,
-    spike_share,
-    spike_table,
-)
+from trajhmm.dynamics.stability.instability.spikes import SPIKE_COLUMNS, find_spikes, placebos, spike_table
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 
@@ -160,6 +151,85 @@ def test_a_loss_that_is_infinite_for_a_while_is_a_spike_whatever_the_noise():
     assert (spike.start, spike.peak, spike.recovery_steps) == (300 * EVERY, 300 * EVERY, 4 * EVERY)
 
 
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+@pytest.mark.parametrize("until", [5, 19, 30])
+def test_rows_lost_at_the_start_are_not_what_later_ones_are_judged_by(lost, until):
+    curve = 1.0 + 0.05 * noise(np.random.default_rng(2), ROWS)
+    curve[60:64] = np.inf
+    whole = find_spikes(logs([curve[until:]]))
+    curve[:until] = lost
+    for score in ("robust", "olmo"):
+        found = find_spikes(logs([curve]), score=score)
+        assert [(one.start, one.recovery_steps) for one in found] == [(60 * EVERY, 4 * EVERY)]
+    (first,) = whole
+    assert (first.start, first.recovery_steps) == ((60 - until) * EVERY, 4 * EVERY)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 57, 60, 64, 65, 186, 190, 400])
+def test_a_recovery_is_found_however_long_it_takes(rows):
+    curve = 1.0 + 0.02 * noise(np.random.default_rng(9), ROWS)
+    curve[120 : 120 + rows] += 2.0
+    curve[[120 + rows + 4, -1]] += 2.0 * (rows > 5)  # four rows in a row are too few, and the end is no recovery
+    (spike, *_) = find_spikes(logs([curve]))
+    assert (spike.start, spike.censored) == (120 * EVERY, False)
+    assert spike.recovery_steps == (rows + 5 * (rows > 5)) * EVERY
+    (lasting,) = find_spikes(logs([curve[: 120 + rows]]))
+    assert lasting.censored
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_twice_as_many_runs_take_twice_as_many_looks_for_placebos():
+    rng = np.random.default_rng(18)
+    curves = [planted(rng, 0.0, start=150 + 5 * n, height=3.0, trend=np.ones(ROWS))[0] for n in range(80)]
+    looks = []
+    for n_runs in (40, 80):
+        runs = logs(curves[:n_runs])
+        spikes = [replace(one, run=Counted(one.run)) for one in find_spikes(runs)]
+        Counted.compared = 0
+        assert len(placebos(runs, spikes, each=1)) >= n_runs
+        looks.append(Counted.compared)
+    assert looks[1] < 2.6 * looks[0]
+
+
+def test_where_hardly_any_run_was_quiet_no_more_are_looked_at_than_so_many(monkeypatch):
+    rng = np.random.default_rng(19)
+    runs = logs([planted(rng, 0.0)[0] for _ in range(20)] + [np.exp(0.05 * noise(rng, ROWS))])
+    spikes = [one for one in find_spikes(runs) if one.start == 400 * EVERY]
+    assert {one.run for one in placebos(runs, spikes)} == {"r020"}
+    assert len(placebos(runs, spikes)) == len(spikes)
+    monkeypatch.setattr("trajhmm.dynamics.stability.instability.spikes.TRIES", 5)
+    assert len(placebos(runs, spikes)) < len(spikes)
+
+
+def test_placebos_are_the_same_steps_of_a_run_that_was_quiet_from_there_to_as_long_after():
+    rng = np.random.default_rng(20)
+    curves = [np.exp(0.05 * noise(rng, ROWS)) for _ in range(4)]
+    curves[0][400:410] *= 3.0
+    curves[1][:300] *= np.where(np.arange(300) == 290, 3.0, 1.0)  # before, and over
+    curves[2][419] *= 3.0  # in the ten rows after
+    curves[3][425] = np.nan  # what is left behind is told from the rows up to here
+    runs = logs(curves)
+    spike = next(one for one in find_spikes(runs) if (one.run, one.start) == ("r000", 400 * EVERY))
+    found = {one.run: one for one in placebos(runs, find_spikes(runs)) if one.start == spike.start}
+    assert found.keys() == {"r001", "r003"}
+    calm = np.delete(np.arange(ROWS), np.flatnonzero(curves[1] > 2.0))
+    before, after = calm[calm < 400][-100:], calm[calm >= 420][:50]
+    told = [((EVERY * rows + 1.0), curves[1][rows]) for rows in (before, after)]
+    assert found["r001"].effect.value == net_effect(*told, rng, logs=True).value
+    assert np.isfinite(found["r003"].effect.value)
+
+
 @pytest.mark.parametrize(
     ("kind", "most"), [("white", 0.05), ("autocorrelated", 0.15), ("walk", 0.3), ("smooth", 0.05), ("heavy", 1.2)]
 )
@@ -188,33 +258,6 @@ def test_the_robust_score_finds_small_spikes_that_olmos_does_not():
     )
     assert len(robust) >= 18
     assert len(olmo) <= 10
-
-
-def test_scores_look_at_nothing_but_the_past():
-    rng = np.random.default_rng(6)
-    values = np.exp(rng.standard_normal(300))
-    for score in (robust_scores, olmo_scores):
-        whole = score(values)
-        assert np.isnan(whole[:20]).all()
-        for cut in (50, 137, 299):
-            np.testing.assert_allclose(score(values[:cut]), whole[:cut])
-
-
-def test_scores_are_what_they_say():
-    rng = np.random.default_rng(8)
-    values = rng.standard_normal(1400)
-    scores = olmo_scores(values)
-    for row in (500, 1300):
-        before = values[max(0, row - 1000) : row]
-        assert scores[row] == pytest.approx((values[row] - before.mean()) / before.std())
-    before = values[800:900]
-    spread = max(1.4826 * np.median(np.abs(before - np.median(before))),
-                 (np.sort(before)[94] - np.median(before)) / 1.645)  # fmt: skip
-    assert robust_scores(values)[900] == pytest.approx((values[900] - np.median(before)) / spread)
-    values[1200] = 30.0
-    values[1300] = -30.0
-    assert spike_share(values) == pytest.approx(2 / 1380)
-    assert THRESHOLD == 7.0
 
 
 def test_a_spike_close_behind_another_is_its_own_and_not_hidden_by_it():
@@ -283,6 +326,23 @@ def test_net_effects_are_in_the_unit_of_the_loss():
     assert [thousand.ci_low, thousand.value, thousand.ci_high] == pytest.approx(
         [1000 * bound for bound in (one.ci_low, one.value, one.ci_high)]
     )
+
+
+def test_net_effects_of_any_size_are_those_of_its_unit():
+    rng = np.random.default_rng(21)
+    at, values = np.arange(1.0, 161.0), rng.standard_normal(160)
+    values[100:] -= 3.0
+
+    def effect(unit):
+        before, after = (at[:100], unit * values[:100]), (at[110:], unit * values[110:])
+        found = net_effect(before, after, np.random.default_rng(0), logs=False)
+        return np.array([found.ci_low, found.value, found.ci_high])
+
+    assert effect(1.0)[2] < 0.0
+    for power in (-1000, 3, 1015):
+        np.testing.assert_array_equal(effect(2.0**power), 2.0**power * effect(1.0))
+    ends = rng.choice([1e308, -1e308], 160)
+    assert not np.isnan(net_effect((at[:100], ends[:100]), (at[110:], ends[110:]), rng, logs=False).value)
 
 
 def test_the_same_seed_gives_the_same_intervals():

@@ -58,7 +58,9 @@ def net_effect(
     """
     if min(len(before[0]), len(after[0])) < FEWEST:
         return UNKNOWN
-    y, later = (np.log(values) if logs else values for _, values in (before, after))
+    # A power of 2, so that not a bit is lost, and nothing overflows.
+    unit = 1.0 if logs else float(2.0 ** min(np.frexp(max(np.abs(v).max() for _, v in (before, after)))[1], 1023))
+    y, later = (np.log(values) if logs else values / unit for _, values in (before, after))
     x, x_later = before[0], after[0]
     trends = [_line(bent(x), y, bent(x_later)) for bent in _BENT]
     sizes = [float(np.median(np.abs(residual))) for residual, _ in trends]
@@ -69,12 +71,9 @@ def net_effect(
     noise = _noise_alone(x, x_later, residual, left - value, rng)
     middles = [float(np.median(later - other)) for _, other in likely]
     high, low = np.quantile(noise, [0.025, 0.975])
-    bounds = min(middles) - float(low), max(middles) - float(high)
-    if not logs:
-        return NetEffect(value=value, ci_low=bounds[0], ci_high=bounds[1])
-    level = float(np.median(np.exp(ahead)))
-    with np.errstate(over="ignore"):  # an extrapolation that the noise lets go anywhere
-        low, value, high = level * np.expm1([bounds[0], value, bounds[1]])
+    found = np.array([min(middles) - float(low), value, max(middles) - float(high)])
+    with np.errstate(over="ignore", invalid="ignore"):  # an extrapolation that the noise lets go anywhere
+        low, value, high = np.median(np.exp(ahead)) * np.expm1(found) if logs else found * unit
     return NetEffect(value=float(value), ci_low=float(low), ci_high=float(high))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +13,19 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.instability.neteffect import FEWEST, UNKNOWN, NetEffect, net_effect
+from trajhmm.dynamics.stability.instability.scores import (
+    FEWEST_BEFORE,
+    OLMO_THRESHOLD,
+    OLMO_WINDOW,
+    THRESHOLD,
+    TO_SIGMA,
+    WINDOW,
+    Score,
+    ScoreName,
+    olmo_scores,
+    on_its_scale,
+    robust_score,
+)
 from trajhmm.errors import AnalysisError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet
@@ -20,23 +34,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-Score = Callable[[Floats, Floats], Floats]
-"""(…, w) values before and (…) values → (…) scores."""
-ScoreName = Literal["robust", "olmo"]
 Verdict = Literal["helped", "harmed", "neutral", "never recovered"]
 
 SPIKE_COLUMNS = ("metric", "start", "peak", "recovery_steps", "censored", "net_effect", "verdict")
-WINDOW, THRESHOLD = 100, 7.0
-"""Rows before a value that the robust score judges it by, and how many spreads above their median is a spike."""
-OLMO_WINDOW, OLMO_THRESHOLD = 1000, 7.0
-"""Of the score of OLMo: standard deviations from the mean of the previous 1,000 values."""
-FEWEST_BEFORE = 20
-"""Rows before a value without which it is not judged."""
 MADS, BACK = 3.0, 5
 """A loss is back within so many spreads of its level before, at the first of so many rows in a row."""
-_TO_SIGMA, _LEAST = 1.4826, 0.01
-# Of normal noise 5% lie so many standard deviations above the median.
-_UPPER, _TO_UPPER = 0.95, 1.645
+TRIES = 1000
+"""Runs, at most, that are looked at for the placebos of one spike, where hardly any is quiet at its steps."""
 # Rows of the trend before, and after recovery.
 _TREND, _AFTER = 100, 50
 _BLOCK = 512
@@ -85,7 +89,8 @@ def find_spikes(
     ----------
     runs : the logs.
     metrics : which to look at; by default all that are losses by their names.
-    score : ``robust``, or ``olmo``; see :func:`robust_scores` and :func:`olmo_scores`.
+    score : ``robust``, or ``olmo``; see :func:`~trajhmm.dynamics.stability.instability.scores.robust_scores` and
+        `olmo_scores` there.
     seed : of the intervals of net effects.
 
     Raises
@@ -143,7 +148,7 @@ def placebos(
     runs : the logs.
     spikes : all that were found in them.
     by : attributes that a run must share with that of the spike.
-    each : runs that are drawn for each spike, at most.
+    each : runs that are drawn for each spike, at most; of no more than `TRIES` that are looked at.
     seed : of the draws and of the intervals.
 
     Returns
@@ -158,148 +163,106 @@ def placebos(
     """
     rng = np.random.default_rng(seed)
     group = {runs.runs[run]: one.runs for one in groups_of(runs, by) for run in one.runs.tolist()}
+    own: dict[tuple[str, str], list[Spike]] = {}
+    for spike in spikes:
+        own.setdefault((spike.run, spike.metric), []).append(spike)
     courses: dict[tuple[str, str], _Course] = {}
     found = []
     for spike in spikes:
         if spike.censored:
             continue
         drawn = 0
-        for run in rng.permutation(group[spike.run]).tolist():
-            name = runs.runs[run]
-            if drawn == each or name == spike.run:
+        for run in rng.permutation(group[spike.run])[:TRIES].tolist():
+            key = (runs.runs[run], spike.metric)
+            if runs.runs[run] == spike.run:
                 continue
-            key = (name, spike.metric)
             if key not in courses:
-                courses[key] = _course_of(runs, run, spike.metric, spikes)
-            course, over = courses[key], spike.start + spike.recovery_steps
-            places = np.searchsorted(course.steps, [spike.start, over, over + spike.recovery_steps])
-            start, back, end = places.tolist()
-            if end >= len(course.steps) or start == back or not course.calm[start:end].all():
-                continue
-            drawn += 1
-            later = np.flatnonzero(~course.calm[end:])
-            until = end + int(later[0]) if len(later) else len(course.steps)
-            found.append(replace(spike, run=name, effect=course.left_behind(start, back, until, rng)))
+                courses[key] = _course_of(runs, run, spike.metric, own.get(key, ()))
+            effect = courses[key].left_behind_as(spike, rng)
+            if effect is not None:
+                drawn += 1
+                found.append(replace(spike, run=key[0], effect=effect))
+            if drawn == each:
+                break
     return tuple(found)
-
-
-def robust_scores(values: Floats, window: int = WINDOW) -> Floats:
-    """(N,) how many spreads each value lies above the median of the values before it; of logarithms if all are above 0.
-
-    The spread is the largest of the median absolute deviation, scaled to that of normal noise; how far the upper 5%
-    reach, likewise, so that noise with heavy tails is judged by these; and 0.01, a hundredth of the loss itself. NaN
-    for the first 20 values.
-
-    Parameters
-    ----------
-    values : (N,) in their order.
-    window : values before each that it is judged by.
-    """
-    scaled, least = _on_its_scale(np.asarray(values, dtype=np.float64))
-    return _judged(np.empty(0), scaled, window, _Robust(least=least))
-
-
-def olmo_scores(values: Floats, window: int = OLMO_WINDOW) -> Floats:
-    """(N,) standard deviations of each value above the mean of the values before it; NaN for the first 20."""
-    return _judged(np.empty(0), np.asarray(values, dtype=np.float64), window, _olmo)
-
-
-def spike_share(values: Floats) -> float:
-    """OLMo's spike score: share of values at least 7 standard deviations from the mean of the previous 1,000."""
-    scores = olmo_scores(values)
-    judged = ~np.isnan(scores)
-    return float((np.abs(scores[judged]) >= OLMO_THRESHOLD).mean()) if judged.any() else np.nan
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Robust:
-    least: float
-
-    def __call__(self, before: Floats, values: Floats) -> Floats:
-        level = np.median(before, axis=-1)
-        spread = np.maximum(_TO_SIGMA * np.median(np.abs(before - level[..., np.newaxis]), axis=-1), self.least)
-        rank = int(np.ceil(_UPPER * before.shape[-1])) - 1
-        upper = np.partition(before, rank, axis=-1)[..., rank] - level
-        scores: Floats = (values - level) / np.maximum(spread, upper / _TO_UPPER)
-        return scores
-
-
-def _olmo(before: Floats, values: Floats) -> Floats:
-    spread = before.std(axis=-1)
-    away = values - before.mean(axis=-1)
-    beyond = np.where(away == 0.0, 0.0, np.copysign(np.inf, away))  # of values that do not vary
-    scores: Floats = np.divide(away, spread, out=beyond, where=spread > 0.0)
-    return scores
-
-
-def _on_its_scale(values: Floats) -> tuple[Floats, float]:
-    """Logarithms where all finite values are above 0; and the least spread on that scale."""
-    finite = values[np.isfinite(values)]
-    if len(finite) and finite.min() > 0.0:
-        return np.log(values, where=np.isfinite(values), out=np.full(len(values), np.inf)), _LEAST
-    typical = float(np.median(np.abs(finite))) if len(finite) else 1.0
-    return np.where(np.isfinite(values), values, np.inf), _LEAST * (typical or 1.0)
-
-
-def _judged(past: Floats, values: Floats, window: int, score: Score) -> Floats:
-    """(n,) scores of values that follow (p,) others, which count as being before them."""
-    past = past[-window:]
-    line = np.concatenate([past, values])
-    scores = np.full(len(line), np.nan)
-    with np.errstate(invalid="ignore"):
-        for place in range(max(len(past), FEWEST_BEFORE), min(window, len(line))):
-            scores[place] = score(line[np.newaxis, :place], line[place : place + 1])[0]
-        if len(line) > window:
-            scores[window:] = score(sliding_window_view(line[:-1], window), line[window:])
-    return scores[len(past) :]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Course:
-    """One metric of a run, at the (n,) rows that log it: steps, values, and whether a row is finite and in no spike."""
+    """One metric of a run, at the rows that log it.
+
+    Attributes
+    ----------
+    steps, values : (n,)
+    quiet, loud : rows that are finite and in no spike, and the others, in their order.
+    positive : whether all finite values are above 0.
+    """
 
     steps: NDArray[np.int64]
     values: Floats
-    calm: NDArray[np.bool_]
+    quiet: NDArray[np.int64]
+    loud: NDArray[np.int64]
+    positive: bool
 
     def left_behind(self, start: int, back: int, end: int, rng: np.random.Generator) -> NetEffect:
         """The net effect of what lies from row ``start`` to before ``back``, by the rows up to before ``end``."""
-        before = np.flatnonzero(self.calm[:start])[-_TREND:]
-        after = np.flatnonzero(self.calm[back:end]) + back
         # What is left of a spike that fades would count as its net effect: as long again it is given.
-        waited = after[after >= back + (back - start)]
-        after = (waited if len(waited) >= FEWEST else after)[:_AFTER]
-        at = (self.steps - self.steps[0] + 1).astype(np.float64)
-        logs = bool(self.values[np.isfinite(self.values)].min(initial=np.inf) > 0.0)
-        return net_effect((at[before], self.values[before]), (at[after], self.values[after]), rng, logs=logs)
+        first, over, waited, last = np.searchsorted(self.quiet, [start, back, back + (back - start), end]).tolist()
+        before = self.quiet[max(0, first - _TREND) : first]
+        after = self.quiet[waited if last - waited >= FEWEST else over : last][:_AFTER]
+        at, later = ((self.steps[rows] - self.steps[0] + 1).astype(np.float64) for rows in (before, after))
+        return net_effect((at, self.values[before]), (later, self.values[after]), rng, logs=self.positive)
+
+    def left_behind_as(self, spike: Spike, rng: np.random.Generator) -> NetEffect | None:
+        """That of the steps of another run's spike; None where they, or as many after them, are not all quiet here."""
+        start = int(self.steps.searchsorted(spike.start))
+        next_loud = int(self.loud.searchsorted(start))
+        until = int(self.loud[next_loud]) if next_loud < len(self.loud) else len(self.steps)
+        if until == start:
+            return None
+        over = spike.start + spike.recovery_steps
+        back, end = self.steps.searchsorted([over, over + spike.recovery_steps]).tolist()
+        if end >= len(self.steps) or start == back or until < end:
+            return None
+        return self.left_behind(start, back, until, rng)
 
 
-def _course_of(runs: RunSet, run: int, metric: str, spikes: Sequence[Spike]) -> _Course:
-    """One metric of a run, by number, whose spikes are known."""
+def _course(steps: NDArray[np.int64], values: Floats, spans: Iterable[tuple[int, int | None]]) -> _Course:
+    """One metric of a run whose spikes, from their first row to before that at which they are over, are known."""
+    finite = np.isfinite(values)
+    calm = finite.copy()
+    for start, back in spans:
+        calm[start:back] = False
+    positive = bool(values[finite].min(initial=np.inf) > 0.0)
+    return _Course(
+        steps=steps, values=values, quiet=np.flatnonzero(calm), loud=np.flatnonzero(~calm), positive=positive
+    )
+
+
+def _course_of(runs: RunSet, run: int, metric: str, own: Sequence[Spike]) -> _Course:
+    """One metric of a run, by number, with its own spikes of that metric."""
     rows, column = slice(int(runs.offsets[run]), int(runs.offsets[run + 1])), runs.metrics.index(metric)
     logged = runs.logged[rows, column]
-    steps, values = runs.steps[rows][logged], runs.values[rows, column][logged]
-    calm = np.isfinite(values)
-    for one in spikes:
-        if one.run == runs.runs[run] and one.metric == metric:
-            calm &= (steps < one.start) | ((steps >= one.start + one.recovery_steps) & (not one.censored))
-    return _Course(steps=steps, values=values, calm=calm)
+    steps = runs.steps[rows][logged]
+    starts = np.searchsorted(steps, [one.start for one in own]).tolist()
+    backs = np.searchsorted(steps, [one.start + one.recovery_steps for one in own]).tolist()
+    spans = [(start, None if one.censored else back) for one, start, back in zip(own, starts, backs, strict=True)]
+    return _course(steps, runs.values[rows, column][logged], spans)
 
 
 def _spikes_of(
     run: str, metric: str, steps: NDArray[np.int64], values: Floats, *, score: ScoreName, rng: np.random.Generator
 ) -> Iterator[Spike]:
     """The spikes of one metric that a run logs at (n,) steps."""
-    scaled, least = _on_its_scale(values)
+    scaled, least = on_its_scale(values)
     spans = list(_spans(scaled, values, least, score))
-    calm = np.isfinite(values)
-    for start, back in spans:
-        calm[start : len(values) if back is None else back] = False
-    course = _Course(steps=steps, values=values, calm=calm)
+    if not spans:
+        return
+    course = _course(steps, values, spans)
     ends = [*(start for start, _ in spans[1:]), len(values)]
-    for (start, back), end in zip(spans, ends, strict=False):
-        stop = len(values) if back is None else back
-        highest = start + int(np.argmax(np.where(np.isfinite(values), values, np.inf)[start:stop]))
+    for (start, back), end in zip(spans, ends, strict=True):
+        inside = values[start:back]
+        highest = start + int(np.argmax(np.where(np.isfinite(inside), inside, np.inf)))
         yield Spike(
             run=run,
             metric=metric,
@@ -314,41 +277,46 @@ def _spikes_of(
 def _spans(scaled: Floats, values: Floats, least: float, score: ScoreName) -> Iterator[tuple[int, int | None]]:
     """First row of each spike, and the first at which it is over; None if it is not.
 
-    Rows of a spike do not count as being before those after it.
+    Rows of a spike do not count as being before those after it, nor do those that are not finite at the start of a run,
+    before there are rows to judge them by.
     """
     robust = score == "robust"
-    line = scaled if robust else np.where(np.isfinite(values), values, np.inf)
+    finite = np.isfinite(values)
+    line = scaled if robust else np.where(finite, values, np.inf)
     window, threshold = (WINDOW, THRESHOLD) if robust else (OLMO_WINDOW, OLMO_THRESHOLD)
-    judge: Score = _Robust(least=least) if robust else _olmo
+    judge: Score = partial(robust_score, least=least) if robust else olmo_scores
+    rows = np.flatnonzero(finite | (np.cumsum(finite) >= FEWEST_BEFORE))
     past, place = np.empty(0, dtype=np.int64), 0
-    while place < len(line):
-        block = np.arange(place, min(place + _BLOCK, len(line)))
-        scores = _judged(line[past], line[block], window, judge)
-        high = (scores >= threshold) | ((len(past) + np.arange(len(block)) >= FEWEST_BEFORE) & np.isinf(line[block]))
+    while place < len(rows):
+        block = rows[place : place + _BLOCK]
+        scores = judge(line[np.concatenate([past, block])])[len(past) :]
+        high = (scores >= threshold) | np.isinf(line[block])
         until = int(high.argmax()) if high.any() else len(block)
         past = np.concatenate([past, block[:until]])[-window:]
-        if not high.any():
-            place += len(block)
+        place += until
+        if until == len(block):
             continue
         start = int(block[until])
-        level, spread = _level(scaled[past[-WINDOW:]], least)
-        inside = scaled[start:] <= level + MADS * spread
-        inside[0] = False  # as it may be to another score
-        back = _back(inside)
-        yield start, None if back is None else start + back
+        back = _back(scaled, start, _highest_level(scaled[past[-WINDOW:]], least))
+        yield start, back
         if back is None:
             return
-        place = start + back
+        place = int(np.searchsorted(rows, back))
 
 
-def _level(before: Floats, least: float) -> tuple[float, float]:
+def _highest_level(before: Floats, least: float) -> float:
+    """Up to which a loss is back to what it was in (n,) rows."""
     level = float(np.median(before))
-    return level, max(_TO_SIGMA * float(np.median(np.abs(before - level))), least)
+    return level + MADS * max(TO_SIGMA * float(np.median(np.abs(before - level))), least)
 
 
-def _back(inside: NDArray[np.bool_]) -> int | None:
-    """First of so many rows in a row inside; None if there are not so many."""
-    if len(inside) < BACK:
-        return None
-    held = sliding_window_view(inside, BACK).all(axis=1)
-    return int(held.argmax()) if held.any() else None
+def _back(scaled: Floats, start: int, highest: float) -> int | None:
+    """First of so many rows in a row, after ``start``, that are no higher; None if there are not so many."""
+    first, size = start + 1, 64  # the first row itself may be no higher, as it is a spike to another score
+    while first + BACK <= len(scaled):
+        inside = scaled[first : first + size + BACK - 1] <= highest
+        held = sliding_window_view(inside, BACK).all(axis=1)
+        if held.any():
+            return first + int(held.argmax())
+        first, size = first + size, 2 * size
+    return None

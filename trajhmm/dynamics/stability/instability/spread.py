@@ -226,7 +226,8 @@ def across_runs(values: Floats) -> tuple[Floats, Floats, Floats]:
     logs = np.log(np.maximum(_across(values, np.ones((n, n)) - np.eye(n)), np.finfo(np.float64).tiny))
     error = np.sqrt((n - 1) / n * ((logs - logs.mean(axis=0)) ** 2).sum(axis=0))
     reach = float(stats.t.ppf(0.975, n - 1)) * error
-    return whole, whole * np.exp(-reach), whole * np.exp(reach)
+    with np.errstate(over="ignore"):  # of a spread that one run makes
+        return whole, whole * np.exp(-reach), whole * np.exp(reach)
 
 
 def _across(values: Floats, counts: Floats) -> Floats:
