@@ -76,6 +76,57 @@ def test_runs_that_diverged_stay_away_and_runs_that_just_end_are_not_counted():
     assert table["share"].tolist() == pytest.approx([0, 2 / 4, 2 / 3, 1 / 2])
 
 
+def test_separations_that_both_twins_log_count_once():
+    rng = np.random.default_rng(3)
+    pairs = pd.DataFrame(
+        {"run": np.repeat(list("abcdef"), 8), "step": np.tile(np.arange(8), 6), "separation": rng.random(48)}
+    )
+    once = convergence_table(RunSet.from_frame(pairs), quantity="separation", bound=0.5)
+    assert (once["n_runs"] == 6).all()
+    for labels in ((0, 1), ("a", None)):
+        both = pd.concat([pairs.assign(seed=pairs["run"], run=pairs["run"] + str(n), twin=label)
+                          for n, label in enumerate(labels)])  # fmt: skip
+        found = convergence_table(RunSet.from_frame(both), quantity="separation", bound=0.5)
+        pd.testing.assert_frame_equal(found, once)
+
+
+def test_groups_that_do_not_log_the_distance_are_left_out():
+    frame = pd.DataFrame(
+        {
+            "run": ["a"] * 3 + ["b"] * 3,
+            "step": [0, 1, 2] * 2,
+            "distance": [1.0, 0.5, 0.1, None, None, None],
+            "loss": np.arange(6.0),
+            "kind": ["x"] * 3 + ["y"] * 3,
+        }
+    )
+    table = convergence_table(RunSet.from_frame(frame), ["kind"], quantity="distance", bound=0.3)
+    assert table["kind"].tolist() == ["x"] * 3
+    assert table["share"].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("cells", [1, 7, 50])
+def test_many_steps_a_few_at_a_time_are_told_as_all_at_once(monkeypatch, cells):
+    rng = np.random.default_rng(4)
+    parts = []
+    for run in range(7):
+        values = np.exp(rng.standard_normal(12))
+        values[-1:] = [np.inf, 0.0, 1.0][run % 3]
+        steps = np.sort(rng.choice(200, 12, replace=False))
+        parts.append(pd.DataFrame({"run": f"r{run}", "step": steps, "distance": values}))
+    runs = RunSet.from_frame(pd.concat(parts, ignore_index=True))
+    whole = convergence_table(runs, quantity="distance", bound=0.5)
+    assert len(whole) > 60
+    assert whole["n_runs"].max() > 3
+    monkeypatch.setattr("trajhmm.dynamics.stability.exponents.convergence_in_probability._CELLS", cells)
+    pd.testing.assert_frame_equal(convergence_table(runs, quantity="distance", bound=0.5), whole)
+
+
+def test_logarithms_at_the_end_of_what_numbers_hold_make_no_warning():
+    found = convergence_in_probability(np.array([[1e308, -1e308], [1.0, -1e308]]), bound=1.0)
+    assert found.log_second_moment.tolist() == [np.inf, -np.inf]
+
+
 def test_what_is_no_number_has_diverged():
     at, laid_out = by_step(np.array([0.0, np.nan, 1.0]), np.array([0, 1, 4]), np.array([2, 1]))
     np.testing.assert_array_equal(at, [0, 1, 4])

@@ -6,12 +6,14 @@ import pytest
 
 from trajhmm.dynamics.stability.exponents.quantities import quantities_of
 from trajhmm.dynamics.stability.exponents.tables import (
+    counted,
     exponent_remarks,
     group_exponents,
     lyapunov_table,
     phase_of,
     phase_table,
 )
+from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.simulate import rank_one, scalar_net
@@ -144,6 +146,74 @@ def test_separations_that_both_twins_log_count_once():
     only_second["loss"] = np.arange(len(both)) / 7.0
     only_second.loc[only_second["twin"] == 0, "separation"] = None
     pd.testing.assert_frame_equal(lyapunov_table(group_exponents(logs_of(only_second))), once)
+
+
+def twins_of(pairs, labels, *, seeds=True):
+    """Both runs of each pair, that log the same separation, and what they say under ``twin``."""
+    both = pd.concat([pairs.assign(twin=label, run=pairs["run"] + f"_{n}") for n, label in enumerate(labels)])
+    return both.assign(seed=both["run"].str[1].astype(int)) if seeds else both
+
+
+@pytest.mark.parametrize(
+    ("labels", "least"),
+    [
+        ((0, 1), 0),
+        ((2.5, 1), 1),
+        ((None, 1), 1),
+        ((1, None), 0),
+        (("b", "a"), 1),
+        ((None, "a"), 1),
+        (("b", None), 0),
+        (("first", "0"), 1),
+        ((" ", "x"), 1),
+        (("10", "9"), 1),
+    ],
+)
+@pytest.mark.parametrize("seeds", [True, False])
+def test_twins_count_once_whatever_they_are_called(labels, least, seeds):
+    pairs = walks(5, names=["separation"])
+    runs = logs_of(twins_of(pairs, labels, seeds=seeds))
+    assert "twin" in runs.attribute_names
+    once = lyapunov_table(group_exponents(logs_of(pairs)))
+    pd.testing.assert_frame_equal(lyapunov_table(group_exponents(runs)), once)
+    (members,) = counted(runs, quantities_of(["separation"])[0], groups_of(runs))
+    assert [runs.runs[run] for run in members] == [f"r{pair}_{least}" for pair in range(5)]
+
+
+def test_of_each_pair_that_twin_counts_that_logs_the_separation():
+    pairs = walks(6, names=["separation", "loss"])
+    both = twins_of(pairs, (0, 1)).assign(cell="one")
+    # Twin 0 alone in the first two, twin 1 alone in the next two, both in the last two.
+    silent = ((both["seed"] < 2) & (both["twin"] == 1)) | (both["seed"].isin([2, 3]) & (both["twin"] == 0))
+    both.loc[silent, "separation"] = None
+    once = lyapunov_table(group_exponents(logs_of(pairs)))
+    assert once["n_runs"].tolist() == [6]
+    pd.testing.assert_frame_equal(lyapunov_table(group_exponents(logs_of(both))), once)
+    (members,) = counted(logs_of(both), quantities_of(["separation"])[0], groups_of(logs_of(both)))
+    assert [logs_of(both).runs[run] for run in members] == ["r0_0", "r1_0", "r2_1", "r3_1", "r4_0", "r5_0"]
+
+
+def test_attributes_that_are_each_runs_own_tell_no_pairs():
+    pairs = walks(5, names=["separation"])
+    both = twins_of(pairs, (0, 1))
+    both["order"] = both["seed"] * 2 + both["twin"]  # another in each run
+    both["kind"] = both["twin"].map({0: "first", 1: "second"})  # goes with the twin
+    both["name"] = both["run"].where(both["run"] != "r3_1")  # of its own, or none
+    once = lyapunov_table(group_exponents(logs_of(pairs)))
+    pd.testing.assert_frame_equal(lyapunov_table(group_exponents(logs_of(both))), once)
+    alone = both[both["twin"] == 1].assign(twin=0)
+    pd.testing.assert_frame_equal(lyapunov_table(group_exponents(logs_of(alone))), once)
+
+
+def test_twins_asked_for_by_name_are_told_each_by_itself():
+    both = twins_of(walks(5, names=["separation"]), (0, 1))
+    table = lyapunov_table(group_exponents(logs_of(both), ["twin"]), ["twin"])
+    assert table["n_runs"].tolist() == [5, 5]
+
+
+def test_distances_that_are_no_separation_are_of_every_run():
+    both = twins_of(walks(5, names=["distance"]), (0, 1))
+    assert lyapunov_table(group_exponents(logs_of(both)))["n_runs"].tolist() == [10]
 
 
 def test_groups_follow_the_values_of_attributes_blank_ones_too():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.exponents.quantities import quantities_of
-from trajhmm.dynamics.stability.exponents.tables import logged_rows
+from trajhmm.dynamics.stability.exponents.tables import counted, logged_rows
 from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
@@ -29,6 +30,8 @@ CONVERGENCE_COLUMNS = (
     "log_first_moment",
     "log_second_moment",
 )
+# Cells of runs by steps that are laid out at a time: where each run has steps of its own there are many.
+_CELLS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +78,7 @@ def convergence_in_probability(log_distance: NDArray[np.float64], *, bound: floa
         ci_high=high,
         n_runs=n_runs,
         log_first_moment=_log_mean(log_distance, known),
-        log_second_moment=_log_mean(2.0 * log_distance, known),
+        log_second_moment=_log_mean(_doubled(log_distance), known),
     )
 
 
@@ -83,7 +86,8 @@ def convergence_table(runs: RunSet, by: Sequence[str] = (), *, quantity: str, bo
     """One row for each group of runs and step: the attributes, then `CONVERGENCE_COLUMNS`.
 
     A run that ends in a value that is not finite has diverged, and counts as far away from then on; one whose log just
-    ends is no longer counted.
+    ends is no longer counted. Separations that both twins of a pair log count once; groups that do not log the distance
+    are left out.
 
     Parameters
     ----------
@@ -103,14 +107,24 @@ def convergence_table(runs: RunSet, by: Sequence[str] = (), *, quantity: str, bo
     if quantity not in known:
         listed = ", ".join(known) or "none"
         raise AnalysisError(f"{quantity!r} is no distance that these runs log; expected one of: {listed}")
+    groups = groups_of(runs, by)
     tables = []
-    for group in groups_of(runs, by):
-        values, steps, lengths = logged_rows(runs, known[quantity], group.runs)
-        at, laid_out = by_step(values, steps, lengths)
-        found = convergence_in_probability(laid_out, bound=bound)
-        columns = {name: getattr(found, name) for name in CONVERGENCE_COLUMNS[2:]}
-        tables.append(pd.DataFrame({**group.values, "quantity": known[quantity].label, "step": at, **columns}))
-    return pd.concat(tables, ignore_index=True)[[*by, *CONVERGENCE_COLUMNS]]
+    for group, members in zip(groups, counted(runs, known[quantity], groups), strict=True):
+        if len(members):
+            at, found = _over_steps(*logged_rows(runs, known[quantity], members), bound=bound)
+            tables.append(pd.DataFrame({**group.values, "quantity": known[quantity].label, "step": at, **found}))
+    wanted = [*by, *CONVERGENCE_COLUMNS]
+    return pd.concat(tables, ignore_index=True)[wanted] if tables else pd.DataFrame(columns=wanted)
+
+
+def _over_steps(
+    values: NDArray[np.float64], steps: NDArray[np.int64], lengths: NDArray[np.int64], *, bound: float
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    """(T,) steps at which any run has a row, and what is told there, by its name: so many steps at a time."""
+    at = np.unique(steps)
+    pieces = np.array_split(at, -(-len(at) * len(lengths) // _CELLS))
+    found = [convergence_in_probability(by_step(values, steps, lengths, piece)[1], bound=bound) for piece in pieces]
+    return at, {name: np.concatenate([getattr(one, name) for one in found]) for name in CONVERGENCE_COLUMNS[2:]}
 
 
 def wilson(hits: NDArray[np.int64], trials: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -124,19 +138,34 @@ def wilson(hits: NDArray[np.int64], trials: NDArray[np.int64]) -> tuple[NDArray[
 
 
 def by_step(
-    values: NDArray[np.float64], steps: NDArray[np.int64], lengths: NDArray[np.int64]
+    values: NDArray[np.float64],
+    steps: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    at: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Steps (T,) at which any run has a row, and (R, T) its values there; NaN where it has none."""
-    at = np.unique(steps)
+    """Steps (T,) at which any run has a row, and (R, T) its values there; NaN where it has none.
+
+    Parameters
+    ----------
+    values, steps : (N,) logarithms of a distance, run after run, and where they stand.
+    lengths : (R,) rows of each run.
+    at : (T,) some of the steps in succession; by default all.
+    """
+    at = np.unique(steps) if at is None else at
     laid_out = np.full((len(lengths), len(at)), np.nan)
     diverged = np.where(np.isnan(values), np.inf, values)
-    offsets = offsets_of(lengths)
-    for run, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        places = np.searchsorted(at, steps[start:stop])
-        laid_out[run, places] = diverged[start:stop]
-        if stop > start and np.isinf(diverged[stop - 1]):
-            laid_out[run, places[-1] :] = diverged[stop - 1]
+    for run, (start, stop) in enumerate(itertools.pairwise(offsets_of(lengths).tolist()) if len(at) else ()):
+        mine, told = steps[start:stop], diverged[start:stop]
+        inside = slice(*np.searchsorted(mine, [at[0], at[-1] + 1]))
+        laid_out[run, np.searchsorted(at, mine[inside])] = told[inside]
+        if len(told) and np.isinf(told[-1]):
+            laid_out[run, np.searchsorted(at, mine[-1]) :] = told[-1]
     return at, laid_out
+
+
+def _doubled(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        return 2.0 * logs
 
 
 def _log_mean(logs: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:

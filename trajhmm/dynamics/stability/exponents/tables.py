@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -41,7 +43,7 @@ class GroupExponent:
 def group_exponents(runs: RunSet, by: Sequence[str] = (), *, line: Line = "ends") -> tuple[GroupExponent, ...]:
     """The exponents of every distance that is logged, by group of runs.
 
-    Separations that both twins log count once: those of the runs with the least value of the attribute ``twin``.
+    Separations that both twins of a pair log count once, see :func:`counted`.
 
     Parameters
     ----------
@@ -54,16 +56,14 @@ def group_exponents(runs: RunSet, by: Sequence[str] = (), *, line: Line = "ends"
     AnalysisError
         The runs have no such attribute.
     """
-    quantities = {quantity: _rows_logged(runs, quantity) for quantity in quantities_of(runs.metrics)}
+    groups = groups_of(runs, by)
+    members = {quantity: counted(runs, quantity, groups) for quantity in quantities_of(runs.metrics)}
     found = []
-    for group in groups_of(runs, by):
-        for quantity, rows in quantities.items():
-            members = _members(runs, group, quantity, rows)
-            if len(members) == 0:
-                continue
-            values, steps, lengths = logged_rows(runs, quantity, members)
-            finite_time = finite_time_exponent(values, steps, lengths, line=line)
-            found.append(GroupExponent(group=group, quantity=quantity, finite_time=finite_time))
+    for place, group in enumerate(groups):
+        for quantity, of_groups in members.items():
+            if len(of_groups[place]):
+                finite_time = finite_time_exponent(*logged_rows(runs, quantity, of_groups[place]), line=line)
+                found.append(GroupExponent(group=group, quantity=quantity, finite_time=finite_time))
     return tuple(found)
 
 
@@ -162,19 +162,62 @@ def logged_rows(
     return quantity.logarithm(runs.values[chosen, column]), runs.steps[chosen], lengths
 
 
+def counted(runs: RunSet, quantity: Quantity, groups: Sequence[Group]) -> list[NDArray[np.int64]]:
+    """Of each group (G,) numbers of the runs that log a distance, and of the twins of a pair only one.
+
+    Twins are runs that share all attributes but ``twin``, save those that tell no pair from another: that differ in
+    every run, or go with ``twin``. The one with the least value of ``twin`` counts, numbers before text before blanks.
+    Where attributes do not tell pairs apart, it is the value that most runs have, and the least of those.
+    """
+    rows = _rows_logged(runs, quantity)
+    members = [group.runs[rows[group.runs] > 0] for group in groups]
+    if not quantity.of_twins or "twin" not in runs.attribute_names:
+        return members
+    pairs, twins = _twins(runs)
+    return [_one_of_each(some, pairs, twins) for some in members]
+
+
 def _rows_logged(runs: RunSet, quantity: Quantity) -> NDArray[np.int64]:
     """(R,) int64: rows of each run that log a distance."""
     until = np.concatenate(([0], np.cumsum(runs.logged[:, runs.metrics.index(quantity.column)], dtype=np.int64)))
     return np.asarray(until[runs.offsets[1:]] - until[runs.offsets[:-1]])
 
 
-def _members(runs: RunSet, group: Group, quantity: Quantity, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those runs of a group that log the distance, in (R,) ``rows``; one of two twins."""
-    members = group.runs[rows[group.runs] > 0]
-    if quantity.of_twins and "twin" in runs.attribute_names and len(members):
-        twins = runs.attributes["twin"].to_numpy()[members]
-        members = members[twins == min(twins.tolist())]
-    return members
+def _twins(runs: RunSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(R,) numbers of the pairs that runs belong to, and (R,) of their values of ``twin``, in their order."""
+    frame = runs.attributes.reset_index(drop=True).astype(object)
+    values = [None if blank else value for value, blank in zip(frame["twin"], frame["twin"].isna(), strict=True)]
+    number = {value: place for place, value in enumerate(sorted(set(values), key=_twin_order))}
+    twins = np.array([number[value] for value in values], dtype=np.int64)
+    telling = [
+        name
+        for name in frame.columns.drop("twin")
+        if frame[name].nunique() < frame[name].notna().sum()
+        and (frame.groupby(twins)[name].nunique(dropna=False) > 1).any()
+    ]
+    if not telling:
+        return np.zeros(runs.n_runs, dtype=np.int64), twins
+    pairs = frame.groupby(telling, dropna=False, sort=False).ngroup()
+    return np.asarray(pairs.to_numpy(), dtype=np.int64), twins
+
+
+def _twin_order(value: object) -> tuple[int, float, str]:
+    """Numbers, as text too, before text before blanks."""
+    told = "" if value is None else str(value).strip()
+    with suppress(ValueError):
+        if np.isfinite(float(told)):
+            return 0, float(told), told
+    return (1 if told else 2), 0.0, told
+
+
+def _one_of_each(members: NDArray[np.int64], pairs: NDArray[np.int64], twins: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of (G,) runs that have the value of ``twin`` that stands for their pair."""
+    often = Counter(zip(pairs[members].tolist(), twins[members].tolist(), strict=True))
+    standing: dict[int, tuple[int, int]] = {}
+    for (pair, twin), count in often.items():
+        standing[pair] = min(standing.get(pair, (0, 0)), (-count, twin))
+    kept = [standing[pair][1] == twin for pair, twin in zip(pairs[members], twins[members], strict=True)]
+    return members[np.array(kept, dtype=np.bool_)]
 
 
 def _pairs(exponents: Iterable[GroupExponent]) -> Iterator[tuple[Group, Rate, Rate]]:
