@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from trajhmm.dynamics.stability.freezing.changes import changes_of_sign, changes_of_states
+from trajhmm.dynamics.stability.freezing.hazard import hazard_table
 from trajhmm.dynamics.stability.freezing.times import freezing_table, loss_proxy, may_hop_again
 from trajhmm.errors import AnalysisError
 from trajhmm.hmm import Smoothed
@@ -55,6 +56,74 @@ def test_states_freeze_at_their_last_change_and_start_where_they_never_change():
     table = freezing_table(runs, changes)
     assert table["freezing_step"].tolist() == [30, 0, 50]
     assert table["censored"].tolist() == [True, True, True]  # b is no longer than what a and c show between changes
+
+
+def by_hand(values, steps, logged):
+    """Steps of the changes of sign of one run, up to its first value that is not finite."""
+    found, before = [], None
+    for value, step, there in zip(values, steps, logged, strict=True):
+        if not there:
+            continue
+        if not np.isfinite(value):
+            break
+        if before is not None and (value >= 0) != before:
+            found.append(step)
+        before = value >= 0
+    return found
+
+
+def test_changes_are_those_of_each_run_whatever_the_lengths_and_what_is_missing():
+    rng = np.random.default_rng(5)
+    parts = []
+    for run in range(60):
+        n_rows = int(rng.choice([1, 2, 3, 40, 90]))
+        values = rng.standard_normal(n_rows) + rng.choice([-0.5, 0.0, 0.5])
+        values[rng.random(n_rows) < 0.02] = np.inf
+        values[rng.random(n_rows) < 0.2] = np.nan
+        steps = np.sort(rng.choice(500, n_rows, replace=False))
+        parts.append(pd.DataFrame({"run": f"r{run:02d}", "step": steps, "x": values, "other": rng.random(n_rows)}))
+    runs = RunSet.from_frame(pd.concat(parts, ignore_index=True))
+    expected = {
+        name: by_hand(runs.column("x")[rows], runs.steps[rows], runs.logged[rows, runs.metrics.index("x")])
+        for name, rows in runs.slices()
+    }
+    changes = changes_of_sign(runs, "x")
+    assert 30 < len(changes.runs) < 60
+    assert sum(map(len, expected.values())) > 100
+    assert {name: steps.tolist() for name, steps in zip(changes.runs, changes.by_run, strict=True)} == {
+        name: expected[name] for name in changes.runs
+    }
+    drawn = rng.permutation(len(changes.runs))[:20]
+    some = changes.take(drawn)
+    assert [steps.tolist() for steps in some.by_run] == [expected[name] for name in some.runs]
+    assert some.runs == tuple(changes.runs[run] for run in drawn)
+    last = {name: steps[-1] for name, steps in expected.items() if steps}
+    table = freezing_table(runs, changes).set_index("run")["freezing_step"]
+    assert table[list(last.keys() & set(table.index))].to_dict() == {run: last[run] for run in last if run in table}
+
+
+def test_decoded_runs_without_a_row_are_left_out():
+    path = np.array([0, 1, 1, 2])
+    for lengths in ([2, 0, 2], [0, 2, 2], [2, 2, 0]):
+        decoded = Smoothed(
+            runs=("a", "b", "c"), lengths=np.array(lengths), steps=np.array([0, 5, 0, 7]), probs=np.eye(3)[path],
+            path=path,
+        )  # fmt: skip
+        changes = changes_of_states(decoded)
+        assert changes.runs == tuple(name for name, length in zip("abc", lengths, strict=True) if length)
+        assert [steps.tolist() for steps in changes.by_run] == [[5], [7]]
+        assert changes.last.tolist() == [5, 7]
+
+
+def test_a_run_of_one_row_is_not_told_as_frozen():
+    runs = logs({"a": [1.0], "b": [1.0, 2.0, 1.0], "c": [-1.0], "d": [1.0, np.nan, np.nan]})
+    changes = changes_of_sign(runs, "x")
+    table = freezing_table(runs, changes).set_index("run")
+    assert table["censored"].to_dict() == {"a": True, "b": False, "c": True, "d": True}
+    assert (table["freezing_step"] == 0).all()
+    ones = runs.select_runs(["a", "c"])
+    assert freezing_table(ones, changes_of_sign(ones, "x"))["censored"].all()
+    assert hazard_table(ones, changes_of_sign(ones, "x")).empty
 
 
 @pytest.mark.parametrize("shape", ["exponential", "volleys", "regular"])
@@ -122,6 +191,11 @@ def test_the_proxy_is_the_first_step_with_a_loss_no_higher():
     assert table.to_dict("list") == {
         "run": ["a", "b"], "rate": [2.0, 3.0], "proxy_step": [5, 10], "censored": [False, True]
     }  # fmt: skip
+
+
+def test_a_loss_that_is_no_number_is_not_low():
+    frame = pd.DataFrame({"run": "a", "step": np.arange(4), "train_loss": [1.0, -np.inf, np.nan, 0.05]})
+    assert loss_proxy(RunSet.from_frame(frame))["proxy_step"].tolist() == [3]
 
 
 def test_what_cannot_be_asked_says_why():

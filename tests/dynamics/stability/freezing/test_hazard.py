@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from trajhmm.dynamics.stability.freezing.changes import Changes, changes_of_sign
-from trajhmm.dynamics.stability.freezing.hazard import HAZARD_COLUMNS, bins_for, hazard_of, hazard_table
+from trajhmm.dynamics.stability.freezing.hazard import HAZARD_COLUMNS, bins_for, gamma_interval, hazard_of, hazard_table
 from trajhmm.logs import RunSet
 
 STEPS = 1000
@@ -47,6 +47,13 @@ def test_intervals_hold_a_known_hazard(shape, n_runs, frailty):
     # Of a bin 200 repeats scatter by 0.015; all bins together less.
     assert 0.93 <= held.mean() <= 0.99
     assert held.mean(axis=0).min() >= 0.9
+
+
+def test_changes_of_a_run_count_against_its_own_watch():
+    changes = made(3, [50, 70, 90, 110, 60, 80], [4, 0, 2], last=[120, 300, 400])
+    found = hazard_of(changes, np.array([0.0, 200.0]))
+    expected = gamma_interval(np.array([4.0, 0.0, 2.0]), np.array([120.0, 200.0, 200.0]))
+    assert (found.ci_low[0], found.ci_high[0]) == pytest.approx(expected)
 
 
 def test_changes_count_where_they_fall_over_those_who_are_watched():

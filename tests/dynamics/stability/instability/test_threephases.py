@@ -56,7 +56,8 @@ def test_the_verdict_is_what_the_logs_were_made_with(kind, verdict):
         assert found.third.value > 1.0 > 10 * abs(found.fourth.value)
     told = json.loads(json.dumps(found.to_dict()))
     assert told["verdict"] == verdict
-    assert len(told["evidence"]) == 5
+    tried = [(one["topology"], one["n_states"]) for one in told["evidence"]]
+    assert tried == [("left-right", 2), ("left-right", 3), ("left-right", 4), ("free", 3)]
     assert told["gains"]["third"]["ci_low"] <= told["gains"]["third"]["nats_a_row"]
 
 
@@ -72,6 +73,8 @@ def test_long_runs_are_thinned_and_few_runs_refused():
     runs = logs("three", n_runs=4)
     rows = runs.frame()
     long = pd.concat([rows.assign(step=rows["step"] + 900 * part) for part in range(4)], ignore_index=True)
-    assert three_phases(RunSet.from_frame(long.sort_values(["run", "step"]))).n_rows == 4 * 120
+    thinned = three_phases(RunSet.from_frame(long.sort_values(["run", "step"])))
+    assert (thinned.n_rows, thinned.n_runs) == (4 * 120, 4)
+    assert {start % 30 for start in thinned.starts} == {0}  # every third row counts
     with pytest.raises(AnalysisError, match="3 runs of at most 90 rows: expected at least 4 runs"):
         three_phases(runs.select_runs(runs.runs[:3]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -58,15 +60,15 @@ class Changes:
         for array in (self.first, self.last, self.steps, self.counts, self.diverged):
             array.setflags(write=False)
 
-    def of(self, run: int) -> NDArray[np.int64]:
-        """Steps of the changes of one run, by its number."""
-        start = int(self.counts[:run].sum())
-        return self.steps[start : start + int(self.counts[run])]
+    @cached_property
+    def by_run(self) -> tuple[NDArray[np.int64], ...]:
+        """R arrays, the steps of the changes of each run."""
+        offsets = offsets_of(self.counts).tolist()
+        return tuple(self.steps[start:stop] for start, stop in itertools.pairwise(offsets))
 
     def take(self, members: NDArray[np.int64]) -> Changes:
         """Those of some runs, by number."""
-        offsets = offsets_of(self.counts).tolist()
-        kept = [self.steps[offsets[run] : offsets[run + 1]] for run in members.tolist()]
+        kept = [self.by_run[run] for run in members.tolist()]
         return Changes(
             runs=tuple(self.runs[run] for run in members.tolist()),
             first=self.first[members],
@@ -78,9 +80,11 @@ class Changes:
 
 
 def changes_of_states(decoded: Decoded) -> Changes:
-    """Changes of the decoded state, as those of a map."""
+    """Changes of the decoded state, as those of a map; runs without a row are left out."""
+    some = decoded.lengths > 0
+    names = tuple(name for name, kept in zip(decoded.runs, some.tolist(), strict=True) if kept)
     return _changes(
-        decoded.runs, decoded.lengths, decoded.steps, decoded.path, np.zeros(len(decoded.runs), dtype=np.bool_)
+        names, decoded.lengths[some], decoded.steps, decoded.path, np.zeros(int(some.sum()), dtype=np.bool_)
     )
 
 

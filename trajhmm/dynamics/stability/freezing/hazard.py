@@ -14,7 +14,6 @@ from trajhmm.dynamics.stability.freezing.changes import Changes
 from trajhmm.dynamics.stability.freezing.times import grouped
 from trajhmm.dynamics.survival import expanded_tail
 from trajhmm.logs import RunSet
-from trajhmm.logs.runset import offsets_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,8 +99,8 @@ def hazard_of(changes: Changes, edges: NDArray[np.float64]) -> Hazard:
     """
     n_runs, n_bins = len(changes.runs), len(edges) - 1
     counted = np.zeros((n_runs, n_bins))
-    for run, (start, stop) in enumerate(zip(*(offsets_of(changes.counts)[i:][:n_runs] for i in (0, 1)), strict=True)):
-        bins = np.searchsorted(edges, changes.steps[start:stop], side="left") - 1
+    for run, steps in enumerate(changes.by_run):
+        bins = np.searchsorted(edges, steps, side="left") - 1
         np.add.at(counted[run], bins[(bins >= 0) & (bins < n_bins)], 1.0)
     first, last = changes.first[:, np.newaxis], changes.last[:, np.newaxis]
     exposed = np.clip(np.minimum(last, edges[1:]) - np.maximum(first, edges[:-1]), 0.0, None)

@@ -31,7 +31,7 @@ def freezing_table(runs: RunSet, changes: Changes, by: Sequence[str] = ()) -> pd
     that the run may freeze later than that, where the stretch behind it is no longer than one that still hops would
     show, see :func:`may_hop_again`, or where the run diverged. Runs that never change have no stretches of their own to
     compare with; those of the runs that share their attributes stand in, and where these do not change either, a run
-    counts as frozen from the start.
+    counts as frozen from the start. One that is watched at a single row says nothing, and is censored there.
 
     Parameters
     ----------
@@ -49,17 +49,18 @@ def freezing_table(runs: RunSet, changes: Changes, by: Sequence[str] = ()) -> pd
     rows = []
     for group, members in grouped(runs, changes, by):
         mine = changes.take(members)
-        stretches = [np.diff(np.concatenate(([mine.first[run]], mine.of(run)))) for run in range(len(members))]
+        stretches = [np.diff(np.append(first, own)) for first, own in zip(mine.first, mine.by_run, strict=True)]
         others = np.concatenate(stretches)
-        for run, own in enumerate(stretches):
-            frozen = int(mine.of(run)[-1]) if len(own) else int(mine.first[run])
-            censored = may_hop_again(own if len(own) else others, float(mine.last[run] - frozen))
+        for run, (own, stretch) in enumerate(zip(mine.by_run, stretches, strict=True)):
+            first, last = int(mine.first[run]), int(mine.last[run])
+            frozen = int(own[-1]) if len(own) else first
+            may_hop = may_hop_again(stretch if len(own) else others, float(last - frozen))
             rows.append(
                 {
                     "run": mine.runs[run],
                     **group.values,
                     "freezing_step": frozen,
-                    "censored": bool(mine.diverged[run]) or censored,
+                    "censored": bool(mine.diverged[run]) or first == last or may_hop,
                 }
             )
     table = pd.DataFrame(rows, columns=["run", *by, *FREEZING_COLUMNS])
@@ -109,7 +110,7 @@ def loss_proxy(
     values = runs.column(metric)
     rows = []
     for number, (name, mine) in enumerate(runs.slices()):
-        below = values[mine] <= bound  # NaN is not
+        below = np.isfinite(values[mine]) & (values[mine] <= bound)
         reached = bool(below.any())
         step = runs.steps[mine][below.argmax() if reached else -1]
         attributes = {one: runs.attributes[one].iloc[number] for one in by}

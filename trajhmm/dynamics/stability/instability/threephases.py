@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,6 @@ from trajhmm.logs.runset import offsets_of
 Verdict = Literal["three", "fewer", "more", "out of order", "not decided"]
 
 TRIED: tuple[tuple[Topology, int], ...] = (
-    ("left-right", 1),
     ("left-right", 2),
     ("left-right", 3),
     ("left-right", 4),
@@ -164,36 +163,22 @@ def three_phases(runs: RunSet, metrics: Sequence[str] | None = None, *, seed: in
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Rows:
-    metrics: tuple[str, ...]
-    lengths: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]
-
-    @property
-    def n_runs(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.steps)
-
-    def of(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Rows and lengths of some runs."""
-        return self.values[np.repeat(chosen, self.lengths)], self.lengths[chosen]
-
-
-def _thinned(scaled: Sequences) -> _Rows:
+def _thinned(scaled: Sequences) -> Sequences:
     """Every n-th row, so that no run has more than 150."""
     every = int(np.ceil(scaled.lengths.max() / _ROWS))
-    rows = np.concatenate([np.arange(some.start, some.stop, every) for _, some in scaled.slices()])
-    return _Rows(
-        metrics=scaled.metrics,
+    kept = np.concatenate([np.arange(some.start, some.stop, every) for _, some in scaled.slices()])
+    return replace(
+        scaled,
         lengths=-(-scaled.lengths // every),
-        steps=scaled.steps[rows],
-        values=np.ascontiguousarray(scaled.values[rows]),
+        steps=scaled.steps[kept],
+        values=np.ascontiguousarray(scaled.values[kept]),
+        rows=scaled.rows[kept],
     )
+
+
+def _some(scaled: Sequences, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rows and lengths of some of (R,) runs."""
+    return scaled.values[np.repeat(chosen, scaled.lengths)], scaled.lengths[chosen]
 
 
 def _fitted(
@@ -207,31 +192,29 @@ def _fitted(
 
 
 def _held_out(
-    scaled: _Rows, folds: NDArray[np.int64], topology: Topology, n_states: int, *, seed: int
+    scaled: Sequences, folds: NDArray[np.int64], topology: Topology, n_states: int, *, seed: int
 ) -> NDArray[np.float64]:
     """(R,) log-likelihood of each run under a fit to the other folds, in nats."""
     totals = np.empty(scaled.n_runs)
     for fold in range(FOLDS):
-        model = _fitted(*scaled.of(folds != fold), (topology, n_states), seed)
-        values, lengths = scaled.of(folds == fold)
+        model = _fitted(*_some(scaled, folds != fold), (topology, n_states), seed)
+        values, lengths = _some(scaled, folds == fold)
         offsets = offsets_of(lengths)
         totals[folds == fold] = np.add.reduceat(filter_rows(values, offsets, model.parameters)[1], offsets[:-1])
     return totals
 
 
-def _starts(scaled: _Rows, seed: int) -> tuple[int | None, int | None]:
+def _starts(scaled: Sequences, seed: int) -> tuple[int | None, int | None]:
     """Median steps at which runs enter the second and third of three phases, of a fit to all."""
-    everything = np.ones(scaled.n_runs, dtype=np.bool_)
-    model = _fitted(*scaled.of(everything), ("left-right", 3), seed)
-    offsets = offsets_of(scaled.lengths)
-    path = decode_rows(scaled.values, offsets, model.parameters)[0]
+    model = _fitted(scaled.values, scaled.lengths, ("left-right", 3), seed)
+    path = decode_rows(scaled.values, scaled.offsets, model.parameters)[0]
     found: list[int | None] = []
     for phase in (1, 2):
         entered = np.full(scaled.n_runs, np.inf)
-        for run, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-            there = path[start:stop] >= phase
+        for run, (_, rows) in enumerate(scaled.slices()):
+            there = path[rows] >= phase
             if there.any():
-                entered[run] = scaled.steps[start + int(there.argmax())]
+                entered[run] = scaled.steps[rows][there.argmax()]
         middle = float(np.sort(entered)[(scaled.n_runs - 1) // 2])
         found.append(int(middle) if np.isfinite(middle) else None)
     return found[0], found[1]
