@@ -38,8 +38,10 @@ def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:
     layout = layout_of(Evidence.of(rows, seen), settings.run_by)
     runs = run_set(rows, layout)
     said = dict.fromkeys(note for table in stack.tables for note in table.notes)
-    shares = {name: float(runs.logged[:, runs.metrics.index(name)].mean()) for name in layout.incomplete}
-    remarks = (*copy_notes(runs), *run_notes(runs, layout.incomplete), *blank_notes(shares))
+    incomplete = frozenset(layout.incomplete)
+    places = {name: place for place, name in enumerate(runs.metrics) if name in incomplete}
+    shares = {name: float(runs.logged[:, places[name]].mean()) for name in layout.incomplete}
+    remarks = (*copy_notes(runs), *run_notes(runs, incomplete), *blank_notes(shares))
     files = tuple((plain_text(table.path), table.format) for table in stack.tables)
     return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks), files=files)
 

@@ -17,6 +17,8 @@ LOST = 3
 # half of its own; they belong to rows of different kinds where of neither as many as one in ten hold both.
 FEWEST, TOGETHER, OFTEN, APART = 5, 0.9, 0.5, 0.1
 MOST = np.iinfo(np.int8).max
+# Kinds of columns by the rows in which they stand: logs have a handful, and with hundreds nothing goes together.
+MOST_KINDS = 128
 
 
 def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -> NDArray[np.int8]:
@@ -37,17 +39,29 @@ def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -
     (n, D) int8, 0 where nothing was due or a value is there; rows that do not concern a metric do not count.
     """
     missed = np.zeros(present.shape, dtype=np.int8)
-    rows_with = np.vstack([np.zeros(present.shape[1], dtype=np.int64), present.cumsum(axis=0)])  # before each row
-    for d in np.flatnonzero(~present.all(axis=0) & present.any(axis=0)).tolist():
-        stands = np.flatnonzero(present[:, d])
-        blank = stands[0] + 1 + np.flatnonzero(~present[stands[0] + 1 :, d])
-        due = blank[_is_due(present, tells, rows_with, d, stands, blank)]
+    kinds, kind_of = _kinds(present)
+    if kinds.shape[1] > MOST_KINDS:
+        return missed
+    # Columns that stand in the same rows are due in the same rows; they tell of each other's rows as one.
+    told = np.stack([tells[:, kind_of == kind].any(axis=1) for kind in range(kinds.shape[1])], axis=1)
+    rows_with = np.vstack([np.zeros(kinds.shape[1], dtype=np.int64), kinds.cumsum(axis=0)])  # before each row
+    for kind in np.flatnonzero(~kinds.all(axis=0) & (rows_with[-1] >= FEWEST)).tolist():
+        stands = np.flatnonzero(kinds[:, kind])
+        blank = stands[0] + 1 + np.flatnonzero(~kinds[stands[0] + 1 :, kind])
+        due = blank[_is_due(kinds, told, rows_with, kind, stands, blank)]
         rows = np.union1d(stands, due)
-        lacks = ~present[rows, d]
+        lacks = ~kinds[rows, kind]
         places = np.arange(len(rows))
         since = places - np.maximum.accumulate(np.where(lacks, -1, places))
-        missed[due, d] = np.minimum(since[lacks], MOST)
+        missed[np.ix_(due, kind_of == kind)] = np.minimum(since[lacks], MOST)[:, np.newaxis]
     return missed
+
+
+def _kinds(present: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """(n, K) the different columns of (n, D), and (D,) which of them each is."""
+    packed = np.ascontiguousarray(np.packbits(present, axis=0).T)
+    _, first, kind_of = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    return present[:, first], kind_of.reshape(-1)
 
 
 def _is_due(

@@ -56,12 +56,12 @@ def layout_of(evidence: Evidence, run_by: Sequence[str]) -> Layout:
     metrics: list[str] = []
     numbers: list[str] = []
     texts: list[str] = []
-    taken = {STEP} | ({RUN_NAME} - set(run_by))
     totals = _totals(kinds, evidence)
+    taken = {STEP, *totals} | ({RUN_NAME} - set(run_by))
     if totals:
         notes.append(Note(kind="left-out", text=f"closing totals, left out: {', '.join(totals)}"))
     for name in kinds.numbers:
-        if name in taken or name in totals:
+        if name in taken:
             continue
         if name in run_by or (evidence.several and evidence.of_numbers(name).constant):
             numbers.append(name)

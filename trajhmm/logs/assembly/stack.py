@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.logs.assembly.columns import Kinds
-from trajhmm.logs.formats.table import Table, Text
+from trajhmm.logs.formats.table import Table, Text, check_cells
 
 _ROWS_IN_CACHE = 8192
+# As many values more are counted in each row, as settings hold for all rows of a file.
+_SETTINGS = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +84,16 @@ class Stack:
 
 
 def stack_tables(tables: Sequence[Table], kinds: Kinds) -> Stack:
-    """Stack tables; a column that one of them lacks, or holds as another kind, is blank there."""
+    """Stack tables; a column that one of them lacks, or holds as another kind, is blank there.
+
+    Raises
+    ------
+    LogError
+        Far more cells would be blank, or the same in all rows of a file, than not.
+    """
+    n_rows = sum(table.n for table in tables)
+    n_values = sum(table.n * (len(table.numbers) + len(table.texts) + _SETTINGS) for table in tables)
+    check_cells(n_rows, len(kinds.numbers) + len(kinds.texts), n_values, tables[0].path)
     numbers: dict[str, NDArray[np.float64]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     for name in kinds.numbers:

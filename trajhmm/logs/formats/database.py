@@ -19,6 +19,8 @@ _JOURNAL, _WRITE_AHEAD = 18, 2
 # Where programs sign their files, and what this package's own state files are signed with.
 _SIGNED, _STATE_FILE = slice(68, 72), b"trjw"
 _BUSY_S = 5.0
+# Bytes of a cell or a row.
+_LONGEST = 2**24
 
 
 def is_sqlite(head: bytes) -> bool:
@@ -40,6 +42,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(_address(path), uri=True, timeout=_BUSY_S)) as connection:
             connection.text_factory = _text
+            # Columns that are worked out as they are read may be of any size.
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
             # A stranger's views and triggers may call nothing that reaches out of the file.
             connection.execute("PRAGMA trusted_schema = OFF")
             yield connection

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trajhmm.errors import LogError
+from trajhmm.logs.formats.encodings import beginning_of, whole_text, without_mark
 from trajhmm.logs.formats.format import Format
 from trajhmm.logs.formats.points import Points, table_of_run
 from trajhmm.logs.formats.table import Table
@@ -22,6 +23,8 @@ _STEP, _TIME = "step", "timestamp"
 _USUAL = "dvclive"
 _PARAMETERS = "params.yaml"
 _ENTRY = re.compile(r"( *)([^\s#-][^:#]*):(?:\s+(?:#.*|(.*?))(?:\s+#.*)?)?")
+# Characters of such an entry.
+_LONGEST_ENTRY = 1000
 _NOT_PLAIN = ("[", "{", "|", ">", "&", "*", "!", "%", "@")
 _NOTHING = ("null", "~", "Null", "NULL")
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -58,12 +61,12 @@ def read_dvclive(path: Path, name: str) -> Table:
         values=np.array([value for one in metrics for value in one.values], dtype=np.float64),
     )
     attributes = {} if root is None else _parameters(root.parent.parent / _PARAMETERS)
-    return table_of_run(points.rows(name, attributes), path=path, notes=notes)
+    return table_of_run(points.rows(name, attributes, path), path=path, notes=notes)
 
 
 def _read_metric(file: Path, root: Path, notes: list[Note]) -> _Metric | None:
     """Read a file; None if it holds no metric."""
-    text = _text_of(file)
+    text = without_mark(whole_text(file)).decode(errors="replace")
     if text and not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
         notes.append(Note(kind="torn", text=f"{file}: last line is half-written, left out"))
@@ -137,8 +140,8 @@ def _parameters(file: Path) -> dict[str, Attribute]:
     """The plain entries of a YAML file, keys of nested ones joined by a dot; lists and the like are passed over."""
     found: dict[str, Attribute] = {}
     above: list[tuple[int, str]] = []  # indents and keys of the entries around a line
-    for line in _text_of(file).splitlines() if file.is_file() else ():
-        if (entry := _ENTRY.fullmatch(line)) is None:
+    for line in beginning_of(file).splitlines():
+        if len(line) > _LONGEST_ENTRY or (entry := _ENTRY.fullmatch(line)) is None:
             continue
         indent, key, value = len(entry[1]), _unquoted(entry[2].strip()), (entry[3] or "").strip()
         above = [(depth, name) for depth, name in above if depth < indent]
@@ -152,13 +155,6 @@ def _parameters(file: Path) -> dict[str, Attribute]:
 
 def _unquoted(word: str) -> str:
     return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"" else word
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise LogError(f"{file}: cannot be read ({error.strerror or error})") from error
 
 
 def _metrics_folder(path: Path) -> Path | None:

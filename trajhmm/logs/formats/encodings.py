@@ -17,6 +17,8 @@ from trajhmm.logs.formats.lines import LONGEST, Cut, without_end
 _PIECE = 2**22
 # Bytes that a compressed text may hold, and how many times its size: logs shrink to a tenth, bombs to a thousandth.
 _MOST_UNPACKED, _TIMES_PACKED = 2**25, 40
+# Bytes of a file of settings that are read.
+_SMALL = 2**20
 # Characters that are looked at where no mark tells the encoding.
 _LOOKED_AT = 16
 
@@ -62,6 +64,20 @@ def whole_text(path: Path) -> bytes:
                     f"{path}: unpacks to more than {most >> 20} MiB, far beyond its own size; unpack it to read it"
                 )
     return b"".join(pieces)
+
+
+def beginning_of(path: Path) -> str:
+    """The text at the beginning of a file that is small, such as one of settings; empty where there is no such file.
+
+    Raises
+    ------
+    LogError
+        It cannot be read.
+    """
+    if not path.is_file():
+        return ""
+    with opened(path) as stream:
+        return without_mark(stream.read(_SMALL)).decode(errors="replace")
 
 
 def utf16_of(head: bytes | bytearray) -> str | None:

@@ -53,11 +53,13 @@ class Growth:
     header : how many bytes at the beginning of a file go before its first row, see `GrowingFile`; or whether they are
         the first line.
     cut : how many of some bytes are whole, so that they can be read; by default those up to the last line break.
+    by_line : whether each line can be read by itself.
     """
 
     read: Callable[[Lines, Path, str], Table]
     header: Cut | bool = False
     cut: Cut = field(default=whole_lines())
+    by_line: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import BinaryIO
 
@@ -68,6 +68,17 @@ class Lines:
     first: int
     texts: frozenset[str] = frozenset()
     carry: Mapping[str, float] = field(default_factory=dict)
+
+    def halves(self) -> tuple[Lines, ...]:
+        """The first half of the lines and the other; nothing of a single line."""
+        middle = len(self.raw) // 2
+        end = self.raw.find(b"\n", middle) + 1
+        if end in (0, len(self.raw)):
+            end = self.raw.rfind(b"\n", 0, middle) + 1
+        if not end:
+            return ()
+        behind = replace(self, raw=self.raw[end:], first=self.first + self.raw.count(b"\n", 0, end))
+        return replace(self, raw=self.raw[:end]), behind
 
 
 @dataclass(frozen=True, kw_only=True)

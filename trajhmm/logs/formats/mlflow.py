@@ -14,6 +14,7 @@ import numpy as np
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.database import SQLITE_NAMES, has_tables, is_sqlite, opened, tables_in
+from trajhmm.logs.formats.encodings import beginning_of, whole_text
 from trajhmm.logs.formats.format import Format
 from trajhmm.logs.formats.points import Points, RunRows, table_of_run, table_of_runs
 from trajhmm.logs.formats.table import Table
@@ -64,7 +65,7 @@ class _Run:
     attributes: dict[str, Attribute] = field(default_factory=dict)
     points: dict[str, list[_Point]] = field(default_factory=dict)
 
-    def rows(self, shown: str) -> RunRows:
+    def rows(self, shown: str, path: Path) -> RunRows:
         """Put points into rows, in the order of their times where steps go back or repeat."""
         names = tuple(self.points)
         counts = [len(points) for points in self.points.values()]
@@ -78,7 +79,7 @@ class _Run:
             values=np.array([value for _, value, _ in flat], dtype=np.float64)[order],
         )
         experiment: dict[str, Attribute] = {"experiment": self.experiment} if self.experiment else {}
-        return points.rows(shown, {**experiment, **self.attributes})
+        return points.rows(shown, {**experiment, **self.attributes}, path)
 
     def settle_steps(self) -> tuple[list[str], list[str]]:
         """Settle what of several points all at step 0, as where no step was given, is to count as steps.
@@ -131,7 +132,7 @@ def _read_run(path: Path, name: str) -> Table:
         if file.is_file() and (points := list(_points_in(file, notes))):
             run.points[file.relative_to(root).as_posix()] = points
     run.attributes = {
-        file.relative_to(folder / "params").as_posix(): value_of(_text_of(file))
+        file.relative_to(folder / "params").as_posix(): value_of(beginning_of(file))
         for file in sorted((folder / "params").rglob("*"))
         if file.is_file()
     }
@@ -141,7 +142,7 @@ def _read_run(path: Path, name: str) -> Table:
     if deleted := beside.deleted.get(folder.parent.name):
         notes.append(Note(kind="left-out", text=_deleted_text(folder.parent, deleted)))
     notes += _settled(folder, [run])
-    return table_of_run(run.rows(shown or run.name), path=path, notes=notes)
+    return table_of_run(run.rows(shown or run.name, path), path=path, notes=notes)
 
 
 def _deleted_text(where: Path, names: list[str]) -> str:
@@ -151,7 +152,7 @@ def _deleted_text(where: Path, names: list[str]) -> str:
 
 def _points_in(file: Path, notes: list[Note]) -> Iterator[_Point]:
     """Yield the points of a file: time, value and step a line."""
-    *lines, rest = _text_of(file).split("\n")
+    *lines, rest = whole_text(file).decode(errors="replace").split("\n")
     if rest.strip():
         notes.append(Note(kind="torn", text=f"{file}: last line is half-written, left out"))
     for number, line in enumerate(lines, start=1):
@@ -160,12 +161,26 @@ def _points_in(file: Path, notes: list[Note]) -> Iterator[_Point]:
             continue
         try:
             # Early versions told no step; late ones tell a data set behind it.
-            yield int(parts[0]), float(parts[1]), int(parts[2]) if len(parts) > 2 else 0
+            yield _whole(parts[0]), float(parts[1]), _whole(parts[2]) if len(parts) > 2 else 0
         except (ValueError, IndexError) as error:
             found = line.strip()[:40]
             raise LogError(
                 f"{file}: line {number}: expected time, value and step, found {found!r}; mend or delete the line"
             ) from error
+
+
+def _whole(cell: Any) -> int:
+    """A whole number.
+
+    Raises
+    ------
+    ValueError
+        It is none, or has more than 64 bits.
+    """
+    number = int(cell)
+    if abs(number) >= 2**63:
+        raise ValueError("a number of more than 64 bits")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,15 +226,15 @@ def _run_in(folder: Path) -> _Run:
     """A run without its points."""
     meta = _meta_of(folder)
     tag = folder / "tags" / _NAME_TAG
-    name = (_text_of(tag).strip() if tag.is_file() else "") or meta.get("run_name", "") or folder.name
+    name = beginning_of(tag).strip() or meta.get("run_name", "") or folder.name
     return _Run(run_id=folder.name, name=name, experiment="", deleted=meta.get("lifecycle_stage") == _DELETED)
 
 
 def _meta_of(folder: Path) -> dict[str, str]:
     """The plain entries of a ``meta.yaml``; none where there is no such file."""
     try:
-        text = (folder / _META).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = beginning_of(folder / _META)
+    except LogError:
         return {}
     entries = (line.partition(": ") for line in text.splitlines() if line[:1].strip())
     return {key: _unquoted(value.strip()) for key, _, value in entries}
@@ -231,13 +246,6 @@ def _unquoted(word: str) -> str:
     if len(word) > 1 and word[0] == word[-1] == '"':
         return word[1:-1].replace('\\"', '"')
     return word
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise LogError(f"{file}: cannot be read ({error.strerror or error})") from error
 
 
 def _run_folder(path: Path) -> Path | None:
@@ -271,7 +279,7 @@ def _read_database(path: Path, name: str) -> Table:
         text = f"{path}: MLflow keeps infinities as the largest float; one of {_LARGEST:.3g} is read as infinite"
         notes.append(Note(kind="hidden", text=text))
     notes += _settled(path, kept)
-    rows = [run.rows(run.name if times[run.name] == 1 else run.run_id) for run in kept]
+    rows = [run.rows(run.name if times[run.name] == 1 else run.run_id, path) for run in kept]
     return table_of_runs(rows, path=path, name=name, notes=notes)
 
 
@@ -302,7 +310,7 @@ def _runs_in(connection: sqlite3.Connection, path: Path) -> list[_Run]:
         if run_id not in runs or runs[run_id].deleted:
             continue
         try:
-            point = int(time), _value_meant(float(value), is_nan=bool(is_nan)), int(step)
+            point = _whole(time), _value_meant(float(value), is_nan=bool(is_nan)), _whole(step)
         except (TypeError, ValueError) as error:
             found = f"{value!r} at step {step!r}"
             raise LogError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.formats.table import RUN_NAME, Table, Text
+from trajhmm.logs.formats.table import LONGEST_NAME, RUN_NAME, Table, Text, check_cells, plain_cell
 from trajhmm.logs.runset import Note
-from trajhmm.naming import Attribute
+from trajhmm.naming import Attribute, plain_text
 
 Floats = NDArray[np.float64]
 
@@ -53,17 +55,25 @@ class Points:
     steps: Floats
     values: Floats
 
-    def rows(self, run: str, attributes: dict[str, Attribute]) -> RunRows:
+    def rows(self, run: str, attributes: dict[str, Attribute], path: Path) -> RunRows:
         """Put the points of one step into one row, rows sorted by step.
 
         Several points of one metric and step stand in rows of their own, one behind the other. Where a metric's steps
         go back, rows begin anew, so that it can be told which of them a resumed run replaced.
+
+        Raises
+        ------
+        LogError
+            Far more cells would be blank than not, see `trajhmm.logs.formats.table.check_cells`.
         """
         steps, row = self._goes_up() or self._in_passes()
+        check_cells(len(steps), len(self.names), len(self.values), path)
         numbers = {"step": steps}
         present: dict[str, NDArray[np.bool_]] = {}
-        for position, name in enumerate(self.names):
-            mine = self.metric == position
+        order = np.argsort(self.metric, kind="stable")
+        bounds = np.searchsorted(self.metric[order], np.arange(len(self.names) + 1))
+        for position, name in enumerate(map(plain_text, self.names)):
+            mine = order[bounds[position] : bounds[position + 1]]
             column, stands = np.full(len(steps), np.nan), np.zeros(len(steps), dtype=bool)
             column[row[mine]], stands[row[mine]] = self.values[mine], True
             numbers[name] = column
@@ -82,16 +92,27 @@ class Points:
 
     def _in_passes(self) -> tuple[Floats, NDArray[np.int64]]:
         """The same where some go back or repeat."""
-        last = [-np.inf] * len(self.names)
+        last, seen_in = [-np.inf] * len(self.names), [0] * len(self.names)
         times = [0] * len(self.names)  # how often each metric was logged at its last step before
+        # Passes and the steps at which they begin, without those behind which one begins at an earlier step still: a
+        # metric's last step counts as below where the passes since began.
+        begun: list[int] = []
+        begins: list[float] = []
         passes = 0
         places = np.empty((len(self.steps), 3))
         for point, (metric, step) in enumerate(zip(self.metric.tolist(), self.steps.tolist(), strict=True)):
-            if step < last[metric]:
+            since = bisect_right(begun, seen_in[metric])
+            before = min(last[metric], math.nextafter(begins[since], -math.inf)) if since < len(begun) else last[metric]
+            if step < before:
                 passes += 1
-                last = [min(one, np.nextafter(step, -np.inf)) for one in last]
-            times[metric] = times[metric] + 1 if step == last[metric] else 0
-            last[metric] = step
+                while begins and begins[-1] >= step:
+                    begun.pop()
+                    begins.pop()
+                begun.append(passes)
+                begins.append(step)
+                before = math.nextafter(step, -math.inf)
+            times[metric] = times[metric] + 1 if step == before else 0
+            last[metric], seen_in[metric] = step, passes
             places[point] = passes, step, times[metric]
         unique, row = np.unique(places, axis=0, return_inverse=True)
         return unique[:, 1], row.reshape(-1)
@@ -114,6 +135,7 @@ class Cells:
 
     def put(self, name: str, value: object) -> None:
         """Add a cell to the last row; None is a blank."""
+        name, value = plain_text(name), plain_cell(value)
         number = number_in(value)
         if number is not None:
             rows, numbers = self._numbers.setdefault(name, ([], []))
@@ -126,8 +148,16 @@ class Cells:
         elif value is not None:
             self.left_out.setdefault(name, "a list" if isinstance(value, list) else "an object")
 
-    def rows(self, run: str, attributes: dict[str, Attribute]) -> RunRows:
-        """What was collected. Words in a column of numbers are left out, see `left_out`."""
+    def rows(self, run: str, attributes: dict[str, Attribute], path: Path) -> RunRows:
+        """What was collected. Words in a column of numbers are left out, see `left_out`.
+
+        Raises
+        ------
+        LogError
+            Far more cells would be blank than not, see `trajhmm.logs.formats.table.check_cells`.
+        """
+        n_values = sum(len(at) for at, _ in self._numbers.values()) + sum(len(at) for at, _ in self._texts.values())
+        check_cells(self.n, len(self._numbers.keys() | self._texts.keys()), n_values, path)
         numbers: dict[str, Floats] = {}
         present: dict[str, NDArray[np.bool_]] = {}
         for name, (rows, cells) in self._numbers.items():
@@ -170,14 +200,10 @@ def number_in(value: object) -> float | None:
 def flat(record: Mapping[str, object], between: str, prefix: str = "") -> Iterable[tuple[str, object]]:
     """The entries of nested objects, their keys joined; an object that names its ``_type`` is one entry."""
     for key, value in record.items():
-        if isinstance(value, dict) and "_type" not in value and len(prefix) < _LONGEST:
+        if isinstance(value, dict) and "_type" not in value and len(prefix) < LONGEST_NAME:
             yield from flat(value, between, f"{prefix}{key}{between}")
         else:
-            yield f"{prefix}{key}", value
-
-
-# Deeper than any person nests, not as deep as Python's own stack.
-_LONGEST = 500
+            yield plain_text(f"{prefix}{key}"), plain_cell(value)
 
 
 def attributes_in(config: Mapping[str, object], between: str) -> dict[str, Attribute]:
@@ -198,7 +224,7 @@ def table_of_run(rows: RunRows, *, path: Path, notes: Iterable[Note] = ()) -> Ta
         numbers=rows.numbers,
         present=rows.present,
         texts={name: Text.of(cells) for name, cells in rows.texts.items()},
-        attributes=rows.attributes,
+        attributes={plain_text(key): value for key, value in rows.attributes.items()},
         blanks_are_blank=True,
         notes=tuple(notes),
     )
@@ -207,6 +233,9 @@ def table_of_run(rows: RunRows, *, path: Path, notes: Iterable[Note] = ()) -> Ta
 def table_of_runs(runs: Sequence[RunRows], *, path: Path, name: str, notes: Iterable[Note] = ()) -> Table:
     """A table of several runs, told apart by its column ``run``; what holds for each stands in all its rows."""
     total = sum(rows.n for rows in runs)
+    columns = {key for rows in runs for key in (*rows.numbers, *rows.texts, *rows.attributes)}
+    n_values = sum(rows.n * (len(rows.numbers) + len(rows.texts)) for rows in runs)
+    check_cells(total, len(columns), n_values, path)
     numbers: dict[str, Floats] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, list[str | None]] = {RUN_NAME: [rows.run for rows in runs for _ in range(rows.n)]}

@@ -11,9 +11,11 @@ from trajhmm.errors import LogError
 from trajhmm.logs.formats import mlflow, trackio
 from trajhmm.logs.formats.database import is_sqlite, opened, quoted, rows_of, tables_in
 from trajhmm.logs.formats.format import HEAD, Format
-from trajhmm.logs.formats.table import RUN_NAME, Table, table_from_arrow, table_from_cells
+from trajhmm.logs.formats.table import RUN_NAME, Table, check_cells, table_from_arrow, table_from_cells
 from trajhmm.logs.runset import Note
 
+# Bytes of a cell with a number.
+_CELL = 8
 # Where a database of DuckDB says so.
 _DUCKDB_AT, _DUCKDB = slice(8, 12), b"DUCK"
 
@@ -45,8 +47,11 @@ def read_sql(path: Path, name: str, table: str | None = None) -> Table:
 def _read_sqlite(path: Path, name: str, wanted: str | None) -> Table:
     with opened(path) as connection:
         chosen = _chosen(path, _with_views(connection, wanted), wanted)
+        (n_rows,) = connection.execute(f"SELECT count(*) FROM {quoted(chosen)}").fetchone()  # noqa: S608 (as in SQLite)
         cursor = rows_of(connection, chosen, ordered=False)
         columns = [str(column[0]) for column in cursor.description]
+        # Columns that are worked out take no room in a file.
+        check_cells(n_rows, len(columns), path.stat().st_size // _CELL, path)
         rows = cursor.fetchall()
     if len(set(columns)) < len(columns):
         raise LogError(f"{path}: table {chosen!r} has two columns of one name; rename one")

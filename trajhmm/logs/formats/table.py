@@ -142,7 +142,7 @@ class Table:
 
 
 # Columns that a log may have.
-MOST_COLUMNS = 2**15
+MOST_COLUMNS = 2**14
 # Characters of the names around a name, deeper than any person nests and not as deep as Python's own stack.
 LONGEST_NAME = 500
 # Cells that a table may have, and more for each that holds something: where each row has columns of its own nearly all
@@ -162,6 +162,11 @@ def check_columns(n_columns: int, path: Path) -> None:
         raise LogError(f"{path}: {n_columns:,} columns; expected at most {MOST_COLUMNS:,}, a column a metric")
 
 
+def most_cells(n_values: int) -> int:
+    """How many cells a table may have in which so many hold something."""
+    return _MOST_CELLS + _CELLS_A_VALUE * n_values
+
+
 def check_cells(n_rows: int, n_columns: int, n_values: int, path: Path) -> None:
     """Refuse a table that takes far more memory than what is in it.
 
@@ -177,7 +182,7 @@ def check_cells(n_rows: int, n_columns: int, n_values: int, path: Path) -> None:
         Nearly all of its cells are blank, and they are many.
     """
     check_columns(n_columns, path)
-    if n_rows * n_columns > _MOST_CELLS + _CELLS_A_VALUE * n_values:
+    if n_rows * n_columns > most_cells(n_values):
         millions = n_rows * n_columns / 1e6
         raise LogError(
             f"{path}: {n_columns:,} columns in {n_rows:,} rows are {millions:,.0f} million cells, {n_values:,} of "

@@ -16,7 +16,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.formats.delimited import read_csv
 from trajhmm.logs.formats.format import Format, Growth
 from trajhmm.logs.formats.lines import GrowingFile, Lines, Place
-from trajhmm.logs.formats.table import RUN_NAME, Table
+from trajhmm.logs.formats.table import RUN_NAME, Table, check_columns, most_cells
 from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute
 
@@ -28,7 +28,7 @@ _ALL = 2**62
 # Records that are read at a time of a file that grows: each is a row of its own, however many tags there are.
 _AT_ONCE = 2**13
 # Rows times tags that a table may have, of 9 bytes each.
-_MOST_CELLS = 2**29
+_MOST_CELLS, _MOST_APART = 2**29, 2**26
 _MOST_TOLD = 8
 
 
@@ -152,10 +152,12 @@ class _Points:
             order = np.lexsort((steps, stretches))
             rows, steps = np.argsort(order)[rows], steps[order]
         n, n_tags = len(steps), len(self.names)
-        if n * n_tags > _MOST_CELLS:
+        check_columns(n_tags, path)
+        # Where reading goes on in the midst of a step, each point is a row.
+        if n * n_tags > min(_MOST_CELLS, most_cells(len(tags)) if joined else _MOST_APART):
             raise LogError(
-                f"{path}: {n_tags} tags at {n} steps make a table of {9e-9 * n * n_tags:.0f} GB, more than "
-                f"{9e-9 * _MOST_CELLS:.0f}; log tags that are used once or twice to a folder of their own"
+                f"{path}: {n_tags} tags at {n} steps make a table of {9e-9 * n * n_tags:.1f} GB, nearly all blank; log "
+                "tags that are used once or twice to a folder of their own"
             )
         cells, stands = np.full((n_tags, n), np.nan), np.zeros((n_tags, n), dtype=bool)
         if len(tags):
@@ -220,7 +222,7 @@ EVENTS = Format(
     # Lengths of 8 bytes are never without one.
     takes=lambda _path, head: b"\0" in head or len(head) < _BEGINNING,
     read=read_event_file,
-    growth=Growth(read=read_some_events, cut=partial(_whole_records, most=_AT_ONCE)),
+    growth=Growth(read=read_some_events, cut=partial(_whole_records, most=_AT_ONCE), by_line=False),
     home=lambda path: path.parent,
 )
 

@@ -46,7 +46,7 @@ def read_trackio(path: Path, name: str) -> Table:
         n_system = len(rows_of(connection, _SYSTEM, ("rowid",)).fetchall()) if _SYSTEM in tables_in(connection) else 0
     times = Counter(names.values())
     runs = [
-        one.rows(names[run] if times[names[run]] == 1 else str(run), attributes_in(configs.get(run, {}), "/"))
+        one.rows(names[run] if times[names[run]] == 1 else str(run), attributes_in(configs.get(run, {}), "/"), path)
         for run, one in cells.items()
     ]
     notes = list(dict.fromkeys(note for one in cells.values() for note in one.note(path)))

@@ -11,13 +11,17 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.format import Format
+from trajhmm.logs.formats.lines import LONGEST
 from trajhmm.logs.formats.points import Cells, attributes_in, number_in, table_of_run
 from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
@@ -25,6 +29,10 @@ from trajhmm.logs.runset import Note
 # The four characters, a magic number and version 0.
 _HEAD = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 _BLOCK = 2**15
+# Bytes of a file.
+_LARGEST = 2**32
+# Bytes that are looked at for zeros at a time.
+_AT_ONCE = 2**22
 _PIECE = struct.Struct("<IHB")
 _PADDING, _FULL, _FIRST, _MIDDLE, _LAST = range(5)
 
@@ -58,13 +66,14 @@ def read_wandb(path: Path, name: str) -> Table:
     notes: list[Note] = []
     history = _History()
     try:
-        for record in _records(_content(path), path, notes):
-            history.take(record)
+        with _opened(path) as stream:
+            for record in _records(stream, path, notes):
+                history.take(record)
     except (ValueError, RecursionError, struct.error) as error:
         raise LogError(
             f"{path}: record {history.n_records} makes no sense ({error}); copy the file again, or export the history"
         ) from error
-    rows = history.cells.rows(_name_of(history, path, name), attributes_in(history.config, "."))
+    rows = history.cells.rows(_name_of(history, path, name), attributes_in(history.config, "."), path)
     notes += history.cells.note(path)
     notes += [Note(kind="left-out", text=f"{path}: {text}, left out") for text in history.left_out()]
     if history.exit_code:
@@ -157,68 +166,97 @@ class _History:
             yield f"{self.n_stats} samples of the system have no step"
 
 
-def _content(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file and check how it begins.
+
+    Raises
+    ------
+    LogError
+        It cannot be read, at any time while it is open, or is no such file.
+    """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            head = stream.read(len(_HEAD))
+            if head != _HEAD:
+                raise LogError(f"{path}: begins with {head!r}, not as files of Weights & Biases do; copy it again")
+            if stream.seek(0, 2) > _LARGEST:
+                raise LogError(f"{path}: more than {_LARGEST >> 30} GiB; export the run's history, and read that")
+            yield stream
     except OSError as error:
         raise LogError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not raw.startswith(_HEAD):
-        raise LogError(f"{path}: begins with {raw[: len(_HEAD)]!r}, not as files of Weights & Biases do; copy it again")
-    return raw
 
 
-def _records(raw: bytes, path: Path, notes: list[Note]) -> Iterator[bytes]:
-    """Yield whole records. A torn one at the end is left out; damage in between costs the rest of its block."""
-    at, begun, damaged = len(_HEAD), bytearray(), 0
-    inside = False
-    while at < len(raw):
-        block_end = (at // _BLOCK + 1) * _BLOCK
-        if block_end - at < _PIECE.size:
-            at = block_end
-            continue
-        kind, content = _piece(raw, at, block_end)
-        if kind is None:
-            inside = False
-            if _reaches_end(raw, at):
+def _records(stream: BinaryIO, path: Path, notes: list[Note]) -> Iterator[bytes]:
+    """Yield whole records. A torn one at the end is left out; damage in between costs the rest of its block.
+
+    Raises
+    ------
+    ValueError
+        A record is larger than any that the tool writes.
+    """
+    size = stream.seek(0, 2)
+    begun, damaged = bytearray(), 0
+    inside = torn = False
+    written = 0  # something other than zeros stands there
+    for start in range(0, size, _BLOCK):
+        stream.seek(start)
+        block = stream.read(_BLOCK)
+        at = len(_HEAD) if not start else 0
+        while not torn and _BLOCK - at >= _PIECE.size and start + at < size:
+            kind, content = _piece(block, at)
+            if kind is None:
+                inside = False
+                torn = _is_cut_off(block, at, size - start) or (
+                    start >= written and not any(block[at:]) and (written := _next_written(stream)) < 0
+                )
+                damaged += not torn
                 break
-            damaged, at = damaged + 1, block_end
-            continue
-        at += _PIECE.size + len(content)
-        if kind in (_FULL, _FIRST):
-            begun = bytearray(content)
-        elif inside:
-            begun += content
-        else:
-            continue
-        inside = kind in (_FIRST, _MIDDLE)
-        if not inside:
-            yield bytes(begun)
-    else:
-        kind = _PADDING
+            at += _PIECE.size + len(content)
+            if kind in (_FULL, _FIRST):
+                begun = bytearray(content)
+            elif inside:
+                begun += content
+            else:
+                continue
+            if len(begun) > LONGEST:
+                raise ValueError(f"it has more than {LONGEST >> 20} MiB")
+            inside = kind in (_FIRST, _MIDDLE)
+            if not inside:
+                yield bytes(begun)
+        if torn:
+            break
     if damaged:
         notes.append(Note(kind="torn", text=f"{path}: {damaged} damaged blocks, what stands there is left out"))
-    if kind is None or inside:
+    if torn or inside:
         notes.append(Note(kind="torn", text=f"{path}: last record is half-written, left out"))
 
 
-def _piece(raw: bytes, at: int, block_end: int) -> tuple[int | None, bytes]:
-    """Type and content of the piece of a record at a place; None where it is torn or damaged."""
-    if at + _PIECE.size > len(raw):
+def _piece(block: bytes, at: int) -> tuple[int | None, bytes]:
+    """Type and content of the piece of a record at a place in a block; None where it is torn or damaged."""
+    if at + _PIECE.size > len(block):
         return None, b""
-    checksum, length, kind = _PIECE.unpack_from(raw, at)
-    content = raw[at + _PIECE.size : at + _PIECE.size + length]
-    whole = len(content) == length and at + _PIECE.size + length <= block_end and _FULL <= kind <= _LAST
+    checksum, length, kind = _PIECE.unpack_from(block, at)
+    content = block[at + _PIECE.size : at + _PIECE.size + length]
+    whole = len(content) == length and _FULL <= kind <= _LAST
     if not whole or zlib.crc32(content, zlib.crc32(bytes((kind,)))) != checksum:
         return None, b""
     return kind, content
 
 
-def _reaches_end(raw: bytes, at: int) -> bool:
-    """Whether a piece at a place is the last of a file, which the writer had not finished: cut off, or still zeros."""
-    if at + _PIECE.size > len(raw):
+def _is_cut_off(block: bytes, at: int, left: int) -> bool:
+    """Whether a file ends before a piece does, with so many bytes from the beginning of the block on."""
+    if at + _PIECE.size > len(block):
         return True
-    length = _PIECE.unpack_from(raw, at)[1]
-    return at + _PIECE.size + length >= len(raw) or not any(raw[at:])
+    return at + _PIECE.size + int(_PIECE.unpack_from(block, at)[1]) >= left
+
+
+def _next_written(stream: BinaryIO) -> int:
+    """A place behind the next bytes that are not all zeros; -1 if there are none up to the end of the file."""
+    while more := stream.read(_AT_ONCE):
+        if more.count(0) < len(more):
+            return stream.tell()
+    return -1
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -324,9 +362,11 @@ def _names_in(folder: Path, _changed: int) -> dict[str, str]:
 def _first_names(path: Path) -> tuple[str, str]:
     """Id and displayed name of the run in a file, empty where they are not told at its beginning."""
     try:
+        if not path.is_file():
+            return "", ""
         with path.open("rb") as stream:
             raw = stream.read(8 * _BLOCK)
-        for record in islice(_records(raw, path, []), _FIRST_RECORDS):
+        for record in islice(_records(BytesIO(raw), path, []), _FIRST_RECORDS):
             for number, content in _fields(record):
                 if number == _RECORD_RUN and isinstance(content, bytes):
                     return _named(content)

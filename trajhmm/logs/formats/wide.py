@@ -21,7 +21,7 @@ WIDE_CSV = Format(
     names=r"\.csv(\.gz)?",
     read=read_csv,
     takes=_is_utf16,
-    growth=Growth(read=read_some_csv, header=widened(heading_end), cut=wide_lines),
+    growth=Growth(read=read_some_csv, header=widened(heading_end), cut=wide_lines, by_line=False),
     home=itself_or_folder,
 )
 WIDE_TSV = Format(
@@ -30,7 +30,7 @@ WIDE_TSV = Format(
     names=r"\.tsv(\.gz)?",
     read=read_tsv,
     takes=_is_utf16,
-    growth=Growth(read=read_some_tsv, header=widened(heading_end), cut=wide_lines),
+    growth=Growth(read=read_some_tsv, header=widened(heading_end), cut=wide_lines, by_line=False),
     home=itself_or_folder,
 )
 # An object tells where it ends, so that lines may be read as a whole whenever there are more.

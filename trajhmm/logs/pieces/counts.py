@@ -80,13 +80,15 @@ class Counts:
     def going(self, metrics: Sequence[str]) -> NDArray[np.int8]:
         """(R, D) int8: how each of ``metrics`` goes; of one that these runs lack it is not known."""
         found = self._at(self.paces, metrics)
-        found[:, [metric not in self.columns for metric in metrics]] = UNKNOWN
+        there = frozenset(self.columns)
+        found[:, [metric not in there for metric in metrics]] = UNKNOWN
         return found
 
     def _at(self, block: NDArray[Any], metrics: Sequence[str]) -> NDArray[Any]:
         """(n, D): columns of an (n, L) block; zero or False for a metric that these runs lack."""
         found = np.zeros((len(block), len(metrics)), dtype=block.dtype)
+        places = {name: place for place, name in enumerate(self.columns)}
         for d, metric in enumerate(metrics):
-            if metric in self.columns:
-                found[:, d] = block[:, self.columns.index(metric)]
+            if metric in places:
+                found[:, d] = block[:, places[metric]]
         return found

@@ -66,7 +66,7 @@ class Piece:
             raise LogError(f"{paths}: other runs or rows than when the logs were scanned; scan them again")
         runs = run_set(rows, self.layout)
         said = dict.fromkeys(note for table in stack.tables for note in table.notes)
-        return replace(runs, notes=(*said, *rows.notes, *run_notes(runs, self.layout.incomplete)))
+        return replace(runs, notes=(*said, *rows.notes, *run_notes(runs, frozenset(self.layout.incomplete))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
