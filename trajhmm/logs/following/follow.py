@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,11 @@ from trajhmm.logs.assembly.stack import Stack, stack_tables
 from trajhmm.logs.assembly.steps import STEP, with_steps
 from trajhmm.logs.following.listing import Found, Listing
 from trajhmm.logs.following.moving import Moving
-from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Stamp, fingerprint_of_row
-from trajhmm.logs.formats.lines import GrowingFile, Place
+from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Skipped, Stamp, fingerprint_of_row
+from trajhmm.logs.formats.format import Growth
+from trajhmm.logs.formats.lines import GrowingFile, Lines, Place
 from trajhmm.logs.formats.parquet import PARQUET, parquet_heading
+from trajhmm.logs.formats.repairs import TORN
 from trajhmm.logs.formats.table import Table, means_blank
 from trajhmm.logs.runset import offsets_of
 from trajhmm.logs.settings import Settings
@@ -32,6 +34,8 @@ from trajhmm.logs.sources.reading import Source
 
 # Of fewer rows it is not worth while to find out which were read.
 _MANY_ROWS = 2**13
+# Lines of a file that may make no sense in one poll; of more, the file does not.
+_MOST_WRONG = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +79,7 @@ class NewRows:
     cells : all that the rows hold; None where a blank is known to be none that was lost.
     file : that they stand in.
     epochs : (n,), NaN where blank; None if no column tells them.
+    numbered : whether they are of a part that `RunLogger` wrote.
     """
 
     run: str
@@ -84,6 +89,7 @@ class NewRows:
     cells: Cells | None = None
     file: str = ""
     epochs: NDArray[np.float64] | None = None
+    numbered: bool = False
 
     def copy(self) -> NewRows:
         """The same rows, not a view of more."""
@@ -142,7 +148,16 @@ class NewRows:
             cells=cells,
             file=self.file,
             epochs=None if self.epochs is None else self.epochs[rows],
+            numbered=self.numbered,
         )
+
+
+class _Begun(NamedTuple):
+    """Where a run began, as far as is known: the file, and the step and values of its first row."""
+
+    real: str
+    step: int
+    values: NDArray[np.float64]
 
 
 class Follower:
@@ -156,8 +171,10 @@ class Follower:
     With ``more``, what the first row of each run held is kept in `moving`.
 
     A file that cannot be read, because it is half-written or makes no sense, is passed over and tried again; why stands
-    in `torn`. Files that were there once and are gone are forgotten, not their rows. Times of change are compared for
-    being the same and never ordered, so that clocks may be wrong.
+    in `torn`. Single lines that make no sense, of a file that did before, are passed over for good, and counted in
+    `skipped`. A log that was emptied and goes on without its line of names has the names that it had. Files that were
+    there once and are gone are forgotten, not their rows. Times of change are compared for being the same and never
+    ordered, so that clocks may be wrong.
 
     Parameters
     ----------
@@ -185,6 +202,8 @@ class Follower:
         self._settings = settings
         self._listing = Listing(map(Path, paths), settings.table)
         self._shared: dict[KnownColumns, KnownColumns] = {}
+        self._headings: dict[bytes, bytes] = {}
+        self._begun: dict[str, _Begun] = {}
         self._torn: dict[str, str] = {}
         self._unsaved: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -196,6 +215,12 @@ class Follower:
             **self._listing.refused,
             **{there[real].file.path: reason for real, reason in self._torn.items() if real in there},
         }
+
+    @property
+    def skipped(self) -> dict[Path, Skipped]:
+        """Files in which lines were passed over."""
+        there = self._listing.there.values()
+        return {found.file.path: found.seen.skipped for found in there if found.seen.skipped is not None}
 
     def poll(self) -> Iterator[NewRows]:
         """Yield what is new since the last poll. It is to be used up: what is not taken is not told again.
@@ -238,17 +263,55 @@ class Follower:
             place = seen.place if seen.grew(stamp) else None
             if place is None or not text.begins_as_before(place):
                 passed, place = Counter(), Place()
-                seen.columns, seen.attributes, seen.carry = KnownColumns(), {}, {}
+                seen.columns, seen.attributes, seen.carry, seen.skipped = KnownColumns(), {}, {}, None
+                seen.headless = seen.heading is not None and _lacks_header(text, growth, seen.heading, file)
+            if seen.headless:
+                text = GrowingFile(stream, header=False, cut=growth.cut)
+            wrong: list[str] = []
             for lines, behind in text.lines_behind(place):
-                known = replace(lines, texts=frozenset(seen.columns.texts), carry=seen.carry)
-                table = growth.read(known, file.path, file.name)
-                table = replace(table, attributes={**seen.attributes, **table.attributes})
-                rows, columns = self._by_run(file.told(table), file, seen.columns)
-                seen.attributes, seen.carry = table.attributes, dict(table.carry)
-                seen.columns = self._shared.setdefault(columns, columns)
-                new = self._unseen(rows, found, passed)
+                named = replace(lines, header=seen.heading) if seen.headless and seen.heading is not None else lines
+                try:
+                    yield from self._taken(named, found, growth, passed, wrong)
+                except LogError:
+                    if wrong:  # some of these lines were taken in: all are read again, but for the rows seen
+                        seen.place = None
+                    raise
+                if not seen.headless:
+                    seen.heading = self._headings.setdefault(lines.header, lines.header)
                 seen.place = behind if passed is None or not seen.is_behind(passed) else None
-                yield new
+
+    def _taken(
+        self, lines: Lines, found: Found, growth: Growth, passed: Counter[str] | None, wrong: list[str]
+    ) -> Iterator[list[NewRows]]:
+        """Take in some lines, but those that make no sense: they are counted, and what is wrong with them is told.
+
+        Raises
+        ------
+        LogError
+            So many of the lines of a poll make no sense, or what stands before them, that the file as a whole does not.
+        """
+        seen, file = found.seen, found.file
+        known = replace(lines, texts=frozenset(seen.columns.texts), carry=seen.carry)
+        try:
+            table = growth.read(known, file.path, file.name)
+            table = replace(table, attributes={**seen.attributes, **table.attributes})
+            rows, columns = self._by_run(file.told(table), file, seen.columns)
+            new = self._unseen(rows, found, passed)
+        except LogError as error:
+            parts = lines.halves()
+            if len(wrong) >= _MOST_WRONG or not seen.runs or not growth.by_line:
+                raise
+            if not parts:
+                wrong.append(str(error))
+                seen.skip(1, str(error) if "line " in str(error) else f"{error} (line {lines.first})")
+            for part in parts:
+                yield from self._taken(part, found, growth, passed, wrong)
+            return
+        if torn := int(table.carry.get(TORN, 0) - seen.carry.get(TORN, 0)):
+            seen.skip(torn, next(note.text for note in table.notes if note.kind == "torn"))
+        seen.attributes, seen.carry = table.attributes, dict(table.carry)
+        seen.columns = self._shared.setdefault(columns, columns)
+        yield new
 
     def _read_whole(self, found: Found) -> list[NewRows]:
         source, passed = self._unread(found)
@@ -279,7 +342,7 @@ class Follower:
             return [], known
         if file.searched and product_of(table.columns):
             return [], known
-        table = self._with_steps(table.renamed(self._settings.rename), known)
+        table = self._with_steps(self._without_words(table.renamed(self._settings.rename), known), known)
         kinds, columns = known.with_table(table)
         stack, steps = self._chosen(stack_tables([table], kinds))
         if not len(steps):
@@ -300,11 +363,25 @@ class Follower:
             cells = Cells(names=names, values=stack.values(order, names), present=stack.logged(order, names))
         epochs = next((stack.numbers[name][order] for name in stack.numbers if is_epoch(name)), None)
         rows = NewRows(
-            run="", steps=steps[order], values=values, logged=logged, cells=cells, file=str(file.path), epochs=epochs
+            run="",
+            steps=steps[order],
+            values=values,
+            logged=logged,
+            cells=cells,
+            file=str(file.path),
+            epochs=epochs,
+            numbered=table.numbered,
         )
         return [
             replace(rows.at(slice(begin, end)), run=run) for run, (begin, end) in zip(labels.words, bounds, strict=True)
         ], columns
+
+    def _without_words(self, table: Table, known: KnownColumns) -> Table:
+        """The table without columns that nobody asks for, and that held numbers before and now hold words."""
+        odd = table.texts.keys() & set(known.numbers) - set(self._metrics) - {STEP, known.step, self._settings.step}
+        if not odd or self._settings.where is not None or odd & set(self._settings.run_by):
+            return table
+        return table.only([name for name in table.columns if name not in odd])
 
     def _watch_more(
         self,
@@ -348,8 +425,10 @@ class Follower:
         stopped; it is brought up to date.
         """
         new = []
+        rows = list(rows)
+        elsewhere = {one.run: self._seen_elsewhere(one, found) for one in rows}
         for one in rows:
-            seen, first = found.seen.runs.get(one.run), self._first(one)
+            seen, first = found.seen.runs.get(one.run, elsewhere[one.run]), self._first(one)
             if seen is None or (passed is not None and not passed[one.run] and seen.first != first):
                 seen = RunSeen(rows=0, first=first)
             before = seen.rows if passed is None else passed[one.run]
@@ -361,6 +440,33 @@ class Follower:
                 found.seen.runs[one.run] = seen._replace(rows=behind)
                 self._unsaved[found.real].add(one.run)
         return new
+
+    def _seen_elsewhere(self, rows: NewRows, found: Found) -> RunSeen | None:
+        """What was seen of a run, the first rows of which are new in a file, in another of which that one is a copy.
+
+        A file that begins later is of the run that was resumed; so is a later part of one logger.
+
+        Raises
+        ------
+        LogError
+            The run began at the same step in another file that is there, with other values.
+        """
+        told_by = rows.values[:, [self._metrics.index(metric) for metric in self._told_by]]
+        begun = self._begun.setdefault(rows.run, _Begun(found.real, int(rows.steps[0]), told_by[0].copy()))
+        other = self._listing.there.get(begun.real)
+        if begun.real == found.real or rows.run in found.seen.runs or rows.numbered or other is None:
+            return None
+        at = np.flatnonzero(rows.steps == begun.step)
+        if rows.steps[0] > begun.step or not len(at):
+            return None
+        both = np.isfinite(begun.values) & np.isfinite(told_by[at[0]])
+        if (told_by[at[0], both] == begun.values[both]).all():  # of other metrics, it may be
+            known = other.seen.runs.get(rows.run)
+            return known if known is not None and known.first == self._first(rows) else None
+        raise LogError(
+            f"run {rows.run!r} is in {other.file.path} and in {found.file.path}, with other values at step "
+            f"{begun.step}; rename one, or name the columns that tell them apart with --run-by"
+        )
 
     def _chosen(self, stack: Stack) -> tuple[Stack, NDArray[np.int64]]:
         """Rows with a step that meet the condition, and their steps."""
@@ -390,3 +496,17 @@ class Follower:
 def _grows(file: LogFile) -> bool:
     """Whether lines may be added to a file; what is compressed is read as a whole."""
     return file.format.growth is not None and file.path.suffix.lower() != ".gz"
+
+
+def _lacks_header(text: GrowingFile, growth: Growth, heading: bytes, file: LogFile) -> bool:
+    """Whether a file that was begun anew holds rows of the columns that it had, but no line of names."""
+    if not heading or growth.header is False:
+        return False
+    lines = next((lines for lines, _ in text.lines_behind(Place())), None)
+    if lines is None:
+        return False
+    try:
+        growth.read(replace(lines, raw=b""), file.path, file.name)
+    except LogError:
+        return True
+    return False

@@ -81,6 +81,13 @@ class RunSeen(NamedTuple):
     first: int
 
 
+class Skipped(NamedTuple):
+    """How many lines of a file were passed over as they make no sense; and what is wrong with the last of them."""
+
+    n: int
+    why: str
+
+
 def fingerprint_of_row(step: np.int64, values: NDArray[np.float64]) -> int:
     """A whole number that tells one row, a step and (D,) values, from another."""
     digest = blake2b(step.tobytes() + values.tobytes(), digest_size=8).digest()
@@ -101,6 +108,9 @@ class FileSeen:
     carry : what reading on from the place must know of them, see `Lines`.
     runs : what was seen of each run.
     n_rows : of a file that is read as a whole, those that it had.
+    heading : bytes before the first row, which name columns; None if none were read.
+    headless : whether the file was emptied and goes on without them.
+    skipped : lines that were passed over; None if none were.
     """
 
     name: str
@@ -112,6 +122,13 @@ class FileSeen:
     carry: dict[str, float] = field(default_factory=dict)
     runs: dict[str, RunSeen] = field(default_factory=dict)
     n_rows: int = 0
+    heading: bytes | None = None
+    headless: bool = False
+    skipped: Skipped | None = None
+
+    def skip(self, n: int, why: str) -> None:
+        """Take note that n more lines were passed over."""
+        self.skipped = Skipped(n + (0 if self.skipped is None else self.skipped.n), why)
 
     def grew(self, stamp: Stamp) -> bool:
         """Whether lines may have been added behind the place, and nothing else been done to the file."""
@@ -132,6 +149,9 @@ class FileSeen:
             "attributes": self.attributes,
             "carry": self.carry,
             "n_rows": self.n_rows,
+            "heading": None if self.heading is None else self.heading.decode("latin-1"),
+            "headless": self.headless,
+            "skipped": self.skipped,
         }
 
     @classmethod
@@ -150,4 +170,7 @@ class FileSeen:
             carry=stored.get("carry", {}),
             runs=dict(runs),
             n_rows=stored["n_rows"],
+            heading=None if (heading := stored.get("heading")) is None else heading.encode("latin-1"),
+            headless=stored.get("headless", False),
+            skipped=None if (skipped := stored.get("skipped")) is None else Skipped(*skipped),
         )
