@@ -71,8 +71,14 @@ def audit(
         ),
     ] = None,
     states: Annotated[
-        str, typer.Option("--states", metavar="K|A:B", help="Number of states of the map, or those to choose from.")
-    ] = "2:6",
+        str | None,
+        typer.Option(
+            "--states",
+            metavar="K|A:B",
+            help="Number of states of the map, or those to choose from.",
+            show_default="2:6",
+        ),
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = ALL_CORES,
     run_by: RunBy = None,
@@ -88,10 +94,11 @@ def audit(
     """
     from trajhmm.dynamics.stability.audit import Columns
     from trajhmm.dynamics.stability.audit import audit as audited
+    from trajhmm.dynamics.stability.audit.deviation import STATES
     from trajhmm.dynamics.stability.audit.files import write_audit
     from trajhmm.logs import parse_condition
 
-    tried = states_of(states) or range(2, 7)
+    tried = states_of(states) or STATES
     with usage_errors():
         for condition in (baseline, collapse):
             parse_condition(condition)

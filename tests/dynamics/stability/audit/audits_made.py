@@ -1,6 +1,6 @@
 """Audits made up, of which everything is known: who collapses, when performance is back, what the latent path does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -97,3 +97,24 @@ def made_audit(rng, fates, *, baselines=6, buffered=None, wander=0.0):
 
 
 ASKED = {"performance": "eval_accuracy", "baseline": 'condition == "baseline"', "collapse": "eval_accuracy < 0.5"}
+
+
+def with_attributes(runs, **columns):
+    """The same runs with attributes as given: one value a run, or a function of what stands there."""
+    found = runs.attributes.copy()
+    for name, cells in columns.items():
+        values = cells(found[name]) if callable(cells) else cells
+        found[name] = pd.Series(list(values), index=found.index, dtype=getattr(values, "dtype", None))
+    return replace(runs, attributes=found)
+
+
+def with_metric(runs, change, metric="eval_accuracy", name=None):
+    """The same runs with a metric changed by a function of the rows as a frame, NaN for a blank, and renamed."""
+    frame = runs.frame()
+    values = np.asarray(change(frame), dtype=float)
+    column = runs.metrics.index(metric)
+    logged, stored = runs.logged.copy(), runs.values.copy()
+    logged[:, column] = ~np.isnan(values)
+    stored[:, column] = values
+    metrics = [name if name and one == metric else one for one in runs.metrics]
+    return replace(runs, values=stored, logged=logged, metrics=tuple(metrics))

@@ -12,8 +12,8 @@ from trajhmm.dynamics.stability.audit.buffering import buffering, buffering_tabl
 from trajhmm.dynamics.stability.audit.claims import Claim
 from trajhmm.dynamics.stability.audit.decoupling import decoupling
 from trajhmm.dynamics.stability.audit.deviation import STATES, Deviations, deviation_columns, deviations_of
-from trajhmm.dynamics.stability.audit.outcomes import MADS, outcomes_of
-from trajhmm.dynamics.stability.audit.pairing import Columns, Design, design_of
+from trajhmm.dynamics.stability.audit.outcomes import MADS, outcomes_of, sign_of, silent_runs
+from trajhmm.dynamics.stability.audit.pairing import Columns, Design, design_of, seen
 from trajhmm.dynamics.stability.audit.precedence import precedence
 from trajhmm.dynamics.stability.audit.profile import profile_of
 from trajhmm.errors import AnalysisError
@@ -35,6 +35,7 @@ class Audit:
     deviations : of the latent states, or why there are none.
     performance, baseline, collapse : what was asked.
     mads : k of the recovery.
+    silent : runs that never log performance as a number.
     """
 
     profile: pd.DataFrame
@@ -47,6 +48,7 @@ class Audit:
     baseline: str
     collapse: str
     mads: float
+    silent: tuple[str, ...]
 
 
 def audit(
@@ -82,13 +84,13 @@ def audit(
     Raises
     ------
     AnalysisError
-        A column, a metric, the baselines or perturbed runs are missing.
+        A column, a metric, the baselines or perturbed runs are missing, or what stands in a column is no onset.
     ConditionError
         A condition does not parse.
     """
-    if not mads > 0:
-        raise AnalysisError(f"performance cannot leave its level by {mads:g} MAD; expected a number above 0")
-    design = design_of(runs, baseline, columns or Columns())
+    if not 0 < mads < np.inf:
+        raise AnalysisError(f"performance cannot leave its level by {mads:g} MAD; expected a finite number above 0")
+    design = seen(design_of(runs, baseline, columns or Columns()), runs, collapse)
     outcomes = outcomes_of(runs, design, performance=performance, collapse=collapse, sustained=sustained, mads=mads)
     deviations = deviations_of(
         runs, design, performance=performance, metrics=metrics, states=states, seed=seed, jobs=jobs, progress=progress
@@ -105,7 +107,7 @@ def audit(
         runs=outcomes,
         pairs=buffering_table(pairs, buffered, gained, rng) if len(pairs) else None,
         claims=(
-            decoupling(outcomes, design, rng),
+            decoupling(outcomes, design, rng, sign=sign_of(performance)),
             buffered,
             precedence(outcomes, design, deviations, rng),
         ),
@@ -115,4 +117,5 @@ def audit(
         baseline=baseline,
         collapse=collapse,
         mads=mads,
+        silent=silent_runs(runs, performance),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from trajhmm.dynamics.stability.audit.cells import strength_order
 from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
 from trajhmm.dynamics.stability.audit.pairing import Design
 from trajhmm.dynamics.stability.intervals import LEVEL, Interval, mean_over_seeds, paired_shares
@@ -12,10 +13,14 @@ from trajhmm.dynamics.stability.intervals import LEVEL, Interval, mean_over_seed
 WORTHWHILE = 0.1
 """A buffer that saves fewer than so large a share of runs counts as none."""
 _PAIR = ["dimension", "strength", "seed"]
+_REPLICATE = "replicate"
 
 
 def pairs_of(outcomes: pd.DataFrame, design: Design) -> pd.DataFrame:
     """One row a pair of a buffered and a plain run of one dimension, strength and seed.
+
+    Runs that lack a seed are in no pair. Where an arm holds several of one seed, the first is paired with the first of
+    the other, and so on, and those that are left over are in none; a plain run has a pair in each buffered arm.
 
     ``collapsed_plain``, ``collapsed_buffered``, ``saved`` (1 where only the plain run collapses, −1 where only the
     buffered one does), and ``gained``: steps that the buffered run lasts longer; a run that does not collapse lasts to
@@ -27,14 +32,21 @@ def pairs_of(outcomes: pd.DataFrame, design: Design) -> pd.DataFrame:
     design : what was done.
     """
     columns = [*_PAIR, "buffer", "onset", "collapsed", "lag", "last_step"]
-    plain, buffered = (outcomes.loc[design.perturbed(buffered=arm).index, columns] for arm in (False, True))
-    pairs = plain.merge(buffered, on=_PAIR, suffixes=("_plain", "_buffered"))
+    plain, buffered = (_numbered(outcomes.loc[design.perturbed(buffered=arm).index, columns]) for arm in (False, True))
+    pairs = plain.merge(buffered, on=[*_PAIR, _REPLICATE], suffixes=("_plain", "_buffered")).drop(columns=_REPLICATE)
     arms = ("plain", "buffered")
     watched = [(pairs[f"last_step_{arm}"] - pairs[f"onset_{arm}"]).to_numpy(dtype=np.float64) for arm in arms]
     end = np.minimum(watched[0], watched[1])
     lasted = [np.fmin(pairs[f"lag_{arm}"].to_numpy(dtype=np.float64), end) for arm in arms]
     saved = pairs["collapsed_plain"].astype(int) - pairs["collapsed_buffered"].astype(int)
     return pairs.assign(saved=saved, gained=lasted[1] - lasted[0])
+
+
+def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of an arm, those of one cell and seed counted through."""
+    return runs.astype({"collapsed": bool}).assign(
+        **{_REPLICATE: runs.groupby([*_PAIR, "buffer"], sort=False).cumcount()}
+    )
 
 
 def buffering(pairs: pd.DataFrame, arms: list[str], gained: Interval, rng: np.random.Generator) -> Claim:
@@ -51,15 +63,11 @@ def buffering(pairs: pd.DataFrame, arms: list[str], gained: Interval, rng: np.ra
     rng : for the draws.
     """
     if not len(pairs):
-        return unanswered(
-            "buffering",
-            "Buffering: depends. No perturbed run is buffered and shares dimension, strength and seed with a plain "
-            "one; runs with smaller batches, noise or dropout, named by a column for --buffer, would tell.",
-        )
+        return unanswered("buffering", f"Buffering: depends. {_no_pairs(arms)} would tell.")
     found = answer(pairs, lambda some, level: saved_share(some, rng, level), _decide)
     only_plain, only_buffered = int((pairs["saved"] > 0).sum()), int((pairs["saved"] < 0).sum())
     plain, buffered = int(pairs["collapsed_plain"].sum()), int(pairs["collapsed_buffered"].sum())
-    cells = pairs.groupby(["dimension", "strength"])[["collapsed_plain", "collapsed_buffered"]].mean()
+    cells = pairs.groupby(["dimension", "strength"], sort=False)[["collapsed_plain", "collapsed_buffered"]].mean()
     decided = int(cells.isin([0.0, 1.0]).all(axis=1).sum())
     room = (
         f" In {decided} of {len(cells)} cells all runs of an arm share one fate: a buffer has room in the rest only."
@@ -70,11 +78,22 @@ def buffering(pairs: pd.DataFrame, arms: list[str], gained: Interval, rng: np.ra
         f"Buffering: {found.verdict}, as far as {' and '.join(arms)} goes. Of {len(pairs)} pairs, "
         f"{plain} plain and {buffered} buffered runs collapse, {only_plain} only plain and {only_buffered} only "
         f"buffered: the buffer saves a share of {found.found.value:+.2f} "
-        f"({found.found.low:+.2f} to {found.found.high:+.2f}); buffered runs last {gained.value:+.0f} steps more "
-        f"({gained.low:+.0f} to {gained.high:+.0f}).{room} "
+        f"({found.found.low:+.2f} to {found.found.high:+.2f}); buffered runs last {gained.value:+.0f} steps more"
+        f"{'' if np.isnan(gained.low) else f' ({gained.low:+.0f} to {gained.high:+.0f})'}.{room} "
         f"An interval above 0 would say yes, one below {WORTHWHILE} no."
     )
     return found.claim("buffering", len(pairs), sentence)
+
+
+def _no_pairs(arms: list[str]) -> str:
+    if not arms:
+        return (
+            "No perturbed run is buffered; runs with smaller batches, noise or dropout, named by a column for --buffer,"
+        )
+    return (
+        f"No run with {' or '.join(arms)} shares dimension, strength and what runs are paired by with a plain one; "
+        "runs of both arms, with the same values in the columns for --pair-by,"
+    )
 
 
 def saved_share(pairs: pd.DataFrame, rng: np.random.Generator, level: float) -> Interval:
@@ -100,7 +119,8 @@ def buffering_table(pairs: pd.DataFrame, claim: Claim, gained: Interval, rng: np
     """
     rows = []
     for dimension, of_dimension in pairs.groupby("dimension", sort=False):
-        parts = [*of_dimension.groupby("strength"), ("all", of_dimension)]
+        strengths = sorted(set(of_dimension["strength"]), key=strength_order)
+        parts = [(one, of_dimension[of_dimension["strength"] == one]) for one in strengths] + [("all", of_dimension)]
         rows += [
             _row(dimension, strength, some, saved_share(some, rng, LEVEL), steps_gained(some, rng))
             for strength, some in parts

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.audit.pairing import Design
-from trajhmm.errors import AnalysisError
+from trajhmm.errors import AnalysisError, TrajHMMError
 from trajhmm.features.choose import default_metrics
 from trajhmm.hmm import Model, Parameters, fit
 from trajhmm.hmm.inference.posteriors import filter_rows
@@ -93,14 +93,18 @@ class Deviations:
     states: int
 
     def excess(self, run: str, onset: int) -> float:
-        """The mean deviation of a perturbed run after the onset, less that of healthy runs over the same steps."""
+        """The mean deviation of a perturbed run after the onset, less that of healthy runs over the same steps.
+
+        NaN where it has no row after the onset, or no healthy run of another seed has.
+        """
         path = self.perturbed[run]
         others = [
             one.mean_between(onset, path.steps[-1])
             for name, one in self.healthy.items()
             if self.seeds[name] != self.seeds[run]
         ]
-        return path.mean_between(onset) - float(np.nanmean(others)) if others else np.nan
+        known = [one for one in others if not np.isnan(one)]
+        return path.mean_between(onset) - float(np.mean(known)) if known else np.nan
 
     def healthy_share(self, first: float, last: float) -> _Array:
         """(H,) 1 for each healthy run that passes the threshold between two steps, 0 for the others."""
@@ -145,8 +149,15 @@ def deviations_of(
     Returns
     -------
     The deviations, or why there are none.
+
+    Raises
+    ------
+    AnalysisError
+        Performance is all that is logged.
+    TrajHMMError
+        No map can be fitted to ``metrics``; to those of its own choice that is a reason why there are none.
     """
-    baselines, perturbed = design.baselines(), design.perturbed()
+    baselines = design.baselines()
     keys = list(dict.fromkeys(baselines["seed"]))
     if len(keys) < 2 * _FEWEST:
         return (
@@ -156,15 +167,37 @@ def deviations_of(
     fold_of = {key: number % 2 for number, key in enumerate(keys)}
     folds = [[str(run) for run, key in baselines["seed"].items() if fold_of[key] == fold] for fold in (0, 1)]
     chosen = _metrics_of(runs.select_runs(baselines.index), performance) if metrics is None else tuple(metrics)
-    tried = [states] if isinstance(states, int) else sorted(states)
+    tried = [int(states)] if isinstance(states, (int, np.integer)) else sorted(states)
     tried = [k for k in tried if k <= min(map(len, folds))] or [min(map(len, folds))]
+    try:
+        return _followed(runs, design, fold_of, folds, chosen, tried, seed=seed, jobs=jobs, progress=progress)
+    except TrajHMMError as error:
+        if metrics is not None:
+            raise
+        return f"no map of the baselines: {error}"
+
+
+def _followed(
+    runs: RunSet,
+    design: Design,
+    fold_of: Mapping[object, int],
+    folds: Sequence[Sequence[str]],
+    metrics: tuple[str, ...],
+    tried: Sequence[int],
+    *,
+    seed: int,
+    jobs: int,
+    progress: Progress | None,
+) -> Deviations:
+    """The deviations of all plain runs under maps of the baselines of either fold; see `deviations_of`."""
+    perturbed = design.perturbed()
     healthy: dict[str, Path] = {}
     others: dict[str, Path] = {}
     n_states = 0
     for fold, fitted in enumerate(folds):
         model = fit(
             runs.select_runs(fitted),
-            metrics=chosen,
+            metrics=metrics,
             states=tried if fold == 0 else n_states,
             scaling="shared",
             halves=2 if fold == 0 and len(tried) > 1 else 0,
@@ -173,28 +206,33 @@ def deviations_of(
             jobs=jobs,
             progress=progress if fold == 0 else None,
         )
-        n_states, chosen = model.n_states, model.metrics
+        n_states, metrics = model.n_states, model.metrics
         followed = [str(run) for run, key in perturbed["seed"].items() if fold_of.get(key, 1) != fold]
         paths = _paths(runs, model, fitted, [*folds[1 - fold], *followed])
         healthy |= {run: paths[run] for run in folds[1 - fold] if run in paths}
         others |= {run: paths[run] for run in followed if run in paths}
-    since = int(perturbed["onset"].min())
-    for window in WINDOWS:
-        maxima = np.array([path.averaged(window)[path.steps > since].max(initial=0.0) for path in healthy.values()])
-        threshold = conformal_threshold(maxima, BUDGET).value
-        if threshold < _HIGHEST:
-            break
-    threshold = min(threshold, _HIGHEST)
+    threshold, window, passed = _threshold(list(healthy.values()), since=int(perturbed["onset"].min()))
     return Deviations(
         perturbed=others,
         healthy=healthy,
         seeds={str(run): key for run, key in design.runs["seed"].items()},
         threshold=threshold,
         window=window,
-        passed=int((maxima > threshold).sum()),
-        metrics=chosen,
+        passed=passed,
+        metrics=metrics,
         states=n_states,
     )
+
+
+def _threshold(healthy: Sequence[Path], since: int) -> tuple[float, int, int]:
+    """The threshold of healthy runs after a step, the window that it is for, and how many of them pass it."""
+    for window in WINDOWS:
+        maxima = np.array([path.averaged(window)[path.steps > since].max(initial=0.0) for path in healthy])
+        threshold = conformal_threshold(maxima, BUDGET).value
+        if threshold < _HIGHEST:
+            break
+    threshold = min(threshold, _HIGHEST)
+    return threshold, window, int((maxima > threshold).sum())
 
 
 def with_elsewhere(parameters: Parameters, values: _Array) -> Parameters:
@@ -276,8 +314,8 @@ def _metrics_of(baselines: RunSet, performance: str) -> tuple[str, ...]:
     own = [metric for metric in others if split is None or not metric.startswith(split[0])]
     if not others:
         raise AnalysisError(
-            f"{performance} is the only metric of these logs; latent states need others: log some, or name them with "
-            "--metrics"
+            f"{performance} is the only metric that the baselines log; latent states need others: log some, or name "
+            "them with --metrics"
         )
     return tuple(own or others)
 

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import integrate
 
-from trajhmm.dynamics.stability.audit.pairing import PERTURBED, PLAIN, Design
+from trajhmm.dynamics.stability.audit.cells import PLAIN
+from trajhmm.dynamics.stability.audit.pairing import PERTURBED, UNSEEN, Design
 from trajhmm.errors import AnalysisError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet
@@ -25,6 +26,11 @@ _FEWEST_BEFORE = 5
 _TO_SIGMA, _LEAST = 1.4826, 0.01
 # Share of the rows, and least number of them, that the final performance is of.
 _END, _FEWEST_END = 0.1, 5
+_COLUMNS = (
+    *("last_step", "collapsed", "collapse_step", "lag"),
+    *("left_step", "back_step", "recovery_steps", "recovery_censored"),
+    *("area_ratio", "final", "final_baseline", "final_ratio"),
+)
 _Array = NDArray[np.float64]
 
 
@@ -60,8 +66,8 @@ def outcomes_of(
     """One row a run, indexed by run: the columns of the design, and what became of the run.
 
     These are ``last_step``, ``collapsed``, ``collapse_step``, ``lag`` (from onset to collapse), ``left_step``,
-    ``back_step``, ``recovery_steps`` (to the end of the log where ``recovery_censored``), ``area_ratio``, ``final`` and
-    ``final_ratio``; NaN where there is none.
+    ``back_step``, ``recovery_steps`` (to the end of the log where ``recovery_censored``), ``area_ratio``, ``final``,
+    ``final_baseline`` (of the match) and ``final_ratio``; NaN where there is none.
 
     Parameters
     ----------
@@ -76,53 +82,72 @@ def outcomes_of(
     AnalysisError
         No such metric.
     """
-    if performance not in runs.metrics:
-        found = ", ".join(runs.metrics[:14])
-        raise AnalysisError(f"no metric {performance!r} in these logs (found: {found}); name one with --performance")
+    _demand(runs, performance)
     onsets = {str(run): int(onset) for run, onset in design.runs["onset"].items() if onset >= 0}
     truths = derive_truth(runs, collapse, sustained=sustained, onsets=onsets)
-    sign = -1.0 if is_loss(performance) else 1.0
+    sign = sign_of(performance)
     curves = curves_of(runs, performance)
     means = {arm: _mean_curve([curves[str(run)] for run in some.index]) for arm, some in _healthy(design)}
+    ends = {run: int(runs.steps[rows][-1]) for run, rows in runs.slices()}
     rows = []
-    for run, what in design.runs.iterrows():
-        curve, step = curves[str(run)], truths[str(run)].collapse_step
-        row: dict[str, object] = {
-            "collapsed": step is not None,
-            "collapse_step": np.nan if step is None else step,
-            "last_step": int(curve.steps[-1]),
-            "final": final_of(curve),
-        }
-        if what["role"] == PERTURBED:
-            matched = what["baseline"]
-            beside = means.get(what["buffer"], means[PLAIN]) if not isinstance(matched, str) else curves[matched]
-            recovery = recovery_of(curve, int(what["onset"]), sign=sign, mads=mads)
-            row |= {
-                "lag": np.nan if step is None else step - what["onset"],
-                "area_ratio": area_ratio(curve, beside, int(what["onset"]), fill=0.0 if sign > 0 else np.nan),
-                "final_ratio": _ratio(final_of(curve), final_of(beside)),
+    # Values near the largest that there are overflow to infinity, which is what they are told as.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for run, what in design.runs.iterrows():
+            curve, collapsed_at = curves[str(run)], truths[str(run)].collapse_step
+            row: dict[str, object] = {
+                "collapsed": None if what["role"] == UNSEEN else collapsed_at is not None,
+                "collapse_step": np.nan if collapsed_at is None else collapsed_at,
+                "last_step": ends[str(run)],
+                "final": final_of(curve),
             }
-            if recovery is not None:
-                row |= {
-                    "left_step": np.nan if recovery.left_step is None else recovery.left_step,
-                    "back_step": np.nan if recovery.back_step is None else recovery.back_step,
-                    "recovery_steps": recovery.time,
-                    "recovery_censored": not recovery.observed,
-                }
-        rows.append(row)
-    names = [
-        "last_step",
-        "collapsed",
-        "collapse_step",
-        "lag",
-        "left_step",
-        "back_step",
-        "recovery_steps",
-        "recovery_censored",
-    ]
-    names += ["area_ratio", "final", "final_ratio"]
-    became = pd.DataFrame(rows, index=design.runs.index).reindex(columns=names)
+            if what["role"] == PERTURBED:
+                matched, onset = what["baseline"], int(what["onset"])
+                beside = curves[matched] if isinstance(matched, str) else means.get(what["buffer"], means[PLAIN])
+                row["lag"] = np.nan if collapsed_at is None else collapsed_at - onset
+                row |= _beside(curve, beside, onset, fill=0.0 if sign > 0 else np.nan)
+                row |= _recovery_columns(recovery_of(curve, onset, sign=sign, mads=mads))
+            rows.append(row)
+    became = pd.DataFrame(rows, index=design.runs.index).reindex(columns=list(_COLUMNS))
     return pd.concat([design.runs, became], axis=1)
+
+
+def sign_of(performance: str) -> float:
+    """1 where more of a metric is better, -1 where less is: in a loss by its name."""
+    return -1.0 if is_loss(performance) else 1.0
+
+
+def _demand(runs: RunSet, performance: str) -> None:
+    """Raise `AnalysisError` if performance is no metric."""
+    if performance in runs.metrics:
+        return
+    if performance in runs.attributes.columns:
+        raise AnalysisError(
+            f"column {performance!r} never changes within a run, so that nothing can be told by it; name another "
+            "metric with --performance"
+        )
+    found = ", ".join(runs.metrics[:14])
+    raise AnalysisError(f"no metric {performance!r} in these logs (found: {found}); name one with --performance")
+
+
+def _beside(curve: Curve, beside: Curve, onset: int, *, fill: float) -> dict[str, object]:
+    """The columns that compare a perturbed run with its match."""
+    final = final_of(beside)
+    return {
+        "area_ratio": area_ratio(curve, beside, onset, fill=fill),
+        "final_baseline": final,
+        "final_ratio": _ratio(final_of(curve), final),
+    }
+
+
+def _recovery_columns(recovery: Recovery | None) -> dict[str, object]:
+    if recovery is None:
+        return {}
+    return {
+        "left_step": np.nan if recovery.left_step is None else recovery.left_step,
+        "back_step": np.nan if recovery.back_step is None else recovery.back_step,
+        "recovery_steps": recovery.time,
+        "recovery_censored": not recovery.observed,
+    }
 
 
 def curves_of(runs: RunSet, metric: str) -> dict[str, Curve]:
@@ -133,6 +158,11 @@ def curves_of(runs: RunSet, metric: str) -> dict[str, Curve]:
         logged = runs.logged[rows, column]
         found[run] = Curve(steps=runs.steps[rows][logged], values=runs.values[rows, column][logged])
     return found
+
+
+def silent_runs(runs: RunSet, metric: str) -> tuple[str, ...]:
+    """Runs in which a metric is never a finite number."""
+    return tuple(run for run, curve in curves_of(runs, metric).items() if not np.isfinite(curve.values).any())
 
 
 def recovery_of(curve: Curve, onset: int, *, sign: float = 1.0, mads: float = MADS) -> Recovery | None:
@@ -188,12 +218,13 @@ def area_ratio(curve: Curve, beside: Curve, onset: int, *, fill: float = 0.0) ->
 
     Returns
     -------
-    NaN where the baseline ends first, its area is not positive, or fewer than two rows follow the onset.
+    NaN where the baseline begins later or ends first, its area is not positive, or fewer than two rows come after the
+    onset.
     """
     known = np.isfinite(beside.values)
     after = curve.steps > onset
     steps = curve.steps[after].astype(np.float64)
-    if len(steps) < 2 or known.sum() < 2 or beside.steps[-1] < steps[-1]:
+    if len(steps) < 2 or known.sum() < 2 or beside.steps[0] > steps[0] or beside.steps[-1] < steps[-1]:
         return np.nan
     own = np.where(np.isfinite(curve.values[after]), curve.values[after], fill)
     other = np.interp(steps, beside.steps[known].astype(np.float64), beside.values[known])
@@ -221,18 +252,19 @@ def _first_of(holds: NDArray[np.bool_], rows: int) -> int | None:
 
 def _healthy(design: Design) -> list[tuple[str, pd.DataFrame]]:
     """The healthy runs of each arm: of the plain one the baselines."""
-    healthy = design.runs[(design.runs["role"] != PERTURBED) & (design.runs["buffer"] != PLAIN)]
-    return [
-        (PLAIN, design.baselines() if len(design.baselines()) else design.runs[design.runs["role"] != PERTURBED])
-    ] + [(str(arm), some) for arm, some in healthy.groupby("buffer", sort=False)]
+    healthy, baselines = design.healthy(), design.baselines()
+    buffered = healthy[healthy["buffer"] != PLAIN].groupby("buffer", sort=False)
+    return [(PLAIN, baselines if len(baselines) else healthy), *((str(arm), some) for arm, some in buffered)]
 
 
 def _mean_curve(curves: list[Curve]) -> Curve:
-    """The mean over runs at the steps of the first, for those that have no match of their own."""
-    steps = curves[0].steps
+    """The mean over runs at the steps of the longest, for those that have no match of their own."""
+    known = [curve for curve in curves if np.isfinite(curve.values).any()]
+    if not known:
+        return Curve(steps=curves[0].steps, values=np.full(len(curves[0].steps), np.nan))
+    steps = max(known, key=lambda curve: int(curve.steps[-1])).steps
     values = [
         np.interp(steps, curve.steps[np.isfinite(curve.values)], curve.values[np.isfinite(curve.values)])
-        for curve in curves
-        if np.isfinite(curve.values).any()
+        for curve in known
     ]
-    return Curve(steps=steps, values=np.mean(values, axis=0) if values else np.full(len(steps), np.nan))
+    return Curve(steps=steps, values=np.mean(values, axis=0))

@@ -30,14 +30,17 @@ def precedence(outcomes: pd.DataFrame, design: Design, deviations: Deviations | 
     rng : for the draws.
     """
     if isinstance(deviations, str):
-        return unanswered("precedence", f"Precedence: depends. {deviations}; more baselines would tell.")
+        return unanswered("precedence", f"Precedence: depends. No latent path: {deviations}.")
     perturbed = outcomes.loc[design.perturbed().index]
     rows = perturbed[perturbed["preceded"].notna()]
+    lost = int(perturbed["collapsed"].sum())
     if not len(rows):
-        return unanswered(
-            "precedence",
-            "Precedence: depends. No plain run collapses, so nothing can precede it; stronger ones would tell.",
+        why = (
+            f"{lost} plain runs collapse, but none of them has a latent path; metrics that all runs log would tell"
+            if lost
+            else "No plain run collapses, so nothing can precede it; stronger ones would tell"
         )
+        return unanswered("precedence", f"Precedence: depends. {why}.")
     chance = np.array(
         [
             deviations.healthy_share(float(onset), float(collapse))
@@ -56,8 +59,8 @@ def precedence(outcomes: pd.DataFrame, design: Design, deviations: Deviations | 
         f"{chance.mean():.0%} of them do between the same steps: "
         f"an excess of {found.found.value:.2f} ({found.found.low:.2f} to {found.found.high:.2f})"
         f"{f', {leads.median():.0f} steps ahead in the median' if len(leads) else ''}. {_of_survivors(rows, survivors)}"
-        f"{_before_performance(rows)} An interval above {MOST} would say yes, one that holds 0 and lies below {MOST} "
-        "no."
+        f"{_before_performance(rows)}{_without_path(lost - len(rows))} An interval above {MOST} would say yes, one "
+        f"that holds 0 and lies below {MOST} no."
     )
     return found.claim("precedence", len(rows), sentence)
 
@@ -100,6 +103,10 @@ def _of_survivors(rows: pd.DataFrame, survivors: pd.DataFrame) -> str:
     if within > rows["preceded"].mean() / 2:
         return f"{told}, so that a deviation tells of the perturbation first, and of the collapse little. "
     return f"{told}. "
+
+
+def _without_path(runs: int) -> str:
+    return f" {runs} more collapse without a latent path." if runs else ""
 
 
 def _before_performance(rows: pd.DataFrame) -> str:

@@ -2,20 +2,91 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.audit.pairing import Design
 from trajhmm.dynamics.stability.intervals import UNDEFINED, Interval, mean_over_seeds, median_time, share
 
-QUANTITIES = {
-    "collapsed": "collapsed",
-    "recovery_steps": "recovery",
-    "area_ratio": "area",
-    "deviation": "deviation",
-    "lead_share": "lead",
-}
-"""Column of each quantity to what the columns of its bounds begin with."""
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A quantity of the profile.
+
+    Attributes
+    ----------
+    column : of the number.
+    bounds : what the columns of its bounds begin with.
+    heading, form : in the table of the summary, and how its numbers are written there.
+    title : in a table for print.
+    panel : of a figure, in two lines.
+    """
+
+    column: str
+    bounds: str
+    heading: str
+    form: str
+    title: str
+    panel: str
+
+    @property
+    def low(self) -> str:
+        """Column of the lower bound."""
+        return f"{self.bounds}_low"
+
+    @property
+    def high(self) -> str:
+        """Column of the upper bound."""
+        return f"{self.bounds}_high"
+
+
+_QUANTITIES = (
+    Quantity(
+        column="collapsed",
+        bounds="collapsed",
+        heading="collapsed",
+        form="{:.0%}",
+        title="Share that collapses (95%)",
+        panel="share that\ncollapses",
+    ),
+    Quantity(
+        column="recovery_steps",
+        bounds="recovery",
+        heading="recovery, steps",
+        form="{:.0f}",
+        title="Steps to recover (95%)",
+        panel="steps to\nrecover",
+    ),
+    Quantity(
+        column="area_ratio",
+        bounds="area",
+        heading="area",
+        form="{:.2f}",
+        title="Area, of baseline (95%)",
+        panel="area, of\nbaseline",
+    ),
+    Quantity(
+        column="deviation",
+        bounds="deviation",
+        heading="deviation",
+        form="{:.2f}",
+        title="Latent deviation (95%)",
+        panel="latent\ndeviation",
+    ),
+    Quantity(
+        column="lead_share",
+        bounds="lead",
+        heading="lead",
+        form="{:.0%}",
+        title="Deviates first (95%)",
+        panel="deviates\nfirst",
+    ),
+)
+QUANTITIES = {quantity.column: quantity for quantity in _QUANTITIES}
+"""What a profile tells, by its columns, in their order; tables and figures name and order them by this."""
 
 
 def profile_of(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator) -> pd.DataFrame:
@@ -37,14 +108,13 @@ def profile_of(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator)
         cell = perturbed[(perturbed["dimension"] == dimension) & (perturbed["strength"] == strength)]
         seeds = cell["seed"].tolist()
         areas = cell["area_ratio"].to_numpy(dtype=np.float64)
-        least = float(areas[~np.isnan(areas)].min(initial=0.0))
         known = cell[cell["recovery_steps"].notna()]
         observed = known["recovery_censored"].to_numpy() == False  # noqa: E712 (a column of objects)
         ahead = cell["preceded"].dropna()
         found = {
             "collapsed": share(int(cell["collapsed"].sum()), len(cell)),
             "recovery_steps": median_time(known["recovery_steps"].to_numpy(dtype=np.float64), observed),
-            "area_ratio": mean_over_seeds(areas, seeds, rng).within(-np.inf if least < 0 else 0.0, np.inf),
+            "area_ratio": _mean_area(areas, seeds, rng),
             "deviation": mean_over_seeds(cell["deviation"].to_numpy(dtype=np.float64), seeds, rng).within(-1, 1)
             if cell["deviation"].notna().any()
             else UNDEFINED,
@@ -59,9 +129,16 @@ def profile_of(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator)
     return pd.DataFrame(rows)
 
 
+def _mean_area(areas: NDArray[np.float64], seeds: list[object], rng: np.random.Generator) -> Interval:
+    """The mean of (n,) areas, below 0 only where one is; of areas beyond all bounds nothing more is said."""
+    least = float(areas[~np.isnan(areas)].min(initial=0.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return mean_over_seeds(areas, seeds, rng).within(-np.inf if least < 0 else 0.0, np.inf)
+
+
 def _columns(name: str, found: Interval) -> dict[str, float]:
-    prefix = QUANTITIES[name]
-    return {name: found.value, f"{prefix}_low": found.low, f"{prefix}_high": found.high}
+    quantity = QUANTITIES[name]
+    return {quantity.column: found.value, quantity.low: found.low, quantity.high: found.high}
 
 
 def one_fate(profile: pd.DataFrame) -> tuple[int, int]:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from trajhmm.dynamics.stability.audit.audit import Audit
 from trajhmm.dynamics.stability.audit.deviation import Deviations
-from trajhmm.dynamics.stability.audit.pairing import PERTURBED
+from trajhmm.dynamics.stability.audit.pairing import listed
 from trajhmm.dynamics.stability.audit.profile import QUANTITIES, one_fate
 from trajhmm.dynamics.stability.intervals import share
 
 _WIDTH = 100
-_FORMS = {
-    "collapsed": "{:.0%}",
-    "recovery_steps": "{:.0f}",
-    "area_ratio": "{:.2f}",
-    "deviation": "{:.2f}",
-    "lead_share": "{:.0%}",
-}
 # Share of cells from which on strength is said to decide.
 _DECIDES = 0.75
 
 
 def summarize(audit: Audit) -> str:
-    """What was asked, the profile as a table, what strength decides, and the three claims, as text."""
+    """What was asked, the profile as a table, what is odd, what strength decides, and the three claims, as text."""
     paragraphs = [
         _asked(audit),
+        " ".join(remarks(audit)),
         _strength(audit),
         _latent(audit.deviations),
         *(claim.sentence for claim in audit.claims),
@@ -39,7 +34,7 @@ def summarize(audit: Audit) -> str:
 
 def _asked(audit: Audit) -> str:
     runs = audit.runs
-    healthy, perturbed = runs[runs["role"] != PERTURBED], audit.runs.loc[audit.design.perturbed().index]
+    healthy, perturbed = runs.loc[audit.design.healthy().index], runs.loc[audit.design.perturbed().index]
     buffered = len(audit.design.perturbed(buffered=True))
     more = f", {buffered} more with a buffer" if buffered else ""
     lost = f"{int(healthy['collapsed'].sum())} of {len(healthy)} healthy runs collapse by '{audit.collapse}'"
@@ -61,14 +56,59 @@ def _asked(audit: Audit) -> str:
     return " ".join(sentences)
 
 
+def remarks(audit: Audit) -> list[str]:
+    """What is odd about the runs, and what that does to the rest; none where nothing is."""
+    runs, design = audit.runs, audit.design
+    healthy = runs.loc[design.healthy().index]
+    lost = healthy.index[healthy["collapsed"].astype(bool)]
+    beside = runs["final_baseline"].dropna()
+    found = [
+        _remark(
+            "Healthy runs that collapse themselves",
+            f"{len(lost)} of {len(healthy)}",
+            lost,
+            "The map, its threshold, and areas and final performances relative to these runs are no measure of health "
+            "then; leave them out with --where, or see whether --collapse says what it should.",
+        ),
+        _remark(
+            "Perturbed runs that log nothing of the collapse after their onset",
+            f"{len(design.unseen())}",
+            design.unseen().index,
+            "They have neither collapsed nor survived, and count nowhere.",
+        ),
+        _remark(
+            f"Runs without {' or '.join(design.columns.pair_by)}",
+            f"{len(design.unpaired())} of {len(runs)}",
+            design.unpaired().index,
+            "Each counts as one of its own, and is matched and paired with none.",
+        ),
+        _remark(
+            f"Runs that never log {audit.performance}",
+            f"{len(audit.silent)} of {len(runs)}",
+            audit.silent,
+            "They have no area, recovery and final performance, and are no match for others.",
+        ),
+        _remark(
+            f"Perturbed runs matched with a final {audit.performance} that is not above 0",
+            f"{(beside <= 0).sum()} of {len(beside)}",
+            beside.index[beside <= 0],
+            "To that there is no ratio, and no final performance relative to it; nor an area, where the match's is not "
+            "above 0.",
+        ),
+    ]
+    return [remark for remark in found if remark]
+
+
+def _remark(what: str, count: str, runs: Sequence[str] | pd.Index, so: str) -> str:
+    return f"{what}: {count} ({listed(list(runs))}). {so}" if len(runs) else ""
+
+
 def _table(profile: pd.DataFrame) -> str:
-    rows = [["dimension", "strength", "runs", "collapsed", "recovery, steps", "area", "deviation", "lead"]]
+    rows = [["dimension", "strength", "runs", *(quantity.heading for quantity in QUANTITIES.values())]]
     for row in profile.to_dict("records"):
         strength = row["strength"]
         told = [str(row["dimension"]), strength if isinstance(strength, str) else f"{strength:g}", str(row["n_runs"])]
-        for name, form in _FORMS.items():
-            prefix = QUANTITIES[name]
-            told.append(_told(row[name], row[f"{prefix}_low"], row[f"{prefix}_high"], form))
+        told += [_told(row[one.column], row[one.low], row[one.high], one.form) for one in QUANTITIES.values()]
         rows.append(told)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
