@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajhmm.cli.commands import AT_ONCE
+from trajhmm.cli.warn.commands import AT_ONCE
 from trajhmm.hmm import load_model
 from trajhmm.logs import read_logs
 from trajhmm.warning.monitor import Monitor

@@ -188,13 +188,14 @@ class Watch:
     ----------
     monitor, follower : what scores, and what reads.
     gained : rows of each run that came in the last poll, of those that gained some.
+    unsaved : why the state file could not be written after the last poll, and is at the next; None if it was.
 
     Raises
     ------
     ModelFileError
-        The state file belongs to another model, or is no such file.
+        The state file belongs to another model or other logs, is damaged, or is no such file.
     TrajHMMError
-        The state file cannot be read or written.
+        The state file cannot be read or written, or another watch keeps its own in it.
     """
 
     def __init__(
@@ -206,13 +207,15 @@ class Watch:
         state: Path | None = None,
         metrics: Iterable[str] | None = None,
     ) -> None:
-        self._state = None if state is None else StateFile(state, fingerprint(model))
+        logs = [Path(path) for path in paths]
+        self.unsaved: str | None = None
+        self._state = None if state is None else StateFile(state, fingerprint(model), logs)
         named = () if metrics is None else tuple(metrics)
         kept = self._state.watched() if self._state is not None and model is None else None
         self._told_by, watched = (named, named) if kept is None else kept
         self.monitor = Monitor(model, metrics=watched if model is None else None)
         self.follower = Follower(
-            paths,
+            logs,
             self.monitor.metrics,
             settings,
             more=self._watch_more if model is None else None,
@@ -223,11 +226,15 @@ class Watch:
         self._held: set[str] = set()
         self._widened = model is None and kept is None
         if self._state is not None:
-            files, runs, checkpoints = self._state.load()
-            self.follower.resume(files)
-            self.monitor.resume(runs, checkpoints)
-            self.follower.moving.first.update({run: known.get(_FIRST, {}) for run, known in runs.items()})
-            self._held = {run for run, tracker in self.monitor.trackers.items() if tracker.holds_back}
+            with self._state.damage_told():
+                self._carry_on(self._state)
+
+    def _carry_on(self, state: StateFile) -> None:
+        files, runs, checkpoints = state.load()
+        self.follower.resume(files)
+        self.monitor.resume(runs, checkpoints)
+        self.follower.moving.first.update({run: known.get(_FIRST, {}) for run, known in runs.items()})
+        self._held = {run for run, tracker in self.monitor.trackers.items() if tracker.holds_back}
 
     def _watch_more(self, metrics: Iterable[str]) -> tuple[str, ...]:
         before = self.monitor.metrics
@@ -263,14 +270,19 @@ class Watch:
 
     def _save(self, state: StateFile) -> None:
         files, trackers = list(self.follower.unsaved()), self.monitor.trackers
-        if files or self._unsaved:
+        if files or self._unsaved or self._widened or self.unsaved is not None:
             moved = ((run, trackers[run].new_checkpoints) for run in self._unsaved)
-            state.save(
-                files,
-                ((run, self._known(run)) for run in self._unsaved),
-                ((run, known) for run, known in moved if known is not None),
-                (self._told_by, self.monitor.metrics) if self._widened else None,
-            )
+            try:
+                state.save(
+                    files,
+                    ((run, self._known(run)) for run in self._unsaved),
+                    ((run, known) for run, known in moved if known is not None),
+                    (self._told_by, self.monitor.metrics) if self._widened else None,
+                )
+            except TrajHMMError as error:  # a full disk, a lock: what is not written is written after the next poll
+                self.unsaved = str(error)
+                return
+            self.unsaved = None
         self.follower.saved()
         for run in self._unsaved:
             trackers[run].saved()

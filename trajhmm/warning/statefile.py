@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,23 @@ from numpy.typing import NDArray
 from trajhmm.errors import ModelFileError, TrajHMMError
 from trajhmm.logs.following.seen import FileSeen, RunSeen
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+# Locks of this process, which closing them would give back.
+_held: dict[Path, IO[bytes]] = {}
+# Seconds to wait for another program that holds the file.
+_PATIENCE = 5.0
+# Letters of a checksum.
+_SUM = 8
 # By which SQLite knows whose a file is ("trjw" in ASCII), and in which layout.
 _OURS, _LAYOUT = 0x74726A77, 1
 # Files of before lack these, which does no harm: without a model nothing of them fits, with one a resume pauses longer.
 _LATER = (
     "CREATE TABLE IF NOT EXISTS watched (told_by TEXT NOT NULL, metrics TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS logs (log BLOB PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS checkpoints (run BLOB PRIMARY KEY, known BLOB NOT NULL) WITHOUT ROWID",
 )
 _TABLES = (
@@ -42,22 +55,24 @@ class StateFile:
 
     Parameters
     ----------
-    path : made, with its folder, if it is not there.
+    path : made, with its folder, if it is not there; beside it lies a file that is locked as long as the process lives.
     model : fingerprint of the model that the state belongs to.
+    logs : what is watched; more may come, but none may go.
 
     Raises
     ------
     ModelFileError
-        The file belongs to another model, or is no state file.
+        The file belongs to another model or to other logs, or is no state file.
     TrajHMMError
-        It cannot be read or written.
+        It cannot be read or written, or another process keeps its own state in it.
     """
 
-    def __init__(self, path: Path, model: str) -> None:
+    def __init__(self, path: Path, model: str, logs: Iterable[Path] = ()) -> None:
         self._path = path
         with suppress(OSError):  # then it cannot be opened either
             path.parent.mkdir(parents=True, exist_ok=True)
-        with self._transaction() as database:
+        _claim(path)
+        with self._transaction() as database, self.damage_told():
             if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _TABLES:
                     database.execute(statement)
@@ -69,30 +84,48 @@ class StateFile:
                 raise ModelFileError(f"{path}: belongs to another model; name another with --state, or remove it")
             for statement in _LATER:
                 database.execute(statement)
+            self._check_logs(database, {_key(str(one.absolute())) for one in logs})
+
+    def _check_logs(self, database: sqlite3.Connection, logs: set[bytes]) -> None:
+        before = {log for (log,) in database.execute("SELECT log FROM logs")}
+        if gone := before - logs:
+            raise ModelFileError(
+                f"{self._path}: belongs to a watch of {_text(min(gone))}; watch that as well, name another file with "
+                "--state, or remove it"
+            )
+        database.executemany("INSERT INTO logs VALUES (?)", [(log,) for log in sorted(logs - before)])
 
     def watched(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         """Without a model: metrics by which runs are known again, and all that are watched; None if none was saved."""
         with self._transaction() as database:
             row = database.execute("SELECT told_by, metrics FROM watched").fetchone()
-        return None if row is None else (tuple(json.loads(row[0])), tuple(json.loads(row[1])))
+        with self.damage_told():
+            return None if row is None else (tuple(_told(row[0])), tuple(_told(row[1])))
 
     def load(self) -> tuple[dict[str, FileSeen], dict[str, dict[str, Any]], dict[str, NDArray[np.float64]]]:
         """What was seen of each file, by path, what is known of each run, and what was known at its checkpoints."""
-        with self._transaction() as database:
+        with self._transaction() as database, self.damage_told():
             rows: defaultdict[bytes, dict[str, RunSeen]] = defaultdict(dict)
             for path, run, n, first in database.execute("SELECT path, run, n, first FROM rows"):
-                rows[path][_text(run)] = RunSeen(rows=n, first=first)
+                rows[path][_text(run)] = RunSeen(rows=int(n), first=int(first))
             files = {
-                _text(path): FileSeen.of(json.loads(seen), rows[path])
+                _text(path): FileSeen.of(_told(seen), rows[path])
                 for path, seen in database.execute("SELECT path, seen FROM files")
             }
-            runs = {_text(run): json.loads(known) for run, known in database.execute("SELECT run, known FROM runs")}
+            runs = {_text(run): _told(known) for run, known in database.execute("SELECT run, known FROM runs")}
             checkpoints = {
-                _text(run): np.frombuffer(known)
+                _text(run): np.frombuffer(_whole(known))
                 for run, known in database.execute("SELECT run, known FROM checkpoints")
-                if len(known) % np.float64().nbytes == 0
             }
         return files, runs, checkpoints
+
+    @contextmanager
+    def damage_told(self) -> Iterator[None]:
+        """What makes no sense in the file is an error of one line."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+            raise self._no_state_file(f"damaged: {' '.join(str(error).split())}") from error
 
     def save(
         self,
@@ -113,28 +146,29 @@ class StateFile:
         with self._transaction() as database:
             for path, seen, more in files:
                 key = _key(path)
-                database.execute("REPLACE INTO files VALUES (?, ?)", [key, json.dumps(seen.to_dict())])
+                database.execute("REPLACE INTO files VALUES (?, ?)", [key, _checked(seen.to_dict())])
                 counts = [(key, _key(run), known.rows, known.first) for run, known in more.items()]
                 database.executemany("REPLACE INTO rows VALUES (?, ?, ?, ?)", counts)
-            database.executemany("REPLACE INTO runs VALUES (?, ?)", [(_key(run), json.dumps(k)) for run, k in runs])
+            database.executemany("REPLACE INTO runs VALUES (?, ?)", [(_key(run), _checked(k)) for run, k in runs])
             database.executemany(
-                "REPLACE INTO checkpoints VALUES (?, ?)", [(_key(run), known.tobytes()) for run, known in checkpoints]
+                "REPLACE INTO checkpoints VALUES (?, ?)",
+                [(_key(run), _summed(known.tobytes())) for run, known in checkpoints],
             )
             if watched is not None:
                 database.execute("DELETE FROM watched")
-                database.execute("INSERT INTO watched VALUES (?, ?)", [json.dumps(list(names)) for names in watched])
+                database.execute("INSERT INTO watched VALUES (?, ?)", [_checked(list(names)) for names in watched])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
+            with closing(sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 yield database
                 database.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise TrajHMMError(f"{self._path}: cannot be used as a state file ({error})") from error
-        except sqlite3.DatabaseError as error:
-            raise self._no_state_file(str(error)) from error
+        except (sqlite3.DatabaseError, UnicodeError) as error:  # what SQLite says of damage may be no text
+            raise self._no_state_file(" ".join(str(error).split())) from error
 
     def _no_state_file(self, reason: str) -> ModelFileError:
         return ModelFileError(f"{self._path}: no state file of trajhmm ({reason}); name another, or remove it")
@@ -147,3 +181,63 @@ def _key(name: str) -> bytes:
 
 def _text(key: bytes) -> str:
     return str(key, "utf-8", "surrogateescape")
+
+
+def _checked(known: Any) -> str:
+    """JSON, and in front of it a checksum."""
+    text = json.dumps(known)
+    return f"{zlib.crc32(text.encode()):08x}{text}"
+
+
+def _told(stored: str) -> Any:
+    """What `_checked` wrote; also without a checksum, as files of before have it.
+
+    Raises
+    ------
+    ValueError
+        It is not as it was written.
+    """
+    if stored[:1] in "[{":
+        return json.loads(stored)
+    text = stored[_SUM:]
+    if stored[:_SUM] != f"{zlib.crc32(text.encode()):08x}":
+        raise ValueError("a checksum is wrong")
+    return json.loads(text)
+
+
+def _summed(known: bytes) -> bytes:
+    return zlib.crc32(known).to_bytes(4, "big") + known
+
+
+def _whole(stored: bytes) -> bytes:
+    if stored[:4] != zlib.crc32(stored[4:]).to_bytes(4, "big"):
+        raise ValueError("a checksum is wrong")
+    return stored[4:]
+
+
+def _claim(path: Path) -> None:
+    """Hold a lock beside the state file until the process ends, whatever ends it.
+
+    Where the file system knows no locks, or the folder cannot be written, it goes without.
+
+    Raises
+    ------
+    TrajHMMError
+        Another process holds it.
+    """
+    beside = Path(f"{path.absolute()}.lock")
+    if fcntl is None or beside in _held:
+        return
+    try:
+        lock = beside.open("ab")
+    except OSError:
+        return
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise TrajHMMError(f"{path}: another watch keeps its state in it; name another with --state") from error
+    except OSError:
+        lock.close()
+        return
+    _held[beside] = lock

@@ -256,9 +256,18 @@ class _Known:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any], scorer: Scorer) -> _Known:
-        """Take what `to_dict` gave."""
-        values = np.array([math.nan if value is None else value for value in stored["values"]])
-        streak = np.array(stored.get("streak", [0] * len(values)), dtype=np.int64)
+        """Take what `to_dict` gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is of other metrics, or damaged.
+        """
+        n = len(scorer.metrics)
+        values = np.array([math.nan if value is None else value for value in stored["values"]], dtype=np.float64)
+        streak = np.array(stored.get("streak", [0] * n), dtype=np.int64)
+        if values.shape != (n,) or streak.shape != (n,):
+            raise ValueError(f"values of {len(values)} metrics; expected {n}")
         largest = stored["largest"]
         if largest is None:  # infinite, before the first row as after one that was not finite
             largest = -math.inf if stored["last_step"] is None else math.inf

@@ -1,0 +1,106 @@
+"""``trajhmm warn --follow``."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from trajhmm.cli.options import Reading
+from trajhmm.cli.terminal import counted, say
+from trajhmm.cli.warn.commands import AlarmCommands
+from trajhmm.cli.warn.livetable import live_table
+from trajhmm.cli.warn.objects import object_of
+from trajhmm.cli.warn.remarks import Remarks
+
+if TYPE_CHECKING:
+    from trajhmm.hmm import Model
+
+
+def follow(
+    logs: list[Path],
+    model: Model | None,
+    reading: Reading,
+    *,
+    state: Path | None,
+    interval: float,
+    as_json: bool,
+    command: str | None,
+    silent_after: int,
+) -> tuple[bool, bool]:
+    """Watch until Ctrl-C: whether a run alarmed, and whether all that is there was read and kept."""
+    from trajhmm.warning.monitor import Watch
+
+    say(f"watching {', '.join(map(str, logs))}; Ctrl-C ends")
+    metrics = None
+    if model is None:
+        metrics = _metrics_to_watch(logs, reading, interval)
+        if metrics is None:
+            say("stopped; no rows seen")
+            return False, True
+    watch = Watch(model, logs, reading.settings(), state=state, metrics=metrics)
+    if model is None:
+        say(f"no --model: each run is judged by its own past; watched: {', '.join(watch.monitor.metrics)}")
+    trackers = watch.monitor.trackers
+    raised = any(tracker.alarm_step is not None for tracker in trackers.values())
+    with nullcontext() if as_json else live_table(watch.monitor.threshold) as table:
+        commands = AlarmCommands(command)
+        remarks = Remarks(watch, logs, silent_after)
+        try:
+            while True:
+                for tracker, alarm in watch.poll():
+                    raised = True
+                    told = json.dumps(object_of(tracker, watch.monitor))
+                    commands.start(tracker.run, told)  # first: whoever reads the line may end the watch at once
+                    (typer.echo if table is None else table.above)(told if as_json else f"alarm: {alarm}")
+                remarks.say()
+                if table is not None:
+                    table.show(trackers.values(), torn=len(watch.follower.torn))
+                commands.sleep(interval)
+        except KeyboardInterrupt:
+            pass
+    alarmed = sum(tracker.alarm_step is not None for tracker in trackers.values())
+    lost = remarks.lost()
+    say("; ".join([f"stopped; {counted(len(trackers), 'run')} seen, {alarmed} alarmed", *remarks.passed_over(), *lost]))
+    commands.finish(leave_running=True)
+    return raised, not lost
+
+
+def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tuple[str, ...] | None:
+    """The metrics of the first rows that there are, waited for; None if the user ends the wait."""
+    from trajhmm.errors import LogError
+    from trajhmm.features.choose import dynamics
+
+    said = False
+    try:
+        while True:
+            try:
+                metrics = reading.read(logs).metrics
+            except LogError as error:
+                metrics = _metrics_of_each(logs, reading)
+                if not said and not metrics:
+                    say(f"waiting for rows: {error}")
+                    said = True
+            if metrics:
+                return dynamics(metrics) or metrics
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        return None
+
+
+def _metrics_of_each(logs: list[Path], reading: Reading) -> tuple[str, ...]:
+    """The metrics of the files that can be read, where one cannot."""
+    from trajhmm.errors import LogError
+    from trajhmm.logs.sources.paths import walk
+
+    found: dict[str, None] = {}
+    for root in logs:
+        files = [Path(entry.path) for entry in walk(root, lambda _: None)] if root.is_dir() else [root]
+        for file in files:
+            with suppress(LogError, OSError):
+                found |= dict.fromkeys(reading.read([file]).metrics)
+    return tuple(found)

@@ -1,0 +1,209 @@
+"""What ``warn`` has to say besides alarms, on standard error."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trajhmm.cli.terminal import counted, say
+from trajhmm.cli.warn.silence import Silence
+
+if TYPE_CHECKING:
+    from trajhmm.warning.monitor import Monitor, Watch
+
+# Of the first runs of a watch, so many are asked which metrics they lack.
+_RUNS_LOOKED_AT = 100
+# Of files, or runs, of which the same is to be said, so many are named.
+_NAMED = 3
+# So many runs that alarm almost at once are no chance.
+_MISFITS = 3
+# Seconds after which what still is not as it should be is said again.
+_AGAIN = 600.0
+
+
+def say_never_logged(monitor: Monitor, runs: Sequence[str]) -> None:
+    """Name the runs that never logged a finite value of a metric that the model watches."""
+    lacking = [(run, metrics) for run in runs if (metrics := monitor.unlogged(run))]
+    for run, metrics in lacking[:_NAMED]:
+        say(f"warning: run {run} has no finite value of {', '.join(metrics)}, which the model watches")
+    if len(lacking) > _NAMED:
+        say(f"warning: nor have {len(lacking) - _NAMED} other runs of all that it watches")
+
+
+class Remarks:
+    """What a watch has to say besides alarms, each once, but for what stays wrong.
+
+    That nothing is there, metrics that are missing or came later, torn files, the risk of a run that alarmed as soon as
+    it is known, runs that stand still, go on beyond the reference or log more rarely, most runs that alarmed at once.
+    """
+
+    def __init__(self, watch: Watch, logs: list[Path], silent_after: int) -> None:
+        self._watch, self._logs = watch, logs
+        self._silence = Silence(silent_after)
+        self._misfit = False
+        self._metrics = set(watch.monitor.metrics)
+        self._beyond: set[str] = set()
+        self._rarer: set[str] = set()
+        self._risks: set[str] = set()
+        self._torn, self._unsaved = _Standing(), _Standing()
+        self._skipped: dict[Path, int] = {}
+        self._empty = self._unlogged = False
+
+    def say(self) -> None:
+        """Say what is new."""
+        follower = self._watch.follower
+        told = self._torn.to_say(
+            {str(path): f"{why}; tried again as long as it stays so" for path, why in follower.torn.items()}
+        )
+        for reason in told[:_NAMED]:
+            say(f"warning: {reason}")
+        if len(told) > _NAMED:
+            say(f"warning: so are {len(told) - _NAMED:,} other files; is an option mistyped?")
+        for reason in self._unsaved.to_say({} if self._watch.unsaved is None else {"": self._watch.unsaved}):
+            say(f"warning: {reason}; the watch goes on and tries again")
+        self._say_skipped()
+        monitor = self._watch.monitor
+        if more := [metric for metric in monitor.metrics if metric not in self._metrics]:
+            self._metrics.update(more)
+            say(f"watched as well from here on: {', '.join(more)}")
+        self._say_risks(monitor)
+        self._say_silent(monitor)
+        beyond = [run for run in self._watch.gained if run not in self._beyond and is_beyond(run, monitor)]
+        self._beyond.update(beyond)
+        say_beyond(beyond, monitor)
+        rarer = [
+            run for run in self._watch.gained if run not in self._rarer and monitor.trackers[run].rarer is not None
+        ]
+        self._rarer.update(rarer)
+        say_rarer(rarer, monitor)
+        if not self._misfit and self._watch.gained:
+            self._misfit = say_misfit(monitor)
+        if monitor.trackers and not self._unlogged:
+            self._unlogged = True
+            self._say_unlogged(monitor)
+        elif not monitor.trackers and not self._empty:
+            self._empty = True
+            missing = ", ".join(str(path) for path in self._logs if not path.exists())
+            say(f"no such file or folder yet: {missing}" if missing else "no runs yet")
+
+    def _say_skipped(self) -> None:
+        """Name files in which lines were passed over, and again when they are twice as many."""
+        new = {
+            path: one for path, one in self._watch.follower.skipped.items() if one.n >= 2 * self._skipped.get(path, 0.5)
+        }
+        self._skipped.update({path: one.n for path, one in new.items()})
+        for path, one in islice(new.items(), _NAMED):
+            lines = "a line was passed over" if one.n == 1 else f"{one.n:,} lines were passed over so far"
+            say(f"warning: {path}: {lines}: {one.why.removeprefix(f'{path}: ')}")
+        if len(new) > _NAMED:
+            say(f"warning: lines were passed over in {len(new) - _NAMED:,} other files as well")
+
+    def passed_over(self) -> list[str]:
+        """How many lines were passed over in all, in words; nothing if none were."""
+        skipped = self._watch.follower.skipped
+        n = sum(one.n for one in skipped.values())
+        return [f"{counted(n, 'line')} passed over in {_some_of(skipped)}"] if skipped else []
+
+    def lost(self) -> list[str]:
+        """What was not read to its end, or not kept, in words; nothing if all was."""
+        torn, unsaved = self._watch.follower.torn, self._watch.unsaved
+        told = [f"not read to the end: {_some_of(torn)}"] if torn else []
+        return told if unsaved is None else [*told, unsaved]
+
+    def _say_risks(self, monitor: Monitor) -> None:
+        for run in self._watch.gained:
+            tracker = monitor.trackers[run]
+            last = tracker.last
+            if run in self._risks or tracker.alarm_step is None or last is None or math.isnan(last.risk[-1]):
+                continue
+            self._risks.add(run)
+            if tracker.alarm is None or tracker.alarm.risk is None:
+                say(
+                    f"run {run}, alarmed at step {tracker.alarm_step}: at step {last.steps[-1]} the risk that it ends "
+                    f"in collapse is {last.risk[-1]:.0%}"
+                )
+
+    def _say_silent(self, monitor: Monitor) -> None:
+        silent = self._silence.after(self._watch.gained)
+        for run in silent[:_NAMED]:
+            step = monitor.trackers[run].last_step
+            say(f"run {run} is silent since step {step}, while the others go on: has it ended, or does it hang?")
+        if len(silent) > _NAMED:
+            say(f"so are {len(silent) - _NAMED:,} other runs")
+
+    def _say_unlogged(self, monitor: Monitor) -> None:
+        lacking = [set(monitor.unlogged(run)) for run in islice(monitor.trackers, _RUNS_LOOKED_AT)]
+        metrics = [metric for metric in monitor.metrics if all(metric in lacks for lacks in lacking)]
+        say(f"{counted(len(monitor.trackers), 'run')} so far")
+        if metrics:
+            say(
+                f"warning: no run has logged {', '.join(metrics)} so far, which the model watches "
+                "(map names with --rename OLD=NEW)"
+            )
+
+
+def is_beyond(run: str, monitor: Monitor) -> bool:
+    """Whether a run is longer than healthy ones were."""
+    step = monitor.trackers[run].last_step
+    return monitor.last_step is not None and step is not None and step > monitor.last_step
+
+
+def say_beyond(runs: Sequence[str], monitor: Monitor) -> None:
+    """Name runs that are longer than healthy ones were, where nothing is promised."""
+    if runs:
+        say(
+            f"warning: {_named(runs)} {'go' if len(runs) > 1 else 'goes'} on beyond step {monitor.last_step}, the last "
+            "of the reference: from there on no share of false alarms is promised"
+        )
+
+
+def say_rarer(runs: Sequence[str], monitor: Monitor) -> None:
+    """Name runs whose rows are farther apart than the reference's, where nothing is promised."""
+    if runs:
+        times = monitor.trackers[runs[0]].rarer
+        say(
+            f"warning: {_named(runs)} {'log' if len(runs) > 1 else 'logs'} more rarely than the reference, rows "
+            f"{times:.3g} times as far apart: no share of false alarms is promised"
+        )
+
+
+def _named(runs: Sequence[str]) -> str:
+    """The first of some runs, and how many others there are."""
+    return f"run {runs[0]}" + (f" and {counted(len(runs) - 1, 'other')}" if len(runs) > 1 else "")
+
+
+def say_misfit(monitor: Monitor) -> bool:
+    """Say that most runs alarmed soon after the first row that is judged, if so; whether it was said."""
+    alarmed = [tracker for tracker in monitor.trackers.values() if tracker.alarmed_early]
+    if monitor.situation == "alone" or len(alarmed) < _MISFITS or 2 * len(alarmed) < len(monitor.trackers):
+        return False
+    say(
+        f"warning: {len(alarmed)} of {len(monitor.trackers)} runs alarmed almost at once: are they trained, and "
+        "logged, like the reference?"
+    )
+    return True
+
+
+class _Standing:
+    """What is not as it should be, by name: told at once, again from time to time, and anew when it comes back."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def to_say(self, present: Mapping[str, str]) -> list[str]:
+        """What of all that is ``present`` is to be said now."""
+        now = time.monotonic()
+        self._told = {name: when for name, when in self._told.items() if name in present}
+        due = [name for name in present if now - self._told.get(name, -_AGAIN) >= _AGAIN]
+        self._told.update(dict.fromkeys(due, now))
+        return [present[name] for name in due]
+
+
+def _some_of(paths: Iterable[Path]) -> str:
+    """The first of some files, and how many others there are."""
+    names = [str(path) for path in paths]
+    return ", ".join(names[:_NAMED]) + (f" and {counted(len(names) - _NAMED, 'other')}" if len(names) > _NAMED else "")

@@ -1,0 +1,155 @@
+"""``trajhmm warn``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
+from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.warn.commands import AlarmCommands
+from trajhmm.cli.warn.following import follow as follow_logs
+from trajhmm.cli.warn.objects import object_of, write_scores
+from trajhmm.cli.warn.remarks import is_beyond, say_beyond, say_misfit, say_never_logged, say_rarer
+
+if TYPE_CHECKING:
+    from trajhmm.hmm import Model
+    from trajhmm.warning.tracking import Tracker
+
+INPUT_WRONG, ALARM_RAISED = 1, 3
+
+
+def warn(
+    logs: Logs,
+    model: WarningModel = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep watching while jobs write; Ctrl-C ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each run.")] = False,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", metavar="scores.parquet", help="Write the score of every row.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="FILE", help="With --follow: carry on from here after a restart.")
+    ] = None,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.05, help="With --follow: seconds between polls.")
+    ] = 2.0,
+    silent_after: Annotated[
+        int,
+        typer.Option(
+            "--silent-after",
+            min=1,
+            metavar="ROWS",
+            help="With --follow: say which run stands still, once the others have gained so many rows in the median.",
+        ),
+    ] = 20,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--exec",
+            metavar="CMD",
+            help="Shell command to run when a run first alarms, with the object of --json on standard input.",
+        ),
+    ] = None,
+    run_by: RunBy = None,
+    rename: Rename = None,
+    where: Where = None,
+    step: Step = None,
+    table: TableName = None,
+) -> None:
+    """Say which runs have left what healthy runs do, before they collapse.
+
+    With --follow each run is told when it first alarms, and a terminal shows a live table of all. Commands of --exec
+    run beside the watch, at most eight at once; what they print goes to standard error when they end. Without --follow
+    they are waited for, until none has ended for a minute.
+
+    Without --model each run is judged by its own past, and by how healthy runs of other tasks move.
+
+    Exit code 3 if a run alarmed, 1 if --follow ends with a file that it could not read.
+
+    Example: trajhmm warn running/ --model reference.json --follow
+    """
+    from trajhmm.hmm import load_model
+
+    if state is not None and not follow:
+        raise typer.BadParameter("--state goes with --follow")
+    if scores is not None and follow:
+        raise typer.BadParameter("--scores does not go with --follow")
+    fitted = None if model is None else load_model(model)
+    reading = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table)
+    if follow:
+        raised, whole = follow_logs(
+            logs,
+            fitted,
+            reading,
+            state=state,
+            interval=interval,
+            as_json=as_json,
+            command=command,
+            silent_after=silent_after,
+        )
+    else:
+        raised, whole = _once(logs, fitted, reading, scores=scores, as_json=as_json, command=command), True
+    if raised:
+        raise typer.Exit(ALARM_RAISED)
+    if not whole:
+        raise typer.Exit(INPUT_WRONG)
+
+
+def _once(
+    logs: list[Path], model: Model | None, reading: Reading, *, scores: Path | None, as_json: bool, command: str | None
+) -> bool:
+    from trajhmm.warning.monitor import Monitor
+
+    monitor, commands = Monitor(model), AlarmCommands(command)
+    runs = reading.read(logs)
+    say_notes(runs.notes)
+    scored = monitor.score(runs)
+    trackers = [monitor.trackers[run] for run in runs.runs]
+    if model is None:
+        say(f"no --model: each run is judged by its own past; watched: {', '.join(monitor.metrics)}")
+    else:
+        say_never_logged(monitor, runs.runs)
+    say_beyond([run for run in runs.runs if is_beyond(run, monitor)], monitor)
+    say_rarer([run for run in runs.runs if monitor.trackers[run].rarer is not None], monitor)
+    say_misfit(monitor)
+    for tracker in trackers:
+        told = json.dumps(object_of(tracker, monitor))
+        if as_json:
+            typer.echo(told)
+        if tracker.alarm is not None:
+            commands.start(tracker.run, told)
+            if not as_json:
+                typer.echo(f"alarm: {tracker.alarm}{_by_now(tracker)}")
+    if not as_json:
+        typer.echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
+    if scores is not None:
+        write_scores(scored, monitor.threshold, scores)
+        say(f"{scores}: written")
+    commands.finish(leave_running=False)
+    return any(tracker.alarm is not None for tracker in trackers)
+
+
+def _by_now(tracker: Tracker) -> str:
+    """What the risk has come to at the last row, if it is known."""
+    last = tracker.last
+    if last is None or math.isnan(last.risk[-1]) or last.steps[-1] == tracker.alarm_step:
+        return ""
+    return f"; {last.risk[-1]:.0%} at its last row, step {last.steps[-1]}"
+
+
+def _summary(trackers: list[Tracker], rows: Mapping[str, int], threshold: float) -> str:
+    """How many runs are quiet, and how near an alarm the nearest of them came."""
+    quiet = [tracker for tracker in trackers if tracker.alarm is None]
+    if not quiet:
+        return "every run raised an alarm"
+    nearest = max(quiet, key=lambda tracker: tracker.largest)
+    score = f"largest score {nearest.largest:.4g} (threshold {threshold:.4g})"
+    if len(trackers) == 1:
+        return f"no alarm: run {nearest.run}, {rows[nearest.run]:,} rows up to step {nearest.last_step}, {score}"
+    number = f"{len(trackers)} runs" if len(quiet) == len(trackers) else f"{len(quiet)} of {len(trackers)} runs"
+    return f"no alarm: {number}; {score}, run {nearest.run}"
