@@ -33,9 +33,12 @@ from trajhmm.errors import ConditionError
 Column = NDArray[Any]
 Evaluate = Callable[[Mapping[str, Column]], Any]
 
+# Characters of a condition, and brackets and "not" within each other; more is no person's.
+_LONGEST, _DEEPEST = 10_000, 50
+_SHOWN = 200
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf\b|nan\b))(?![\w./:@%-])
+      (?P<number>[-+]?(?:(?:\d++\.?\d*+|\.\d++)(?:[eE][-+]?\d++)?|inf\b|nan\b))(?![\w./:@%-])
     | (?P<text>"[^"]*"|'[^']*')
     | (?P<quoted>`[^`]+`)
     | (?P<operator>==|!=|<=|>=|<|>|\(|\)|\[|\]|,)
@@ -120,19 +123,21 @@ def parse_condition(text: str) -> Condition:
     evaluate = parser.either()
     parser.expect_end()
     if not parser.columns:
-        raise ConditionError(f"condition {text!r}: names no column; expected for example 'eval_accuracy > 0.9'")
+        raise ConditionError(f"condition {shown(text)}: names no column; expected for example 'eval_accuracy > 0.9'")
     return Condition(text=text, columns=tuple(parser.columns), ordered=parser.ordered, _evaluate=evaluate)
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
     tokens, position = [], 0
+    if len(text) > _LONGEST:
+        raise ConditionError(f"condition {shown(text)}: {len(text):,} characters; expected at most {_LONGEST:,}")
     stripped = text.rstrip()
     while position < len(stripped):
         match = _TOKEN.match(stripped, position)
         if match is None or match.lastgroup is None:
             rest = stripped[position:].strip()
             hint = next((f"; write '{good}'" for bad, good in _FLIPPED.items() if rest.startswith(bad)), "")
-            raise ConditionError(f"condition {text!r}: cannot read it from {rest[:20]!r} on{hint}")
+            raise ConditionError(f"condition {shown(text)}: cannot read it from {rest[:20]!r} on{hint}")
         tokens.append((match.lastgroup, match.group(match.lastgroup)))
         position = match.end()
     return tokens
@@ -147,32 +152,38 @@ class _Parser:
         self.position = 0
         self.columns: list[str] = []
         self.ordered = False
+        self.depth = 0
 
     def either(self) -> Evaluate:
-        left = self.both()
+        units = [self.both()]
         while self.take("word", "or"):
-            left = self.joined(np.logical_or, left, self.both())
-        return left
+            units.append(self.both())
+        return self.joined(np.logical_or, units)
 
     def both(self) -> Evaluate:
-        left = self.unit()
+        units = [self.unit()]
         while self.take("word", "and"):
-            left = self.joined(np.logical_and, left, self.unit())
-        return left
+            units.append(self.unit())
+        return self.joined(np.logical_and, units)
 
     @staticmethod
-    def joined(combine: Callable[[Any, Any], Any], left: Evaluate, right: Evaluate) -> Evaluate:
-        return lambda columns: combine(left(columns), right(columns))
+    def joined(combine: Callable[[Any, Any], Any], units: list[Evaluate]) -> Evaluate:
+        return units[0] if len(units) == 1 else lambda columns: reduce(combine, (unit(columns) for unit in units))
 
     def unit(self) -> Evaluate:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            self.fail(f"expected at most {_DEEPEST} brackets and 'not' within each other")
         if self.take("word", "not"):
             inner = self.unit()
-            return lambda columns: np.logical_not(inner(columns))
-        if self.take("operator", "("):
-            inside = self.either()
+            found: Evaluate = lambda columns: np.logical_not(inner(columns))  # noqa: E731 (as the other rules give it)
+        elif self.take("operator", "("):
+            found = self.either()
             self.expect("operator", ")")
-            return inside
-        return self.comparison()
+        else:
+            found = self.comparison()
+        self.depth -= 1
+        return found
 
     def comparison(self) -> Evaluate:
         left = self.operand()
@@ -222,7 +233,7 @@ class _Parser:
         def evaluate(columns: Mapping[str, Column]) -> Column:
             values = column(columns)
             if _is_text(values):
-                raise ConditionError(f"condition {self.text!r}: {function} needs numbers, found text")
+                raise ConditionError(f"condition {shown(self.text)}: {function} needs numbers, found text")
             return _SO_FAR[function](values)
 
         return evaluate
@@ -241,7 +252,7 @@ class _Parser:
         stands = np.logical_not(_blank(left) | _blank(right))
         if _is_text(left) or _is_text(right):
             if _is_text(left) != _is_text(right) and sign not in ("==", "!="):
-                raise ConditionError(f"condition {self.text!r}: {sign} compares a text with a number")
+                raise ConditionError(f"condition {shown(self.text)}: {sign} compares a text with a number")
             left, right = _as_text(left), _as_text(right)
         return _COMPARE[sign](left, right) & stands
 
@@ -269,11 +280,13 @@ class _Parser:
 
     def fail(self, expected: str) -> NoReturn:
         found = self.peek()[1]
-        raise ConditionError(
-            f"condition {self.text!r}: {expected}, found {found!r}"
-            if found
-            else f"condition {self.text!r}: {expected}, found its end"
-        )
+        what = shown(found) if found else "its end"
+        raise ConditionError(f"condition {shown(self.text)}: {expected}, found {what}")
+
+
+def shown(text: str) -> str:
+    """A text as a message shows it: in quotes, and no more than a line of it."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 def _is_text(side: Any) -> bool:

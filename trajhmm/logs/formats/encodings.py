@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from trajhmm.errors import LogError
-from trajhmm.logs.formats.lines import LONGEST, Cut, without_end
+from trajhmm.logs.formats.lines import LONGEST_LINE, Cut, without_end
 
 # Bytes that are read at a time of a text that is read as a whole.
 _PIECE = 2**22
@@ -57,8 +57,8 @@ def whole_text(path: Path) -> bytes:
             total += len(piece)
             at = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
             since_break = since_break + len(piece) if at < 0 else len(piece) - at
-            if since_break > LONGEST:
-                raise LogError(f"{path}: {without_end(LONGEST)}")
+            if since_break > LONGEST_LINE:
+                raise LogError(f"{path}: {without_end(LONGEST_LINE)}")
             if most is not None and total > most:
                 raise LogError(
                     f"{path}: unpacks to more than {most >> 20} MiB, far beyond its own size; unpack it to read it"

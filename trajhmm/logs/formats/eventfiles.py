@@ -77,6 +77,8 @@ def _crc_tables() -> Ints:
 
 
 _CRC = _crc_tables()
+# A length that no record has.
+_TOO_LONG = 2**40
 
 
 class Parsed(NamedTuple):
@@ -143,18 +145,28 @@ def checksum(data: Bytes, at: int, stop: int) -> int:
 @njit(cache=True, nogil=True)
 def length_at(data: Bytes, at: int) -> int:
     """Bytes of data of the record that begins at a place; -1 if none does."""
-    if len(data) - at < _BEFORE or checksum(data, at, at + 8) != _load(data, at + 8, 4):
+    if len(data) - at < _BEFORE:
         return -1
-    return max(_load(data, at, 8), -1)
+    length = _load(data, at, 8)
+    if length < 0 or length >= _TOO_LONG:
+        return -1
+    return length if checksum(data, at, at + 8) == _load(data, at + 8, 4) else -1
 
 
 @njit(cache=True, nogil=True)
 def _next_record(data: Bytes, at: int) -> int:
     """The next place, from ``at`` on, at which a record begins; -1 if there is none."""
     while len(data) - at >= _BEFORE:
-        if length_at(data, at) >= 0:
+        # Where a file was made longer than what was written to it there are zeros, and the checksum of none is zero.
+        behind = at
+        while behind < len(data) and data[behind] == 0:
+            behind += 1
+        if behind - at >= _BEFORE:
+            at = behind - _BEFORE + 1
+        elif length_at(data, at) >= 0:
             return at
-        at += 1
+        else:
+            at += 1
     return -1
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeGuard
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, whole_text, without_mark
 from trajhmm.logs.formats.format import HEAD, Format, Growth, is_of_every_run, itself_or_folder
-from trajhmm.logs.formats.lines import LONGEST, Lines, whole_lines, without_end
+from trajhmm.logs.formats.lines import LONGEST_LINE, Lines, whole_lines, without_end
 from trajhmm.logs.formats.repairs import Skipped, counted, mostly_torn, note_of_skipped
 from trajhmm.logs.formats.table import LONGEST_NAME, Table, plain_cell, table_from_cells
 from trajhmm.logs.runset import Note
@@ -259,9 +259,9 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
     LogError
         One does not end.
     """
-    while line := stream.readline(LONGEST):
-        if len(line) == LONGEST and not line.endswith(b"\n"):
-            raise LogError(f"{path}: {without_end(LONGEST)}")
+    while line := stream.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            raise LogError(f"{path}: {without_end(LONGEST_LINE)}")
         yield line
 
 

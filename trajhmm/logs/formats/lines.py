@@ -13,9 +13,9 @@ from trajhmm.errors import LogError
 _EDGE = 2**10
 # Bytes that are read at a time: what is made of them takes many times as much memory.
 _PIECE = 2**22
-# Bytes of a line or record, and of what stands before the first row, at most: a file that was made longer than what was
-# written to it holds zeros to its end.
-LONGEST, LONGEST_HEADER = 2**28, 2**23
+# Bytes of a record, of a line, and of what stands before the first row, at most: a file that was made longer than what
+# was written to it holds zeros to its end.
+LONGEST, LONGEST_LINE, LONGEST_HEADER = 2**28, 2**26, 2**23
 
 
 # Of some bytes, and whether they end the file: how many at their beginning are whole lines or records.

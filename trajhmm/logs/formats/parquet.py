@@ -24,7 +24,7 @@ _READ_AHEAD_BYTES = 2**16
 # Of fewer rows it is not worth while to decode columns side by side, or to ask which of them are text.
 _MANY_ROWS = 2**13
 # Bytes that a file may unpack to, and how many times its size; and of text, in all rows.
-_MANY_BYTES, _TIMES_PACKED = 2**28, 200
+_MANY_BYTES, _TIMES_PACKED = 2**26, 200
 
 
 def read_parquet(path: Path, name: str) -> Table:

@@ -88,7 +88,16 @@ def recognised(path: Path) -> Format | None:
     if not any(one.takes for one in told):
         return told[0] if told else None
     head = head_of(path)
-    return next((one for one in told if one.takes is None or one.takes(path, head)), None)
+    return next((one for one in told if _takes(one, path, head)), None)
+
+
+def _takes(one: Format, path: Path, head: bytes) -> bool:
+    try:
+        return one.takes is None or one.takes(path, head)
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 (a file that nobody foresaw fails in any way: it is not of this kind)
+        return False
 
 
 def head_of(path: Path) -> bytes:

@@ -30,6 +30,8 @@ _AT_ONCE = 2**13
 # Rows times tags that a table may have, of 9 bytes each.
 _MOST_CELLS, _MOST_APART = 2**29, 2**26
 _MOST_TOLD = 8
+# Bytes that may belong to no record; and what `Table.carry` says of them.
+_MOST_LOST, _LOST = 2**26, "lost"
 
 
 def read_event_file(path: Path, name: str) -> Table:
@@ -51,6 +53,7 @@ def read_event_file(path: Path, name: str) -> Table:
             stream.seek(0)
             for lines, behind in GrowingFile(stream, header=False, cut=_whole_records).lines_behind(place):
                 points.add(lines.raw)
+                points.check_lost(path)
                 place = behind
             stream.seek(place.offset)
             begins = _is_begun(stream.read(_BEGINNING))
@@ -70,7 +73,10 @@ def read_some_events(lines: Lines, path: Path, name: str) -> Table:
     """Read some records of an event file, each a row: where reading stopped may be between the tags of a step."""
     points = _Points()
     points.add(lines.raw)
-    return points.table(path, name, [], joined=False)
+    points.n_lost += int(lines.carry.get(_LOST, 0))
+    points.check_lost(path)
+    table = points.table(path, name, [], joined=False)
+    return replace(table, carry={**lines.carry, _LOST: points.n_lost})
 
 
 def _whole_records(data: bytes | bytearray, ended: bool, most: int = _ALL) -> int:  # noqa: FBT001 (as `Cut` says)
@@ -139,6 +145,19 @@ class _Points:
         self.n_damaged += parsed.n_damaged
         self.n_senseless += parsed.n_senseless
         self.n_lost += parsed.n_lost
+
+    def check_lost(self, path: Path) -> None:
+        """Refuse a file that was made longer than what was written to it.
+
+        Raises
+        ------
+        LogError
+            Far more bytes belong to no record than damage explains.
+        """
+        if self.n_lost > _MOST_LOST:
+            raise LogError(
+                f"{path}: more than {_MOST_LOST >> 20} MiB belong to no record; cut them off, or copy it again"
+            )
 
     def table(self, path: Path, name: str, notes: Sequence[Note], *, joined: bool) -> Table:
         """Put the points into rows: those of a record, or if ``joined`` of a step, see `rows_of`."""

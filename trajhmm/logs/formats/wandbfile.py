@@ -7,7 +7,9 @@ of which the few fields named here are read.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ _BLOCK = 2**15
 _LARGEST = 2**32
 # Bytes that are looked at for zeros at a time.
 _AT_ONCE = 2**22
+_ZEROS = bytes(_AT_ONCE)
 _PIECE = struct.Struct("<IHB")
 _PADDING, _FULL, _FIRST, _MIDDLE, _LAST = range(5)
 
@@ -253,10 +256,22 @@ def _is_cut_off(block: bytes, at: int, left: int) -> bool:
 
 def _next_written(stream: BinaryIO) -> int:
     """A place behind the next bytes that are not all zeros; -1 if there are none up to the end of the file."""
+    _pass_hole(stream)
     while more := stream.read(_AT_ONCE):
-        if more.count(0) < len(more):
+        if more != _ZEROS[: len(more)]:
             return stream.tell()
     return -1
+
+
+def _pass_hole(stream: BinaryIO) -> None:
+    """Go on to what was written, where the file system knows that nothing was."""
+    try:
+        place = os.lseek(stream.fileno(), stream.tell(), os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            return
+        place = stream.seek(0, 2)
+    stream.seek(place)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

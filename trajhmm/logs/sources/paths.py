@@ -46,18 +46,30 @@ class LogFile:
         LogError
             It makes no sense.
         """
-        if self.format is not SQL:
-            table = self.format.read(self.path, self.name)
-        else:
-            try:
-                table = read_sql(self.path, self.name, self.table)
-            except LogError as error:
-                if not self.searched or self.table is not None:
-                    raise
-                # A folder may hold databases that are no logs.
-                note = Note(kind="left-out", text=f"{error}; left out")
-                table = Table(path=self.path, name=self.name, n=0, numbers={}, present={}, texts={}, notes=(note,))
+        try:
+            table = self._read()
+        except LogError as error:
+            if self.format is not SQL or not self.searched or self.table is not None:
+                raise
+            # A folder may hold databases that are no logs.
+            note = Note(kind="left-out", text=f"{error}; left out")
+            table = Table(path=self.path, name=self.name, n=0, numbers={}, present={}, texts={}, notes=(note,))
         return self.told(replace(table, format=self.format.title))
+
+    def _read(self) -> Table:
+        try:
+            if self.format is SQL:
+                return read_sql(self.path, self.name, self.table)
+            return self.format.read(self.path, self.name)
+        except LogError:
+            raise
+        except OSError as error:
+            raise LogError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+        except Exception as error:  # a file that nobody foresaw fails in any way, and must not end with a traceback
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:90]
+            raise LogError(
+                f"{self.path}: makes no sense as {self.format.title} ({type(error).__name__}: {reason}); leave it out"
+            ) from error
 
     def told(self, table: Table) -> Table:
         """A table of the file, knowing what its folders say."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,12 @@ from numpy.typing import NDArray
 from trajhmm.errors import AnalysisError, LogError
 from trajhmm.features import columns_by_run
 from trajhmm.logs import RunSet, parse_condition
+from trajhmm.logs.sources.paths import check_regular
 from trajhmm.warning.runs import RunTruth
 
+# As logs have them; and characters of a line, and of what a message shows of it.
+_LARGEST_STEP = 2**53
+_LONGEST_LINE, _SHOWN = 2**16, 100
 COLUMNS = ("run", "onset", "collapse_step")
 
 
@@ -24,24 +29,37 @@ def read_truth(path: str | Path) -> dict[str, RunTruth]:
     ------
     LogError
         The file is missing, a column is, a step is not a whole number, a run stands there twice, or collapses before
-        its onset.
+        its onset; or it is no table at all.
     """
+    if Path(path).exists() and not Path(path).is_dir():
+        check_regular(Path(path))
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(_short_lines(file, path))
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
-                found = ", ".join(reader.fieldnames or ()) or "none"
+                found = ", ".join(reader.fieldnames or ())[:_SHOWN] or "none"
                 raise LogError(f"{path}: no column {missing[0]!r} (found: {found}); expected {', '.join(COLUMNS)}")
             truths: dict[str, RunTruth] = {}
             for row in reader:
                 place = f"{path} line {reader.line_num}"
-                if row["run"] in truths:
-                    raise LogError(f"{place}: run {row['run']!r} stands there twice")
-                truths[row["run"]] = _truth_of(row, place)
+                run = row["run"] or ""
+                if run in truths:
+                    raise LogError(f"{place}: run {run[:_SHOWN]!r} stands there twice")
+                truths[run] = _truth_of(row, place)
+    except csv.Error as error:
+        raise LogError(f"{path}: not a table of {', '.join(COLUMNS)} ({error})") from error
     except (OSError, UnicodeDecodeError) as error:
         raise LogError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     return truths
+
+
+def _short_lines(file: TextIO, path: str | Path) -> Iterator[str]:
+    """Yield lines; one of this table holds a name and two numbers."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise LogError(f"{path}: a line of {_LONGEST_LINE:,} characters and more; expected {', '.join(COLUMNS)}")
+        yield line
 
 
 def _truth_of(row: Mapping[str, str | None], place: str) -> RunTruth:
@@ -56,7 +74,9 @@ def _step_of(row: Mapping[str, str | None], name: str, place: str) -> int | None
     try:
         step = int(text)
     except ValueError:
-        raise LogError(f"{place}: {name} must be a whole number, -1 for none; found {text!r}") from None
+        step = _LARGEST_STEP
+    if abs(step) >= _LARGEST_STEP:
+        raise LogError(f"{place}: {name} must be a whole number, -1 for none; found {text[:_SHOWN]!r}")
     return step if step >= 0 else None
 
 
@@ -144,9 +164,12 @@ def attribute_onsets(runs: RunSet, attribute: str = "onset") -> dict[str, int]:
     Raises
     ------
     LogError
-        No such attribute.
+        No such attribute, or it is text.
     """
     if attribute not in runs.attributes.columns:
         raise LogError(f"no attribute {attribute!r} in these logs (found: {', '.join(runs.attributes.columns[:12])})")
     known = runs.attributes[attribute].dropna()
-    return {str(run): int(onset) for run, onset in known.items() if onset >= 0}
+    if known.dtype.kind not in "iuf":
+        found = str(known.iloc[0])[:_SHOWN]
+        raise LogError(f"attribute {attribute!r} is text ({found!r}); expected steps, name their column with --onset")
+    return {str(run): int(onset) for run, onset in known.items() if 0 <= onset < np.inf}
