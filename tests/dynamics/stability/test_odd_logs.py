@@ -56,6 +56,14 @@ ODD = {
     "constant": together([one_run(0), *(one_run(s).assign(**dict.fromkeys(METRICS, 1.0 + s)) for s in range(1, 6))]),
     "the same runs": together([one_run(0).assign(run=f"r{n}", seed=n) for n in range(6)]),
     "below 0": spoilt(-3.0),
+    "x nowhere finite": spoilt(np.nan, columns=["x"]),
+    "x finite nowhere at all": together([one_run(seed).assign(x=np.nan) for seed in range(6)]),
+    "logged as logarithms beyond numbers": together(
+        [one_run(seed).assign(log_distance=900.0 - np.arange(ROWS), distance=np.nan) for seed in range(6)]
+    ),
+    "as logarithms below numbers": together(
+        [one_run(seed).assign(log_distance=-900.0 - np.arange(ROWS), distance=np.nan) for seed in range(6)]
+    ),
     "no attributes": together([one_run(seed) for seed in range(6)]).drop(
         columns=["seed", "learning_rate", "batch_size", "twin"]
     ),
@@ -76,8 +84,9 @@ def test_odd_logs_are_measured_as_far_as_they_go(kind, by, tmp_path):
     runs = RunSet.from_frame(ODD[kind])
     found = measure_stability(runs, by)
     names = {path.name for path in write_stability(found, tmp_path)}
-    assert {"spikes.csv", "freezing.csv", "summary.txt"} <= names
-    assert len(found.tables["freezing"]) <= runs.n_runs
+    assert {"spikes.csv", "summary.txt"} <= names
+    assert ("freezing.csv" in names) == (kind != "x finite nowhere at all")
+    assert kind == "x finite nowhere at all" or len(found.tables["freezing"]) <= runs.n_runs
     if not kind.startswith(("one", "two", "constant")):
         assert len(found.tables["spikes"]) >= 6
     if kind in ("text", "no attributes"):

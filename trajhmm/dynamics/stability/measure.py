@@ -31,6 +31,8 @@ _FINAL = ("eval_loss", "eval/loss", "val_loss")
 _TRAINING = ("train_loss", "train/loss", "loss")
 _MOST_RUNS = 200
 SIGN = "x"
+# Of the smallest and largest distance that is a number.
+_LOGARITHMS = float(np.log(np.finfo(np.float64).tiny)), float(np.log(np.finfo(np.float64).max))
 """Column whose sign says in which of two valleys a run is, as ``trajhmm simulate two-valley`` logs it."""
 NO_STATES = (
     "no freezing and no hazard: no states are known; fit a map with 'trajhmm fit LOGS -o model.json' and add --model "
@@ -179,7 +181,7 @@ def _some(runs: RunSet, remarks: list[str], seed: int) -> RunSet:
 
 
 def first_distance(runs: RunSet, quantity: Quantity) -> float:
-    """Median over runs of the first distance above 0 that they log; 1 where none does."""
+    """Median over runs of the first distance above 0 that they log, as far as a number can say; 1 where none does."""
     column = runs.metrics.index(quantity.column)
     firsts = []
     for _, rows in runs.slices():
@@ -187,12 +189,12 @@ def first_distance(runs: RunSet, quantity: Quantity) -> float:
         known = np.flatnonzero(np.isfinite(logs))
         if len(known):
             firsts.append(logs[known[0]])
-    return float(np.exp(np.median(firsts))) if firsts else 1.0
+    return float(np.exp(np.clip(np.median(firsts), *_LOGARITHMS))) if firsts else 1.0
 
 
 def _changes(runs: RunSet, decoded: Decoded | None, sign: str | None) -> Changes | None:
     if decoded is not None:
         return changes_of_states(decoded)
-    if sign is not None or SIGN in runs.metrics:
-        return changes_of_sign(runs, SIGN if sign is None else sign)
-    return None
+    if sign is not None:
+        return changes_of_sign(runs, sign)
+    return changes_of_sign(runs, SIGN) if SIGN in runs.metrics and np.isfinite(runs.column(SIGN)).any() else None

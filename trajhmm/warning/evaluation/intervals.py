@@ -63,9 +63,9 @@ def group_counts(groups: Sequence[object], resamples: int, rng: np.random.Genera
     -------
     (B, n) how often each thing was drawn.
     """
-    labels = list(dict.fromkeys(groups))
-    if not labels:
+    number: dict[object, int] = {}
+    block = np.array([number.setdefault(group, len(number)) for group in groups], dtype=np.int64)
+    if not number:
         return np.zeros((resamples, 0), dtype=np.int64)
-    block = np.array([labels.index(group) for group in groups])
-    counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
+    counts = rng.multinomial(len(number), np.full(len(number), 1 / len(number)), size=resamples)
     return counts[:, block].astype(np.int64)
