@@ -1,0 +1,1 @@
+"""Long watches in short."""
