@@ -9,6 +9,13 @@ Attribute = str | int | float
 # A number that can be one: 01 and 1_000 are names, and so is one with more digits than a float keeps.
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 _DIGITS = 15
+# What a terminal or a page would obey or not show, rather than print: controls, ends of lines, marks and overrides of
+# the direction of text, blanks without width, halves of characters, tags.
+_UNSHOWN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
@@ -24,6 +31,27 @@ def plain_text(value: object) -> str:
     except Exception:  # noqa: BLE001 (a stranger's __str__ may raise anything)
         text = type(value).__name__
     return text if text.isascii() else text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def shown(value: object) -> str:
+    r"""A text in one line that does nothing but stand there: ``\x1b``, ``\n``, ``\u202e`` for what would do more.
+
+    For all that is printed, drawn or written for people: names in logs are a stranger's.
+    """
+    text = value if isinstance(value, str) else plain_text(value)
+    return text if text.isascii() and text.isprintable() else _UNSHOWN.sub(_by_number, text)
+
+
+def shown_lines(text: str) -> str:
+    """The same of a text of several lines, which keeps its lines and tabs."""
+    return "".join(part if part in "\n\t" else shown(part) for part in re.split(r"([\n\t])", text))
+
+
+def _by_number(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return _SHORT.get(match[0]) or (
+        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    )
 
 
 def is_text(name: object) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
 
 import typer
 
@@ -24,6 +28,8 @@ from trajhmm.cli import (
     tables,
     warn,
 )
+from trajhmm.cli.paths import careful
+from trajhmm.cli.terminal import say, say_lines
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(
@@ -35,44 +41,93 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("inspect")(inspect.inspect)
-app.command("convert")(convert.convert)
-app.command("collect")(collect.collect)
-app.command("fit")(fit.fit)
-app.command("decode")(decode.decode)
-app.command("analyze")(analyze.analyze)
-app.command("audit")(audit.audit)
-app.command("stability")(stability.stability)
-app.command("figure")(figure.figure)
-app.command("table")(tables.table)
-app.command("warn")(warn.warn)
-app.command("evaluate")(evaluate.evaluate)
-app.command("report")(report.report)
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
+    "inspect": inspect.inspect,
+    "convert": convert.convert,
+    "collect": collect.collect,
+    "fit": fit.fit,
+    "decode": decode.decode,
+    "analyze": analyze.analyze,
+    "audit": audit.audit,
+    "stability": stability.stability,
+    "figure": figure.figure,
+    "table": tables.table,
+    "warn": warn.warn,
+    "evaluate": evaluate.evaluate,
+    "report": report.report,
+}
+for name, verb in VERBS.items():
+    app.command(name)(careful(verb))
 app.add_typer(simulate.app, name="simulate")
 
 # What a shell makes of a program that Ctrl-C ended.
 _INTERRUPTED = 130
+# With this variable set, an error that nobody foresaw shows where it comes from.
+_TRACEBACK = "TRAJHMM_TRACEBACK"
 
 
 def main() -> None:
     """Run the command line; an input that is wrong exits with 1 and at most two lines, a wrong command with 2."""
+    _open_standard_streams()
+    warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
         # Names of files may be no text, and a terminal may not know all letters: they are shown by their numbers.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except TrajHMMError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
-    except ImportError as error:  # how Ctrl-C comes out of compiled modules that are being loaded
-        if not isinstance(error.__cause__, KeyboardInterrupt):
-            raise
-        sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:
-        typer.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
-        sys.exit(1)
+        code = app(standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 (the last that can tell of it)
+        code = _told(error)
+    _drop_what_nobody_takes()
+    sys.exit(code)
+
+
+def _told(error: Exception) -> int:
+    """Say what was wrong; the exit code."""
+    # Ctrl-C comes out of compiled modules that are being loaded as their failure.
+    if isinstance(error, typer.Abort) or isinstance(error.__cause__, KeyboardInterrupt):
+        return _INTERRUPTED
+    if hasattr(error, "show"):  # a wrong command, told by click or by the copy of it that typer brings along
+        usage = io.StringIO()
+        error.show(usage)
+        say_lines(usage.getvalue().removesuffix("\n"))
+        return int(getattr(error, "exit_code", 2))
+    if os.environ.get(_TRACEBACK) and not isinstance(error, TrajHMMError | OSError | MemoryError):
+        raise error
+    if not isinstance(error, BrokenPipeError):
+        say(f"error: {_in_words(error)}")
+    return 1
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, TrajHMMError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'output'}: {error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return "not enough memory; take fewer runs or rows at a time, such as with --where"
+    return f"{type(error).__name__}: {error} (not foreseen; with {_TRACEBACK}=1 it says where)"
+
+
+def _open_standard_streams() -> None:
+    """Whoever starts a program may close what it prints to; no file that is opened later may get the number of that."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 (it has the lowest free number)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 (as long as the process)
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _drop_what_nobody_takes() -> None:
+    """Let go of what is printed but cannot be written, which Python would fail over at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

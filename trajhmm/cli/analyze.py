@@ -25,7 +25,9 @@ from trajhmm.cli.options import (
     Within,
     usage_errors,
 )
-from trajhmm.cli.terminal import progress_bar, say, say_lost, say_notes
+from trajhmm.cli.paths import FOLDER
+from trajhmm.cli.terminal import echo_lines, progress_bar, say, say_lost, say_notes
+from trajhmm.files import together
 
 if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis
@@ -38,7 +40,9 @@ def analyze(
     converged: Annotated[
         str, typer.Option("--converged", metavar="CONDITION", help="When a run has converged: 'eval_accuracy > 0.9'.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures."), FOLDER
+    ],
     rule: Rule = DetourRule.STRICT,
     within: Within = None,
     refits: Refits = 20,
@@ -77,9 +81,10 @@ def analyze(
             progress=progress,
         )
     say_notes(analysis.notes)
-    written = write_analysis(analysis, fitted, output) + write_figures(analysis, fitted, output)
-    write_report(output / "report.html", runs, fitted, analysis=analysis, sources=[*logs, model])
-    typer.echo((output / "summary.txt").read_text(encoding="utf-8"), nl=False)
+    with together():
+        written = write_analysis(analysis, fitted, output) + write_figures(analysis, fitted, output)
+        write_report(output / "report.html", runs, fitted, analysis=analysis, sources=[*logs, model])
+    echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
     say(f"{output}: {', '.join(path.name for path in written)}, report.html")
     say_lost(analysis.notes, runs.n_runs)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, usage_errors
+from trajhmm.cli.paths import READS
 from trajhmm.cli.terminal import progress_bar, say_notes
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 OptionalLogs = Annotated[
     list[Path] | None,
     typer.Argument(metavar="LOGS", help="Log files or folders, where the kind needs them.", show_default=False),
+    READS,
 ]
 Converged = Annotated[
     str | None,
@@ -74,15 +76,18 @@ class Asked:
         AnalysisError
             It is not there, or is none.
         """
-        import pandas as pd
-
         from trajhmm.errors import AnalysisError
+        from trajhmm.files import read_csv, reads
+        from trajhmm.logs.sources.paths import check_regular
 
         if len(self.logs) != 1:
             raise typer.BadParameter(f"{self.what} needs what 'trajhmm {verb}' wrote: name its folder, or its {name}")
         path = self.logs[0] / name if self.logs[0].is_dir() else self.logs[0]
         try:
-            found = pd.read_csv(path)
+            if path.exists():
+                check_regular(path)
+            reads([path])
+            found = read_csv(path)
         except (OSError, ValueError) as error:
             raise AnalysisError(
                 f"{path}: cannot be read as a table; expected the {name} of 'trajhmm {verb}'"

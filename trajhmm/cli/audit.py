@@ -22,8 +22,10 @@ from trajhmm.cli.options import (
     states_of,
     usage_errors,
 )
-from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.cli.paths import FOLDER
+from trajhmm.cli.terminal import echo_lines, progress_bar, say, say_notes
 from trajhmm.cli.truth import Sustained
+from trajhmm.files import together
 
 if TYPE_CHECKING:
     from trajhmm.dynamics.stability.audit import Audit
@@ -40,7 +42,9 @@ def audit(
     collapse: Annotated[
         str, typer.Option("--collapse", metavar="CONDITION", help="Collapse, such as 'eval_accuracy < 0.5'.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures."), FOLDER
+    ],
     dimension: Annotated[
         str, typer.Option("--dimension", metavar="COLUMN", help="Column that says what was perturbed.")
     ] = "dimension",
@@ -122,8 +126,9 @@ def audit(
             jobs=jobs,
             progress=progress,
         )
-    written = write_audit(found, output) + write_figures(found, output)
-    typer.echo((output / "summary.txt").read_text(encoding="utf-8"), nl=False)
+    with together():
+        written = write_audit(found, output) + write_figures(found, output)
+    echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
     say(f"{output}: {', '.join(path.name for path in written)}")
 
 

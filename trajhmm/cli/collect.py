@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from trajhmm.cli.paths import LOG, READS
 from trajhmm.cli.terminal import progress_bar, say
-from trajhmm.errors import TrajHMMError
+from trajhmm.files import reads
 
 _MOST_NAMED = 4
 
@@ -20,8 +21,11 @@ def collect(
         typer.Argument(
             metavar="CHECKPOINTS", help="Files or folders: safetensors, PyTorch state dicts, numpy archives."
         ),
+        READS,
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="LOGS.parquet", help="Run log to write or add to.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="LOGS.parquet", help="Run log to write or add to."), LOG
+    ],
     heads: Annotated[
         str | None,
         typer.Option(
@@ -52,9 +56,6 @@ def collect(
     Example: trajhmm collect checkpoints/ -o logs.parquet --heads 12
     """
     split_in, roles = _heads(heads), _roles(role or [])
-    if output.is_dir():
-        raise TrajHMMError(f"{output}: is a folder; expected the name of a run log to write")
-
     from trajhmm.metrics.checkpoints import CollectError, find_checkpoints
     from trajhmm.metrics.checkpoints import collect as collect_metrics
     from trajhmm.metrics.checkpoints.names import naming_pattern
@@ -65,6 +66,7 @@ def collect(
         except ValueError as error:
             raise typer.BadParameter(f"--pattern {error}") from error
     found = find_checkpoints(checkpoints, pattern=pattern)
+    reads(file for checkpoint in found.checkpoints for file in checkpoint.files)
     for note in found.notes:
         say(f"note: {note}")
     runs = list(dict.fromkeys(checkpoint.run for checkpoint in found.checkpoints))

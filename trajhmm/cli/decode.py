@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
+from trajhmm.cli.paths import PARQUET
 from trajhmm.cli.terminal import say, say_notes
 
 
 def decode(
     logs: Logs,
     model: ModelFile,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="states.parquet", help="States file to write.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="states.parquet", help="States file to write."), PARQUET
+    ],
     filtered: Annotated[
         bool, typer.Option("--filtered", help="Use each row and those before it only, not the whole run.")
     ] = False,

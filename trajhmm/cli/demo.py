@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from trajhmm.cli.options import ALL_CORES
-from trajhmm.cli.terminal import progress_bar, say
+from trajhmm.cli.paths import FOLDER
+from trajhmm.cli.terminal import echo, echo_lines, progress_bar, say
+from trajhmm.files import reads, together
 
 CONVERGED = "eval_accuracy > 0.9"
 # Less than `fit` and `analyze` do by default: the demo is to take seconds.
@@ -19,7 +21,7 @@ _REFITS = 10
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures."), FOLDER
     ] = Path("trajhmm-demo"),
 ) -> None:
     """Analyse the bundled logs: 40 seeds of a network that learns sparse parities, some of them late or never.
@@ -37,6 +39,7 @@ def demo(
     from trajhmm.report import write_report
 
     say("40 seeds of a small network learning sparse parities; states 2 to 6 of its weight metrics …")
+    reads([bundled_logs()])
     runs = read_logs(bundled_logs())
     with progress_bar("fitting") as progress:
         model = fit(runs, metrics=WEIGHT_METRICS, states=_STATES, restarts=_RESTARTS, jobs=ALL_CORES, progress=progress)
@@ -44,14 +47,15 @@ def demo(
     say(f"which states delay '{CONVERGED}' …")
     with progress_bar("refitting") as progress:
         analysis = analyze(runs, model, converged=CONVERGED, refits=_REFITS, jobs=ALL_CORES, progress=progress)
-    model.save(output / "model.json")
-    written = [*write_analysis(analysis, model, output), *write_figures(analysis, model, output)]
-    sources = [bundled_logs(), output / "model.json"]
-    write_report(output / "report.html", runs, model, analysis=analysis, sources=sources)
-    typer.echo("\n" + (output / "summary.txt").read_text(encoding="utf-8"))
+    with together():
+        model.save(output / "model.json")
+        written = [*write_analysis(analysis, model, output), *write_figures(analysis, model, output)]
+        sources = [bundled_logs(), output / "model.json"]
+        write_report(output / "report.html", runs, model, analysis=analysis, sources=sources)
+    echo()
+    echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
+    echo()
     say(f"{output}/: model.json, {', '.join(path.name for path in written)}, report.html")
-    say(
-        "the same on your logs:\n"
-        "  trajhmm fit LOGS/ -o model.json\n"
-        f"  trajhmm analyze LOGS/ --model model.json --converged '{CONVERGED}' -o analysis/"
-    )
+    say("the same on your logs:")
+    say("  trajhmm fit LOGS/ -o model.json")
+    say(f"  trajhmm analyze LOGS/ --model model.json --converged '{CONVERGED}' -o analysis/")

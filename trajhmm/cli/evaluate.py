@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Seed, Step, TableName, WarningModel, Where
-from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.cli.paths import FOLDER
+from trajhmm.cli.terminal import echo, echo_json, progress_bar, say, say_notes
 from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
+from trajhmm.files import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def evaluate(
     group: Group = None,
     condition: Condition = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures."), FOLDER
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
     seed: Seed = 0,
@@ -90,7 +91,8 @@ def evaluate(
     outcomes, report, risks, decisions = _judged(fitted, runs, trials, lead=lead, seed=seed)
     beside = compared(trials, budgets or [0.05, 0.1], lead=lead, seed=seed) if baselines else None
     if output is not None:
-        written = _write(output, runs, fitted, trials, outcomes, beside, outcome=ends.outcome)
+        with together():
+            written = _write(output, runs, fitted, trials, outcomes, beside, outcome=ends.outcome)
         say(f"{output}: {', '.join(path.name for path in written)}")
     if as_json:
         whole: dict[str, Any] = {
@@ -99,7 +101,7 @@ def evaluate(
             "decisions": [one.to_dict() for one in decisions],
             "runs": [_of_run(outcome) for outcome in outcomes],
         }
-        typer.echo(json.dumps(whole if beside is None else {**whole, "detectors": beside.to_dict()["rows"]}))
+        echo_json(whole if beside is None else {**whole, "detectors": beside.to_dict()["rows"]})
         return
     _print(report, risks)
     _print_decisions(decisions, report.collapsed, len(outcomes))
@@ -162,7 +164,7 @@ def _write(
     import pandas as pd
 
     from trajhmm import figures
-    from trajhmm.files import write_text
+    from trajhmm.files import write_csv
     from trajhmm.warning.timeline import timeline_of
 
     tables = {"outcomes.csv": pd.DataFrame([_of_run(outcome) for outcome in outcomes])}
@@ -179,7 +181,7 @@ def _write(
             drawings["leads"] = figures.plot_lead_times(beside)
         written = [folder / name for name in tables]
         for name, table in tables.items():
-            write_text(folder / name, table.to_csv(index=False))
+            write_csv(table, folder / name)
         for name, axes in drawings.items():
             for suffix in (".pdf", ".png"):
                 figures.save_figure(axes, folder / f"{name}{suffix}")
@@ -194,45 +196,43 @@ def _typical(outcomes: Sequence[RunOutcome]) -> str | None:
 
 
 def _print(report: Report, risks: Sequence[RiskAt]) -> None:
-    typer.echo(
+    echo(
         f"{report.collapsed} runs collapsed, {report.survived} were perturbed and survived, "
         f"{report.healthy} stayed healthy"
     )
     for name, title in _TITLES.items():
-        typer.echo(f"  {title:<40}{getattr(report, name)}")
+        echo(f"  {title:<40}{getattr(report, name)}")
     for at in risks:
         ranked = f"rank of risk {at.after} steps after onset"
         untold = f"; too early to tell of {at.untold}" if at.untold else ""
-        typer.echo(f"  {ranked:<40}{at.auroc}  (AUROC; {at.collapsed} will collapse, {at.survived} will not{untold})")
+        echo(f"  {ranked:<40}{at.auroc}  (AUROC; {at.collapsed} will collapse, {at.survived} will not{untold})")
     if report.early:
-        typer.echo(f"  {report.early} perturbed runs alarmed before their onset, which counts as false")
+        echo(f"  {report.early} perturbed runs alarmed before their onset, which counts as false")
     if report.unwarnable:
-        typer.echo(f"  {report.unwarnable} collapses came too soon to be warned of, and count as missed")
+        echo(f"  {report.unwarnable} collapses came too soon to be warned of, and count as missed")
 
 
 def _print_decisions(decisions: Sequence[Decision], collapsed: int, runs: int) -> None:
-    typer.echo()
-    typer.echo(f"Stopping runs, against never stopping one ({collapsed} of {runs} collapse; time in steps):")
-    typer.echo(f"{'stop at':<16}{'collapses':<11}{'others':<8}{'saved':<10}{'run again':<11}net share of all steps")
+    echo()
+    echo(f"Stopping runs, against never stopping one ({collapsed} of {runs} collapse; time in steps):")
+    echo(f"{'stop at':<16}{'collapses':<11}{'others':<8}{'saved':<10}{'run again':<11}net share of all steps")
     for one in decisions:
         cells = f"{one.rule:<16}{one.collapsed:<11}{one.others:<8}{one.saved:<10,}{one.wasted:<11,}"
-        typer.echo(f"{cells}{one.net.value:+.0%} ({one.net.low:+.0%} to {one.net.high:+.0%})")
+        echo(f"{cells}{one.net.value:+.0%} ({one.net.low:+.0%} to {one.net.high:+.0%})")
 
 
 def _print_table(beside: Comparison) -> None:
-    typer.echo()
-    typer.echo("All detectors, each fitted and calibrated on other groups and conditions than it is tested on:")
-    typer.echo(
-        f"{'detector':<20}{'budget':<8}{'recall':<22}{'lead':<7}{'healthy':<22}{'survivors':<11}{'precision':<11}"
-    )
+    echo()
+    echo("All detectors, each fitted and calibrated on other groups and conditions than it is tested on:")
+    echo(f"{'detector':<20}{'budget':<8}{'recall':<22}{'lead':<7}{'healthy':<22}{'survivors':<11}{'precision':<11}")
     for row in beside.rows:
         budget = "as is" if row.budget is None else f"{row.budget:.0%}"
         if row.report is None:
-            typer.echo(f"{row.detector:<20}{budget:<8}{row.reason}")
+            echo(f"{row.detector:<20}{budget:<8}{row.reason}")
             continue
         report = row.report
         lead, precision = report.lead_share.value, report.precision.value
-        typer.echo(
+        echo(
             f"{row.detector:<20}{budget:<8}{_short(report.recall):<22}{lead:<7.2f}{_short(report.healthy_alarmed):<22}"
             f"{report.survived_alarmed.value:<11.2f}{precision:<11.2f}"
         )

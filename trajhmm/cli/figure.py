@@ -27,6 +27,7 @@ from trajhmm.cli.options import (
     Within,
     split,
 )
+from trajhmm.cli.paths import ANY
 from trajhmm.cli.terminal import say
 from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 
@@ -271,7 +272,9 @@ def figure(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", callback=kind_of(KINDS), show_default=False)
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FIGURE", help="A .pdf, .svg or .png to write.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FIGURE", help="A .pdf, .svg or .png to write."), ANY
+    ],
     logs: OptionalLogs = None,
     model: OptionalModel = None,
     style: Annotated[Style, typer.Option("--style", help="Widths and type as the venue asks.")] = Style.DEFAULT,

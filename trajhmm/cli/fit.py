@@ -23,9 +23,9 @@ from trajhmm.cli.options import (
     split,
     states_of,
 )
+from trajhmm.cli.paths import MODEL
 from trajhmm.cli.terminal import counted, progress_bar, say, say_lost, say_notes
 from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
-from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
@@ -89,7 +89,7 @@ class Engine(StrEnum):
 
 def fit(
     logs: Logs,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write."), MODEL],
     purpose: Annotated[Purpose, typer.Option("--for", help="What the model is for.")] = Purpose.MAP,
     metrics: Annotated[
         list[str] | None, typer.Option("--metrics", metavar="a,b", help="Metrics to fit; by default all but outcomes.")
@@ -163,9 +163,6 @@ def fit(
     wanted = split(metrics) or None
     if metrics and wanted is None:
         raise typer.BadParameter("--metrics names no metric")
-
-    if output.is_dir():
-        raise TrajHMMError(f"{output}: is a folder; expected the name of a model file to write")
 
     of_maps = stream or engine is not Engine.NATIVE or topology is not Topology.FREE
     if purpose is Purpose.WARNING and (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, Where
+from trajhmm.cli.terminal import echo, echo_json
+from trajhmm.naming import shown
 
 _MOST_NOTES = _MOST_PROBLEMS = 40
 _MOST_TEXTS = 3
@@ -31,16 +32,16 @@ def inspect(
 
     described = describe(Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs))
     if as_json:
-        typer.echo(json.dumps(described, allow_nan=False))
+        echo_json(described)
         return
-    typer.echo(
+    echo(
         f"{described['n_runs']} runs, {described['n_rows']:,} rows, "
         f"steps {described['first_step']:,} to {described['last_step']:,}"
     )
     if described["files"]:
-        typer.echo(f"read as {_formats(described['files'])}")
+        echo(f"read as {_formats(described['files'])}")
     _say_problems(described["problems"])
-    typer.echo("")
+    echo()
     _table(
         ("run", "rows", "first step", "last step", "gaps", "resumes", "non-finite"),
         [
@@ -56,7 +57,7 @@ def inspect(
             for r in described["runs"]
         ],
     )
-    typer.echo("")
+    echo()
     _table(
         ("metric", "logged", "non-finite", "min", "max"),
         [
@@ -66,11 +67,12 @@ def inspect(
     )
     notes = [note for note in described["notes"] if note["kind"] not in PROBLEMS]
     if notes:
-        typer.echo("\nnotes")
+        echo()
+        echo("notes")
     for note in notes[:_MOST_NOTES]:
-        typer.echo(f"  {note['kind']}: {'' if note['run'] is None else 'run ' + note['run'] + ': '}{note['text']}")
+        echo(f"  {note['kind']}: {'' if note['run'] is None else 'run ' + note['run'] + ': '}{note['text']}")
     if len(notes) > _MOST_NOTES:
-        typer.echo(f"  and {len(notes) - _MOST_NOTES} more; --json has all")
+        echo(f"  and {len(notes) - _MOST_NOTES} more; --json has all")
 
 
 def _formats(files: list[dict[str, str]]) -> str:
@@ -87,7 +89,8 @@ def _formats(files: list[dict[str, str]]) -> str:
 def _say_problems(problems: list[dict[str, Any]]) -> None:
     """What may be wrong, a line a run."""
     if problems:
-        typer.echo("\nproblems")
+        echo()
+        echo("problems")
     lines = []
     for problem in problems:
         texts = problem["texts"]
@@ -97,9 +100,9 @@ def _say_problems(problems: list[dict[str, Any]]) -> None:
             more = f"; and {len(texts) - _MOST_TEXTS} more" if len(texts) > _MOST_TEXTS else ""
             lines.append(f"run {problem['run']}: {'; '.join(texts[:_MOST_TEXTS])}{more}")
     for line in lines[:_MOST_PROBLEMS]:
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
     if len(lines) > _MOST_PROBLEMS:
-        typer.echo(f"  and {len(lines) - _MOST_PROBLEMS} more; --json has all")
+        echo(f"  and {len(lines) - _MOST_PROBLEMS} more; --json has all")
 
 
 def _number(value: float | None) -> str:
@@ -108,8 +111,8 @@ def _number(value: float | None) -> str:
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     """Columns as wide as their widest cell; the first is a name, the others are numbers."""
-    cells = [header, *(tuple(str(cell) for cell in row) for row in rows)]
+    cells = [header, *(tuple(shown(cell) for cell in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
         numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        typer.echo("  ".join([row[0].ljust(widths[0]), *numbers]).rstrip())
+        echo("  ".join([row[0].ljust(widths[0]), *numbers]).rstrip())

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trajhmm.cli.paths import READS
 from trajhmm.cli.terminal import progress_bar
 from trajhmm.errors import ConditionError
+from trajhmm.files import reads
 
 if TYPE_CHECKING:
     from trajhmm.logs import RunSet, Scan
@@ -27,7 +29,7 @@ class DetourRule(StrEnum):
 
 
 Logs = Annotated[
-    list[Path], typer.Argument(metavar="LOGS", help="Log files or folders: Parquet, CSV, TSV, JSON lines.")
+    list[Path], typer.Argument(metavar="LOGS", help="Log files or folders: Parquet, CSV, TSV, JSON lines."), READS
 ]
 RunBy = Annotated[
     list[str] | None,
@@ -43,12 +45,15 @@ Step = Annotated[str | None, typer.Option("--step", metavar="COLUMN", help="Colu
 TableName = Annotated[
     str | None, typer.Option("--table", metavar="NAME", help="Table to read of a SQLite or DuckDB file.")
 ]
-ModelFile = Annotated[Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote.")]
+ModelFile = Annotated[
+    Path, typer.Option("--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote."), READS
+]
 OptionalModel = Annotated[
     Path | None,
     typer.Option(
         "--model", metavar="MODEL.json", help="Model file that 'trajhmm fit' wrote, where the kind needs one."
     ),
+    READS,
 ]
 WarningModel = Annotated[
     Path | None,
@@ -57,6 +62,7 @@ WarningModel = Annotated[
         metavar="MODEL.json",
         help="Model file that 'trajhmm fit --for warning' wrote; without one each run is judged by its own past.",
     ),
+    READS,
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed, the same bytes.")]
 Refits = Annotated[
@@ -90,14 +96,18 @@ class Reading:
         from trajhmm.logs import read_logs
 
         with usage_errors(), progress_bar("reading", at_once=False) as progress:
-            return read_logs(logs, format=format, progress=progress, **self._settings())
+            runs = read_logs(logs, format=format, progress=progress, **self._settings())
+        reads(path for path, _ in runs.files)
+        return runs
 
     def scan(self, logs: list[Path]) -> Scan:
         """Look through logs that may not fit in memory."""
         from trajhmm.logs import scan_logs
 
         with usage_errors():
-            return scan_logs(logs, **self._settings())
+            scan = scan_logs(logs, **self._settings())
+        reads({source.file.path for piece in scan.pieces for source in piece.sources})
+        return scan
 
     def settings(self) -> Settings:
         """The same for logs that are followed."""

@@ -25,13 +25,14 @@ from trajhmm.cli.options import (
     Within,
     usage_errors,
 )
+from trajhmm.cli.paths import HTML, READS
 from trajhmm.cli.terminal import progress_bar, say, say_notes
 
 
 def report(
     logs: Logs,
     model: ModelFile,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="report.html", help="The page to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="report.html", help="The page to write."), HTML],
     converged: Annotated[
         str | None,
         typer.Option("--converged", metavar="CONDITION", help="With a map: look for detours, 'eval_accuracy > 0.9'."),
@@ -39,6 +40,7 @@ def report(
     stability: Annotated[
         list[Path] | None,
         typer.Option("--stability", metavar="DIR", help="What 'trajhmm audit' or 'stability' wrote, to show as well."),
+        READS,
     ] = None,
     rule: Rule = DetourRule.STRICT,
     within: Within = None,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, split
-from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.paths import FOLDER, READS
+from trajhmm.cli.terminal import echo_lines, say, say_notes
+from trajhmm.files import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 def stability(
     logs: Logs,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures."), FOLDER
+    ],
     by: Annotated[
         list[str] | None,
         typer.Option("--by", metavar="COLUMN,…", help="Attributes whose values make the groups: learning_rate."),
@@ -29,6 +33,7 @@ def stability(
     model: Annotated[
         Path | None,
         typer.Option("--model", metavar="MODEL.json", help="Map whose states tell when a run freezes."),
+        READS,
     ] = None,
     sign: Annotated[
         str | None,
@@ -59,8 +64,9 @@ def stability(
     say_notes(runs.notes)
     decoded = None if fitted is None else decode_runs(runs, fitted).smoothed
     found = measure_stability(runs, split(by), decoded=decoded, sign=sign, bound=bound, seed=seed)
-    written = write_stability(found, output) + write_figures(found, output)
-    typer.echo((output / "summary.txt").read_text(encoding="utf-8"), nl=False)
+    with together():
+        written = write_stability(found, output) + write_figures(found, output)
+    echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
     say(f"{output}: {', '.join(path.name for path in written)}")
 
 

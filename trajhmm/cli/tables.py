@@ -24,6 +24,7 @@ from trajhmm.cli.options import (
     Where,
     Within,
 )
+from trajhmm.cli.paths import ANY
 from trajhmm.cli.terminal import say
 from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex
 from trajhmm.errors import TrajHMMError
@@ -204,7 +205,7 @@ def table(
         str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", callback=kind_of(KINDS), show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="TABLE", help="A .tex (booktabs) or a .csv to write.")
+        Path, typer.Option("-o", "--output", metavar="TABLE", help="A .tex (booktabs) or a .csv to write."), ANY
     ],
     logs: OptionalLogs = None,
     model: OptionalModel = None,

@@ -1,13 +1,20 @@
-"""Talking to the person at the terminal: everything but data goes to standard error."""
+"""Talking to the person at the terminal: everything but data goes to standard error.
+
+All that a verb prints goes through `echo`, `echo_json` and `say`, as a terminal obeys what names in logs may hold.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+from trajhmm.naming import shown
 
 if TYPE_CHECKING:
     from trajhmm.logs import Note
@@ -19,13 +26,54 @@ _AT_STEP = re.compile(r" at step -?\d+")
 _RUNS_NAMED, _METRICS_NAMED = 3, 8
 
 
-def say(text: str) -> None:
-    """Say something on standard error, above a live table if there is one.
+def say(text: object) -> None:
+    """Say something on standard error in a line of its own, above a live table if there is one.
 
-    Not through typer, which goes past what a table has put in the place of standard error.
+    Not through typer, which goes past what a table has put in the place of standard error. That nobody listens any more
+    is no reason to stop.
     """
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    with suppress(OSError):
+        _print(text, sys.stderr)
+
+
+def say_lines(text: str) -> None:
+    """Say a text of several lines."""
+    for line in text.expandtabs().split("\n"):
+        say(line)
+
+
+def echo(text: object = "") -> None:
+    """Print a line of data on standard output."""
+    _print(text, sys.stdout)
+
+
+def echo_lines(text: str) -> None:
+    """Print a text of several lines, such as a summary."""
+    for line in text.expandtabs().removesuffix("\n").split("\n"):
+        echo(line)
+
+
+def echo_json(content: Any) -> None:
+    """Print an object as JSON in one line."""
+    echo(in_json(content))
+
+
+def in_json(content: Any) -> str:
+    """An object as JSON in one line of characters that all terminals print; what is not finite is null."""
+    return json.dumps(_finite(content), allow_nan=False).replace("\x7f", r"\u007f")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _print(text: object, stream: TextIO) -> None:
+    stream.write(f"{shown(text)}\n")
+    stream.flush()
 
 
 def counted(n: int, what: str) -> str:

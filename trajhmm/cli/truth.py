@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trajhmm.cli.paths import READS
+
 if TYPE_CHECKING:
     from trajhmm.logs import RunSet
     from trajhmm.warning.runs import RunTruth
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 TruthFile = Annotated[
     Path | None,
     typer.Option("--truth", metavar="truth.csv", help="What became of runs: run, onset, collapse_step (-1 for none)."),
+    READS,
 ]
 Collapse = Annotated[
     str | None, typer.Option("--collapse", metavar="CONDITION", help="Collapse, such as 'eval_accuracy < 0.5'.")

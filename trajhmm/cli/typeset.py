@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trajhmm.files import guarded
+
 _ESCAPES = {
     "\\": r"\textbackslash{}",
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -62,9 +64,9 @@ def as_csv(columns: Sequence[Column]) -> str:
             fields[column.name] = list(column.cells)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(fields)
+    writer.writerow(map(guarded, fields))
     for row in zip(*fields.values(), strict=True):
-        writer.writerow(["" if _is_missing(cell) else cell for cell in row])
+        writer.writerow(["" if _is_missing(cell) else guarded(cell) for cell in row])
     return text.getvalue()
 
 

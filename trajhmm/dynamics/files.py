@@ -13,7 +13,7 @@ from trajhmm.dynamics.detours.refits import Refits
 from trajhmm.dynamics.maps.training_map import MetricImportance, TrainingMap
 from trajhmm.dynamics.summary import share_of_runs, summarize
 from trajhmm.errors import AnalysisError
-from trajhmm.files import replacing, write_text
+from trajhmm.files import write_csv, write_text
 from trajhmm.hmm import Model
 from trajhmm.hmm.statesfile import write_states
 
@@ -40,8 +40,7 @@ def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list
         ("evidence.csv", analysis.evidence),
         ("convergence.csv", analysis.convergence),
     ):
-        with replacing(target / name) as temporary:
-            frame.to_csv(temporary, index=False, lineterminator="\n")
+        write_csv(frame, target / name)
         written.append(target / name)
     for name, content in (
         ("map.json", map_content(analysis.map, analysis.refits)),

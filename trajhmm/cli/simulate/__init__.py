@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
+from trajhmm.cli.paths import careful
 from trajhmm.cli.simulate import descents, states
 
 app = typer.Typer(help="Simulate run logs with known truth.", no_args_is_help=True)
-app.command("planted")(states.planted)
-app.command("drift")(states.drift)
-app.command("skips")(states.skips)
-app.command("doors")(states.doors)
-app.command("excursions")(states.excursions)
-app.command("rank-one")(descents.rank_one)
-app.command("scalar-net")(descents.scalar_net)
-app.command("two-valley")(descents.two_valley)
+KINDS: dict[str, Callable[..., None]] = {
+    "planted": states.planted,
+    "drift": states.drift,
+    "skips": states.skips,
+    "doors": states.doors,
+    "excursions": states.excursions,
+    "rank-one": descents.rank_one,
+    "scalar-net": descents.scalar_net,
+    "two-valley": descents.two_valley,
+}
+for name, kind in KINDS.items():
+    app.command(name)(careful(kind))
 
 
 @app.callback()

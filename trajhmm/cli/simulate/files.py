@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from trajhmm.cli.paths import CSV, LOG
+
 if TYPE_CHECKING:
     import pandas as pd
 
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="LOGS.parquet", help="Run log to write.")]
-Truth = Annotated[Path | None, typer.Option("--truth", metavar="truth.csv", help="What is true of each run, to write.")]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="LOGS.parquet", help="Run log to write."), LOG]
+Truth = Annotated[
+    Path | None, typer.Option("--truth", metavar="truth.csv", help="What is true of each run, to write."), CSV
+]
 Runs = Annotated[int, typer.Option("--runs", min=1, help="Number of runs, such as 20.")]
 
 _Result = TypeVar("_Result")
@@ -28,7 +32,6 @@ def simulated(simulation: Callable[..., _Result], **settings: Any) -> _Result:
 
 def write_truth(table: pd.DataFrame, truth: Path) -> None:
     """Write what is true of each run."""
-    from trajhmm.files import replacing
+    from trajhmm.files import write_csv
 
-    with replacing(truth) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    write_csv(table, truth)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.options import Seed
+from trajhmm.cli.paths import PARQUET
 from trajhmm.cli.simulate.files import Output, Runs, Truth, simulated, write_truth
 from trajhmm.cli.terminal import say
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from trajhmm.simulate import Simulated, SimulatedStates
 
 States = Annotated[
-    Path | None, typer.Option("--states", metavar="states.parquet", help="True state of each row, to write.")
+    Path | None, typer.Option("--states", metavar="states.parquet", help="True state of each row, to write."), PARQUET
 ]
 Rows = Annotated[int, typer.Option("--rows", min=2, help="Rows of each run, such as 400.")]
 

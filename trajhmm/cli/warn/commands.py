@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
-from trajhmm.cli.terminal import counted, say
+from trajhmm.cli.terminal import counted, say, say_lines
 
 AT_ONCE = 8
 # Seconds that the end waits for the next of the commands to end.
@@ -124,7 +124,7 @@ class AlarmCommands:
             output.seek(max(0, size - _MOST_OUTPUT))
             printed = output.read().decode(errors="replace").rstrip()
         if printed:
-            say(printed if size <= _MOST_OUTPUT else f"… {printed}")
+            say_lines(printed if size <= _MOST_OUTPUT else f"… {printed}")
         code = ended.process.returncode
         if code:
             how = f"exit code {code}{_MEANINGS.get(code, '')}" if code > 0 else f"signal {-code}"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from trajhmm.cli.options import Reading
-from trajhmm.cli.terminal import counted, say
+from trajhmm.cli.terminal import counted, echo, in_json, say
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.livetable import live_table
 from trajhmm.cli.warn.objects import object_of
@@ -54,9 +51,9 @@ def follow(
             while True:
                 for tracker, alarm in watch.poll():
                     raised = True
-                    told = json.dumps(object_of(tracker, watch.monitor))
+                    told = in_json(object_of(tracker, watch.monitor))
                     commands.start(tracker.run, told)  # first: whoever reads the line may end the watch at once
-                    (typer.echo if table is None else table.above)(told if as_json else f"alarm: {alarm}")
+                    (echo if table is None else table.above)(told if as_json else f"alarm: {alarm}")
                 remarks.say()
                 if table is not None:
                     table.show(trackers.values(), torn=len(watch.follower.torn))

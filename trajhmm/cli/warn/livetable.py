@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trajhmm.cli.terminal import counted
+from trajhmm.naming import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,17 +44,17 @@ class RunTable:
         from rich.console import Group
 
         alarms = sum(tracker.alarm_step is not None for tracker in trackers)
-        shown = heapq.nlargest(max(1, self._console.height - _OTHER_LINES), trackers, key=_urgency)
-        rest = len(trackers) - len(shown)
+        first = heapq.nlargest(max(1, self._console.height - _OTHER_LINES), trackers, key=_urgency)
+        rest = len(trackers) - len(first)
         counts = [counted(len(trackers), "run"), counted(alarms, "alarm")]
         self._header = ", ".join(counts + ([f"{counted(torn, 'file')} torn"] if torn else []))
         # The last line is short: after a full one, the ^C that a terminal shows would move all lines.
-        self._table = Group(self._rows(shown), (f"and {rest:,} more; " if rest else "") + "Ctrl-C ends")
+        self._table = Group(self._rows(first), (f"and {rest:,} more; " if rest else "") + "Ctrl-C ends")
         self._polled = time.monotonic()
 
     def above(self, line: str) -> None:
         """Print a line that stays, above the table."""
-        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+        self._console.print(shown(line), soft_wrap=True, markup=False, emoji=False, highlight=False)
 
     def render(self) -> RenderableType:
         """The table with its header, for this moment."""
@@ -64,7 +65,7 @@ class RunTable:
         header = Text(f"{self._header}; polled {age:.0f} s ago", style="bold", no_wrap=True)
         return Group(header, self._table)
 
-    def _rows(self, shown: Collection[Tracker]) -> RenderableType:
+    def _rows(self, trackers: Collection[Tracker]) -> RenderableType:
         from rich.table import Table
         from rich.text import Text
 
@@ -73,9 +74,9 @@ class RunTable:
         for title in ("step", f"score/{self._threshold:.3g}", "risk", "state"):
             table.add_column(title, no_wrap=True, justify="right")
         table.add_column("alarm", no_wrap=True, overflow="ellipsis", ratio=1)
-        for tracker in shown:
+        for tracker in trackers:
             style = "" if tracker.alarm_step is None else "red"
-            table.add_row(*(Text(cell) for cell in _cells(tracker)), style=style)
+            table.add_row(*(Text(shown(cell)) for cell in _cells(tracker)), style=style)
         return table
 
 

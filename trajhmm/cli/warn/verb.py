@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
-from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.paths import ANY, PARQUET
+from trajhmm.cli.terminal import echo, in_json, say, say_notes
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import follow as follow_logs
 from trajhmm.cli.warn.objects import object_of, write_scores
@@ -30,10 +30,12 @@ def warn(
     follow: Annotated[bool, typer.Option("--follow", help="Keep watching while jobs write; Ctrl-C ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each run.")] = False,
     scores: Annotated[
-        Path | None, typer.Option("--scores", metavar="scores.parquet", help="Write the score of every row.")
+        Path | None, typer.Option("--scores", metavar="scores.parquet", help="Write the score of every row."), PARQUET
     ] = None,
     state: Annotated[
-        Path | None, typer.Option("--state", metavar="FILE", help="With --follow: carry on from here after a restart.")
+        Path | None,
+        typer.Option("--state", metavar="FILE", help="With --follow: carry on from here after a restart."),
+        ANY,
     ] = None,
     interval: Annotated[
         float, typer.Option("--interval", min=0.05, help="With --follow: seconds between polls.")
@@ -118,15 +120,15 @@ def _once(
     say_rarer([run for run in runs.runs if monitor.trackers[run].rarer is not None], monitor)
     say_misfit(monitor)
     for tracker in trackers:
-        told = json.dumps(object_of(tracker, monitor))
+        told = in_json(object_of(tracker, monitor))
         if as_json:
-            typer.echo(told)
+            echo(told)
         if tracker.alarm is not None:
             commands.start(tracker.run, told)
             if not as_json:
-                typer.echo(f"alarm: {tracker.alarm}{_by_now(tracker)}")
+                echo(f"alarm: {tracker.alarm}{_by_now(tracker)}")
     if not as_json:
-        typer.echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
+        echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
     if scores is not None:
         write_scores(scored, monitor.threshold, scores)
         say(f"{scores}: written")

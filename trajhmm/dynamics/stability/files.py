@@ -12,7 +12,7 @@ import pandas as pd
 
 from trajhmm.dynamics.stability.measure import Stability
 from trajhmm.errors import AnalysisError
-from trajhmm.files import write_text
+from trajhmm.files import write_csv, write_text
 
 _WIDTH = 100
 _MOST_ROWS = 12
@@ -35,14 +35,17 @@ def write_stability(stability: Stability, folder: str | Path) -> list[Path]:
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise AnalysisError(f"{target}: is a file; expected the name of a folder")
-    texts = {f"{name}.csv": table.to_csv(index=False, lineterminator="\n") for name, table in stability.tables.items()}
+    tables = {f"{name}.csv": table for name, table in stability.tables.items()}
+    texts: dict[str, str] = {}
     if stability.three_phases is not None:
         content = stability.three_phases.to_dict()
         texts["three_phases.json"] = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     texts["summary.txt"] = summarize(stability)
+    for name, table in tables.items():
+        write_csv(table, target / name)
     for name, text in texts.items():
         write_text(target / name, text)
-    return [target / name for name in texts]
+    return [target / name for name in (*tables, *texts)]
 
 
 def summarize(stability: Stability) -> str:

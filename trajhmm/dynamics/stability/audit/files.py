@@ -10,7 +10,7 @@ from trajhmm.dynamics.stability.audit.audit import Audit
 from trajhmm.dynamics.stability.audit.claims import Claim
 from trajhmm.dynamics.stability.audit.summary import summarize
 from trajhmm.errors import AnalysisError
-from trajhmm.files import write_text
+from trajhmm.files import write_csv, write_text
 
 
 def write_audit(audit: Audit, folder: str | Path) -> list[Path]:
@@ -31,13 +31,15 @@ def write_audit(audit: Audit, folder: str | Path) -> list[Path]:
     tables = {"profile.csv": audit.profile, "runs.csv": audit.runs.reset_index()}
     if audit.pairs is not None:
         tables["buffering.csv"] = audit.pairs
-    texts = {name: table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
+    texts: dict[str, str] = {}
     claims = {claim.name: claim_content(claim) for claim in audit.claims}
     texts["claims.json"] = json.dumps(claims, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     texts["summary.txt"] = summarize(audit)
+    for name, table in tables.items():
+        write_csv(table, target / name)
     for name, text in texts.items():
         write_text(target / name, text)
-    return [target / name for name in texts]
+    return [target / name for name in (*tables, *texts)]
 
 
 def claim_content(claim: Claim) -> dict[str, Any]:
