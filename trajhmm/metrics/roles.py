@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 Heads = int | tuple[int, int]
+# Heads that a configuration may tell of, and configurations within each other.
+_MOST_HEADS, _DEEPEST = 4096, 8
 ROLES = ("matrix", "heads", "fused_heads", "kernels", "bias", "skip")
 
 _EMBEDDING = re.compile(
@@ -116,17 +118,26 @@ def parameters_of(
 
 def heads_of(config: object) -> Heads | None:
     """Attention heads that a Hugging Face configuration tells of: an object, or what its ``config.json`` holds."""
-    if config is None:
+    return _heads_of(config, 0)
+
+
+def _heads_of(config: object, depth: int) -> Heads | None:
+    if config is None or depth > _DEEPEST:
         return None
 
     def told(name: str) -> object:
         return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
 
     for name in ("num_attention_heads", "n_head", "num_heads", "n_heads"):
-        if isinstance(count := told(name), int):
-            shared = told("num_key_value_heads") or told("num_kv_heads")
-            return (count, shared) if isinstance(shared, int) and shared != count else count
-    return heads_of(told("text_config"))
+        if _can_be_heads(count := told(name)):
+            shared = next((told(name) for name in ("num_key_value_heads", "num_kv_heads") if told(name)), None)
+            return (count, shared) if _can_be_heads(shared) and shared != count else count
+    return _heads_of(told("text_config"), depth + 1)
+
+
+def _can_be_heads(told: object) -> TypeGuard[int]:
+    """Whether what a configuration tells can be a number of heads; some write 0 or a list where there are none."""
+    return isinstance(told, int) and not isinstance(told, bool) and 1 <= told <= _MOST_HEADS
 
 
 def _split(name: str, role: str, array: Any, heads: Heads | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,10 @@ Key = tuple[str, int]
 _DEFINITION = 1
 _SETTINGS, _STATES, _ATTRIBUTES = b"trajhmm.collect", b"trajhmm.collect.files", b"trajhmm.attributes"
 _MOST_NAMED = 3
+# Weights that may be said to be in a file, and more for each of its bytes: what is compressed shrinks to a sixteenth.
+_MOST_WEIGHTS, _WEIGHTS_A_BYTE = 2**22, 4
+# Matrices of one network; and what numpy takes for an array.
+_MOST_MATRICES, _MOST_AXES, _MOST_ENTRIES = 2**18, 32, 2**60
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,6 +193,7 @@ def _measure(checkpoint: Checkpoint, roles: Mapping[str, str] | None, *, layers:
         files = _state_of(checkpoint)
         with checkpoint.tensors() as tensors:
             counted = parameters_of({n: _outline(t) for n, t in tensors.items()}, heads=checkpoint.heads, roles=roles)
+            _check_size(checkpoint, counted)
             names = {parameter.name for parameter in counted}
             left_out = tuple(name for name in tensors if name not in names)
             loaded = [replace(parameter, array=tensors[parameter.name].load()) for parameter in counted]
@@ -195,13 +201,43 @@ def _measure(checkpoint: Checkpoint, roles: Mapping[str, str] | None, *, layers:
         row = _Row(metrics=metrics, attributes=checkpoint.attributes, files=files)
     except CheckpointError as torn:
         error = str(torn)
+    except MemoryError:
+        error = f"{checkpoint.path}: its weights take more memory than there is; measure it on a larger machine"
     except (ValueError, OSError) as wrong:
         error = f"{checkpoint.path}: {_on_the_command_line(str(wrong))}"
+    except Exception as odd:  # noqa: BLE001 (a stranger's file fails in any way, and the others are to be measured)
+        reason = (str(odd).strip() or type(odd).__name__).splitlines()[0][:90]
+        error = (
+            f"{checkpoint.path}: cannot be measured ({type(odd).__name__}: {reason}); save it again, or leave it out"
+        )
     return _Measured(checkpoint=checkpoint, row=row, counted=tuple(counted), left_out=left_out, error=error)
+
+
+def _check_size(checkpoint: Checkpoint, counted: Sequence[Parameter]) -> None:
+    """Refuse weights that are said to be far more than what was stored: one number, repeated, takes but a few bytes."""
+    stored = sum(path.stat().st_size for path in checkpoint.files)
+    weights = sum(math.prod(parameter.array.shape) for parameter in counted)
+    if weights > _MOST_WEIGHTS + _WEIGHTS_A_BYTE * stored:
+        raise CheckpointError(
+            f"{checkpoint.path}: said to hold {weights:,} weights in {stored:,} bytes; save each of them uncompressed"
+        )
+    matrices = sum(
+        parameter.heads if parameter.array.ndim == 2 else math.prod(parameter.array.shape[:-2])
+        for parameter in counted
+        if parameter.array.ndim > 1 and parameter.role != "kernels"
+    )
+    if matrices > _MOST_MATRICES:
+        raise CheckpointError(
+            f"{checkpoint.path}: {matrices:,} matrices; expected at most {_MOST_MATRICES:,}; see --role"
+        )
 
 
 def _outline(tensor: StoredTensor) -> Any:
     """An array of the same shape and kind that takes no memory, to tell what a parameter counts as."""
+    if len(tensor.shape) > _MOST_AXES or math.prod(tensor.shape) >= _MOST_ENTRIES:
+        raise ValueError(
+            f"a tensor of the shape {str(tensor.shape)[:60]}, which no memory holds; save the weights again"
+        )
     return np.broadcast_to(np.zeros((), dtype=np.float32 if tensor.floating else np.int8), tensor.shape)
 
 
@@ -313,12 +349,20 @@ def _attribute_column(values: Sequence[Attribute | None]) -> pa.Array:
 def _read_rows(path: Path, settings: Mapping[str, Any]) -> dict[Key, _Row]:
     """Rows of an earlier collection with the same settings."""
     try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+        with path.open("rb") as stream:
+            table = pq.ParquetFile(stream).read()
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: exists and is no Parquet file; name another output") from error
     says = table.schema.metadata or {}
     if _SETTINGS not in says:
         raise CheckpointError(f"{path}: exists and was not written by 'trajhmm collect'; name another output")
+    try:
+        return _rows_in(table, says, path, settings)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: exists and is a damaged collection; name another output") from error
+
+
+def _rows_in(table: pa.Table, says: Mapping[bytes, bytes], path: Path, settings: Mapping[str, Any]) -> dict[Key, _Row]:
     stored = json.loads(says[_SETTINGS])
     now = {"definition": _DEFINITION, **settings}
     if stored != now:

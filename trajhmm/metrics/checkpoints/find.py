@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath
+from typing import Any
 
 from trajhmm.errors import CheckpointError
 from trajhmm.metrics.checkpoints.names import Place, naming_pattern, place_of, says_nothing, stem_of
@@ -27,6 +28,8 @@ _BESIDE = re.compile(
 _WEIGHTS_TOO = re.compile(r"(^|[-_.])(model|weights|params|net)([-_.\d]|$)", re.IGNORECASE)
 _COPY = re.compile(r"(^|[-_.])(best|last|latest|final)([-_.\d]|$)", re.IGNORECASE)
 _FOLDERS_UP = 2
+# Bytes of an index of shards or a configuration; and a step that no log can hold.
+_LARGEST_JSON, _LARGEST_STEP = 2**26, 2**53
 _MOST_NAMED = 3
 
 
@@ -63,7 +66,7 @@ class Checkpoint:
             found: dict[str, StoredTensor] = {}
             for path in self.files:
                 if not path.exists():
-                    raise CheckpointError(f"{path}: missing; expected {len(self.files)} shards, copy them all")
+                    raise CheckpointError(f"{path}: missing; expected {_shards(self.files)} shards, copy them all")
                 found |= opened.enter_context(stored_tensors(path))
             yield found
 
@@ -113,7 +116,7 @@ def find_checkpoints(paths: Iterable[str | Path], *, pattern: str | None = None)
     """
     compiled = None if pattern is None else naming_pattern(pattern)
     notes: list[str] = []
-    searched, base = _files(paths)
+    searched, base = _files(paths, notes)
     candidates = list(_candidates(_without_beside(searched, notes)))
     for above in (False, True):
         places = [_place(candidate, base, compiled, above=above) for candidate in candidates]
@@ -145,13 +148,13 @@ def find_checkpoints(paths: Iterable[str | Path], *, pattern: str | None = None)
     return Found(checkpoints=tuple(checkpoints), notes=tuple(notes))
 
 
-def _files(paths: Iterable[str | Path]) -> tuple[dict[Path, bool], Path]:
+def _files(paths: Iterable[str | Path], notes: list[str]) -> tuple[dict[Path, bool], Path]:
     """Files that may hold weights, whether each was searched for rather than named, and the folder they share."""
     found: dict[Path, bool] = {}
     bases = []
     for root in map(Path, paths):
         if root.is_dir():
-            inside = list(_inside(root))
+            inside = list(_inside(root, notes))
             if not inside:
                 raise CheckpointError(f"{root}: no checkpoints in this folder; expected files {', '.join(SUFFIXES)}")
             for path in inside:
@@ -160,6 +163,8 @@ def _files(paths: Iterable[str | Path]) -> tuple[dict[Path, bool], Path]:
             raise CheckpointError(f"{root}: no such file or folder")
         elif root.suffix not in SUFFIXES:
             raise CheckpointError(f"{root}: not a file of weights by its name; expected {', '.join(SUFFIXES)}")
+        elif not root.is_file():
+            raise CheckpointError(f"{root}: is no file but a pipe, device or socket; name the file of the weights")
         else:
             found[root] = False
         bases.append(os.path.abspath(root if root.is_dir() else root.parent))  # noqa: PTH100 (links keep their names)
@@ -174,8 +179,11 @@ def _files(paths: Iterable[str | Path]) -> tuple[dict[Path, bool], Path]:
     return {path: found[path] for path in once.values()}, Path(os.path.commonpath(bases))
 
 
-def _inside(root: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(root):
+def _inside(root: Path, notes: list[str]) -> Iterator[Path]:
+    def failed(error: OSError) -> None:
+        notes.append(f"{error.filename}: cannot be looked at ({error.strerror or error}), passed over")
+
+    for folder, subfolders, names in os.walk(root, onerror=failed):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "_")))
         for name in sorted(names):
             path = Path(folder, name)
@@ -221,8 +229,8 @@ def _candidates(searched: Mapping[Path, bool]) -> Iterator[_Candidate]:
 
 def _listed(index: Path) -> tuple[Path, ...]:
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        names = set(_json(index)["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index}: not an index of shards; copy it again, or remove it") from error
     return tuple(index.parent / str(name) for name in sorted(names) if PurePath(str(name)).name == name)
 
@@ -230,13 +238,20 @@ def _listed(index: Path) -> tuple[Path, ...]:
 def _numbered(path: Path, match: re.Match[str]) -> tuple[Path, ...]:
     start, end = match.start(2), match.end(2)
     first = 0 if path.with_name(f"{path.name[:start]}00000{path.name[end:]}").exists() else 1
-    numbers = range(first, first + int(match[3]))
-    return tuple(path.with_name(f"{path.name[:start]}{number:05d}{path.name[end:]}") for number in numbers)
+    files = []
+    for number in range(first, first + int(match[3])):
+        files.append(path.with_name(f"{path.name[:start]}{number:05d}{path.name[end:]}"))
+        if not files[-1].exists():
+            break  # it is missed when the checkpoint is read
+    return tuple(files)
 
 
 def _place(candidate: _Candidate, base: Path, pattern: re.Pattern[str] | None, *, above: bool) -> Place | None:
     relative = PurePath(os.path.relpath(candidate.name, base))
-    return place_of(candidate.name, relative, base, pattern=pattern, above=above)
+    place = place_of(candidate.name, relative, base, pattern=pattern, above=above)
+    if place is not None and place.step >= _LARGEST_STEP:
+        raise CheckpointError(f"{candidate.path}: names step {str(place.step)[:20]}…; expected steps below 2^53")
+    return place
 
 
 def _pass_over_copies(lost: list[_Candidate], placed: list[tuple[_Candidate, Place]], notes: list[str]) -> None:
@@ -313,12 +328,31 @@ def _heads_beside(folder: Path) -> Heads | None:
     inside = Path(os.path.abspath(folder))  # noqa: PTH100 (a link's own folder counts)
     for place in (inside, *inside.parents[:_FOLDERS_UP]):
         try:
-            heads = heads_of(json.loads((place / "config.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            heads = heads_of(_json(place / "config.json"))
+        except (OSError, ValueError, RecursionError):
             continue
         if heads is not None:
             return heads
     return None
+
+
+def _json(path: Path) -> Any:
+    """What a small file of JSON holds.
+
+    Raises
+    ------
+    OSError, ValueError, RecursionError
+        It cannot be read, or is none.
+    """
+    if not path.is_file() or path.stat().st_size > _LARGEST_JSON:
+        raise ValueError("no small file")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _shards(files: tuple[Path, ...]) -> int:
+    """How many shards a checkpoint has, of which only those up to the first that is missing are known."""
+    match = _SHARD.fullmatch(files[-1].name)
+    return max(len(files), int(match[3])) if match else len(files)
 
 
 def _say_passed_over(notes: list[str], what: str, paths: list[Path]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from trajhmm.naming import Attribute, value_of
+from trajhmm.naming import Attribute, is_text, plain_text, value_of
 
 _NUMBER = r"(?P<number>\d+)(?P<unit>[kM]?)(?![0-9a-z])(?!\.\d)"
 _FLAGS = re.IGNORECASE
@@ -110,6 +110,19 @@ def place_of(
     pattern : with groups ``step``, and if wanted ``run``, ``seed`` and others that name attributes.
     above : whether ``base`` itself may name the step, as when the folder of one step was given.
     """
+    place = _place_of(given, relative, base, pattern=pattern, above=above)
+    if place is None or (is_text(place.run) and all(map(is_text, place.attributes.items()))):
+        return place
+    attributes: dict[str, Attribute] = {
+        plain_text(name): plain_text(value) if isinstance(value, str) else value
+        for name, value in place.attributes.items()
+    }
+    return replace(place, run=plain_text(place.run), attributes=attributes)
+
+
+def _place_of(
+    given: PurePath, relative: PurePath, base: PurePath, *, pattern: re.Pattern[str] | None, above: bool
+) -> Place | None:
     if pattern is not None:
         return _by_pattern(pattern, given, relative, base)
     parts = [*base.parts, *relative.parts]
