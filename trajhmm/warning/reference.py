@@ -164,7 +164,7 @@ def _configurations(runs: RunSet, names: Sequence[str]) -> list[int]:
     """Number of the configuration of each run: runs are of one that differ in no attribute but a seed."""
     attributes = runs.attributes.loc[list(names)]
     told = [column for column in attributes.columns if not _SEED.search(str(column).lower())]
-    rows = list(attributes[told].astype(str).itertuples(index=False, name=None))
+    rows = [tuple(row) for row in attributes[told].astype(str).to_numpy()]  # also where there are no columns
     known = {row: number for number, row in enumerate(dict.fromkeys(rows))}
     return [known[row] for row in rows]
 
