@@ -39,7 +39,7 @@ def shown(value: object) -> str:
     For all that is printed, drawn or written for people: names in logs are a stranger's.
     """
     text = value if isinstance(value, str) else plain_text(value)
-    return text if text.isascii() and text.isprintable() else _UNSHOWN.sub(_by_number, text)
+    return text if text.isascii() and text.isprintable() else _UNSHOWN.sub(lambda found: by_number(found[0]), text)
 
 
 def shown_lines(text: str) -> str:
@@ -47,11 +47,12 @@ def shown_lines(text: str) -> str:
     return "".join(part if part in "\n\t" else shown(part) for part in re.split(r"([\n\t])", text))
 
 
-def _by_number(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return _SHORT.get(match[0]) or (
-        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    )
+def by_number(letter: str) -> str:
+    r"""A character as its number: ``\x1b``, ``\u202e``; ends of lines and tabs as ``\n``, ``\r`` and ``\t``."""
+    code = ord(letter)
+    if short := _SHORT.get(letter):
+        return short
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def is_text(name: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +34,9 @@ from trajhmm.files import together
 if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis
     from trajhmm.hmm import Model
+
+# Letters of a metric in the name of a file.
+_LONGEST_NAME = 60
 
 
 def analyze(
@@ -115,8 +120,7 @@ def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:
             visits = convergence_by_visit(analysis.map, analysis.convergence_times, state)
             drawings[f"convergence_{state}"] = figures.plot_convergence(visits)
         for metric in analysis.map.telling_metrics():
-            name = "curves_" + "".join(c if c.isalnum() else "_" for c in metric)
-            drawings[name] = figures.plot_metric_curves(analysis.trajectories, metric)
+            drawings[_curves_of(metric, drawings)] = figures.plot_metric_curves(analysis.trajectories, metric)
         for name, axes in drawings.items():
             if name != "map":  # which says more of it
                 stamp(axes, model.certificate)
@@ -124,3 +128,10 @@ def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:
                 figures.save_figure(axes, folder / f"{name}{suffix}")
                 written.append(folder / f"{name}{suffix}")
     return written
+
+
+def _curves_of(metric: str, taken: Container[str]) -> str:
+    """A name for the file of a metric's curves, of letters, digits and ``_``, and none that is taken."""
+    name = "curves_" + "".join(c if c.isalnum() else "_" for c in metric[:_LONGEST_NAME])
+    others = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], others) if one not in taken)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from trajhmm.figures.legends import LINE, legend_above
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import FAINT_INK, Width, current_style, new_axes, print_style
+from trajhmm.figures.texts import text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import state_legend
-from trajhmm.figures.maplabels import wrapped
 from trajhmm.figures.style import INK, Width, inches, new_axes, print_style, state_colors, state_hatches
+from trajhmm.figures.texts import as_it_stands, printable, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +27,8 @@ HEIGHT, PANEL_HEIGHT = 2.1, 1.1
 """Of a new figure, and of each of its panels, in inches."""
 _LONGEST_LABEL = 16
 """Letters of a metric's name in one line of its label."""
+# For a line of it, in points.
+_ROOM = 75.0
 
 
 def plot_metric_curves(
@@ -129,7 +131,8 @@ def _draw_metric(ax: Axes, trajectories: Trajectories, metric: str, step_scale: 
     ax.autoscale_view(scalex=False)
     first, last = (int(edge(trajectories.steps)) for edge in (np.min, np.max)) if visited else (0, 1)
     ax.set_xlim(first, max(last, first + 1))
-    ax.set_ylabel(wrapped(metric, _LONGEST_LABEL), multialignment="center")
+    ax.set_ylabel(wrapped(printable(metric), _LONGEST_LABEL, _ROOM), multialignment="center")
+    as_it_stands([ax.yaxis.label])
 
 
 def _stretches(

@@ -12,8 +12,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, new_axes, print_style
+from trajhmm.figures.texts import printable, text_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,12 @@ def plot_hazard(hazard: pd.DataFrame, *, width: Width = "column") -> tuple[Axes,
     by = [str(name) for name in hazard.columns if name not in WANTED]
     groups = _groups(hazard, by)
     with print_style():
-        named = ", ".join(name.replace("_", " ") for name in by)
+        room = 0.8 * inches(width) * POINTS
+        named = printable(", ".join(name.replace("_", " ") for name in by), room)
+        names = [printable(name, room) for name in groups]
+        # Of those that differ only in what is not shown their number tells.
+        alike = [f"{place} {name}" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
+        groups = dict(zip(alike, groups.values(), strict=True))
         if len(groups) <= MOST:
             return (_together(groups, named, width),)
         row = hazard[by[-1]].nunique(dropna=False)

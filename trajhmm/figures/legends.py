@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import INK, current_style, size_of, state_colors, state_hatches
+from trajhmm.figures.texts import text_size
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -58,6 +58,9 @@ def legend_above(
     right : whether it ends where the axes end, so that it may begin above what stands left of them.
     """
     columns = max(1, min(columns, len(handles)))
+    for handle in handles:
+        if str(handle.get_label()).startswith("_"):  # which to matplotlib means that it is not to be listed
+            handle.set_label(f" {handle.get_label()}")
     legend = ax.legend(
         # matplotlib fills columns downwards; entries read across.
         handles=[handle for column in range(columns) for handle in handles[column::columns]],

@@ -5,28 +5,22 @@ All lengths in points. Nothing here is random, so the same map always gets the s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from trajhmm.figures.maplayout import PlacedEdge, PlacedState
 from trajhmm.figures.style import SANS, current_style
+from trajhmm.figures.texts import ROOM, printable, text_size, wrapped
 
 if TYPE_CHECKING:
     from trajhmm.dynamics.maps.training_map import MapEdge
 
 Wording = Literal["metrics", "runs", "numbers"]
 """What stands on an edge: the number of runs and the top metric, the number of runs, or just the number."""
-LINE_SPACING = 1.15
-BOX_PAD = 0.7
-"""Room around a text, in points."""
 _SWEEPS = 12
 _ALONG = (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.18, 0.82)
 _AWAY = (0.0, 3.0, 6.0, 10.0, 15.0, 20.0)
@@ -69,45 +63,20 @@ class PlacedLabel:
     cost: float
 
 
-def text_size(text: str, weight: str = "normal", size: float | None = None) -> tuple[float, float]:
-    """Width and height of a text's box with a little room around it, in points; by default of a small text."""
-    return _text_size(text, current_style().font, current_style().small if size is None else size, weight)
-
-
-@lru_cache(maxsize=4096)
-def _text_size(text: str, family: str, size: float, weight: str) -> tuple[float, float]:
-    font = FontProperties(family=family, size=size, weight=weight)
-    lines = text.split("\n")
-    # Not `lp` alone, as matplotlib measures a line: digits and arrows may stand higher.
-    measured = [text_to_path.get_text_width_height_descent(line + "lp", font, ismath=False) for line in lines]
-    extra = text_to_path.get_text_width_height_descent("lp", font, ismath=False)[0]
-    width = max(width for width, _, _ in measured) - extra
-    height = max(height for _, height, _ in measured)
-    return width + 2 * BOX_PAD, height * (1 + LINE_SPACING * (len(lines) - 1)) + 2 * BOX_PAD
-
-
-def wrapped(name: str, width: int) -> str:
-    """Break a metric's name after ``_``, ``/``, ``.``, ``-`` or blanks into lines of at most ``width`` characters."""
-    lines: list[str] = []
-    for part in re.findall(r"[^_/.\- ]*[_/.\- ]*", name):
-        if lines and len(lines[-1]) + len(part) <= width:
-            lines[-1] += part
-        elif part:
-            lines.append(part)
-    return "\n".join(lines)
-
-
 def counted(runs: int) -> str:
     """``1 run``, ``2 runs``."""
     return f"{runs} run" + ("" if runs == 1 else "s")
 
 
-def metric_text(edge: MapEdge, width: int = 1000) -> str:
-    """The most important metric of an edge and whether it rises or falls, in lines of at most ``width`` characters."""
+def metric_text(edge: MapEdge, width: int = 1000, room: float = ROOM) -> str:
+    """The most important metric of an edge and whether it rises or falls, in lines of at most ``width`` characters.
+
+    ``room`` (points) is what its name may take up in all.
+    """
     if not edge.top_metrics:
         return ""
     top = edge.top_metrics[0]
-    return f"{wrapped(top.metric, width)} {'↑' if top.movement > 0 else '↓'}"
+    return f"{wrapped(printable(top.metric, room), width)} {'↑' if top.movement > 0 else '↓'}"
 
 
 def edge_texts(edge: MapEdge, wording: Wording) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from trajhmm.figures.maplabels import (
     metric_text,
     settle,
     state_candidates,
-    text_size,
 )
 from trajhmm.figures.maplayout import PlacedEdge, PlacedState, column_gap, place_states, route_edges
 from trajhmm.figures.style import current_style
+from trajhmm.figures.texts import text_size
 
 if TYPE_CHECKING:
     from trajhmm.dynamics.maps.training_map import TrainingMap
@@ -33,6 +33,8 @@ KEY_SPACING = 1.27
 """From line to line of the key, in sizes of its type."""
 KEY_HEADER = "State: runs that ever visit it. Arrow: runs that ever take it; top metric:"
 _KEY_GAP = 6.0
+# Room for the ends of an edge and for its arrow in a line of the key, in points.
+_ENDS = 44.0
 _BADGE_GAP = 5.0
 _FRAMED = 1.8
 """Height of a line with a frame, in sizes of its type."""
@@ -177,7 +179,7 @@ def _captions(nodes: tuple[PlacedState, ...], runs: int) -> list[str]:
 def _key(edges: tuple[PlacedEdge, ...], left: float, right: float, top: float) -> tuple[KeyLine, ...]:
     """The metrics of the edges by source and target, in columns read downwards."""
     ordered = sorted((placed.edge for placed in edges if placed.edge.top_metrics), key=lambda e: (e.source, e.target))
-    texts = [f"{edge.source}→{edge.target}  {metric_text(edge)}" for edge in ordered]
+    texts = [f"{edge.source}→{edge.target}  {metric_text(edge, room=right - left - _ENDS)}" for edge in ordered]
     if not texts:
         return ()
     across = max(text_size(text)[0] for text in texts) + 10.0

@@ -11,7 +11,7 @@ from matplotlib.path import Path
 
 from trajhmm.errors import TrajHMMWarning
 from trajhmm.figures.badge import STAMP
-from trajhmm.figures.maplabels import BOX_PAD, LINE_SPACING, PlacedLabel
+from trajhmm.figures.maplabels import PlacedLabel
 from trajhmm.figures.maplayout import RING_GAP
 from trajhmm.figures.mapplan import DETOUR, MARGIN, Plan, plan_map
 from trajhmm.figures.style import (
@@ -28,6 +28,7 @@ from trajhmm.figures.style import (
     state_colors,
     state_hatches,
 )
+from trajhmm.figures.texts import BOX_PAD, LINE_SPACING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

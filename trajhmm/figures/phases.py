@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import INK, POINTS, Width, inches, ink_on, new_axes, print_style, size_of
+from trajhmm.figures.texts import as_it_stands, printable, text_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,8 @@ _PHASES = {
 _CELL = 18.0
 """Height of a cell of a phase diagram, in points."""
 _HEIGHT = 2.7
+# Room for a value that is text, in points.
+_VALUE = 80.0
 _MOST_CURVES = 4
 _CURVES = ("#0072B2", "#D55E00", "#009E73", "#000000")
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
@@ -85,6 +87,7 @@ def plot_phase_diagram(
         )
         if y is not None:
             ax.set_ylabel(_words(y))
+        as_it_stands([ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()])
         ax.tick_params(length=0.0)
         ax.spines[:].set_visible(False)
         keys = []
@@ -131,7 +134,8 @@ def plot_convergence_in_probability(
             moment = np.where(np.isfinite(moment), moment, np.nan)
             right.plot(steps, moment, color=color, linestyle=dashes, linewidth=0.6)
             told = zip(by, values, strict=True)
-            line.set_label(", ".join(f"{_words(name)} {_short(value)}" for name, value in told) or "all runs")
+            named = ", ".join(f"{_words(name)} {_short(value)}" for name, value in told) or "all runs"
+            line.set_label(printable(named, 0.8 * inches(width) * POINTS))
             handles.append(line)
         ax.set(ylim=(-0.02, 1.04), xlabel="step", ylabel="share of runs below the bound")
         ax.set_xlim(left=0.0)
@@ -167,8 +171,8 @@ def _values(column: pd.Series) -> list[Hashable]:
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else printable(value, _VALUE)
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return printable(name.replace("_", " "))

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from trajhmm.figures.badge import stamp
 from trajhmm.figures.legends import columns_for, legend_above
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import (
     INK,
     POINTS,
@@ -26,6 +25,8 @@ from trajhmm.figures.style import (
     size_of,
     state_colors,
 )
+from trajhmm.figures.texts import ROOM, as_it_stands, printable, text_size
+from trajhmm.naming import shown
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -62,16 +63,18 @@ def plot_state_profile(
     with print_style():
         small = current_style().small
         across = inches(width) * POINTS if ax is None else size_of(ax)[0]
+        names = [printable(metric, max(ROOM, across / 2)) for metric in model.metrics]
         cell = across / n_states
         if ax is None:
-            cell = (across - max(text_size(metric)[0] for metric in model.metrics) - 12.0) / n_states
+            cell = (across - max(text_size(name)[0] for name in names) - 12.0) / n_states
             ax = new_axes(width, (n_metrics * ROW * small + 62.0) / POINTS)
             stamp(ax, model.certificate)
         limit = max(float(np.abs(means).max()), 1e-9)
         # Cells as polygons, not as an image, so that they stay sharp at any size.
         mesh = ax.pcolormesh(means, cmap=_MAP, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.5)
         ax.set(xlim=(0, n_states), ylim=(n_metrics, 0), xlabel="state")
-        ax.set_yticks(np.arange(n_metrics) + 0.5, labels=list(model.metrics))
+        ax.set_yticks(np.arange(n_metrics) + 0.5, labels=names)
+        as_it_stands(ax.get_yticklabels())
         ax.tick_params(length=0.0)
         ax.spines[:].set_visible(False)
         _name_states(ax, n_states)
@@ -116,13 +119,13 @@ def _mark(ax: Axes, training_map: TrainingMap, room: float) -> None:
     for state in training_map.states:
         for top in state.top_metrics:
             frame = Rectangle((state.state, metrics[top.metric]), 1.0, 1.0, facecolor="none", edgecolor=INK)
-            frame.set(linewidth=_FRAME, zorder=3.0, gid=f"top-{state.state}-{top.metric}")
+            frame.set(linewidth=_FRAME, zorder=3.0, gid=f"top-{state.state}-{shown(top.metric)}")
             ax.add_patch(frame)
     for edge in _ways_in(training_map):
         for top in edge.top_metrics:
             marker = "^" if top.movement > 0 else "v"
             (mark,) = ax.plot(edge.target + 0.86, metrics[top.metric] + 0.2, marker, color=INK, markersize=2.8)
-            mark.set(markeredgewidth=0.0, zorder=4.0, gid=f"way-{edge.target}-{top.metric}")
+            mark.set(markeredgewidth=0.0, zorder=4.0, gid=f"way-{edge.target}-{shown(top.metric)}")
     entries: list[Artist] = [Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=INK, linewidth=_FRAME)]
     entries += [Line2D([], [], linestyle="none", marker=marker, color=INK, markersize=3.0) for marker in "^v"]
     words = ("speaks most for the state", "rises on the main way in", "falls on the main way in")

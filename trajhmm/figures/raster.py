@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.badge import stamp
 from trajhmm.figures.legends import state_legend
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import (
     INK,
     POINTS,
@@ -25,6 +25,7 @@ from trajhmm.figures.style import (
     state_colors,
     state_hatches,
 )
+from trajhmm.figures.texts import as_it_stands, printable, text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,10 +173,12 @@ def _draw_ticks(ax: Axes, ticks: list[tuple[int, float]]) -> None:
 
 def _label_runs(ax: Axes, names: list[str], *, sorted_by: bool) -> None:
     width, height = size_of(ax)
+    names = [printable(name, math.inf) for name in names]
     longest = max((text_size(name)[0] for name in names), default=0.0)
     ax.tick_params(axis="y", length=0.0)
     if len(names) <= NAMED_RUNS and height >= current_style().small * len(names) and longest <= 0.3 * width:
         ax.set_yticks(range(len(names)), labels=names)
+        as_it_stands(ax.get_yticklabels())
         for band in range(1, len(names)):
             ax.axhline(band - 0.5, color="white", linewidth=0.4, zorder=1.8)
         return

@@ -12,6 +12,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import columns_for, legend_above
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, print_style
+from trajhmm.figures.texts import printable, wrapped
+from trajhmm.naming import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 HEIGHT = 1.45
 """Of each metric's panel, in inches."""
+_LONGEST_LABEL = 24
+"""Letters of a metric's name in one line of its label."""
+# For a line of it, in points.
+_ROOM = 90.0
 WANTED = ("run", "metric", "start", "net_effect", "verdict")
 MOST = 6
 # Verdicts differ in shape, and not in colour alone.
@@ -96,18 +102,19 @@ def _draw(ax: Axes, spikes: pd.DataFrame, metric: str) -> None:
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}" if 0 < abs(value) < 1e-3 else f"{value:g}")
     for verdict in ("neutral", "helped", "harmed"):
         chosen = (verdicts == verdict) & np.isfinite(net)
-        ax.plot(starts[chosen], net[chosen], linestyle="none", gid=f"{metric}-{verdict}", **_MARKS[verdict])
+        ax.plot(starts[chosen], net[chosen], linestyle="none", gid=f"{shown(metric)}-{verdict}", **_MARKS[verdict])
     chosen = verdicts == "never recovered"
-    ax.plot(
-        starts[chosen],
-        np.ones(int(chosen.sum())),
-        linestyle="none",
-        transform=ax.get_xaxis_transform(),
-        clip_on=False,
-        gid=f"{metric}-never recovered",
-        **_MARKS["never recovered"],
-    )
-    ax.set_ylabel(f"net effect on\n{metric}", multialignment="center")
+    if chosen.any():  # an empty line that is not clipped takes up the corner of the figure
+        ax.plot(
+            starts[chosen],
+            np.ones(int(chosen.sum())),
+            linestyle="none",
+            transform=ax.get_xaxis_transform(),
+            clip_on=False,
+            gid=f"{shown(metric)}-never recovered",
+            **_MARKS["never recovered"],
+        )
+    ax.set_ylabel(f"net effect on\n{wrapped(printable(metric), _LONGEST_LABEL, _ROOM)}", multialignment="center")
 
 
 def _ticks(linear: float, most: float) -> Any:

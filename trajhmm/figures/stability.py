@@ -10,8 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from trajhmm.errors import AnalysisError
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, print_style
+from trajhmm.figures.texts import printable, text_size
+from trajhmm.naming import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +30,8 @@ _PANELS: dict[str, tuple[str, str, tuple[float, float] | None, float]] = {
     "lead_share": ("deviates\nfirst", "lead", (0.0, 1.0), 0.0),
 }
 _MARGIN = 0.06
-# Room for titles and for ticks, in points.
-_ABOVE, _BELOW = 22.0, 14.0
+# Room for titles, for ticks and for a strength that is text, in points.
+_ABOVE, _BELOW, _STRENGTH = 22.0, 14.0, 80.0
 
 
 def plot_stability_profile(profile: pd.DataFrame, *, width: Width = "column") -> tuple[Axes, ...]:
@@ -170,16 +171,19 @@ def _name_rows(ax: Axes, profile: pd.DataFrame, heights: list[float], headings: 
         ax.text(
             0.0,
             place,
-            dimension.replace("_", " "),
+            printable(dimension.replace("_", " ")),
             transform=beside,
             ha="left",
             va="center",
             fontsize=current_style().small,
             fontweight="bold",
-            gid=f"dimension-{dimension}",
+            gid=f"dimension-{shown(dimension)}",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )
 
 
 def _strengths(profile: pd.DataFrame) -> list[str]:
-    return [strength if isinstance(strength, str) else f"{strength:g}" for strength in profile["strength"]]
+    return [
+        printable(strength, _STRENGTH) if isinstance(strength, str) else f"{strength:g}"
+        for strength in profile["strength"]
+    ]

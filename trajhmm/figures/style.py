@@ -80,7 +80,10 @@ _SETTINGS: Any = {
     "savefig.facecolor": "white",
     "figure.facecolor": "white",
     "axes.facecolor": "white",
+    # What stands between two $ in a stranger's name is no mathematics; figures have none.
     "text.usetex": False,
+    "text.parse_math": False,
+    "axes.formatter.use_mathtext": False,
     "axes.linewidth": 0.5,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -11,7 +11,6 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
-from trajhmm.figures.maplabels import text_size
 from trajhmm.figures.style import (
     DETOUR_INK,
     FAINT_INK,
@@ -25,6 +24,7 @@ from trajhmm.figures.style import (
     state_colors,
     state_hatches,
 )
+from trajhmm.figures.texts import ROOM, as_it_stands, printable, text_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +126,9 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: Width = "
             vmax=np.sqrt(limit),
             rasterized=True,
         )
-        ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=current_style().small)
+        labels = [printable(name, max(ROOM, 0.45 * size_of(ax)[0])) for name in names]
+        ax.set_yticks(np.arange(len(names)) + 0.5, labels, fontsize=current_style().small)
+        as_it_stands(ax.get_yticklabels())
         ax.tick_params(axis="y", length=0)
         ax.invert_yaxis()
         ax.set_xlabel("step")
@@ -268,7 +270,12 @@ def _number(value: float, _: float) -> str:
 def _name(ax: Axes, name: str) -> None:
     """What a panel shows, above its left end."""
     ax.annotate(
-        name, (0, 1), (0, 1.5), xycoords="axes fraction", textcoords="offset points", fontsize=current_style().small
+        printable(name, max(ROOM, 0.8 * size_of(ax)[0])),
+        (0, 1),
+        (0, 1.5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=current_style().small,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.dynamics.maps.training_map import TrainingMap
-from trajhmm.figures.maplabels import LINE_SPACING, PlacedLabel, counted, metric_text
+from trajhmm.figures.maplabels import PlacedLabel, counted, metric_text
 from trajhmm.figures.maplayout import RING_GAP, PlacedEdge
 from trajhmm.figures.mapplan import DETOUR, MARGIN, Plan, plan_map
 from trajhmm.figures.raster import order_runs, row_bounds
 from trajhmm.figures.style import current_style
+from trajhmm.figures.texts import LINE_SPACING
 
 # From line to line of a label, in points.
 _LINE = 1.17 * current_style().small * LINE_SPACING
@@ -209,13 +211,14 @@ def _arrow(placed: PlacedEdge, top: float) -> Arrow:
     across = np.array([-along[1], along[0]]) * (half + 0.4)
     corner = tip - along * (length + 0.8)
     edge = placed.edge
+    named = metric_text(edge, room=math.inf)
     return Arrow(
         source=edge.source,
         target=edge.target,
         line=_line(line, top),
         head=_line(np.array([corner + across, tip, corner - across]), top) + "Z",
         width=round(placed.width, 2),
-        label=f"{edge.source} to {edge.target}: {counted(edge.runs)}, {edge.times} times; {metric_text(edge)}",
+        label=f"{edge.source} to {edge.target}: {counted(edge.runs)}, {edge.times} times; {named}",
     )
 
 

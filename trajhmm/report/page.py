@@ -19,6 +19,7 @@ from trajhmm.files import write_text
 from trajhmm.hmm import Model
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
+from trajhmm.naming import shown_lines
 from trajhmm.report import alarms as warnings_of
 from trajhmm.report.choice import choice
 from trajhmm.report.drawings import draw_map, draw_raster, visits
@@ -70,6 +71,7 @@ def render_report(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_plain,
     )
     return environment.get_template("page.html.j2").render(
         **content,
@@ -139,6 +141,11 @@ def _warning_content(runs: RunSet, model: Model, sources: Sequence[Path]) -> dic
         "alarms": found,
         "shown": warnings_of.SHOWN,
     }
+
+
+def _plain(value: Any) -> Any:
+    """What stands on the page, whatever a name holds: no control characters, nothing that turns its text around."""
+    return shown_lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _mapped(runs: RunSet, model: Model) -> tuple[TrainingMap, tuple[Note, ...]]:

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from trajhmm.errors import AnalysisError
+from trajhmm.files import read_csv, reads
+from trajhmm.logs.sources.paths import check_regular
 from trajhmm.report.tables import Cell, Column, Row, Table, number, words, yes
 
 # Tables that are shown, in this order: a row a group, not one a run or a step.
@@ -64,11 +66,15 @@ def stability_sections(folders: Sequence[Path]) -> tuple[StabilitySection, ...]:
 
 
 def _section(folder: Path) -> StabilitySection:
+    found = {name: folder / f"{name}.csv" for name in _SHOWN}
+    text, claims = folder / "summary.txt", folder / "claims.json"
     try:
-        summary = (folder / "summary.txt").read_text(encoding="utf-8")
-        found = {name: folder / f"{name}.csv" for name in _SHOWN}
-        tables = [_table(_SHOWN[name], pd.read_csv(path)) for name, path in found.items() if path.exists()]
-        claims = folder / "claims.json"
+        there = [path for path in (text, claims, *found.values()) if path.exists()]
+        for path in there:
+            check_regular(path)
+        reads(there)
+        summary = text.read_text(encoding="utf-8")
+        tables = [_table(_SHOWN[name], read_csv(path)) for name, path in found.items() if path in there]
         told = json.loads(claims.read_text(encoding="utf-8")) if claims.exists() else {}
         read = tuple(
             ToldClaim(name=str(name), verdict=str(claim["verdict"]), sentence=str(claim["sentence"]))
