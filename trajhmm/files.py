@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -185,7 +186,10 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     for place, kind in enumerate(safe.dtypes):
         if kind.kind not in "biufcmM":
             safe.isetitem(place, safe.iloc[:, place].map(guarded).array)
-    write_text(path, safe.to_csv(index=False, lineterminator="\n"))
+    text = safe.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which ends a line to those who read it, unless it is quoted
+        text = safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    write_text(path, text)
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:

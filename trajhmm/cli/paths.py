@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from trajhmm.errors import TrajHMMError
 from trajhmm.files import check_writable, reads, writing
@@ -51,11 +51,13 @@ def careful(verb: Callable[..., None]) -> Callable[..., None]:
     Its parameters that name paths are marked with `Reads` or `Writes`. What is found in folders it tells of itself,
     with `trajhmm.files.reads`.
     """
+    signature = inspect.signature(verb, eval_str=True)
+    marks = marks_of(signature)
 
     @functools.wraps(verb)
     def run(*given: Any, **named: Any) -> None:
-        arguments = inspect.signature(verb).bind(*given, **named).arguments
-        marked = [(mark, path) for name, mark in marks_of(verb).items() for path in _paths(arguments.get(name))]
+        arguments = signature.bind(*given, **named).arguments
+        marked = [(mark, path) for name, mark in marks.items() for path in _paths(arguments.get(name))]
         outputs = [(mark, path) for mark, path in marked if isinstance(mark, Writes)]
         with writing(path for mark, path in outputs if not mark.folder):
             for mark, path in outputs:
@@ -65,17 +67,23 @@ def careful(verb: Callable[..., None]) -> Callable[..., None]:
             reads(path for mark, path in marked if isinstance(mark, Reads) and _is_file(path))
             verb(*given, **named)
 
+    # For typer, which asks of all paths that they can be read, and would call those that are to be written wrong.
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    for name in marks:
+        for info in signature.parameters[name].annotation.__metadata__:
+            if hasattr(info, "readable"):
+                info.readable = False
     return run
 
 
-def marks_of(verb: Callable[..., Any]) -> dict[str, Reads | Writes]:
+def marks_of(signature: inspect.Signature) -> dict[str, Reads | Writes]:
     """How the parameters of a verb are marked, by name."""
-    marks: dict[str, Reads | Writes] = {}
-    for name, hint in get_type_hints(verb, include_extras=True).items():
-        for mark in getattr(hint, "__metadata__", ()):
-            if isinstance(mark, Reads | Writes):
-                marks[name] = mark
-    return marks
+    return {
+        name: mark
+        for name, parameter in signature.parameters.items()
+        for mark in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(mark, Reads | Writes)
+    }
 
 
 def check_ending(path: Path, endings: tuple[str, ...]) -> None:

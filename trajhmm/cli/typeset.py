@@ -62,11 +62,14 @@ def as_csv(columns: Sequence[Column]) -> str:
             fields[f"{column.name}_high"] = [e and e.high for e in estimates]
         else:
             fields[column.name] = list(column.cells)
+    rows = [
+        [guarded(name) for name in fields],
+        *(["" if _is_missing(cell) else guarded(cell) for cell in row] for row in zip(*fields.values(), strict=True)),
+    ]
+    # What ends a line to some readers ends none where it is quoted.
+    odd = any(isinstance(cell, str) and "\r" in cell for row in rows for cell in row)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(guarded, fields))
-    for row in zip(*fields.values(), strict=True):
-        writer.writerow(["" if _is_missing(cell) else guarded(cell) for cell in row])
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL).writerows(rows)
     return text.getvalue()
 
 
