@@ -2,7 +2,8 @@
 
 Run with ``pytest tests/benchmarks/test_maps.py -s --override-ini addopts=``. It takes hours on two cores for 40 sets of
 each kind; ``TRAJHMM_SETS=10`` asks for fewer, ``TRAJHMM_KINDS=drift,doors`` for some kinds. With ``TRAJHMM_CACHE=FILE``
-each set's result is kept as a line of JSON, so that a run can be cut off and go on, or be shared out.
+each set's result is kept as a line of JSON, so that a run can be cut off and go on, or be shared out;
+``results/maps.jsonl`` holds those of the kinds that are being made, with the defaults as they are now.
 """
 
 from __future__ import annotations
