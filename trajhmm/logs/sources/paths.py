@@ -15,7 +15,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.formats.format import Format, is_of_every_run
 from trajhmm.logs.formats.registry import format_called, format_of, is_log_path, recognised
 from trajhmm.logs.formats.sql import SQL, read_sql
-from trajhmm.logs.formats.table import Table
+from trajhmm.logs.formats.table import Table, plain_cell
 from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute, natural_key, plain_text, value_of
 
@@ -73,7 +73,11 @@ class LogFile:
 
     def told(self, table: Table) -> Table:
         """A table of the file, knowing what its folders say."""
-        return replace(table, attributes={**table.attributes, **self.partition}) if self.partition else table
+        if not (table.attributes or self.partition):
+            return table
+        told = {plain_text(name): plain_cell(value) for name, value in {**table.attributes, **self.partition}.items()}
+        kept = {name: value for name, value in told.items() if isinstance(value, (str, int, float))}
+        return replace(table, attributes=kept)
 
 
 def find_log_files(

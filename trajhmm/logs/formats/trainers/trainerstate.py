@@ -12,7 +12,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.formats.format import HEAD, Format
 from trajhmm.logs.formats.jsonfiles import loaded, rows_of
 from trajhmm.logs.formats.jsonlines import Records, Row
-from trajhmm.logs.formats.table import Table
+from trajhmm.logs.formats.table import Table, plain_cell
 from trajhmm.logs.runset import Note
 from trajhmm.naming import Attribute
 
@@ -69,7 +69,7 @@ def global_step_of(path: Path) -> int:
 
 
 def _settings(state: Row) -> dict[str, Attribute]:
-    return {name: value for name in _SETTINGS if isinstance(value := state.get(name), (int, float))}
+    return {name: value for name in _SETTINGS if isinstance(value := plain_cell(state.get(name)), (int, float))}
 
 
 def _closing(path: Path, row: Row) -> Note:
