@@ -13,6 +13,7 @@ from trajhmm.naming import shown
 
 _MOST_NOTES = _MOST_PROBLEMS = 40
 _MOST_TEXTS = 3
+_LONGEST_NAME = 80
 
 
 def inspect(
@@ -105,13 +106,19 @@ def _say_problems(problems: list[dict[str, Any]]) -> None:
         echo(f"  and {len(lines) - _MOST_PROBLEMS} more; --json has all")
 
 
+def _short(name: str) -> str:
+    """Both ends of a name that would push all else off the screen."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     """Columns as wide as their widest cell; the first is a name, the others are numbers."""
-    cells = [header, *(tuple(shown(cell) for cell in row) for row in rows)]
+    cells = [header, *(tuple(_short(shown(cell)) for cell in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
         numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))

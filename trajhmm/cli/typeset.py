@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trajhmm.files import guarded
+from trajhmm.naming import shown
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -16,6 +18,8 @@ _ESCAPES = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": "$<$", ">": "$>$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "²": r"$^2$", "∞": r"$\infty$", "−": "$-$",
 }  # fmt: skip
+# Letters that TeX joins to another one.
+_LIGATURES = re.compile(r"-(?=-)|`(?=`)|'(?=')|[?!](?=`)|,(?=,)")
 _NOTHING = "–"
 
 
@@ -91,12 +95,14 @@ def as_latex(columns: Sequence[Column]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX prints it."""
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    """Text as LaTeX prints it, letter by letter."""
+    return _LIGATURES.sub(r"\g<0>{}", "".join(_ESCAPES.get(character, character) for character in shown(text)))
 
 
 def _line(cells: Sequence[str | None]) -> str:
-    return " & ".join(_NOTHING if cell is None else escaped(cell) for cell in cells) + r" \\"
+    line = " & ".join(_NOTHING if cell is None else escaped(cell) for cell in cells) + r" \\"
+    # At the beginning of a line these would belong to the end of the one before: \\[length] and \\*.
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
 
 
 def _rounded(cell: Cell) -> str | None:

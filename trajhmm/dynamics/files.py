@@ -16,6 +16,7 @@ from trajhmm.errors import AnalysisError
 from trajhmm.files import write_csv, write_text
 from trajhmm.hmm import Model
 from trajhmm.hmm.statesfile import write_states
+from trajhmm.naming import shown_lines
 
 
 def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list[Path]:
@@ -50,7 +51,7 @@ def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list
     ):
         write_text(target / name, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
         written.append(target / name)
-    write_text(target / "summary.txt", summarize(analysis, model))
+    write_text(target / "summary.txt", shown_lines(summarize(analysis, model)))
     return [*written, target / "summary.txt"]
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from trajhmm.dynamics.stability.measure import Stability
 from trajhmm.errors import AnalysisError
 from trajhmm.files import write_csv, write_text
+from trajhmm.naming import shown, shown_lines
 
 _WIDTH = 100
 _MOST_ROWS = 12
@@ -51,7 +52,7 @@ def write_stability(stability: Stability, folder: str | Path) -> list[Path]:
 def summarize(stability: Stability) -> str:
     """What came out, and what stands behind it or is not there, as text."""
     said = [*_found(stability), "", *(textwrap.fill(remark, _WIDTH) for remark in stability.remarks)]
-    return "\n".join(said) + "\n"
+    return shown_lines("\n".join(said) + "\n")
 
 
 def _found(stability: Stability) -> Iterator[str]:
@@ -142,7 +143,7 @@ def _correlation(row: Row) -> str:
 def _rows(table: pd.DataFrame, words: Callable[[Row], str], by: tuple[str, ...]) -> Iterator[str]:
     for row in table.head(_MOST_ROWS).to_dict("records"):
         told = ", ".join(f"{name} {row[name]}" for name in by if name in row) or "all runs"
-        yield f"  {told}: {words(row)}"
+        yield shown(f"  {told}: {words(row)}")
     if len(table) > _MOST_ROWS:
         yield f"  and {len(table) - _MOST_ROWS} more, see the table"
 

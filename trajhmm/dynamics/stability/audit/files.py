@@ -11,6 +11,7 @@ from trajhmm.dynamics.stability.audit.claims import Claim
 from trajhmm.dynamics.stability.audit.summary import summarize
 from trajhmm.errors import AnalysisError
 from trajhmm.files import write_csv, write_text
+from trajhmm.naming import shown_lines
 
 
 def write_audit(audit: Audit, folder: str | Path) -> list[Path]:
@@ -34,7 +35,7 @@ def write_audit(audit: Audit, folder: str | Path) -> list[Path]:
     texts: dict[str, str] = {}
     claims = {claim.name: claim_content(claim) for claim in audit.claims}
     texts["claims.json"] = json.dumps(claims, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    texts["summary.txt"] = summarize(audit)
+    texts["summary.txt"] = shown_lines(summarize(audit))
     for name, table in tables.items():
         write_csv(table, target / name)
     for name, text in texts.items():

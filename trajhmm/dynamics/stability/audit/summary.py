@@ -13,6 +13,7 @@ from trajhmm.dynamics.stability.audit.deviation import Deviations
 from trajhmm.dynamics.stability.audit.pairing import listed
 from trajhmm.dynamics.stability.audit.profile import QUANTITIES, one_fate
 from trajhmm.dynamics.stability.intervals import share
+from trajhmm.naming import shown
 
 _WIDTH = 100
 # Share of cells from which on strength is said to decide.
@@ -107,7 +108,8 @@ def _table(profile: pd.DataFrame) -> str:
     rows = [["dimension", "strength", "runs", *(quantity.heading for quantity in QUANTITIES.values())]]
     for row in profile.to_dict("records"):
         strength = row["strength"]
-        told = [str(row["dimension"]), strength if isinstance(strength, str) else f"{strength:g}", str(row["n_runs"])]
+        named = shown(strength) if isinstance(strength, str) else f"{strength:g}"
+        told = [shown(row["dimension"]), named, str(row["n_runs"])]
         told += [_told(row[one.column], row[one.low], row[one.high], one.form) for one in QUANTITIES.values()]
         rows.append(told)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
