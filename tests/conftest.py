@@ -86,6 +86,9 @@ def trajhmm(monkeypatch, capsys):
     """Run ``trajhmm`` with arguments within this process."""
     from trajhmm.cli import main
 
+    # What nobody foresaw is told in a line; here it shall come out as it is.
+    monkeypatch.setenv("TRAJHMM_TRACEBACK", "1")
+
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["trajhmm", *map(str, arguments)])
         capsys.readouterr()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,25 +48,66 @@ def follow(
     raised = any(tracker.alarm_step is not None for tracker in trackers.values())
     with nullcontext() if as_json else live_table(watch.monitor.threshold) as table:
         commands = AlarmCommands(command)
-        remarks = Remarks(watch, logs, silent_after)
+        remarks, printed = Remarks(watch, logs, silent_after), _Printed()
         try:
             while True:
                 for tracker, alarm in watch.poll():
                     raised = True
                     told = in_json(object_of(tracker, watch.monitor))
                     commands.start(tracker.run, told)  # first: whoever reads the line may end the watch at once
-                    (echo if table is None else table.above)(told if as_json else f"alarm: {alarm}")
+                    (printed.line if table is None else table.above)(told if as_json else f"alarm: {alarm}")
+                printed.again()
                 remarks.say()
                 if table is not None:
                     table.show(trackers.values(), torn=len(watch.follower.torn))
                 commands.sleep(interval)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokenPipeError):
             pass
     alarmed = sum(tracker.alarm_step is not None for tracker in trackers.values())
-    lost = remarks.lost()
+    lost = [*remarks.lost(), *printed.lost()]
     say("; ".join([f"stopped; {counted(len(trackers), 'run')} seen, {alarmed} alarmed", *remarks.passed_over(), *lost]))
     commands.finish(leave_running=True)
     return raised, not lost
+
+
+class _Printed:
+    """Lines on standard output, which a watch outlives: what a full disk does not take is kept until it does."""
+
+    def __init__(self) -> None:
+        self._why: str | None = None
+
+    def line(self, text: str) -> None:
+        """Print a line.
+
+        Raises
+        ------
+        BrokenPipeError
+            Nobody reads any more.
+        """
+        self._try(lambda: echo(text))
+
+    def again(self) -> None:
+        """Print what was kept, if anything was."""
+        if self._why is not None:
+            self._try(sys.stdout.flush)
+
+    def lost(self) -> list[str]:
+        """What was not printed, in words; nothing if all was."""
+        with suppress(BrokenPipeError):
+            self.again()
+        return [] if self._why is None else [f"not all was printed: standard output: {self._why}"]
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            before, self._why = self._why, error.strerror or str(error)
+            if isinstance(error, BrokenPipeError):
+                raise
+            if before is None:
+                say(f"warning: standard output: {self._why}; alarms are kept, and printed as soon as it takes them")
+        else:
+            self._why = None
 
 
 def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tuple[str, ...] | None:
