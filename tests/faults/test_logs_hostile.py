@@ -21,8 +21,10 @@ import pytest
 from trajhmm.errors import ConditionError, LogError, TrajHMMError
 from trajhmm.logs import parse_condition, read_logs
 from trajhmm.logs.assembly import blanks
+from trajhmm.logs.following.follow import Follower
 from trajhmm.logs.formats import encodings, lines, table, tensorboard
 from trajhmm.logs.formats.points import Points
+from trajhmm.logs.settings import Settings
 from trajhmm.warning.evaluation import attribute_onsets, read_truth
 
 CSV = "step,loss\n" + "".join(f"{step},{1 / (step + 1)}\n" for step in range(50))
@@ -338,6 +340,16 @@ def test_copies_of_names_are_numbered_in_time(tmp_path):
     assert time.monotonic() - started < 8
 
 
+def test_a_chart_whose_names_hold_thousands_of_dashes_is_read_in_little_room(tmp_path):
+    runs = [f"run {i} - loss" for i in range(200)] + ["odd" + " - x" * 20_000 + " - loss"]
+    names = [name for run in runs for name in (run, f"{run}__MIN", f"{run}__MAX")]
+    rows = "".join(f"{step}" + f",{step}.5" * len(names) + "\n" for step in range(5))
+    (tmp_path / "a.csv").write_text(f"Step,{','.join(names)}\n{rows}")
+    runs = read_logs(tmp_path / "a.csv")
+    assert runs.n_runs == 201
+    assert runs.metrics == ("loss",)
+
+
 # Nested, long, and odd values.
 
 
@@ -537,6 +549,17 @@ def test_pipes_devices_and_sockets_are_no_files(tmp_path, trajhmm):
         (tmp_path / "d.csv").write_text(CSV)
         assert read_logs(tmp_path).runs == ("d",)
     assert "is a device" in refusal("/dev/null")
+
+
+def test_a_pipe_does_not_hold_up_a_watch(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    os.mkfifo(tmp_path / "b.parquet")
+    (tmp_path / "c.csv").write_text(CSV)
+    settings = Settings.of(run_by=(), rename=None, where=None, step=None)
+    follower = Follower([tmp_path / name for name in ("a.csv", "b.parquet", "c.csv")], ["loss"], settings)
+    assert sum(len(rows.steps) for rows in follower.poll()) == 50
+    assert [str(path.name) for path in follower.torn] == ["a.csv", "b.parquet"]
+    assert all("no file but a folder, pipe, device or socket" in reason for reason in follower.torn.values())
 
 
 def test_a_link_that_leads_to_itself_hides_no_other_file(tmp_path):

@@ -86,8 +86,14 @@ class Records:
         places: dict[str, list[int]] = {}
         for number, row in enumerate(self.rows):
             for key, value in row.items():
-                columns.setdefault(key, []).append(value)
-                places.setdefault(key, []).append(number)
+                cells = columns.get(key)
+                if cells is None:
+                    cells = columns[key] = []
+                if key in places:
+                    places[key].append(number)
+                elif len(cells) != number:
+                    places[key] = [*range(len(cells)), number]
+                cells.append(value)
         attributes = {key: _attribute(value) for key, value in self.attributes.items() if key not in columns}
         table = table_from_cells(
             columns, lines=self.lines, path=path, name=name, attributes=attributes, as_text=as_text, rows=places
@@ -129,7 +135,9 @@ def flat(record: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, dict) and len(prefix) < LONGEST_NAME:
             yield from flat(value, f"{prefix}{key}/")
         else:
-            yield plain_text(prefix + key), plain_cell(value)
+            name = prefix + key
+            # Most names and values are plain: only others cost a call.
+            yield name if name.isascii() else plain_text(name), value if type(value) is float else plain_cell(value)
 
 
 def first_records(path: Path, head: bytes) -> list[Row] | None:

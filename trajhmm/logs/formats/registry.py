@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -82,8 +83,10 @@ def recognised(path: Path) -> Format | None:
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or is a pipe or device, which has no end.
     """
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "no file but a folder, pipe, device or socket", str(path))
     told = [one for one in FORMATS if one.may_be(path.as_posix())]
     if not any(one.takes for one in told):
         return told[0] if told else None

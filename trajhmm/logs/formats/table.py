@@ -258,8 +258,8 @@ def table_from_cells(
     """Build a table from Python cells: numbers, booleans, texts and None for a blank.
 
     A cell may spell its number (``"0.5"``, ``"NaN"``). ``lines`` are those of the file at which the rows stand. Columns
-    in ``as_text`` are text whatever they hold. ``rows`` are those in which the cells of a column stand, the others are
-    blank; without it there is a cell for each row.
+    in ``as_text`` are text whatever they hold. ``rows`` are those in which the cells of a column stand, by default the
+    first; the others are blank.
 
     Raises
     ------
@@ -268,7 +268,8 @@ def table_from_cells(
     """
     n = len(lines)
     check_cells(n, len(columns), sum(map(len, columns.values())), path)
-    every, numbered = np.arange(n), np.asarray(lines, dtype=np.int64)
+    numbered = np.asarray(lines, dtype=np.int64)
+    rows = {} if rows is None else rows
     numbers: dict[str, NDArray[np.float64]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, Text] = {}
@@ -278,7 +279,7 @@ def table_from_cells(
             left_out.append(column_name)
             continue
         known = column_name in as_text
-        at = every if rows is None else np.array(rows[column_name], dtype=np.int64)
+        at = np.array(rows.get(column_name, range(len(cells))), dtype=np.int64)
         parsed = None if known else numbers_among(cells, column=column_name, path=path, lines=numbered[at])
         if parsed is None:
             text = Text.of([None if cell is None else str(cell) for cell in cells])

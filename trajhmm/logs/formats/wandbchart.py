@@ -19,6 +19,8 @@ from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
 
 _BETWEEN = " - "
+# Dashes with blanks in the name of a metric.
+_MOST_DASHES = 20
 _TWINS = ("__MIN", "__MAX")
 _STEP = "_step"
 _COUNTS_STEPS = re.compile(r"(.*[/_. ])?(step|steps)", re.IGNORECASE)
@@ -147,7 +149,7 @@ def _metrics_of(columns: Sequence[str]) -> dict[str, str]:
 
 def _ends(column: str) -> list[str]:
     parts = column.split(_BETWEEN)
-    return [_BETWEEN.join(parts[place:]) for place in range(1, len(parts))]
+    return [_BETWEEN.join(parts[place:]) for place in range(max(1, len(parts) - _MOST_DASHES), len(parts))]
 
 
 def _takes(_path: Path, head: bytes) -> bool:
