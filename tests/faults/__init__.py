@@ -1,0 +1,1 @@
+"""What happens to files, disks, processes and machines; one module a kind."""
