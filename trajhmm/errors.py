@@ -24,6 +24,10 @@ class ModelFileError(TrajHMMError):
     """A model file is torn, edited, too new, or made for other metrics."""
 
 
+class ArrayError(TrajHMMError, ValueError):
+    """An array is of another shape or type than what it is given to; a ValueError, as numpy has it."""
+
+
 class AnalysisError(TrajHMMError):
     """A question that these runs cannot answer."""
 

@@ -8,6 +8,7 @@ from scipy.stats import zscore
 
 from trajhmm.features import PerRunScaler, scaler_from_dict
 from trajhmm.features.scalers import per_run_moments
+from trajhmm.stored import StoredError
 
 # Both sides divide by a spread; what is left of rounding grows with mean over spread, which the tests keep below 1e3.
 ROUNDING = 1e-11
@@ -147,5 +148,5 @@ def test_moments_are_population_moments_within_each_run():
 
 def test_a_scaler_is_stored_and_read_back():
     assert scaler_from_dict(PerRunScaler().to_dict()) == PerRunScaler()
-    with pytest.raises(KeyError):
+    with pytest.raises(StoredError, match=r"scaler.kind 'unheard of': expected one of per-run"):
         scaler_from_dict({"kind": "unheard of"})

@@ -156,9 +156,12 @@ def test_truth_must_name_every_run_and_leave_some_healthy():
     ("risk", "told"),
     [
         ({"constant": -2.5, "near": 2.5, "far": 0.5, "collapsed": 0, "survived": 0}, "older trajhmm.*fit it again"),
-        ({"constant": "x"}, "must be real number"),
-        ({"lasting": np.nan}, "risk.lasting is nan; expected a finite number"),
-        ({"off": -5.0}, "expected risk.off above 0"),
+        ({"constant": "x"}, r"risk\.constant 'x': expected a finite number"),
+        ({"constant": True}, r"risk\.constant True: expected a finite number"),
+        ({"lasting": np.nan}, r"risk\.lasting nan: expected a finite number"),
+        ({"off": -5.0}, r"risk\.off -5\.0: expected a finite number, at least 1e-300"),
+        ({"off": 1e300}, r"risk\.off 1e\+300: expected a finite number, .* at most 1000"),
+        ({"collapsed": 1.5}, r"risk\.collapsed 1\.5: expected a whole number"),
     ],
 )
 def test_a_damaged_or_older_risk_is_refused_in_words(risk, told):

@@ -11,6 +11,7 @@ from trajhmm.features.pooled import SCALINGS, PooledScaler, Scaling
 from trajhmm.features.samestep import SameStep
 from trajhmm.features.scalers import PerRunScaler, Scaler
 from trajhmm.features.sequences import Sequences, carried_forward, map_sequences
+from trajhmm.stored import Stored
 
 
 def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | PooledScaler | LevelsAndInnovations:
@@ -18,16 +19,16 @@ def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | PooledScaler |
 
     Raises
     ------
-    KeyError
-        The kind is unknown, or a part is missing.
+    StoredError
+        The kind is unknown, or a part is missing or not what it must be.
     """
     kinds: dict[str, Callable[[Mapping[str, Any]], PerRunScaler | PooledScaler | LevelsAndInnovations]] = {
-        "per-run": lambda _: PerRunScaler(),
+        "per-run": PerRunScaler.from_dict,
         "shared": PooledScaler.from_dict,
         "own-start": PooledScaler.from_dict,
         "levels": LevelsAndInnovations.from_dict,
     }
-    return kinds[str(stored["kind"])](stored)
+    return kinds[Stored(stored, "scaler")["kind"].one_of(tuple(kinds))](stored)
 
 
 __all__ = [

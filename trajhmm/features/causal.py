@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.arrays import flags_of, floats_of, whole_of
 from trajhmm.errors import LogError
 from trajhmm.features.events import Broken, is_loss
 from trajhmm.features.sequences import carried_forward
@@ -29,6 +30,11 @@ class CausalRun:
     values : (T, D) float64, the last finite value logged; NaN before the first. At most 1e100 in size.
     logged : (T, D) bool, whether a finite value was logged at this very row; elsewhere ``values`` repeats an older one.
     events : (T,) bool, whether any of the metrics broke down at this row, see `trajhmm.features.events.Broken`.
+
+    Raises
+    ------
+    ArrayError
+        An array is of another shape or type.
     """
 
     run: str
@@ -39,8 +45,16 @@ class CausalRun:
     events: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        for array in (self.steps, self.values, self.logged, self.events):
+        values = floats_of("values", self.values, (None, len(self.metrics)))
+        checked = {
+            "values": values,
+            "steps": whole_of("steps", self.steps, (len(values),)),
+            "logged": flags_of("logged", self.logged, values.shape),
+            "events": flags_of("events", self.events, (len(values),)),
+        }
+        for name, array in checked.items():
             array.setflags(write=False)
+            object.__setattr__(self, name, array)
 
     @property
     def n_rows(self) -> int:

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -20,6 +22,7 @@ NORMAL = np.sqrt(np.pi / 2)
 FARTHEST = 1e6
 
 
+@takes(values="N D", fresh="bool N D", floors="D", memory="D 5 filled", innovations="N D filled")
 @njit(cache=True, nogil=True)
 def advance(values: Floats, fresh: Bools, floors: Floats, span: float, memory: Floats, innovations: Floats) -> None:
     """Take in rows of a run, in place.

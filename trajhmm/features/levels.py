@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from trajhmm.features.causal import CausalRun, causal_runs
 from trajhmm.features.departures import compressed, least_values, logarithmic
 from trajhmm.features.sequences import Sequences
 from trajhmm.logs import RunSet
+from trajhmm.stored import Stored
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +26,8 @@ SPAN = 120.0
 _LEAST_SPREAD = 1e-4
 # Spread of a metric that stands still up to rounding, as a share of its largest value, and at all.
 _STILL, _ZERO = 1e-6, 1e-100
+# No spread of a model file is smaller, and none larger than its inverse; those that are learnt are far within.
+LEAST_SIZE = 1e-120
 # Levels beyond this many standard deviations are all the same.
 _FARTHEST = 1e6
 
@@ -62,7 +66,7 @@ class LevelsAndInnovations:
         """Number of columns, 2 D."""
         return 2 * len(self.metrics)
 
-    @property
+    @cached_property
     def floors(self) -> Floats:
         """(D,) least spread of a metric about its own past."""
         return np.where(self.least > 0, _LEAST_SPREAD, _LEAST_SPREAD * self.spread)
@@ -164,6 +168,20 @@ class LevelsAndInnovations:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        arrays = {name: np.array(stored[name], dtype=np.float64) for name in ("least", "centre", "spread")}
-        return cls(metrics=tuple(stored["metrics"]), **arrays)
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        StoredError
+            A part is missing, of another length, or not what it must be.
+        """
+        piece = Stored(stored, "scaler")
+        piece.members(known=("kind", "metrics", "least", "centre", "spread"))
+        metrics = tuple(name.text() for name in piece["metrics"].items())
+        shape, largest = (len(metrics),), 1.0 / LEAST_SIZE
+        return cls(
+            metrics=metrics,
+            least=piece["least"].array(shape, 0.0, largest),
+            centre=piece["centre"].array(shape, -largest, largest),
+            spread=piece["spread"].array(shape, LEAST_SIZE, largest),
+        )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.features.spread import Spread, spread_about_runs, spread_of_rows
+from trajhmm.stored import Stored, StoredError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -136,10 +137,12 @@ class PooledScaler:
         """Scale, and count for each metric (D,) the values beyond reach."""
         scaled = values.copy()
         scaled[:, self.logs] = np.log(np.maximum(values[:, self.logs], self.least[self.logs]))
-        if self.kind == "own-start":
-            scaled -= np.repeat(_starts(scaled, lengths), lengths, axis=0)
-        beyond = _draw_in(scaled, lengths, self.reach)
-        return (scaled - self.centre) / self.spread, beyond
+        # What is too far off for floats comes out infinite or NaN, and is refused by who asked for it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.kind == "own-start":
+                scaled -= np.repeat(_starts(scaled, lengths), lengths, axis=0)
+            beyond = _draw_in(scaled, lengths, self.reach)
+            return (scaled - self.centre) / self.spread, beyond
 
     def take(self, columns: Ints) -> PooledScaler:
         """The scaler of some of the metrics."""
@@ -153,11 +156,33 @@ class PooledScaler:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> PooledScaler:
-        """Read back what `to_dict` gives."""
-        numbers = {name: np.array(stored[name], dtype=np.float64) for name in ("least", "centre", "spread")}
-        limits = stored.get("reach", [None] * len(numbers["spread"]))
-        reach = np.array([np.inf if limit is None else limit for limit in limits], dtype=np.float64)
-        return cls(kind=stored["kind"], logs=np.array(stored["logs"], dtype=bool), reach=reach, **numbers)
+        """Read back what `to_dict` gives.
+
+        Raises
+        ------
+        StoredError
+            A part is missing, of another length, or not what it must be.
+        """
+        piece = Stored(stored, "scaler")
+        piece.members(known=("kind", "logs", *_NUMBERS))
+        spread = piece["spread"].array((None,))
+        shape, limits = spread.shape, piece.get("reach")
+        least, logs = piece["least"].array(shape), np.array([flag.flag() for flag in piece["logs"].items()], dtype=bool)
+        reach = np.full(shape, np.nan) if limits is None else limits.array(shape, or_null=True)
+        if logs.shape != shape:
+            raise StoredError(f"scaler.logs has shape {logs.shape}; expected {shape}")
+        if (spread <= 0).any() or (reach <= 0).any():
+            raise StoredError("scaler: expected a positive spread of each metric, and a positive reach or none")
+        if (least[logs] <= 0).any():
+            raise piece["least"].error("positive least values of metrics that are taken by their logarithm")
+        return cls(
+            kind="own-start" if piece["kind"].one_of(get_args(PooledKind)) == "own-start" else "shared",
+            logs=logs,
+            least=least,
+            reach=np.where(np.isnan(reach), np.inf, reach),
+            centre=piece["centre"].array(shape),
+            spread=spread,
+        )
 
 
 _NUMBERS = ("least", "reach", "centre", "spread")

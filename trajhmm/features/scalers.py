@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trajhmm.stored import Stored
 
 # A metric that stays within this share of its largest value does not change: what is left is rounding.
 _ROUNDING = 1e-12
@@ -43,6 +46,18 @@ class PerRunScaler:
     def to_dict(self) -> dict[str, object]:
         """What the model file holds."""
         return {"kind": self.kind}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> PerRunScaler:
+        """Read back what `to_dict` gives.
+
+        Raises
+        ------
+        StoredError
+            There is more than the kind.
+        """
+        Stored(stored, "scaler").members(known=("kind",))
+        return cls()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.errors import LogError
+from trajhmm.arrays import floats_of, whole_of
+from trajhmm.errors import ArrayError, LogError
 from trajhmm.features.choose import default_metrics
 from trajhmm.features.events import divergence
 from trajhmm.features.pooled import PooledScaler, Scaling, learn_scaler_over
@@ -22,6 +23,8 @@ from trajhmm.logs.runset import offsets_of
 
 # Rows that are aligned and scaled at a time.
 _BLOCK = 65536
+# What is farther off than this on its scale cannot be compared: squares of it, over small variances, would overflow.
+FARTHEST = 1e60
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +42,11 @@ class Sequences:
     rows : (N,) int64, the row of the `RunSet` that each row came from.
     diverged : run to the step at which it diverged, from which on its rows were cut.
     notes : what was left out, aligned or cut.
+
+    Raises
+    ------
+    ArrayError
+        An array is of another shape or type, or the lengths are not those of so many rows.
     """
 
     runs: tuple[str, ...]
@@ -52,8 +60,14 @@ class Sequences:
     notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
-        for array in (self.lengths, self.steps, self.values, self.rows):
+        values = floats_of("values", self.values, (None, len(self.metrics)))
+        lengths = whole_of("lengths", self.lengths, (len(self.runs),))
+        if (lengths < 1).any() or (lengths > len(values)).any() or lengths.sum() != len(values):
+            raise ArrayError(f"lengths {lengths.tolist()[:8]}; expected those of {len(values)} rows, none below 1")
+        steps, rows = (whole_of(name, getattr(self, name), (len(values),)) for name in ("steps", "rows"))
+        for name, array in {"values": values, "lengths": lengths, "steps": steps, "rows": rows}.items():
             array.setflags(write=False)
+            object.__setattr__(self, name, array)
 
     @property
     def n_runs(self) -> int:
@@ -150,10 +164,13 @@ def map_sequences(
     beyond = np.zeros(len(metrics), dtype=np.int64)
     for rows_of, some in _row_blocks(lengths[kept]):
         if isinstance(scaler, PooledScaler):
-            values[rows_of], far = scaler.transform_and_count(values[rows_of], some)
+            scaled, far = scaler.transform_and_count(values[rows_of], some)
             beyond += far
         else:
-            values[rows_of] = scaler.transform(values[rows_of], some)
+            scaled = scaler.transform(values[rows_of], some)
+        if not (isinstance(scaler, Unscaled) or max(scaled.max(), -scaled.min()) <= FARTHEST):  # or there is a NaN
+            raise _too_far(runs, kept_rows[rows_of], metrics, scaled)
+        values[rows_of] = scaled
     notes.extend(beyond_notes(metrics, beyond))
     return Sequences(
         runs=tuple(run for run, keep in zip(runs.runs, kept, strict=True) if keep),
@@ -165,6 +182,17 @@ def map_sequences(
         rows=kept_rows,
         diverged=diverged,
         notes=tuple(notes),
+    )
+
+
+def _too_far(runs: RunSet, rows: NDArray[np.int64], metrics: Sequence[str], scaled: NDArray[np.float64]) -> LogError:
+    """Where a value is too far off to be compared with others: (n, D) values of the rows (n,) of ``runs``."""
+    row, column = np.argwhere(~(np.abs(scaled) <= FARTHEST))[0]
+    run = runs.runs[int(np.searchsorted(runs.offsets, rows[row], side="right")) - 1]
+    value = runs.column(metrics[column])[rows[row]]
+    return LogError(
+        f"run {run}: {metrics[column]} is {value:g} at step {runs.steps[rows[row]]}, more than {FARTHEST:g} off on its "
+        "scale; leave the run out with --where, or the metric with --metrics"
     )
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+
+from trajhmm.stored import Stored, StoredError
 
 # Mean adjusted Rand index of split halves, and mean Jaccard index of the state that comes back worst, from which on a
 # map is called reproducible. Below a Jaccard index of 0.6 a cluster is not to be trusted (Hennig 2007, 2008).
@@ -11,6 +16,8 @@ AGREEMENT = 0.8
 RECOVERY = 0.6
 # Mean adjusted Rand index with fits of the same rows from other seeds: these should be the same map.
 SEEDS = 0.95
+# Indices are between -1 and 1, up to rounding.
+_MOST = 1.0 + 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +112,32 @@ class ResidualSummary:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> ResidualSummary:
-        """Read back what `to_dict` gives."""
+        """Read back what `to_dict` gives.
 
-        def metric(one: dict[str, Any]) -> MetricResiduals:
-            estimates = {name: Estimate(**part) for name, part in one.items() if name not in ("metric", "n_rows")}
-            return MetricResiduals(metric=one["metric"], n_rows=int(one["n_rows"]), **estimates)
+        Raises
+        ------
+        StoredError
+            A part is missing, or not what it must be.
+        """
+        piece = Stored(stored, "certificate.residuals")
+        piece.members(known=("n_runs", "metrics"))
+        return cls(n_runs=piece["n_runs"].whole(1), metrics=tuple(_residuals(one) for one in piece["metrics"].items()))
 
-        return cls(n_runs=int(stored["n_runs"]), metrics=tuple(metric(one) for one in stored["metrics"]))
+
+def _residuals(piece: Stored) -> MetricResiduals:
+    estimates = ("mean", "sd", "autocorrelation", "beyond")
+    piece.members(known=("metric", "n_rows", *estimates))
+    return MetricResiduals(
+        metric=piece["metric"].text(),
+        n_rows=piece["n_rows"].whole(),
+        **{name: _estimate(piece[name]) for name in estimates},
+    )
+
+
+def _estimate(piece: Stored) -> Estimate:
+    ends = ("value", "ci_low", "ci_high")
+    piece.members(known=ends)
+    return Estimate(**{end: None if piece[end].value is None else piece[end].number() for end in ends})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +191,35 @@ class Certificate:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Certificate:
-        """Read back what `to_dict` gives."""
-        halves = tuple(
-            Halves(
-                states=int(one["states"]),
-                agreement=tuple(map(float, one["agreement"])),
-                recovery=tuple(map(float, one["recovery"])),
-                seeds=tuple(map(float, one["seeds"])),
-            )
-            for one in stored["halves"]
+        """Read back what `to_dict` gives.
+
+        Raises
+        ------
+        StoredError
+            A part is missing, or not what it must be.
+        """
+        piece = Stored(stored, "certificate")
+        piece.members(known=("states", "reproducible", "halves", "residuals"))
+        halves = tuple(_halves(one) for one in piece["halves"].items())
+        if any(one.states >= other.states for one, other in pairwise(halves)):
+            raise piece["halves"].error("numbers of states that rise")
+        residuals = piece.get("residuals")
+        return cls(
+            states=piece["states"].whole(1),
+            halves=halves,
+            residuals=None if residuals is None else ResidualSummary.from_dict(residuals.members()),
         )
-        residuals = None if stored.get("residuals") is None else ResidualSummary.from_dict(stored["residuals"])
-        return cls(states=int(stored["states"]), halves=halves, residuals=residuals)
+
+
+def _halves(piece: Stored) -> Halves:
+    piece.members(known=("states", "agreement", "recovery", "seeds"))
+    states = piece["states"].whole(1)
+    agreement, recovery, seeds = (piece[name].array((None,)) for name in ("agreement", "recovery", "seeds"))
+    if not (np.abs(np.concatenate([agreement, recovery, seeds])) <= _MOST).all():
+        raise StoredError(f"{piece.where}: expected indices between -1 and 1")
+    return Halves(
+        states=states,
+        agreement=tuple(agreement.tolist()),
+        recovery=tuple(recovery.tolist()),
+        seeds=tuple(seeds.tolist()),
+    )

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from trajhmm.errors import FitError
+from trajhmm.arrays import whole_of
+from trajhmm.errors import ArrayError, FitError
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.shifts import with_evidence, without_shifts
 from trajhmm.hmm.learning.fitting import Data, EngineName, FitStatus, Job, SearchName, Settings, run_jobs
@@ -210,6 +211,7 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         lengths: ArrayLike | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], Parameters]:
         parameters = self.parameters
+        parameters.check()
         values, offsets, _ = _checked(X, lengths)
         if values.shape[1] != parameters.n_metrics:
             raise InputError(
@@ -269,21 +271,48 @@ def _checked(
     rows: ArrayLike, lengths: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
     """Values, offsets of the runs that have rows, and (R,) which of the runs given these are."""
-    values = np.ascontiguousarray(rows, dtype=np.float64)
+    values = _numbers("X", rows)
     if values.ndim != 2:
         raise InputError(f"expected rows of shape (N, D), found shape {values.shape}")
     # Maxima rather than a mask, which would be another large array; NaN is passed over.
-    if len(values) and max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None)) > _LARGEST:
+    if values.size and max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None)) > _LARGEST:
         row, column = np.argwhere(np.abs(values) > _LARGEST)[0]
         raise InputError(f"row {row}, column {column} is {values[row, column]}; expected values within ±{_LARGEST:g}")
-    sizes = np.array([len(values)]) if lengths is None else np.asarray(lengths, dtype=np.int64)
-    if sizes.sum() != len(values) or (sizes < 0).any():
-        raise InputError(f"lengths add up to {sizes.sum()}, but there are {len(values)} rows")
+    if lengths is None:
+        sizes = np.array([len(values)])
+    else:
+        try:
+            sizes = whole_of("lengths", np.atleast_1d(np.asarray(lengths)), (None,))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{' '.join(str(error).split())}: the rows of each run") from error
+    # One by one first: a sum of very large ones may come out as anything.
+    if (sizes < 0).any() or (sizes > len(values)).any() or sizes.sum() != len(values):
+        raise InputError(f"lengths add up to {sum(sizes.tolist())}, but there are {len(values)} rows")
     return values, offsets_of(sizes[sizes > 0]), sizes > 0
+
+
+def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """C-contiguous float64; also of objects that are numbers, as a DataFrame may hold them.
+
+    Raises
+    ------
+    InputError
+        They are none.
+    """
+    try:
+        given = np.asarray(values)
+        found = np.ascontiguousarray(given.real if np.iscomplexobj(given) else given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name}: expected numbers ({' '.join(str(error).split()):.100})") from error
+    if np.iscomplexobj(given):
+        raise InputError(f"{name}: expected real numbers, found complex ones")
+    return found.reshape(given.shape)
 
 
 def _check_columns(values: NDArray[np.float64]) -> None:
     """Refuse (N, D) rows that hold nothing of a metric, or that would seem constant because of its unit."""
+    if not values.shape[1]:
+        raise InputError("X has no column; expected at least one metric")
     for column in range(values.shape[1]) if len(values) else ():
         top, bottom = np.fmax.reduce(values[:, column]), np.fmin.reduce(values[:, column])
         if np.isnan(top):
@@ -309,7 +338,7 @@ def _weights(
     """
     if sample_weight is None:
         return np.ones(len(lengths))
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = _numbers("sample_weight", sample_weight)
     if weights.shape != kept.shape:
         raise InputError(f"sample_weight has shape {weights.shape}; expected one number for each of {len(kept)} runs")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[kept].any()):
@@ -321,7 +350,9 @@ def _weights(
 
 
 def _check_start(start: Parameters, settings: Settings, n_metrics: int) -> None:
-    """Refuse a start of other states, metrics or covariances than are to be fitted."""
+    """Refuse a start of other states, metrics or covariances than are to be fitted, or that is no model at all."""
+    if not isinstance(start, Parameters):
+        raise InputError(f"start: expected Parameters, found {type(start).__name__}")
     if start.n_states != settings.n_components:
         raise InputError(f"start has {start.n_states} states; expected n_components, which is {settings.n_components}")
     if start.covariance_type != settings.covariance_type:
@@ -331,12 +362,11 @@ def _check_start(start: Parameters, settings: Settings, n_metrics: int) -> None:
         )
     if start.n_metrics != n_metrics:
         raise InputError(f"start has {start.n_metrics} metrics; expected {n_metrics}, the columns of X")
-    k, d = start.n_states, start.n_metrics
-    covars = {"diag": (k, d), "full": (k, d, d), "tied": (d, d), "spherical": (k,)}[start.covariance_type]
-    for name, shape in (("startprob", (k,)), ("transmat", (k, k)), ("means", (k, d)), ("covars", covars)):
-        if getattr(start, name).shape != shape:
-            raise InputError(f"start: {name} has shape {getattr(start, name).shape}; expected {shape}")
-    if start.transmat[~allowed_transitions(k, settings.topology)].any():
+    try:
+        start.check()
+    except ArrayError as error:
+        raise InputError(f"start: {error}") from error
+    if start.transmat[~allowed_transitions(start.n_states, settings.topology)].any():
         raise InputError(
             f"start: transmat has transitions that topology {settings.topology} rules out; expected 0 there"
         )

@@ -21,9 +21,13 @@ from trajhmm.hmm.learning.fitting import FitStatus, Settings
 from trajhmm.hmm.learning.selection import Criterion, SelectionPoint
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.logs import Note, RunSet
+from trajhmm.naming import shown
 
 if TYPE_CHECKING:
     from trajhmm.hmm.estimator import GaussianHMM
+
+# Names of metrics that an error lists.
+_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,6 +154,11 @@ class Model:
         save_model(self, path)
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(map(shown, names[:_LISTED])) + more
+
+
 def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
     """Bring back metrics that these runs hold as attributes, because they happen never to change here.
 
@@ -162,8 +171,8 @@ def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
     lacking = [metric for metric in missing if metric not in runs.attributes.columns]
     if lacking:
         raise ModelFileError(
-            f"the model was made for {', '.join(metrics)}; these logs lack {', '.join(lacking)} "
-            "(map names with --rename OLD=NEW)"
+            f"the model was made for {_listed(metrics)}; these logs lack {_listed(lacking)} (map names with --rename "
+            "OLD=NEW)"
         )
     if not missing:
         return runs

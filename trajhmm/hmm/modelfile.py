@@ -8,17 +8,26 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from trajhmm.errors import FitError, ModelFileError
-from trajhmm.features import LevelsAndInnovations, scaler_from_dict
+from trajhmm.errors import ArrayError, FitError, ModelFileError
+from trajhmm.features import LevelsAndInnovations
 from trajhmm.files import write_text
-from trajhmm.hmm.certificate import Certificate
-from trajhmm.hmm.learning.fitting import FitStatus, Settings
-from trajhmm.hmm.learning.selection import SelectionPoint
+from trajhmm.hmm.learning.selection import CRITERIA, Criterion
 from trajhmm.hmm.model import Model
-from trajhmm.hmm.modelchecks import check_certificate, check_parameters, check_scaler
-from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.modelparts import (
+    SETTINGS,
+    certificate_of,
+    check_scaler,
+    curve_of,
+    metrics_of,
+    parameters_of,
+    scaler_of,
+    seed_of,
+    settings_of,
+    status_of,
+    versions_of,
+)
+from trajhmm.naming import shown
+from trajhmm.stored import Stored, StoredError, brief, check_bounds, parsed, read_bounded
 
 SCHEMA = "trajhmm.model"
 SCHEMA_VERSION = 1
@@ -52,64 +61,70 @@ _OWN = frozenset(
         "status",
     }
 )
-_SETTINGS = (
-    "topology",
-    "shifts",
-    "scales",
-    "search",
-    "n_restarts",
-    "n_iter",
-    "tol",
-    "floor",
-    "shrinkage",
-    "engine",
-    "random_state",
-)
 
 
 def save_model(model: Model, path: str | Path) -> None:
-    """Write ``model`` to ``path``, whole or not at all; the same model gives the same bytes."""
-    content = _content(model)
-    content["sha256"] = _checksum(content)
-    lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
-    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
-
-
-def load_model(path: str | Path) -> Model:
-    """Read a model file.
+    """Write ``model`` to ``path``, whole or not at all; the same model gives the same bytes.
 
     Raises
     ------
     ModelFileError
-        The file is missing, truncated, edited, no model, or of a newer schema.
+        The model holds more than a file may, see `load_model`, or a number that is not finite.
     """
+    content = _content(model)
+    content["sha256"] = _checksum(content)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"{path}: {_NO_MODEL}") from error
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        check_bounds(text.encode())
+    except ValueError as error:  # a number that is not finite, or too much of them
         raise ModelFileError(
-            f"{path}: truncated or not JSON (line {error.lineno}: {error.msg}); fit the model again"
+            f"{path}: not written, as this model could not be read again ({_one_line(error)}); fit fewer metrics or "
+            "states, or covariances of fewer numbers"
         ) from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ModelFileError(f"{path}: {_NO_MODEL}")
-    if not isinstance(content.get("schema_version"), int) or content["schema_version"] > SCHEMA_VERSION:
+    write_text(path, text)
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file; whoever wrote it, what is given is a model that can be computed with, or there is an error.
+
+    A file holds at most 32 MiB and 2 million values, and its model at most 100 states.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, truncated, edited, no model, of a newer schema, or holds what is none.
+    """
+    where = shown(path)
+    try:
+        raw = read_bounded(path)
+    except StoredError as error:
+        raise ModelFileError(f"{where}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    try:
+        content = parsed(raw)
+    except StoredError as error:
+        what = f"truncated or {error}" if str(error).startswith("not ") else str(error)
+        raise ModelFileError(f"{where}: {what}; expected what 'trajhmm fit -o' writes, fit the model again") from error
+    if type(content) is not dict or content.get("schema") != SCHEMA:
+        raise ModelFileError(f"{where}: {_NO_MODEL}")
+    version = content.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise ModelFileError(f"{where}: {_NO_MODEL}")
+    if version > SCHEMA_VERSION:
         raise ModelFileError(
-            f"{path}: schema version {content.get('schema_version')}, newer than {SCHEMA_VERSION} which this trajhmm "
-            "reads; upgrade trajhmm"
+            f"{where}: schema version {brief(version)}, newer than {SCHEMA_VERSION} which this trajhmm reads; upgrade "
+            "trajhmm"
         )
     claimed = content.pop("sha256", None)
     if claimed != _checksum(content):
-        raise ModelFileError(f"{path}: edited or damaged since it was written (its checksum differs); fit it again")
+        raise ModelFileError(f"{where}: edited or damaged since it was written (its checksum differs); fit it again")
     try:
-        return _model(content)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, FitError) as error:
+        return _model(Stored(content))
+    except (StoredError, ArrayError, FitError) as error:
         raise ModelFileError(
-            f"{path}: a part is missing or of the wrong shape ({error}); fit the model again"
+            f"{where}: a part is missing or of the wrong shape ({_one_line(error)}); fit the model again"
         ) from error
 
 
@@ -127,7 +142,7 @@ def _content(model: Model) -> dict[str, Any]:
         "scaler": model.scaler.to_dict(),
         "n_states": model.n_states,
         "covariance_type": parameters.covariance_type,
-        "settings": {name: getattr(model.settings, name) for name in _SETTINGS},
+        "settings": {name: getattr(model.settings, name) for name in SETTINGS},
         "startprob": parameters.startprob.tolist(),
         "transmat": parameters.transmat.tolist(),
         "means": parameters.means.tolist(),
@@ -143,57 +158,29 @@ def _content(model: Model) -> dict[str, Any]:
     }
 
 
-def _model(content: dict[str, Any]) -> Model:
-    own = {
-        name: np.array(content[name], dtype=np.float64)
-        for name in ("shift_variance", "scale_variance", "autoregression")
-        if content.get(name) is not None
-    }
-    parameters = Parameters(
-        startprob=np.array(content["startprob"], dtype=np.float64),
-        transmat=np.array(content["transmat"], dtype=np.float64),
-        means=np.array(content["means"], dtype=np.float64),
-        covars=np.array(content["covars"], dtype=np.float64),
-        covariance_type=content["covariance_type"],
-        **own,
-    )
-    metrics, scaler = tuple(content["metrics"]), scaler_from_dict(content["scaler"])
-    stored = content.get("certificate")
-    certificate = None if stored is None else Certificate.from_dict(stored)
-    check_parameters(parameters, scaler.n_features if isinstance(scaler, LevelsAndInnovations) else len(metrics))
+def _model(content: Stored) -> Model:
+    metrics = metrics_of(content)
+    scaler = scaler_of(content)
+    parameters = parameters_of(content, (2 if isinstance(scaler, LevelsAndInnovations) else 1) * len(metrics))
     check_scaler(scaler, metrics)
-    check_certificate(certificate, parameters.n_states)
-    status = content["status"]
-    settings = Settings(
-        n_components=parameters.n_states,
-        covariance_type=parameters.covariance_type,
-        start=None,
-        **content["settings"],
-    )
+    criterion: Criterion = CRITERIA[CRITERIA.index(content["criterion"].one_of(CRITERIA))]
+    sections = {name: value for name, value in content.members().items() if name not in _OWN}
+    Stored(sections).check_plain()
     return Model(
         metrics=metrics,
         scaler=scaler,
         parameters=parameters,
-        settings=settings,
-        criterion=content["criterion"],
-        curve=tuple(
-            SelectionPoint(**{**point, "restart_log_likelihoods": tuple(point["restart_log_likelihoods"])})
-            for point in content["curve"]
-        ),
-        status=FitStatus(
-            outcome=status["outcome"],
-            chosen=status["chosen"],
-            outcomes=tuple(status["outcomes"]),
-            log_likelihoods=tuple(tuple(trace) for trace in status["log_likelihoods"]),
-            agreement=tuple(status["agreement"]),
-        ),
-        purpose=content["purpose"],
-        seed=content["seed"],
-        n_runs=content["n_runs"],
-        n_rows=content["n_rows"],
-        versions=content["versions"],
-        certificate=certificate,
-        sections={name: content[name] for name in content if name not in _OWN},
+        settings=settings_of(content, parameters),
+        criterion=criterion,
+        curve=curve_of(content),
+        status=status_of(content),
+        purpose=content["purpose"].text(),
+        seed=seed_of(content),
+        n_runs=content["n_runs"].whole(1),
+        n_rows=content["n_rows"].whole(1),
+        versions=versions_of(content),
+        certificate=certificate_of(content, parameters.n_states, metrics),
+        sections=sections,
     )
 
 
@@ -201,3 +188,7 @@ def _checksum(content: dict[str, Any]) -> str:
     """SHA-256 of the content alone, so that white space does not matter."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

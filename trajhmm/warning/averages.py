@@ -6,7 +6,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 
+
+@takes(values="N")
 @njit(cache=True, nogil=True)
 def exponential_average(values: NDArray[np.float64], span: float, before: float) -> NDArray[np.float64]:
     """Average exponentially, with weight 2 / (span + 1) on the newest row.

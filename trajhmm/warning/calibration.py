@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import ModelFileError
 from trajhmm.features import LevelsAndInnovations
 from trajhmm.hmm import Model
+from trajhmm.stored import Stored, StoredError
 from trajhmm.warning.views.portfolio import Portfolio
 
 SECTION, PORTFOLIO = "calibration", "portfolio"
@@ -19,6 +21,8 @@ SECTION, PORTFOLIO = "calibration", "portfolio"
 # Rows that count after an alarm before its risk is told. At the alarm itself the level ranks those that will collapse
 # above those that will live no better than chance on some families (tests/benchmarks/test_risk.py).
 WAIT = 10
+# What a model file may hold: the least of what must be positive, and the largest log-odds.
+_LEAST, _STEEPEST = 1e-300, 1e3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,8 @@ class RiskCurve:
         if since.max(initial=-1) < WAIT:
             return np.full(len(level), np.nan)
         terms = self.terms(level, since)
-        odds = np.exp(-(self.constant + self.off * terms[:, 0] + self.lasting * terms[:, 1]))
+        with np.errstate(over="ignore"):
+            odds = np.exp(-(self.constant + self.off * terms[:, 0] + self.lasting * terms[:, 1]))
         risk: NDArray[np.float64] = np.where(since < WAIT, np.nan, 1.0 / (1.0 + odds))
         return risk
 
@@ -53,6 +58,32 @@ class RiskCurve:
     def terms(level: NDArray[np.float64], since: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n, 2) what ``off`` and ``lasting`` multiply."""
         return np.column_stack([np.tanh(level), np.log(np.maximum(since, WAIT) / WAIT)])
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> RiskCurve:
+        """Read back what the model file holds.
+
+        Raises
+        ------
+        ModelFileError
+            An older trajhmm wrote it.
+        StoredError
+            A part is missing, or not what it must be.
+        """
+        piece = Stored(stored, "risk")
+        if "near" in piece.members():
+            raise ModelFileError(
+                "the model was made by an older trajhmm, which told the risk in another way; fit it again with "
+                "'trajhmm fit HEALTHY --for warning'"
+            )
+        piece.members(known=("constant", "off", "lasting", "collapsed", "survived"))
+        return cls(
+            constant=piece["constant"].number(-_STEEPEST, _STEEPEST),
+            off=piece["off"].number(_LEAST, _STEEPEST),
+            lasting=piece["lasting"].number(-_STEEPEST, _STEEPEST),
+            collapsed=piece["collapsed"].whole(),
+            survived=piece["survived"].whole(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +111,34 @@ class Calibration:
         """What the model file holds, in the section ``calibration``."""
         return {**asdict(self), "maxima": list(self.maxima)}
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Calibration:
+        """Read back what `to_dict` gives.
+
+        Raises
+        ------
+        ModelFileError
+            It tells the risk as an older trajhmm did.
+        StoredError
+            A part is missing, or not what it must be.
+        """
+        piece = Stored(stored, SECTION)
+        piece.members(known=("threshold", "budget", "attainable", "n_runs", "risk", "maxima"))
+        n_runs, budget = piece["n_runs"].whole(1), piece["budget"].number(_LEAST, 1.0)
+        maxima = piece["maxima"].array((n_runs,), 0.0)
+        if (np.diff(maxima) < 0).any():
+            raise piece["maxima"].error("largest scores that rise")
+        # As far as any healthy run got, or as so small a share of them would get, see `fit_warning`; and rounding.
+        most = max(float(maxima[-1]), -math.log(budget)) * (1 + 1e-9)
+        return cls(
+            threshold=piece["threshold"].number(0.0, most),
+            budget=budget,
+            attainable=piece["attainable"].number(0.0, 1.0),
+            n_runs=n_runs,
+            risk=RiskCurve.from_dict(piece["risk"].value),
+            maxima=tuple(maxima.tolist()),
+        )
+
 
 def portfolio_of(model: Model) -> Portfolio:
     """The views that a model for warning holds.
@@ -97,7 +156,7 @@ def portfolio_of(model: Model) -> Portfolio:
         )
     try:
         return Portfolio.from_dict(stored, model.scaler, model.parameters)
-    except (KeyError, TypeError, ValueError) as error:
+    except StoredError as error:
         raise ModelFileError(f"the model's views lack a part or have an unknown one ({error})") from error
 
 
@@ -113,33 +172,6 @@ def calibration_of(model: Model) -> Calibration | None:
     if stored is None:
         return None
     try:
-        if "near" in stored["risk"]:
-            raise ModelFileError(
-                "the model was made by an older trajhmm, which told the risk in another way; fit it again with "
-                "'trajhmm fit HEALTHY --for warning'"
-            )
-        found = Calibration(**{**stored, "maxima": tuple(stored["maxima"]), "risk": RiskCurve(**stored["risk"])})
-        _check(found)
-    except (KeyError, TypeError, ValueError) as error:
+        return Calibration.from_dict(stored)
+    except StoredError as error:
         raise ModelFileError(f"the model's calibration is damaged, or not one of this trajhmm ({error})") from error
-    return found
-
-
-def _check(calibration: Calibration) -> None:
-    """Refuse what a damaged file may hold.
-
-    Raises
-    ------
-    TypeError, ValueError
-        A number is none, or not what it must be.
-    """
-    risk = calibration.risk
-    numbers = {
-        **{name: getattr(calibration, name) for name in ("threshold", "budget", "attainable", "n_runs")},
-        **{f"risk.{name}": getattr(risk, name) for name in ("constant", "off", "lasting", "collapsed", "survived")},
-    }
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not math.isfinite(number):
-            raise ValueError(f"{name} is {number!r}; expected a finite number")
-    if risk.off <= 0 or calibration.n_runs < 1 or not np.isfinite(calibration.maxima).all():
-        raise ValueError("expected risk.off above 0, n_runs of 1 or more, and finite maxima")

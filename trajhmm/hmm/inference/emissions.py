@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from trajhmm.arrays import floats_of
 from trajhmm.hmm.kernels.densities import LOG_TWO_PI, diagonal_densities, full_densities, full_densities_by_row
 from trajhmm.hmm.kernels.moments import diagonal_moments, full_moments
 from trajhmm.hmm.parameters import Parameters
@@ -46,6 +48,11 @@ class Emissions:
         whitening = np.array([solve_triangular(root, np.eye(len(root)), lower=True) for root in roots], order="C")
         return cls(parameters=parameters, centre=centre, precision=whitening)
 
+    @cached_property
+    def _log_norms(self) -> NDArray[np.float64]:
+        """(K, D) -½ log 2πσ² of independent metrics."""
+        return np.asarray(0.5 * (np.log(self.precision) - LOG_TWO_PI))
+
     def densities(
         self,
         values: NDArray[np.float64],
@@ -73,9 +80,8 @@ class Emissions:
         if offsets is None or doubt is None:
             offsets, doubt = np.array([0, len(values)]), np.empty((0, values.shape[1]))
         if self.parameters.is_diagonal:
-            log_norms = 0.5 * (np.log(self.precision) - LOG_TWO_PI)
             diagonal_densities(
-                values, complete, means, self.precision, log_norms, offsets, doubt, scaled, densities, largest
+                values, complete, means, self.precision, self._log_norms, offsets, doubt, scaled, densities, largest
             )
         else:
             partial, place = self._partial_densities(values, complete=complete)
@@ -224,7 +230,8 @@ class _Gap:
 
 def log_density(values: NDArray[np.float64], parameters: Parameters) -> NDArray[np.float64]:
     """(N, K) log-density of each of (N, D) rows in each state, in nats; a missing value (NaN) takes no part."""
+    values = floats_of("values", values, (None, parameters.n_metrics))
     complete = not np.isnan(values.sum())
     densities = np.empty((len(values), parameters.n_states))
-    Emissions.of(parameters).densities(np.ascontiguousarray(values), densities, complete=complete, scaled=False)
+    Emissions.of(parameters).densities(values, densities, complete=complete, scaled=False)
     return densities

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
 from trajhmm.hmm.certificate import Estimate, MetricResiduals, ResidualSummary
-from trajhmm.hmm.inference.posteriors import filter_rows
+from trajhmm.hmm.inference.posteriors import filter_rows, rows_and_offsets
 from trajhmm.hmm.inference.shifts import possible, without_shifts
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk, run_begins
@@ -46,6 +46,7 @@ def pseudo_residuals(values: Floats, offsets: NDArray[np.int64], parameters: Par
         shift that comes from all of a run makes its residuals a little too regular.
     offsets : (R + 1,) row offsets of the runs.
     """
+    values, offsets = rows_and_offsets(values, offsets, parameters)
     parameters = possible(parameters)
     log_probs = np.log(_expected(values, offsets, parameters))
     spread = np.sqrt(parameters.variances())

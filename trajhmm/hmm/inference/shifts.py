@@ -214,7 +214,7 @@ def with_evidence(values: Floats, offsets: NDArray[np.int64], parameters: Parame
     rows : (N, D); the rows themselves if the model knows no shifts.
     evidence : (R,) in nats, see `Shifts.evidence`; then 0.
     """
-    if parameters.shift_variance is None:
+    if parameters.shift_variance is None or not len(values):
         return values, np.zeros(len(offsets) - 1)
     lengths = np.diff(offsets)
     shifts = infer_shifts(Chunk.of(np.ascontiguousarray(values), offsets), parameters)

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -31,6 +33,16 @@ _EXPONENT_BIAS = 1023
 _MANTISSA_BITS = 52
 
 
+@takes(
+    values="N D",
+    means="K1+ D",
+    precisions="K D",
+    log_norms="K D",
+    offsets="R runs of N",
+    doubt="R? D",
+    densities="N K filled",
+    largest="N filled",
+)
 @njit(cache=True, nogil=True)
 def diagonal_densities(
     values: Floats,
@@ -89,6 +101,18 @@ def diagonal_densities(
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
 
 
+@takes(
+    values="N D",
+    partial="M K",
+    place="int N? below M",
+    means="K1+ D",
+    whitening="K D D packed",
+    centre="D",
+    offsets="R runs of N",
+    doubt="R? D",
+    densities="N K filled",
+    largest="N filled",
+)
 @njit(cache=True, nogil=True)
 def full_densities(
     values: Floats,
@@ -257,6 +281,7 @@ def _hand_over(
             densities[begin + t, k] = column[t] * scale[t]
 
 
+@takes(values="N D", means="K D", whitening="K D D", constants="K", log_densities="N K filled")
 @njit(cache=True, nogil=True)
 def full_densities_by_row(
     values: Floats, means: Floats, whitening: Floats, constants: Floats, log_densities: Floats

@@ -13,11 +13,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 # A sum of at most 1e4 terms of which some fell under 1e-308 is exact to 1e-24 if it is larger than this.
 VANISHING = 1e-280
+# Log-densities beyond this lose digits that a probability needs when they are taken from one another after a sum.
+UNLIKELY = 1e8
 
 
 @njit(cache=True, nogil=True)
@@ -34,6 +38,15 @@ def log_sum(logs: Floats, log_weights: Floats) -> float:
     return largest + math.log(total)
 
 
+@takes(
+    log_density="N K1+",
+    fresh="bool N",
+    startprob="K",
+    transmat="K K",
+    before="K filled",
+    log_alpha="N K filled",
+    predictive="N filled",
+)
 @njit(cache=True, nogil=True)
 def forward(
     log_density: Floats,
@@ -78,11 +91,25 @@ def forward(
         predictive[t] = largest + np.log(total)
         for j in range(n_states):
             before[j] = joint[j] - predictive[t]
+            if abs(largest) > UNLIKELY:
+                before[j] = joint[j] - largest - np.log(total)
             # From what is carried on, so that a stretch cut here goes on with the same bits.
             scaled[j] = np.exp(before[j])
             log_alpha[t, j] = before[j]
 
 
+@takes(
+    log_density="N K1+",
+    fresh="bool N",
+    weights="N",
+    transmat="K K",
+    before="K",
+    log_alpha="N K",
+    log_beta="K filled",
+    smoothed="N K filled",
+    started="K filled",
+    transitions="K K filled",
+)
 @njit(cache=True, nogil=True)
 def backward(
     log_density: Floats,

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.hmm.kernels.densities import BLOCK
 
 Floats = NDArray[np.float64]
@@ -17,6 +18,15 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 
+@takes(
+    values="N D",
+    weights="N K",
+    centre="D",
+    groups="G runs of N",
+    mass="G K filled",
+    absent="G K D filled",
+    sums="G K 2D filled",
+)
 @njit(cache=True, nogil=True)
 def diagonal_moments(
     values: Floats,
@@ -66,6 +76,16 @@ def diagonal_moments(
             sums[group] += np.dot(block, powers[:size])
 
 
+@takes(
+    values="N D",
+    weights="N K",
+    skip="bool N",
+    centre="D",
+    groups="G runs of N",
+    mass="G K filled",
+    first="G K D filled",
+    second="K D D filled",
+)
 @njit(cache=True, nogil=True)
 def full_moments(
     values: Floats,

@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.hmm.kernels.vectors import row_times
 
 Floats = NDArray[np.float64]
@@ -41,6 +42,15 @@ def recursions(n_states: int) -> tuple[Callable[..., bool], Callable[..., bool]]
 
 @cache
 def _recursions(known: int | None) -> tuple[Any, Any]:
+    @takes(
+        densities="N1+ K1+",
+        offsets="R runs of N",
+        startprob="K",
+        transmat="K K packed",
+        before="K filled",
+        alpha="N K filled",
+        sums="N filled",
+    )
     @njit(cache=True, nogil=True)
     def forward(
         densities: Floats,
@@ -110,6 +120,16 @@ def _recursions(known: int | None) -> tuple[Any, Any]:
         before[:] = alpha[len(alpha) - 1]
         return True
 
+    @takes(
+        densities="N1+ K1+ filled",
+        offsets="R runs of N",
+        weights="R",
+        transposed="K K packed",
+        alpha="N K",
+        sums="N",
+        beta="K filled",
+        ahead="N K filled packed",
+    )
     @njit(cache=True, nogil=True)
     def backward(
         densities: Floats,

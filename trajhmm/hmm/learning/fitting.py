@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
+from numbers import Integral, Real
 from operator import add
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from trajhmm.hmm.learning.mstep import Prior
 from trajhmm.hmm.learning.samples import Sample, take_sample
 from trajhmm.hmm.learning.search import Found, Search
 from trajhmm.hmm.learning.starts import sample_rows, shaken, start_parameters
-from trajhmm.hmm.parameters import COVARIANCE_TYPES, TOPOLOGIES, CovarianceType, Parameters, Topology
+from trajhmm.hmm.parameters import COVARIANCE_TYPES, MOST_STATES, TOPOLOGIES, CovarianceType, Parameters, Topology
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.rows.source import InMemory, Source, spread_of, spread_within
@@ -73,14 +74,23 @@ class Settings:
             raise FitError("search='wide' looks for starts of its own; give start with search='restarts'")
         if self.shifts and self.engine == "hmmlearn":
             raise FitError("engine hmmlearn knows no shifts of runs; use the native engine, or another scaling")
-        for name, least in (("n_components", 1), ("n_restarts", 1), ("n_iter", 1), ("floor", 0), ("shrinkage", 0)):
-            if not getattr(self, name) >= least:
-                raise FitError(f"{name} {getattr(self, name)}: expected at least {least}")
+        for name in ("n_components", "n_restarts", "n_iter"):
+            _check_number(name, getattr(self, name), Integral, 1)
+        for name in ("floor", "shrinkage"):
+            _check_number(name, getattr(self, name), Real, 0)
+        if self.n_components > MOST_STATES:
+            raise FitError(f"n_components {self.n_components}: expected at most {MOST_STATES} states")
 
     def anew(self, n_components: int, *seed: int) -> Settings:
         """The same for a fit that another is compared with: a seed of its own, and no climb to the last digit."""
         number = int(np.random.SeedSequence(seed).generate_state(1)[0])
         return replace(self, n_components=n_components, start=None, tol=max(self.tol, _COMPARED), random_state=number)
+
+
+def _check_number(name: str, value: Any, kind: type, least: int) -> None:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not is_number or not least <= value < np.inf:
+        raise FitError(f"{name} {value!r:.60}: expected at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.arrays import floats_of, offsets_of_rows
+
 
 def run_begins(offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N,) True at the first row of each run, from (R + 1,) row offsets."""
@@ -26,12 +28,21 @@ class Chunk:
     offsets : (R + 1,) int64, run r holds the rows ``offsets[r]:offsets[r + 1]``.
     first_run : number of its first run among all runs of the data.
     complete : True if no value is missing.
+
+    Raises
+    ------
+    ArrayError
+        An array is of another shape or type, or offsets are not those of so many rows.
     """
 
     values: NDArray[np.float64]
     offsets: NDArray[np.int64]
     first_run: int = 0
     complete: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", floats_of("values", self.values, (None, None)))
+        object.__setattr__(self, "offsets", offsets_of_rows("offsets", self.offsets, len(self.values)))
 
     @classmethod
     def of(cls, values: NDArray[np.float64], offsets: NDArray[np.int64], *, first_run: int = 0) -> Chunk:

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.warning.detectors.interface import Reference, SeriesDetector
 from trajhmm.warning.detectors.standardise import FARTHEST, StandardisedMetrics
 from trajhmm.warning.detectors.windows import Floats
@@ -53,6 +54,15 @@ class BayesianChangePoints(SeriesDetector):
         return run_length_filter(values, self.hazard, *self.prior, self.recent, self.longest)
 
 
+@takes(
+    values="N",
+    hazard=(0.0, 1.0),
+    kappa=(0.0, np.inf),
+    alpha=(0.0, np.inf),
+    beta=(0.0, np.inf),
+    recent=1,
+    longest=2,
+)
 @njit(cache=True, nogil=True)
 def run_length_filter(
     values: Floats, hazard: float, kappa: float, alpha: float, beta: float, recent: int, longest: int
@@ -77,6 +87,7 @@ def run_length_filter(
     (n,)
     """
     scores = np.zeros(len(values))
+    longest = min(longest, len(values) + 2)
     # Of the regime of length i + 1: its log-probability, and its statistics.
     logs = np.full(longest, -np.inf)
     stats = np.empty((longest, 4))

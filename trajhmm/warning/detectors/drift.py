@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.errors import FitError
 from trajhmm.warning.detectors.interface import Reference, SeriesDetector
 from trajhmm.warning.detectors.standardise import FARTHEST, floored_spread
@@ -52,6 +53,7 @@ class Cusum(SeriesDetector):
         return np.maximum(upward, cumulative_sum(-departures, self.slack)) if self.both_sides else upward
 
 
+@takes(departures="N")
 @njit(cache=True, nogil=True)
 def cumulative_sum(departures: Floats, slack: float) -> Floats:
     """(n,) sums of (n,) departures beyond ``slack``, never below 0."""
@@ -83,6 +85,7 @@ class PageHinkley(SeriesDetector):
         return _page_hinkley(values, self.least, self.delta, self.forgetting)
 
 
+@takes(values="N", least=1)
 @njit(cache=True, nogil=True)
 def _page_hinkley(values: Floats, least: int, delta: float, forgetting: float) -> Floats:
     scores = np.zeros(len(values))
@@ -182,6 +185,7 @@ class LossGrowth(SeriesDetector):
         return np.where(significant, rise, 0.0)
 
 
+@takes(values="N", share=(0.0, 1.0), least=1)
 @njit(cache=True, nogil=True)
 def trailing_lines(values: Floats, share: float, least: int) -> tuple[Floats, Floats, Floats, Floats]:
     """Least-squares lines through the last ``share`` of the values up to each.

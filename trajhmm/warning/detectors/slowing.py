@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.warning.detectors.interface import SeriesDetector
 from trajhmm.warning.detectors.windows import STILL, Floats
 
@@ -40,10 +41,11 @@ class SlowingDown(SeriesDetector):
         return 0.5 * (trailing_tau(variance, self.trend) + trailing_tau(memory, self.trend))
 
 
+@takes(values="N", sigma=(0.0, np.inf))
 @njit(cache=True, nogil=True)
 def detrended(values: Floats, sigma: float) -> Floats:
     """(n,) values less their mean over the past with weights exp(−lag² / 2σ²), lags up to 4σ."""
-    reach = int(4 * sigma)
+    reach = int(min(4 * sigma, float(len(values))))
     weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
     residuals = np.empty(len(values))
     for t in range(len(values)):
@@ -55,6 +57,7 @@ def detrended(values: Floats, sigma: float) -> Floats:
     return residuals
 
 
+@takes(values="N", window=3)
 @njit(cache=True, nogil=True)
 def rolling_indicators(values: Floats, window: int) -> tuple[Floats, Floats]:
     """Variance and lag-1 autocorrelation of each value and the ``window`` − 1 before it.
@@ -80,6 +83,7 @@ def rolling_indicators(values: Floats, window: int) -> tuple[Floats, Floats]:
     return variance, memory
 
 
+@takes(values="N", window=2)
 @njit(cache=True, nogil=True)
 def trailing_tau(values: Floats, window: int) -> Floats:
     """(n,) Kendall's τ-b of each value and the ``window`` − 1 before it against time; 0 where any is NaN or all tie."""

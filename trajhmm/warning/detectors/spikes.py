@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.warning.detectors.interface import SeriesDetector
 from trajhmm.warning.detectors.windows import (
     Floats,
@@ -153,6 +154,7 @@ class ZClip(SeriesDetector):
         return _zclip(values, self.smoothing, self.clipped_above, self.warmup)
 
 
+@takes(values="N", warmup=1)
 @njit(cache=True, nogil=True)
 def _zclip(values: Floats, smoothing: float, clipped_above: float, warmup: int) -> Floats:
     scores = np.zeros(len(values))

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
 from trajhmm.features.causal import known_moments
@@ -183,6 +184,7 @@ def floored_spread(spread: NDArray[np.float64], rows: NDArray[np.float64]) -> ND
     return np.maximum(spread, np.where(largest > _ZERO, _STILL * largest, 1.0))
 
 
+@takes(rows="N D", matrix="D F")
 @njit(cache=True, nogil=True)
 def row_products(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, F) product of (N, D) and (D, F), each row by itself.

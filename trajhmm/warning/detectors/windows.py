@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
+
 Floats = NDArray[np.float64]
 
 # Spread below which a window stands still up to rounding, as a share of its largest value; and of a window of zeros.
@@ -16,6 +18,7 @@ STILL = 1e-9
 ZERO = 1e-100
 
 
+@takes(values="N", window=1, least=1)
 @njit(cache=True, nogil=True)
 def previous_moments(values: Floats, window: int, least: int) -> tuple[Floats, Floats]:
     """Mean and population standard deviation of the up to ``window`` values before each.
@@ -45,6 +48,7 @@ def previous_moments(values: Floats, window: int, least: int) -> tuple[Floats, F
     return mean, spread
 
 
+@takes(values="N", window=1, least=1)
 @njit(cache=True, nogil=True)
 def previous_median(values: Floats, window: int, least: int) -> tuple[Floats, Floats]:
     """Median and median absolute deviation from it of the up to ``window`` values before each.
@@ -61,6 +65,7 @@ def previous_median(values: Floats, window: int, least: int) -> tuple[Floats, Fl
     return median, deviation
 
 
+@takes(values="N", window=1)
 @njit(cache=True, nogil=True)
 def previous_largest(values: Floats, window: int) -> Floats:
     """(n,) largest size of the up to ``window`` values before each; 0 for the first."""
@@ -71,6 +76,7 @@ def previous_largest(values: Floats, window: int) -> Floats:
     return largest
 
 
+@takes(values="N", window=1)
 @njit(cache=True, nogil=True)
 def trailing_minimum(values: Floats, window: int) -> Floats:
     """(n,) least of each value and the ``window`` − 1 before it; fewer at the start."""

@@ -35,6 +35,8 @@ class Rows:
 
 def stretches(steps: NDArray[np.int64]) -> list[slice]:
     """(n,) steps cut where they go back, so that they go on within a stretch."""
+    if len(steps) == 1:  # as rows of a run that is followed come
+        return [slice(0, 1)]
     cuts = [0, *(np.flatnonzero(np.diff(steps) < 0) + 1).tolist(), len(steps)]
     return [slice(first, stop) for first, stop in pairwise(cuts)] if len(steps) else []
 

@@ -9,8 +9,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.features import innovations
 from trajhmm.features.innovations import FARTHEST, NORMAL, SETTLED
+from trajhmm.features.levels import LEAST_SIZE
+from trajhmm.stored import Stored
 from trajhmm.warning.views.interface import Floats, Rows, View
 from trajhmm.warning.views.phases import BURN_IN
 
@@ -40,6 +43,7 @@ class _OfLosses(View):
     def __init__(self, columns: NDArray[np.int64], floors: Floats) -> None:
         self.columns = columns
         self.floors = floors
+        self._own_floors = floors[columns]
 
     def start(self) -> Floats:
         return np.zeros(len(self.columns) * self.kept)
@@ -71,10 +75,20 @@ class _OfLosses(View):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        columns = np.array(stored["columns"], dtype=np.float64)
-        if (columns != np.floor(columns)).any():
-            raise ValueError(f"{stored['name']}: columns {columns.tolist()}; expected whole numbers")
-        return cls(columns.astype(np.int64), np.array(stored["floors"], dtype=np.float64))
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        StoredError
+            A part is missing, or not what it must be.
+        """
+        piece = Stored(stored, cls.name)
+        piece.members(known=("name", "columns", "floors"))
+        floors = piece["floors"].array((None,), LEAST_SIZE, 1.0 / LEAST_SIZE)
+        columns = [column.whole(0, len(floors) - 1) for column in piece["columns"].items()]
+        if not columns or len(set(columns)) < len(columns):
+            raise piece["columns"].error("some metrics, each once")
+        return cls(np.array(columns, dtype=np.int64), floors)
 
 
 class LossSum(_OfLosses):
@@ -93,7 +107,7 @@ class LossSum(_OfLosses):
         past = np.ascontiguousarray(known[:, :-1])
         seen = past[:, 0].copy()
         moved = np.empty(values.shape)
-        innovations.advance(values, fresh, self.floors[self.columns], _SPAN, past, moved)
+        innovations.advance(values, fresh, self._own_floors, _SPAN, past, moved)
         _add_up(moved, fresh, seen, known[:, -1], each)
         known[:, :-1] = past
 
@@ -117,9 +131,10 @@ class LossRise(_OfLosses):
         known[:, 6] = 0.0
 
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
-        _risen(values, fresh, _FLOORS * self.floors[self.columns], known, each)
+        _risen(values, fresh, _FLOORS * self._own_floors, known, each)
 
 
+@takes(moved="N L", fresh="bool N L", seen="L", sums="L filled", each="N L filled")
 @njit(cache=True, nogil=True)
 def _add_up(moved: Floats, fresh: NDArray[np.bool_], seen: Floats, sums: Floats, each: Floats) -> None:
     for d in range(moved.shape[1]):
@@ -133,6 +148,7 @@ def _add_up(moved: Floats, fresh: NDArray[np.bool_], seen: Floats, sums: Floats,
         sums[d] = total
 
 
+@takes(values="N L", fresh="bool N L", floors="L", known="L 7 filled", each="N L filled")
 @njit(cache=True, nogil=True)
 def _risen(values: Floats, fresh: NDArray[np.bool_], floors: Floats, known: Floats, each: Floats) -> None:
     for d in range(values.shape[1]):

@@ -10,7 +10,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.features import CausalRun
+from trajhmm.stored import Stored
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,6 +24,8 @@ _ROWS = (30, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 30720)
 # A run that logs this many times as often as the reference is looked at as often as the reference was logged, give or
 # take a share of its spacing.
 _DENSER, _LEEWAY = 1.5, 0.95
+# Steps are whole numbers.
+_LEAST_SPACING = 0.5
 # From so many times as far apart on, rows are said to be rarer than the reference's.
 _RARER = 1.5
 # Rows over which the spacing of a run is averaged.
@@ -54,7 +58,8 @@ class Phases:
         begins = np.array([np.iinfo(np.int64).min, *usual[rows]], dtype=np.int64)
         ends = [*rows, len(usual)]
         gaps = [np.diff(usual[max(first - 1, 0) : end]) for first, end in zip([0, *rows], ends, strict=True)]
-        spacing = np.array([np.median(gap) if len(gap) else 1.0 for gap in gaps])
+        spacing = np.array([np.median(gap) if gap.any() else 1.0 for gap in gaps])
+        spacing = np.maximum(spacing, _LEAST_SPACING)
         return cls(begins=begins, spacing=spacing, last_step=last_step)
 
     def at(self, steps: Ints) -> Ints:
@@ -96,10 +101,24 @@ class Phases:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        begins = np.array([np.iinfo(np.int64).min, *stored["begins"]], dtype=np.int64)
-        spacing = np.array(stored["spacing"], dtype=np.float64)
-        return cls(begins=begins, spacing=spacing, last_step=int(stored["last_step"]))
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        StoredError
+            A part is missing, or not what it must be.
+        """
+        piece = Stored(stored, "phases")
+        piece.members(known=("begins", "spacing", "last_step"))
+        first, last = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+        begins = np.array([first, *(step.whole(first + 1, last) for step in piece["begins"].items())], dtype=np.int64)
+        if (begins[1:] <= begins[:-1]).any():
+            raise piece["begins"].error("phases that begin one after the other")
+        return cls(
+            begins=begins,
+            spacing=piece["spacing"].array((len(begins),), _LEAST_SPACING, float(last)),
+            last_step=piece["last_step"].whole(first, last),
+        )
 
 
 def _usual_steps(runs: Sequence[CausalRun]) -> Ints:
@@ -112,6 +131,7 @@ def _usual_steps(runs: Sequence[CausalRun]) -> Ints:
     return np.maximum.accumulate(np.nanmedian(steps, axis=0)).astype(np.int64)
 
 
+@takes(steps="int N", logged="bool N", spacing="N", memory="5 filled", counts="bool N filled")
 @njit(cache=True, nogil=True)
 def _count(steps: Ints, logged: NDArray[np.bool_], spacing: Floats, memory: Floats, counts: NDArray[np.bool_]) -> None:
     rows, last, usual, counted, n = memory

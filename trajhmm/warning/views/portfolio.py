@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from trajhmm.features import CausalRun, LevelsAndInnovations, innovations
 from trajhmm.hmm.parameters import Parameters
+from trajhmm.stored import Stored, StoredError
 from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stretches
 from trajhmm.warning.views.losses import LossRise, LossSum
 from trajhmm.warning.views.phases import BURN_IN, COUNTED, LAST, MEMORY, Phases
@@ -30,6 +32,8 @@ _NOTHING_YET = 0.0
 # Agreement from which on healthy runs are taken for runs of one configuration; in the sets of data/ it is .82 and more
 # where they are, and .41 and less where they are not.
 _MATCHED = 0.65
+# What a model file may hold of scores: how large they are, and how small their units and how close knots.
+_FARTHEST, _CLOSEST = 1e100, 1e-6
 # Knots of a rarity that nearly coincide, as those of few runs do, are set so far apart, in units.
 _APART = 0.25
 
@@ -70,13 +74,19 @@ class Rarity:
         knots[:, 2] = np.maximum(knots[:, 2], knots[:, 1] + _APART)
         return cls(centre=centre, size=size, knots=knots, n_runs=largest.shape[1])
 
+    @cached_property
+    def _rises(self) -> tuple[Floats, list[tuple[np.float64, np.float64]]]:
+        """(3,) rarities at the knots; of each view the slope below the first knot, and that beyond the last."""
+        shares = np.log([2.0, 4.0, self.n_runs + 1.0])
+        first, last = np.diff(shares)[0], shares[2] - shares[0]
+        return shares, [(first / (knots[1] - knots[0]), last / (knots[2] - knots[0])) for knots in self.knots]
+
     def apply(self, scores: Floats, phases: Ints) -> Floats:
         """(V, n) rarity of (V, n) scores at rows in (n,) phases; at least 0."""
         reached = (scores - self.centre[:, phases]) / self.size[:, phases]
-        shares = np.log([2.0, 4.0, self.n_runs + 1.0])
+        shares, rises = self._rises
         rare = np.empty(reached.shape)
-        for at, knots, out in zip(reached, self.knots, rare, strict=True):
-            first, last = np.diff(shares)[0] / np.diff(knots)[0], (shares[2] - shares[0]) / (knots[2] - knots[0])
+        for at, knots, (first, last), out in zip(reached, self.knots, rises, rare, strict=True):
             below, beyond = np.minimum(at - knots[0], 0.0), np.maximum(at - knots[2], 0.0)
             out[:] = np.interp(at, knots, shares) + first * below + last * beyond
         return np.maximum(rare, 0.0)
@@ -88,9 +98,25 @@ class Rarity:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        arrays = {name: np.array(stored[name], dtype=np.float64) for name in ("centre", "size", "knots")}
-        return cls(**arrays, n_runs=int(stored["n_runs"]))
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        StoredError
+            A part is missing, or not what it must be.
+        """
+        piece = Stored(stored, "rarity")
+        piece.members(known=("centre", "size", "knots", "n_runs"))
+        centre = piece["centre"].array((None, None), -_FARTHEST, _FARTHEST)
+        knots = piece["knots"].array((len(centre), 3), -_FARTHEST, _FARTHEST)
+        if not (np.diff(knots) >= _CLOSEST).all():
+            raise piece["knots"].error("knots that rise")
+        return cls(
+            centre=centre,
+            size=piece["size"].array(centre.shape, _CLOSEST, _FARTHEST),
+            knots=knots,
+            n_runs=piece["n_runs"].whole(1),
+        )
 
 
 def largest_scores(scores: Floats, phases: Ints, n_phases: int) -> Floats:
@@ -350,54 +376,45 @@ class Portfolio:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            A part is missing, or is none of views of these metrics.
+        StoredError
+            A part is missing, not what it must be, or none of views of these metrics.
         """
+        piece = Stored(stored, "portfolio")
+        piece.members(known=("phases", "rarity", "bands", "agreement", "views"))
+        names = [view["name"].one_of(tuple(VIEWS)) for view in piece["views"].items()]
+        if len(set(names)) < len(names):
+            raise piece["views"].error("views, each once")
+        phases, n_metrics = Phases.from_dict(piece["phases"].value), len(features.metrics)
         portfolio = cls(
             surprise=Surprise(features, parameters),
-            others=tuple(VIEWS[view["name"]].from_dict(view) for view in stored["views"]),
-            phases=Phases.from_dict(stored["phases"]),
-            rarity=Rarity.from_dict(stored["rarity"]),
-            bands=np.array(stored["bands"], dtype=np.float64),
-            agreement=float(stored["agreement"]),
+            others=tuple(
+                VIEWS[name].from_dict(view.value) for name, view in zip(names, piece["views"].items(), strict=True)
+            ),
+            phases=phases,
+            rarity=Rarity.from_dict(piece["rarity"].value),
+            bands=piece["bands"].array((len(phases.begins), n_metrics, 2), or_null=True),
+            agreement=piece["agreement"].number(most=1.0),
         )
         portfolio.check()
         return portfolio
 
     def check(self) -> None:
-        """Refuse what a damaged file may hold.
+        """Refuse parts that do not belong together.
 
         Raises
         ------
-        ValueError
-            A shape is wrong, or a number is not what it must be.
+        StoredError
+            They are of other metrics, phases or views.
         """
         n_metrics, n_phases = len(self.features.metrics), len(self.phases.begins)
-        shape = (1 + len(self.others), n_phases)
         shapes = {
-            "spacing": (self.phases.spacing, (n_phases,)),
-            "centre": (self.rarity.centre, shape),
-            "size": (self.rarity.size, shape),
-            "knots": (self.rarity.knots, (shape[0], 3)),
-            "bands": (self.bands, (n_phases, n_metrics, 2)),
-            **{f"{view.name}: floors": (view.floors, (n_metrics,)) for view in self.others},
+            "rarity": (self.rarity.centre.shape, (1 + len(self.others), n_phases)),
+            "parameters": ((self.surprise.parameters.n_metrics,), (self.features.n_features,)),
+            **{f"{view.name}: floors": (view.floors.shape, (n_metrics,)) for view in self.others},
         }
-        for name, (array, expected) in shapes.items():
-            if array.shape != expected:
-                raise ValueError(f"{name}: shape {array.shape}; expected {expected}")
-            if name != "bands" and not np.isfinite(array).all():
-                raise ValueError(f"{name}: expected finite numbers")
-        positive = {"spacing": self.phases.spacing, "size": self.rarity.size, "knots": np.diff(self.rarity.knots)}
-        positive |= {f"{view.name}: floors": view.floors for view in self.others}
-        for name, array in positive.items():
-            if not (array > 0).all():
-                raise ValueError(f"{name}: expected positive numbers" if name != "knots" else "knots: expected to rise")
-        if (
-            (self.phases.begins[1:] <= self.phases.begins[:-1]).any()
-            or self.rarity.n_runs < 1
-            or not np.isfinite(self.agreement)
-        ):
-            raise ValueError("expected phases that begin one after the other, at least one run, and a finite agreement")
-        for view in self.others:
-            if not len(view.columns) or ((view.columns < 0) | (view.columns >= n_metrics)).any():
-                raise ValueError(f"{view.name}: columns {view.columns.tolist()} of {n_metrics} metrics")
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise StoredError(f"{name}: shape {found}; expected {expected}")
+        low, high = self.bands[..., 0], self.bands[..., 1]
+        if not ((low <= high) | (np.isnan(low) & np.isnan(high))).all():
+            raise StoredError("bands: expected a low end and a high one, or neither")

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.arrays import takes
 from trajhmm.warning.detectors.windows import previous_moments
 
 Floats = NDArray[np.float64]
@@ -75,6 +76,7 @@ def on_its_scale(values: Floats) -> tuple[Floats, float]:
     return np.where(np.isfinite(values), values, np.inf), least
 
 
+@takes(values="N", window=1, least=1)
 @njit(cache=True, nogil=True)
 def previous_ranks(values: Floats, window: int, least: int) -> tuple[Floats, Floats, Floats]:
     """Median, median absolute deviation from it, and the value that 95% do not exceed, of the values before each.

@@ -1,0 +1,302 @@
+"""What reaches a compiled loop: arrays of the shapes that it was written for, or an error that says which is not.
+
+A compiled loop reads and writes where it is told to: an index beyond the end of an array is other memory. So whoever
+calls one from Python passes through `takes`, once a call, however many rows there are.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, ClassVar, Protocol, TypeVar, cast
+
+import numpy as np
+from numba.core.errors import NumbaError
+from numpy.typing import NDArray
+
+from trajhmm.errors import ArrayError
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+_FLOAT, _INT, _BOOL = np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.bool_)
+_DTYPES = {"int": _INT, "bool": _BOOL}
+_SIZE = re.compile(r"(\d*)([A-Z]?)(\?|1\+)?")
+# No number of rows is larger.
+_MOST = 2**40
+# Shapes that each loop remembers.
+_REMEMBERED = 4096
+
+
+def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
+    """Check what a compiled loop is given before it runs; arguments that are not named are passed on as they are.
+
+    Parameters
+    ----------
+    wanted : of each array the sizes of its shape, one after the other: a letter, which is the same size wherever it
+        stands; ``2D``, twice that; ``5``, a number; ``R?``, which may be 0 as well; ``K1+``, which may not be 0. In
+        front ``int`` or ``bool`` of arrays that hold no floats; behind ``filled`` for an array that is written to,
+        ``packed`` for one that must be C-contiguous, ``below M`` for one of places in M rows, -1 for none.
+        ``G runs of N`` are (G + 1,) row offsets from 0 to N, none less than the one before. A number in place of a
+        text: a whole number of at least that; two numbers: a finite number above the first, at most the second.
+
+    Raises
+    ------
+    ArrayError
+        When called: a shape, a type, an offset or a number is not what was asked for. Arrays that are only read are
+        converted where nothing but precision is lost: lists, other kinds of floats, other orders of bytes.
+    """
+
+    def decorate(loop: Loop) -> Loop:
+        names = list(inspect.signature(loop).parameters)
+        plan = [(names.index(name), _argument(f"{loop.__name__}: {name}", what)) for name, what in wanted.items()]
+        # Shapes that were found to fit need not be looked at again: a run that is followed comes row by row.
+        places = [place for place, argument in plan if isinstance(argument, (_Array, _Offsets))]
+        dtypes = tuple(argument.dtype for _, argument in plan if isinstance(argument, (_Array, _Offsets)))
+        again = [(place, argument) for place, argument in plan if not isinstance(argument, _Array) or argument.again]
+        known: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
+
+        def checked(*given: Any, **named: Any) -> Any:
+            if named:
+                given = inspect.signature(loop).bind(*given, **named).args
+            sizes, to_check = None, again
+            try:
+                shapes = tuple([given[place].shape for place in places])
+                if tuple([given[place].dtype for place in places]) == dtypes:
+                    sizes = known.get(shapes)
+            except (AttributeError, IndexError):
+                shapes = None
+            if sizes is None:
+                if len(given) != len(names):
+                    expected = f"{len(names)}: {', '.join(names)}"
+                    raise ArrayError(f"{loop.__name__}: {len(given)} arguments; expected {expected}")
+                sizes, to_check = {}, plan
+            for place, argument in to_check:
+                value = given[place]
+                fit = argument.fit(value, sizes)
+                if fit is not value:
+                    given = (*given[:place], fit, *given[place + 1 :])
+            if to_check is plan and shapes is not None:
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                known[shapes] = sizes
+            try:
+                return loop(*given)
+            except NumbaError as error:  # such as one that cannot be written to
+                raise ArrayError(f"{loop.__name__}: {' '.join(str(error).split()):.200}") from error
+
+        # numba's dispatcher has attributes that are none of a plain function.
+        update_wrapper(checked, getattr(loop, "py_func", loop))
+        return cast("Loop", checked)
+
+    return decorate
+
+
+def floats_of(name: str, values: Any, shape: Sequence[int | None]) -> NDArray[np.float64]:
+    """``values`` as C-contiguous float64 of a given shape, themselves where they are that already.
+
+    Parameters
+    ----------
+    shape : None for a size that does not matter.
+
+    Raises
+    ------
+    ArrayError
+        They are no numbers, or of another shape.
+    """
+    return cast("NDArray[np.float64]", _of(name, values, _FLOAT, shape))
+
+
+def whole_of(name: str, values: Any, shape: Sequence[int | None]) -> NDArray[np.int64]:
+    """The same of int64."""
+    return cast("NDArray[np.int64]", _of(name, values, _INT, shape))
+
+
+def flags_of(name: str, values: Any, shape: Sequence[int | None]) -> NDArray[np.bool_]:
+    """The same of truth values."""
+    return cast("NDArray[np.bool_]", _of(name, values, _BOOL, shape))
+
+
+def offsets_of_rows(name: str, offsets: Any, n_rows: int) -> NDArray[np.int64]:
+    """(R + 1,) row offsets of runs: from 0 to ``n_rows``, none less than the one before.
+
+    Raises
+    ------
+    ArrayError
+        They are none.
+    """
+    found = whole_of(name, offsets, (None,))
+    _check_offsets(name, found, n_rows)
+    return found
+
+
+def _of(name: str, values: Any, dtype: np.dtype[Any], shape: Sequence[int | None]) -> NDArray[Any]:
+    array = values if type(values) is np.ndarray and values.dtype is dtype else _converted(name, values, dtype)
+    if array.shape == shape and array.flags.c_contiguous:
+        return array
+    if array.ndim != len(shape) or any(s is not None and s != n for s, n in zip(shape, array.shape, strict=True)):
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ArrayError(f"{name} has shape {array.shape}; expected ({expected})")
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+class _Argument(Protocol):
+    """What is asked of one argument of a loop."""
+
+    def fit(self, value: Any, sizes: dict[str, int]) -> Any:
+        """The value as the loop takes it; ``sizes`` of letters is added to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A whole number of at least ``least``."""
+
+    name: str
+    least: int
+
+    def fit(self, value: Any, sizes: dict[str, int]) -> int:
+        del sizes
+        is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not is_whole or not self.least <= value <= _MOST:
+            raise ArrayError(f"{self.name} is {_shown(value)}; expected a whole number of at least {self.least}")
+        return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Real:
+    """A finite number above ``above`` and at most ``most``."""
+
+    name: str
+    above: float
+    most: float
+
+    def fit(self, value: Any, sizes: dict[str, int]) -> float:
+        del sizes
+        is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if not is_number or not self.above < value <= self.most or value == np.inf:
+            limits = f"above {self.above:g}" + (f" and at most {self.most:g}" if self.most < np.inf else "")
+            raise ArrayError(f"{self.name} is {_shown(value)}; expected a number {limits}")
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offsets:
+    """(G + 1,) row offsets of G runs of N rows."""
+
+    name: str
+    runs: str
+    rows: str
+    dtype: ClassVar[np.dtype[Any]] = _INT
+
+    def fit(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
+        is_one = type(value) is np.ndarray and value.dtype is _INT and value.ndim == 1
+        offsets = value if is_one else whole_of(self.name, value, (None,))
+        n_runs = len(offsets) - 1
+        _check_offsets(self.name, offsets, sizes[self.rows])
+        if sizes.setdefault(self.runs, n_runs) != n_runs:
+            raise ArrayError(f"{self.name} of {n_runs} runs; expected {sizes[self.runs]}")
+        return offsets
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """An array; of each size a factor, a letter or none, and how many there must be: -1 if it may be 0 anyhow."""
+
+    name: str
+    dtype: np.dtype[Any]
+    sizes: tuple[tuple[int, str, int], ...]
+    filled: bool
+    packed: bool
+    below: str | None
+
+    @property
+    def again(self) -> bool:
+        """Whether its shape does not say all."""
+        return self.packed or self.below is not None
+
+    def fit(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
+        if type(value) is not np.ndarray or value.dtype is not self.dtype:
+            value = self._other(value)
+        shape = value.shape
+        if len(shape) != len(self.sizes):
+            raise self._misshapen(shape, sizes)
+        for (factor, letter, least), found in zip(self.sizes, shape, strict=True):
+            if found == 0 and least < 0:
+                continue
+            known = sizes.setdefault(letter, found // factor) if letter else 1
+            if found != factor * known or found < least:
+                raise self._misshapen(shape, sizes)
+        if self.filled and not value.flags.writeable:
+            raise ArrayError(f"{self.name} is to be filled, and cannot be written to; give a copy")
+        if self.packed and not value.flags.c_contiguous:
+            value = self._packed(value)
+        if self.below is not None and len(value) and not (value.min() >= -1 and value.max() < sizes[self.below]):
+            raise ArrayError(
+                f"{self.name} from {value.min()} to {value.max()}; expected places below {sizes[self.below]}"
+            )
+        return cast("NDArray[Any]", value)
+
+    def _other(self, value: Any) -> NDArray[Any]:
+        """An array of the right type in place of something else."""
+        if self.filled and not (isinstance(value, np.ndarray) and value.dtype == self.dtype):
+            found = getattr(value, "dtype", type(value).__name__)
+            raise ArrayError(f"{self.name} is to be filled; expected an array of {self.dtype}, found {found}")
+        return _converted(self.name, value, self.dtype)
+
+    def _packed(self, value: NDArray[Any]) -> NDArray[Any]:
+        if self.filled:
+            raise ArrayError(f"{self.name} is to be filled; expected a C-contiguous array")
+        return np.ascontiguousarray(value)
+
+    def _misshapen(self, shape: tuple[int, ...], sizes: dict[str, int]) -> ArrayError:
+        letters = ", ".join(f"{'' if factor == 1 and letter else factor}{letter}" for factor, letter, _ in self.sizes)
+        known = ", ".join(f"{name} = {sizes[name]}" for _, name, _ in self.sizes if name in sizes)
+        return ArrayError(f"{self.name} has shape {shape}; expected ({letters}){f' with {known}' if known else ''}")
+
+
+def _argument(name: str, what: str | int | tuple[float, float]) -> _Argument:
+    if isinstance(what, int):
+        return _Whole(name, what)
+    if isinstance(what, tuple):
+        return _Real(name, *what)
+    words = what.split()
+    if words[1:3] == ["runs", "of"]:
+        return _Offsets(name, words[0], words[3])
+    below = words[words.index("below") + 1] if "below" in words else None
+    dtype = _DTYPES.get(words[0], _FLOAT)
+    sizes = tuple(_size(word) for word in words[dtype is not _FLOAT :] if _SIZE.fullmatch(word) and word != below)
+    return _Array(name, dtype, sizes, "filled" in words, "packed" in words, below)
+
+
+def _size(word: str) -> tuple[int, str, int]:
+    found = _SIZE.fullmatch(word)
+    factor, letter, kind = ("", "", "") if found is None else found.groups()
+    return int(factor or 1), letter, {"?": -1, "1+": 1}.get(kind, 0)
+
+
+def _check_offsets(name: str, offsets: NDArray[np.int64], n_rows: int) -> None:
+    if not len(offsets) or offsets[0] or offsets[-1] != n_rows:
+        ends = f"from {offsets[0]} to {offsets[-1]}" if len(offsets) else "missing"
+        raise ArrayError(f"{name} {ends}; expected row offsets from 0 to the number of rows, {n_rows}")
+    if len(offsets) > 2 and (offsets[1:] < offsets[:-1]).any():
+        run = int(np.argmax(offsets[1:] < offsets[:-1]))
+        raise ArrayError(f"{name}: run {run} ends at row {offsets[run + 1]}, before it begins at row {offsets[run]}")
+
+
+def _converted(name: str, values: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """``values`` with another type, where that loses nothing but precision."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArrayError(f"{name}: expected an array of {dtype} ({' '.join(str(error).split()):.100})") from error
+    if not array.size:
+        return np.empty(array.shape, dtype)
+    if array.dtype != dtype and (array.dtype == np.bool_ or not np.can_cast(array.dtype, dtype, "same_kind")):
+        raise ArrayError(f"{name}: expected an array of {dtype}, found {array.dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.60}"
