@@ -191,9 +191,10 @@ def loaders(folder):
 )
 def test_what_else_is_loaded_does_or_is_refused_in_a_line(name, n, tmp_path):
     path, spoil, use = loaders(tmp_path)[name]
+    use(path)
     raw, rng, refused = path.read_bytes(), random.Random(n), 0  # noqa: S311 (no secret)
     for _ in range(n):
         path.write_bytes(spoil(raw, rng))
         refused += tried(use, path)
-    assert 0 < refused < n
+    assert refused > 0
     sys.stdout.write(f"{name}: {n:,} inputs, {refused:,} refused\n")

@@ -94,6 +94,8 @@ class ColumnsSeen:
 
 def changes(column: NDArray[np.float64]) -> bool:
     """Whether an (n,) column takes more than one finite value."""
+    if not len(column):
+        return False
     if np.isfinite(column[0]) and np.isfinite(column[-1]) and column[0] != column[-1]:
         return True
     finite = column[np.isfinite(column)]
@@ -118,7 +120,7 @@ def _see_texts(seen: ColumnsSeen, number: int, table: Table) -> None:
     for position, name in enumerate(words):
         place = (number, position)
         seen.texts.setdefault(name, place)
-        seen.words.setdefault(name, (place, table.path, words[name][0]))
+        seen.words.setdefault(name, (place, table.path, next(iter(words[name]), "")))
         if name not in seen.spelled and not all(map(means_blank, words[name])):
             seen.spelled[name] = place
 
