@@ -20,7 +20,7 @@ from trajhmm.errors import TrajHMMError
 
 # What a terminal would obey: controls but the end of a line, and what turns the direction of text around.
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-QUICK, LONG = 8, 2_000
+QUICK, LONG = 5, 1_000
 SETTINGS = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -68,7 +68,7 @@ def logs(folder, runs, metrics, attribute):
     return path
 
 
-def check(trajhmm, runs, metrics, attribute):
+def check(trajhmm, runs, metrics, attribute, drawn):
     with tempfile.TemporaryDirectory() as folder:
         path, model = logs(folder, runs, metrics, attribute), Path(folder, "model.json")
         lines = [["inspect", path], ["inspect", path, "--json"], ["warn", path]]
@@ -81,8 +81,7 @@ def check(trajhmm, runs, metrics, attribute):
                 ["decode", path, "--model", model, "-o", Path(folder, "states.parquet")],
                 ["table", "states", path, "--model", model, "-o", Path(folder, "states.tex")],
                 ["table", "states", path, "--model", model, "-o", Path(folder, "states.csv")],
-                ["figure", "raster", path, "--model", model, "-o", Path(folder, "raster.svg")],
-                ["figure", "profile", "--model", model, "-o", Path(folder, "profile.svg")],
+                ["figure", drawn, path, "--model", model, "-o", Path(folder, "figure.svg")],
                 ["convert", path, "-o", Path(folder, "again.csv")],
                 ["inspect", path, "--run-by", runs[0], "--rename", f"{metrics[0]}={runs[-1]}"],
             ]
@@ -102,20 +101,21 @@ CASE = {
     "runs": st.lists(NAMES, min_size=3, max_size=4, unique=True),
     "metrics": st.lists(NAMES, min_size=2, max_size=3, unique=True),
     "attribute": st.tuples(NAMES, NAMES),
+    "drawn": st.sampled_from(["raster", "profile", "map", "curves"]),
 }
 
 
 @settings(max_examples=QUICK, **SETTINGS)
 @given(**CASE)
-def test_any_names_in_logs_are_borne(trajhmm, runs, metrics, attribute):
-    check(trajhmm, runs, metrics, attribute)
+def test_any_names_in_logs_are_borne(trajhmm, runs, metrics, attribute, drawn):
+    check(trajhmm, runs, metrics, attribute, drawn)
 
 
 @pytest.mark.fuzz
 @settings(max_examples=LONG, **SETTINGS)
 @given(**CASE)
-def test_very_many_names_in_logs_are_borne(trajhmm, runs, metrics, attribute):
-    check(trajhmm, runs, metrics, attribute)
+def test_very_many_names_in_logs_are_borne(trajhmm, runs, metrics, attribute, drawn):
+    check(trajhmm, runs, metrics, attribute, drawn)
 
 
 WORDS = NAMES.filter(
@@ -126,7 +126,7 @@ WORDS = NAMES.filter(
 )
 
 
-@settings(max_examples=40, **SETTINGS)
+@settings(max_examples=25, **SETTINGS)
 @given(verb=st.sampled_from(["inspect", "fit", "figure", "warn"]), words=st.lists(WORDS, max_size=4))
 def test_any_words_on_the_command_line_are_borne(trajhmm, tmp_path, monkeypatch, verb, words):
     shutil.rmtree(tmp_path)

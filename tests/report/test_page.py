@@ -1,10 +1,12 @@
 """What the page says is what the analysis found; nothing else gets in, and nothing is loaded."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import trajhmm as th
@@ -183,6 +185,44 @@ def test_a_name_that_is_markup_is_shown_as_text(analysed, warned):
         assert EVIL in page.words
         assert EVIL not in page.html
         assert [tag for tag, _ in page.tags].count("script") == 1
+
+
+HOSTILE = [
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</script><script>alert(2)</script>",
+    "javascript:alert(3)",
+    "{{ 7 * 7 }}{% raw %}",
+    "</pre></title></style><!--",
+    "\x1b[31m\x00\u202e &amp;",
+]
+
+
+def test_hostile_names_add_no_tag_and_no_attribute_and_turn_no_text_around(warned, tmp_path):
+    names = [HOSTILE[index % len(HOSTILE)] + str(index) for index in range(warned.runs.n_runs)]
+    runs = replace(warned.runs, runs=tuple(names), attributes=warned.runs.attributes.set_axis(names))
+    folder = tmp_path / HOSTILE[0].replace("/", "")
+    folder.mkdir()
+    (folder / "summary.txt").write_text("\n".join(HOSTILE))
+    claim = {"verdict": HOSTILE[0], "sentence": HOSTILE[2]}
+    (folder / "claims.json").write_text(json.dumps({HOSTILE[1]: claim}))
+    pd.DataFrame({HOSTILE[5]: HOSTILE, "'=a": ["'=b"] * len(HOSTILE)}).to_csv(folder / "phases.csv", index=False)
+    sources = [tmp_path / HOSTILE[3], tmp_path / "half \udcff of one"]
+    page = Page(th.render_report(runs, warned.model, sources=sources, stability=[folder]))
+
+    def kinds(page):
+        return {(tag, *sorted(attributes)) for tag, attributes in page.tags}
+
+    assert kinds(page) <= kinds(warned.page)
+    assert not {name for _, attributes in page.tags for name in attributes if name.startswith("on")}
+    assert all(attributes["href"].startswith("#") for _, attributes in page.tags if "href" in attributes)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page.html)
+    for name in HOSTILE[:6]:
+        assert name in page.words
+    assert r"\x1b[31m\x00\u202e &amp;" in page.words
+    table = "Phases of learning"
+    assert page.column(table, "=a") == ["=b"] * len(HOSTILE)  # the guard against spreadsheets is taken off
+    assert (tmp_path / "page.html").write_text(page.html, encoding="utf-8")
 
 
 def test_the_page_loads_nothing(analysed, warned):
