@@ -383,3 +383,49 @@ def test_a_table_in_full_is_guarded_too():
     assert table["'=name"].map(unguarded).tolist() == ["@a", "b\rc", "-1"]
     assert "\n" not in text.split("\r")[0].split("\n")[-1]
     assert table["n"].tolist()[:2] == [-1, 2.5]
+
+
+# ---------------------------------------------------------------- tables that a verb wrote, and somebody changed
+
+FINISHED = {
+    "phases": "lr,exponent_plus,exponent_minus,phase\n0.1,-1,1,correct\n0.2,-1,1,saddle\n",
+    "probability": "lr,quantity,step,share,ci_low,ci_high,log_second_moment\n"
+    "0.1,d,1,0.5,0.4,0.6,-1\n0.1,d,2,0.5,0.4,0.6,1\n",
+    "hazard": "lr,step,hazard,ci_low,ci_high\n0.1,1,0.5,0.4,0.6\n0.1,2,0.5,0.4,0.6\n",
+    "spikes": "run,metric,start,net_effect,verdict\na,loss,1,0.1,helped\nb,loss,1,0.2,harmed\n",
+    "lyapunov": "lr,quantity,exponent,ci_low,ci_high,n_runs,l2_stable,probability_stable\n"
+    "0.1,d,-0.1,-0.2,0.1,4,True,\n",
+    "stability": "dimension,strength,n_runs,collapsed,collapsed_low,collapsed_high,recovery_steps,"
+    "recovery_low,recovery_high,area_ratio,area_low,area_high,deviation,deviation_low,deviation_high,lead_share,lead_low,lead_high\n"
+    "noise,1,4,0.5,0.1,0.9,10,5,20,1,0.5,1.5,1,0.5,2,0.5,0.2,0.8\n",
+}
+ODD = ["", "x", "nan", "-inf", "1e400", "=a", "$x^{$", "9" * 400, "True", "\x1b"]
+
+
+def damaged(text, rng):
+    """The table with cells replaced, or a column or a line lost or doubled."""
+    table = [line.split(",") for line in text.splitlines()]
+    for _ in range(rng.integers(1, 4)):
+        kind, row, column = rng.integers(6), rng.integers(len(table)), rng.integers(len(table[0]) or 1)
+        if kind == 0 and len(table) > 1:
+            del table[row]
+        elif kind == 1:
+            table = [[cell for place, cell in enumerate(line) if place != column] for line in table]
+        elif kind == 2:
+            table.append(list(table[-1]))
+        elif column < len(table[row]):
+            table[row][column] = ODD[rng.integers(len(ODD))]
+    return "\n".join(map(",".join, table)) + "\n"
+
+
+@pytest.mark.parametrize("kind", FINISHED)
+def test_a_changed_table_is_drawn_or_refused_in_a_line(kind, tmp_path, trajhmm, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    verbs = {"lyapunov": ["table"], "stability": ["table", "figure"]}.get(kind, ["figure"])
+    for seed in range(9):
+        rng = np.random.default_rng(seed)
+        Path("in.csv").write_text(damaged(FINISHED[kind], rng) if seed else FINISHED[kind])
+        verb = verbs[seed % len(verbs)]
+        ended = trajhmm(verb, kind, "in.csv", "-o", "out.tex" if verb == "table" else "out.svg")
+        assert ended.code == 0 or (ended.code == 1 and len(ended.error) == 1 and seed), ended.err
+        assert_harmless(ended)

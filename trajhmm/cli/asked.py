@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from trajhmm.dynamics import Analysis, Decoded
     from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
+
+# Columns of a table of another kind that are named.
+_MOST_COLUMNS = 12
 
 OptionalLogs = Annotated[
     list[Path] | None,
@@ -68,13 +71,18 @@ class Asked:
             raise typer.BadParameter(f"{self.what} needs a model: --model MODEL.json")
         return load_model(self.model_file)
 
-    def finished(self, name: str, verb: str) -> pd.DataFrame:
+    def finished(self, name: str, verb: str, *, texts: Sequence[str] = (), numbers: Sequence[str]) -> pd.DataFrame:
         """A table that a verb wrote: named itself, or by its folder.
+
+        Parameters
+        ----------
+        name, verb : of the table, and of what wrote it.
+        texts, numbers : columns that it has to have.
 
         Raises
         ------
         AnalysisError
-            It is not there, or is none.
+            It is not there, is none, lacks a column, or has words where numbers are expected.
         """
         from trajhmm.errors import AnalysisError
         from trajhmm.files import read_csv, reads
@@ -83,16 +91,38 @@ class Asked:
         if len(self.logs) != 1:
             raise typer.BadParameter(f"{self.what} needs what 'trajhmm {verb}' wrote: name its folder, or its {name}")
         path = self.logs[0] / name if self.logs[0].is_dir() else self.logs[0]
+        expected = f"expected the {name} of 'trajhmm {verb}'"
         try:
             if path.exists():
                 check_regular(path)
             reads([path])
             found = read_csv(path)
         except (OSError, ValueError) as error:
-            raise AnalysisError(
-                f"{path}: cannot be read as a table; expected the {name} of 'trajhmm {verb}'"
-            ) from error
+            raise AnalysisError(f"{path}: cannot be read as a table; {expected}") from error
+        missing = [column for column in (*texts, *numbers) if column not in found]
+        if missing:
+            columns = ", ".join(map(str, found.columns[:_MOST_COLUMNS]))
+            raise AnalysisError(f"{path}: no column {missing[0]!r} (found: {columns}); {expected}")
+        for column in numbers:
+            try:
+                found[column] = found[column].astype(float)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise AnalysisError(f"{path}: column {column!r} does not hold numbers alone; {expected}") from error
         return found
+
+    @property
+    def profile(self) -> pd.DataFrame:
+        """The stability profile of an audit.
+
+        Raises
+        ------
+        AnalysisError
+            As `finished`.
+        """
+        from trajhmm.dynamics.stability.audit.profile import QUANTITIES
+
+        bounds = [column for one in QUANTITIES.values() for column in (one.column, one.low, one.high)]
+        return self.finished("profile.csv", "audit", texts=["dimension", "strength"], numbers=["n_runs", *bounds])
 
     @cached_property
     def runs(self) -> RunSet:

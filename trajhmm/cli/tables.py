@@ -144,7 +144,7 @@ def _selection(asked: Asked) -> list[Column]:
 
 
 def _stability(asked: Asked) -> list[Column]:
-    profile = asked.finished("profile.csv", "audit")
+    profile = asked.profile
     quantities = {
         "collapsed": ("Share that collapses (95%)", "collapsed"),
         "recovery_steps": ("Steps to recover (95%)", "recovery"),
@@ -155,7 +155,7 @@ def _stability(asked: Asked) -> list[Column]:
     return [
         Column("dimension", "Dimension", profile["dimension"].tolist()),
         Column("strength", "Strength", profile["strength"].tolist()),
-        Column("n_runs", "Runs", profile["n_runs"].tolist()),
+        Column("n_runs", "Runs", _whole(profile["n_runs"])),
         *(
             Column(name, title, _estimates(profile, name, f"{bound}_low", f"{bound}_high"))
             for name, (title, bound) in quantities.items()
@@ -166,13 +166,14 @@ def _stability(asked: Asked) -> list[Column]:
 def _lyapunov(asked: Asked) -> list[Column]:
     from trajhmm.dynamics.stability.exponents.tables import LYAPUNOV_COLUMNS
 
-    found = asked.finished("lyapunov.csv", "stability")
+    texts, numbers = ["quantity", "l2_stable", "probability_stable"], ["exponent", "ci_low", "ci_high", "n_runs"]
+    found = asked.finished("lyapunov.csv", "stability", texts=texts, numbers=numbers)
     by = [name for name in found.columns if name not in LYAPUNOV_COLUMNS]
     return [
         *(Column(str(name), str(name).replace("_", " "), found[name].tolist()) for name in by),
         Column("quantity", "Distance", found["quantity"].tolist()),
         Column("exponent", "Exponent a step (95%)", _estimates(found, "exponent", "ci_low", "ci_high")),
-        Column("n_runs", "Runs", found["n_runs"].tolist()),
+        Column("n_runs", "Runs", _whole(found["n_runs"])),
         Column("l2_stable", "Stable in L2", _known(found["l2_stable"])),
         Column("probability_stable", "Stable in probability", _known(found["probability_stable"])),
     ]
@@ -181,6 +182,10 @@ def _lyapunov(asked: Asked) -> list[Column]:
 def _estimates(found: pd.DataFrame, value: str, low: str, high: str) -> list[Estimate | None]:
     rows = found[[value, low, high]].astype(float).itertuples(index=False, name=None)
     return [None if math.isnan(row[0]) else Estimate(*row) for row in rows]
+
+
+def _whole(numbers: pd.Series) -> list[int | None]:
+    return [int(number) if math.isfinite(number) else None for number in numbers]
 
 
 def _known(cells: pd.Series) -> list[bool | None]:

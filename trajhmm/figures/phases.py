@@ -68,6 +68,7 @@ def plot_phase_diagram(
     for name in (x, y):
         if name is not None and name not in attributes:
             raise AnalysisError(f"phases have no attribute {name!r}; expected one of: {', '.join(attributes)}")
+    phases = phases.astype(object).where(phases.notna(), "none")
     across, up = _values(phases[x]), [None] if y is None else _values(phases[y])
     seen: dict[tuple[int, int], str] = {}
     for row in phases.to_dict("records"):
@@ -95,7 +96,8 @@ def plot_phase_diagram(
             letter, color, hatch = _PHASES[phase]
             keys.append(Rectangle((0, 0), 1, 1, facecolor=color, hatch=hatch, edgecolor=INK, linewidth=0.5))
             keys[-1].set_label(f"{letter}  {phase}")
-        legend_above(ax, keys, columns=columns_for(keys, inches(width) * POINTS))
+        if keys:
+            legend_above(ax, keys, columns=columns_for(keys, inches(width) * POINTS))
     return ax
 
 
@@ -167,7 +169,8 @@ def _ticks(ax: Axes, values: Sequence[Hashable], n: int) -> None:
 
 
 def _values(column: pd.Series) -> list[Hashable]:
-    return sorted(set(column.tolist()))
+    """Each value once, numbers before words."""
+    return sorted(set(column.tolist()), key=lambda value: (isinstance(value, str), value))
 
 
 def _short(value: object) -> str:

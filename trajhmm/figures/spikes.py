@@ -79,7 +79,8 @@ def plot_spikes(spikes: pd.DataFrame, *, width: Width = "column") -> tuple[Axes,
         panels[-1].xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         panels[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
         handles = _key(spikes)
-        legend_above(panels[0], handles, columns=columns_for(handles, 0.8 * inches(width) * POINTS))
+        if handles:
+            legend_above(panels[0], handles, columns=columns_for(handles, 0.8 * inches(width) * POINTS))
     return tuple(panels)
 
 
