@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -23,7 +23,7 @@ FARTHEST = 1e6
 
 
 @takes(values="N D", fresh="bool N D", floors="D", memory="D 5 filled", innovations="N D filled")
-@njit(cache=True, nogil=True)
+@compiled
 def advance(values: Floats, fresh: Bools, floors: Floats, span: float, memory: Floats, innovations: Floats) -> None:
     """Take in rows of a run, in place.
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.compiled import compiled
 from trajhmm.simulate.sweep import Cell, Sweep, grid, in_range, joined, logged_steps, pieces
 
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ def two_valley_pieces(
     return pieces(grid(eta=etas, sigma=sigmas), simulate, n_runs=n_runs, steps=steps, metrics=METRICS, seed=seed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def loss(x: float, y: float) -> float:
     """The loss L at (x, y)."""
     valley = _FLAT if x >= 0.0 else _SHARP
@@ -84,7 +84,7 @@ def loss(x: float, y: float) -> float:
     return height
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def slopes(x: float, y: float) -> tuple[float, float, float, float, float]:
     """Gradient and Hessian of the loss at (x, y): ∂L/∂x, ∂L/∂y, ∂²L/∂x², ∂²L/∂x∂y, ∂²L/∂y²."""
     side, valley = (1.0, _FLAT) if x >= 0.0 else (-1.0, _SHARP)
@@ -110,7 +110,7 @@ def slopes(x: float, y: float) -> tuple[float, float, float, float, float]:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def root(xx: float, xy: float, yy: float) -> tuple[float, float, float]:
     """Lower triangular A = (xx, ·; yx, yy) with AAᵀ the matrix (xx, xy; xy, yy), xx > 0, without negative eigenvalues.
 
@@ -128,7 +128,7 @@ def root(xx: float, xy: float, yy: float) -> tuple[float, float, float]:
     return scale * away, scale * xy, 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def descend(
     normals: Floats, eta: float, sigma: float, first: int, every: int, place: Floats, frozen: int, rows: Floats
 ) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 
 
 @takes(values="N")
-@njit(cache=True, nogil=True)
+@compiled
 def exponential_average(values: NDArray[np.float64], span: float, before: float) -> NDArray[np.float64]:
     """Average exponentially, with weight 2 / (span + 1) on the newest row.
 

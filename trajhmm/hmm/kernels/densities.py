@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,7 +43,7 @@ _MANTISSA_BITS = 52
     densities="N K filled",
     largest="N filled",
 )
-@njit(cache=True, nogil=True)
+@compiled
 def diagonal_densities(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
@@ -113,7 +113,7 @@ def diagonal_densities(
     densities="N K filled",
     largest="N filled",
 )
-@njit(cache=True, nogil=True)
+@compiled
 def full_densities(
     values: Floats,
     partial: Floats,
@@ -182,7 +182,7 @@ def full_densities(
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _less_doubt(
     logs: Floats,
     size: int,
@@ -227,7 +227,7 @@ def _less_doubt(
     return run
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _hand_over(
     logs: Floats,
     size: int,
@@ -282,7 +282,7 @@ def _hand_over(
 
 
 @takes(values="N D", means="K D", whitening="K D D", constants="K", log_densities="N K filled")
-@njit(cache=True, nogil=True)
+@compiled
 def full_densities_by_row(
     values: Floats, means: Floats, whitening: Floats, constants: Floats, log_densities: Floats
 ) -> None:

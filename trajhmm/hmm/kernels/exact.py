@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -24,7 +24,7 @@ VANISHING = 1e-280
 UNLIKELY = 1e8
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def log_sum(logs: Floats, log_weights: Floats) -> float:
     """``log Σ_i exp(logs_i) weights_i``, term by term in logarithms."""
     largest = -np.inf
@@ -47,7 +47,7 @@ def log_sum(logs: Floats, log_weights: Floats) -> float:
     log_alpha="N K filled",
     predictive="N filled",
 )
-@njit(cache=True, nogil=True)
+@compiled
 def forward(
     log_density: Floats,
     fresh: Bools,
@@ -110,7 +110,7 @@ def forward(
     started="K filled",
     transitions="K K filled",
 )
-@njit(cache=True, nogil=True)
+@compiled
 def backward(
     log_density: Floats,
     fresh: Bools,
@@ -160,7 +160,7 @@ def backward(
         _count(here, weights[t], ahead, ahead_scaled, transmat, log_transmat, here_scaled, transitions)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _look_back(
     next_density: Floats, log_beta: Floats, transmat: Floats, log_transmat: Floats, ahead: Floats, ahead_scaled: Floats
 ) -> None:
@@ -180,7 +180,7 @@ def _look_back(
         log_beta[i] = np.log(total) if total > VANISHING else log_sum(ahead, log_transmat[i])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count(
     log_here: Floats,
     weight: float,

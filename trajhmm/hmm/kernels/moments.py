@@ -7,10 +7,10 @@ own, else for all rows together.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.hmm.kernels.densities import BLOCK
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
     absent="G K D filled",
     sums="G K 2D filled",
 )
-@njit(cache=True, nogil=True)
+@compiled
 def diagonal_moments(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
@@ -86,7 +86,7 @@ def diagonal_moments(
     first="G K D filled",
     second="K D D filled",
 )
-@njit(cache=True, nogil=True)
+@compiled
 def full_moments(
     values: Floats,
     weights: Floats,

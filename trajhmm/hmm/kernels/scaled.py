@@ -17,10 +17,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.hmm.kernels.vectors import row_times
 
 Floats = NDArray[np.float64]
@@ -51,7 +51,7 @@ def _recursions(known: int | None) -> tuple[Any, Any]:
         alpha="N K filled",
         sums="N filled",
     )
-    @njit(cache=True, nogil=True)
+    @compiled
     def forward(
         densities: Floats,
         offsets: Ints,
@@ -130,7 +130,7 @@ def _recursions(known: int | None) -> tuple[Any, Any]:
         beta="K filled",
         ahead="N K filled packed",
     )
-    @njit(cache=True, nogil=True)
+    @compiled
     def backward(
         densities: Floats,
         offsets: Ints,

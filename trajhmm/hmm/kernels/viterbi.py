@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 @takes(log_density="N K1+", offsets="R runs of N", startprob="K", transmat="K K", path="int N filled")
-@njit(cache=True, nogil=True)
+@compiled
 def viterbi(log_density: Floats, offsets: Ints, startprob: Floats, transmat: Floats, path: Ints) -> float:
     """Decode every run: fill ``path`` (N,) with the likeliest sequence of states; ties go to the lower state.
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from trajhmm.compiled import compiled
 from trajhmm.naming import Attribute
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Parsed(NamedTuple):
     n_lost: int
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _load(data: Bytes, at: int, size: int) -> int:
     """The ``size`` bytes at a place as a whole number."""
     value = int64(0)
@@ -118,7 +118,7 @@ def _load(data: Bytes, at: int, size: int) -> int:
     return value
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def checksum(data: Bytes, at: int, stop: int) -> int:
     """Masked CRC-32C of some bytes, eight at a time."""
     crc = int64(0xFFFFFFFF)
@@ -142,7 +142,7 @@ def checksum(data: Bytes, at: int, stop: int) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def length_at(data: Bytes, at: int) -> int:
     """Bytes of data of the record that begins at a place; -1 if none does."""
     if len(data) - at < _BEFORE:
@@ -153,7 +153,7 @@ def length_at(data: Bytes, at: int) -> int:
     return length if checksum(data, at, at + 8) == _load(data, at + 8, 4) else -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next_record(data: Bytes, at: int) -> int:
     """The next place, from ``at`` on, at which a record begins; -1 if there is none."""
     while len(data) - at >= _BEFORE:
@@ -170,7 +170,7 @@ def _next_record(data: Bytes, at: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def whole(data: Bytes, ended: bool, most: int) -> int:  # noqa: FBT001 (numba takes arguments by position)
     """How many bytes at the beginning are whole records, at most so many, and what lies between them.
 
@@ -198,7 +198,7 @@ def whole(data: Bytes, ended: bool, most: int) -> int:  # noqa: FBT001 (numba ta
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _varint(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     """A number of seven bits a byte, and the place behind it."""
     value = int64(0)
@@ -211,7 +211,7 @@ def _varint(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     return value, -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def field(data: Bytes, at: int, stop: int) -> tuple[int, int, int, int, int]:
     """A field of a message: its number, wire type, value, and the places at which its bytes begin and end.
 
@@ -239,7 +239,7 @@ def field(data: Bytes, at: int, stop: int) -> tuple[int, int, int, int, int]:
     return key >> 3, wire, value, begin, begin + size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is_one(data: Bytes, at: int, stop: int) -> int:
     """1 if a tensor of this shape has one element, 0 if not."""
     one = 1
@@ -260,7 +260,7 @@ def _is_one(data: Bytes, at: int, stop: int) -> int:
     return one
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _elements(data: Bytes, wire: int, value: int, at: int, stop: int, size: int) -> tuple[int, int]:
     """Count the elements in a field that holds one of them, or several packed; and the bits of the last."""
     if wire != _BYTES:
@@ -277,7 +277,7 @@ def _elements(data: Bytes, wire: int, value: int, at: int, stop: int, size: int)
     return n, bits
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _tensor(data: Bytes, start: int, stop: int) -> tuple[int, int]:
     """Type and bits of the one number in a tensor; the type is 0 if it holds anything else."""
     kind = int64(0)
@@ -310,7 +310,7 @@ def _tensor(data: Bytes, start: int, stop: int) -> tuple[int, int]:
     return (kind, bits) if n == 1 else (0, bits)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _plugin(data: Bytes, start: int, stop: int) -> tuple[int, int, int, int]:
     """Places of the name of the plugin that a value is for, and of what it says to it: empty if it says none."""
     name, name_end, content, content_end = start, start, start, start
@@ -336,7 +336,7 @@ _SCALARS = np.frombuffer(b"scalars", dtype=np.uint8)
 _HPARAMS = np.frombuffer(b"hparams", dtype=np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is(data: Bytes, start: int, stop: int, word: Bytes) -> bool:
     if stop - start != len(word):
         return False
@@ -346,7 +346,7 @@ def _is(data: Bytes, start: int, stop: int, word: Bytes) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _value(data: Bytes, start: int, stop: int) -> tuple[int, int, int, int, int, int]:
     """One value of a summary: places of its tag, type and bits of its number, places of a session's hyperparameters.
 
@@ -377,7 +377,7 @@ def _value(data: Bytes, start: int, stop: int) -> tuple[int, int, int, int, int,
     return tag, tag_end, kind, bits, 0, 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _slot(data: Bytes, at: int, stop: int, names: Ints, slots: Ints) -> int:
     """The slot that holds the number of a tag, or where it belongs."""
     code = int64(stop - at)
@@ -398,7 +398,7 @@ def _slot(data: Bytes, at: int, stop: int, names: Ints, slots: Ints) -> int:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _with_room(data: Bytes, names: Ints, others: Ints) -> tuple[Ints, Ints, Ints]:
     """The same tags with room for as many again, and their slots."""
     n_tags = len(names)
@@ -410,7 +410,7 @@ def _with_room(data: Bytes, names: Ints, others: Ints) -> tuple[Ints, Ints, Ints
     return more_names, more_others, slots
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def parse(data: Bytes) -> Parsed:  # noqa: C901, PLR0912, PLR0915 (what a loop fills in is not handed on)
     """Read all records that are whole."""
     most = len(data) // _SMALLEST_POINT + 1
@@ -491,7 +491,7 @@ def parse(data: Bytes) -> Parsed:  # noqa: C901, PLR0912, PLR0915 (what a loop f
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rows_of(
     apart: Ints,
     steps: Ints,

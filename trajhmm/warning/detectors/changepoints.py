@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.warning.detectors.interface import Reference, SeriesDetector
 from trajhmm.warning.detectors.standardise import FARTHEST, StandardisedMetrics
 from trajhmm.warning.detectors.windows import Floats
@@ -63,7 +63,7 @@ class BayesianChangePoints(SeriesDetector):
     recent=1,
     longest=2,
 )
-@njit(cache=True, nogil=True)
+@compiled
 def run_length_filter(
     values: Floats, hazard: float, kappa: float, alpha: float, beta: float, recent: int, longest: int
 ) -> Floats:
@@ -117,7 +117,7 @@ def run_length_filter(
     return scores
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _log_predictive(x: float, stats: Floats) -> float:
     """Log-density of the next value of a regime: Student's t."""
     kappa, mean, alpha, beta = stats
@@ -127,7 +127,7 @@ def _log_predictive(x: float, stats: Floats) -> float:
     return shape - tail
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _learn(x: float, before: Floats, after: Floats) -> None:
     """Statistics of a regime with one more value; ``after`` may be ``before``."""
     kappa, mean, alpha, beta = before

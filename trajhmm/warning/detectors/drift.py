@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.errors import FitError
 from trajhmm.warning.detectors.interface import Reference, SeriesDetector
 from trajhmm.warning.detectors.standardise import FARTHEST, floored_spread
@@ -54,7 +54,7 @@ class Cusum(SeriesDetector):
 
 
 @takes(departures="N")
-@njit(cache=True, nogil=True)
+@compiled
 def cumulative_sum(departures: Floats, slack: float) -> Floats:
     """(n,) sums of (n,) departures beyond ``slack``, never below 0."""
     sums = np.zeros(len(departures))
@@ -86,7 +86,7 @@ class PageHinkley(SeriesDetector):
 
 
 @takes(values="N", least=1)
-@njit(cache=True, nogil=True)
+@compiled
 def _page_hinkley(values: Floats, least: int, delta: float, forgetting: float) -> Floats:
     scores = np.zeros(len(values))
     mean = up = down = 0.0
@@ -186,7 +186,7 @@ class LossGrowth(SeriesDetector):
 
 
 @takes(values="N", share=(0.0, 1.0), least=1)
-@njit(cache=True, nogil=True)
+@compiled
 def trailing_lines(values: Floats, share: float, least: int) -> tuple[Floats, Floats, Floats, Floats]:
     """Least-squares lines through the last ``share`` of the values up to each.
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.warning.detectors.interface import SeriesDetector
 from trajhmm.warning.detectors.windows import STILL, Floats
 
@@ -42,7 +42,7 @@ class SlowingDown(SeriesDetector):
 
 
 @takes(values="N", sigma=(0.0, np.inf))
-@njit(cache=True, nogil=True)
+@compiled
 def detrended(values: Floats, sigma: float) -> Floats:
     """(n,) values less their mean over the past with weights exp(−lag² / 2σ²), lags up to 4σ."""
     reach = int(min(4 * sigma, float(len(values))))
@@ -58,7 +58,7 @@ def detrended(values: Floats, sigma: float) -> Floats:
 
 
 @takes(values="N", window=3)
-@njit(cache=True, nogil=True)
+@compiled
 def rolling_indicators(values: Floats, window: int) -> tuple[Floats, Floats]:
     """Variance and lag-1 autocorrelation of each value and the ``window`` − 1 before it.
 
@@ -84,7 +84,7 @@ def rolling_indicators(values: Floats, window: int) -> tuple[Floats, Floats]:
 
 
 @takes(values="N", window=2)
-@njit(cache=True, nogil=True)
+@compiled
 def trailing_tau(values: Floats, window: int) -> Floats:
     """(n,) Kendall's τ-b of each value and the ``window`` − 1 before it against time; 0 where any is NaN or all tie."""
     taus = np.zeros(len(values))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.warning.detectors.interface import SeriesDetector
 from trajhmm.warning.detectors.windows import (
     Floats,
@@ -155,7 +155,7 @@ class ZClip(SeriesDetector):
 
 
 @takes(values="N", warmup=1)
-@njit(cache=True, nogil=True)
+@compiled
 def _zclip(values: Floats, smoothing: float, clipped_above: float, warmup: int) -> Floats:
     scores = np.zeros(len(values))
     if len(values) <= warmup:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.errors import FitError
 from trajhmm.features import CausalRun
 from trajhmm.features.causal import known_moments
@@ -185,7 +185,7 @@ def floored_spread(spread: NDArray[np.float64], rows: NDArray[np.float64]) -> ND
 
 
 @takes(rows="N D", matrix="D F")
-@njit(cache=True, nogil=True)
+@compiled
 def row_products(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, F) product of (N, D) and (D, F), each row by itself.
 

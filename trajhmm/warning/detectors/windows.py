@@ -6,10 +6,10 @@ Each window is summed afresh. Running sums would be faster and would let one val
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 
 Floats = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ ZERO = 1e-100
 
 
 @takes(values="N", window=1, least=1)
-@njit(cache=True, nogil=True)
+@compiled
 def previous_moments(values: Floats, window: int, least: int) -> tuple[Floats, Floats]:
     """Mean and population standard deviation of the up to ``window`` values before each.
 
@@ -49,7 +49,7 @@ def previous_moments(values: Floats, window: int, least: int) -> tuple[Floats, F
 
 
 @takes(values="N", window=1, least=1)
-@njit(cache=True, nogil=True)
+@compiled
 def previous_median(values: Floats, window: int, least: int) -> tuple[Floats, Floats]:
     """Median and median absolute deviation from it of the up to ``window`` values before each.
 
@@ -66,7 +66,7 @@ def previous_median(values: Floats, window: int, least: int) -> tuple[Floats, Fl
 
 
 @takes(values="N", window=1)
-@njit(cache=True, nogil=True)
+@compiled
 def previous_largest(values: Floats, window: int) -> Floats:
     """(n,) largest size of the up to ``window`` values before each; 0 for the first."""
     largest = np.zeros(len(values))
@@ -77,7 +77,7 @@ def previous_largest(values: Floats, window: int) -> Floats:
 
 
 @takes(values="N", window=1)
-@njit(cache=True, nogil=True)
+@compiled
 def trailing_minimum(values: Floats, window: int) -> Floats:
     """(n,) least of each value and the ``window`` − 1 before it; fewer at the start."""
     least = values.copy()

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.features import innovations
 from trajhmm.features.innovations import FARTHEST, NORMAL, SETTLED
 from trajhmm.features.levels import LEAST_SIZE
@@ -135,7 +135,7 @@ class LossRise(_OfLosses):
 
 
 @takes(moved="N L", fresh="bool N L", seen="L", sums="L filled", each="N L filled")
-@njit(cache=True, nogil=True)
+@compiled
 def _add_up(moved: Floats, fresh: NDArray[np.bool_], seen: Floats, sums: Floats, each: Floats) -> None:
     for d in range(moved.shape[1]):
         total, rows = sums[d], seen[d]
@@ -149,7 +149,7 @@ def _add_up(moved: Floats, fresh: NDArray[np.bool_], seen: Floats, sums: Floats,
 
 
 @takes(values="N L", fresh="bool N L", floors="L", known="L 7 filled", each="N L filled")
-@njit(cache=True, nogil=True)
+@compiled
 def _risen(values: Floats, fresh: NDArray[np.bool_], floors: Floats, known: Floats, each: Floats) -> None:
     for d in range(values.shape[1]):
         rows, recent, noise, first, best, fallen, last = known[d]

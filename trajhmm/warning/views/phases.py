@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.features import CausalRun
 from trajhmm.stored import Stored
 
@@ -132,7 +132,7 @@ def _usual_steps(runs: Sequence[CausalRun]) -> Ints:
 
 
 @takes(steps="int N", logged="bool N", spacing="N", memory="5 filled", counts="bool N filled")
-@njit(cache=True, nogil=True)
+@compiled
 def _count(steps: Ints, logged: NDArray[np.bool_], spacing: Floats, memory: Floats, counts: NDArray[np.bool_]) -> None:
     rows, last, usual, counted, n = memory
     for t in range(len(steps)):

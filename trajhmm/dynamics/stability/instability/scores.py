@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
 from trajhmm.warning.detectors.windows import previous_moments
 
 Floats = NDArray[np.float64]
@@ -77,7 +77,7 @@ def on_its_scale(values: Floats) -> tuple[Floats, float]:
 
 
 @takes(values="N", window=1, least=1)
-@njit(cache=True, nogil=True)
+@compiled
 def previous_ranks(values: Floats, window: int, least: int) -> tuple[Floats, Floats, Floats]:
     """Median, median absolute deviation from it, and the value that 95% do not exceed, of the values before each.
 
@@ -113,14 +113,14 @@ def previous_ranks(values: Floats, window: int, least: int) -> tuple[Floats, Flo
     return median, deviation, upper
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _median(ordered: Floats, held: int) -> float:
     """Of the first ``held`` values, which rise."""
     half = held // 2
     return float(ordered[half]) if held % 2 else float(ordered[half - 1] + ordered[half]) / 2.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _deviation(ordered: Floats, held: int, centre: float) -> float:
     """Median distance of the first ``held`` values, which rise, from a value in their middle; NaN if it is infinite."""
     if not np.isfinite(centre):
