@@ -159,9 +159,9 @@ def status_of(content: Stored) -> FitStatus:
     piece.members(known=[one.name for one in fields(FitStatus)])
     outcomes: list[Outcome] = [_known(one, _OUTCOMES) for one in piece["outcomes"].items()]
     traces = [tuple(trace.array((None,)).tolist()) for trace in piece["log_likelihoods"].items()]
-    agreement = piece["agreement"].array((len(outcomes),), -_MOST, _MOST, or_null=True).tolist()
     if not outcomes or len(traces) != len(outcomes):
         raise piece["log_likelihoods"].error(f"those of {len(outcomes)} restarts, one at least")
+    agreement = piece["agreement"].array((len(outcomes),), -_MOST, _MOST, or_null=True).tolist()
     chosen = piece["chosen"].whole(0, len(outcomes) - 1)
     outcome: Outcome = _known(piece["outcome"], _OUTCOMES)
     if outcome == "degenerate" or outcomes[chosen] != outcome or not traces[chosen]:
