@@ -106,7 +106,10 @@ def test_a_log_that_was_emptied_goes_on_with_or_without_its_line_of_names(again,
         path.write_text("")
         if turn:
             assert taken(follower) == []
-        path.write_text("".join(lines("csv", begin, begin + 4)))
+        path.write_text("".join(lines("csv", begin, begin + 1)))
+        rows += taken(follower)
+        assert rows[-1][1] == begin  # a single row is no line of names
+        add(path, lines("csv", begin + 1, begin + 4))
         rows += taken(follower)
         kept = StateFile(state, "m")
         kept.save(list(follower.unsaved()), [])

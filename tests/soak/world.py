@@ -139,7 +139,7 @@ def too_many_cells(job: Job) -> None:
 
 
 def no_text(job: Job) -> None:
-    job.add(job.waits + b"\xff\xfe\xff\n")
+    job.add(job.waits + b"\xc3\x28\xff\n")
     job.waits = b""
 
 

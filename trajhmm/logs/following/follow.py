@@ -276,7 +276,7 @@ class Follower:
                     if wrong:  # some of these lines were taken in: all are read again, but for the rows seen
                         seen.place = None
                     raise
-                if not seen.headless:
+                if not seen.headless and not wrong:
                     seen.heading = self._headings.setdefault(lines.header, lines.header)
                 seen.place = behind if passed is None or not seen.is_behind(passed) else None
 
@@ -500,13 +500,14 @@ def _grows(file: LogFile) -> bool:
 
 def _lacks_header(text: GrowingFile, growth: Growth, heading: bytes, file: LogFile) -> bool:
     """Whether a file that was begun anew holds rows of the columns that it had, but no line of names."""
-    if not heading or growth.header is False:
-        return False
-    lines = next((lines for lines, _ in text.lines_behind(Place())), None)
-    if lines is None:
+    first = text.heading()
+    if not heading or not first:
         return False
     try:
-        growth.read(replace(lines, raw=b""), file.path, file.name)
+        names, before = (
+            set(growth.read(Lines(header=header, raw=b"", first=1), file.path, file.name).columns)
+            for header in (first, heading)
+        )
     except LogError:
         return True
-    return False
+    return not names & before

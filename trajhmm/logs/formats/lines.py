@@ -118,6 +118,20 @@ class GrowingFile:
         """Whether the file still holds, before ``place``, what it held when the place was made."""
         return place.fingerprint == self._fingerprint(place.offset, self._before(place.offset))
 
+    def heading(self) -> bytes:
+        """What goes before the first row, once it is whole; empty before, and in formats without it.
+
+        Raises
+        ------
+        LogError
+            It does not end, see `LONGEST_HEADER`.
+        """
+        if self._header is None:
+            return b""
+        size = self._behind_header(self._header).header
+        self._stream.seek(0)
+        return self._stream.read(size)
+
     def lines_behind(self, place: Place) -> Iterator[tuple[Lines, Place]]:
         """Yield what is whole behind ``place``, some at a time, and the place behind it.
 
