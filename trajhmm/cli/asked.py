@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
 
+# Of text and of numbers, in the tables of 'trajhmm stability'.
+_COLUMNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "phases.csv": (("phase",), ()),
+    "convergence.csv": (("quantity",), ("step", "share", "ci_low", "ci_high", "log_second_moment")),
+    "hazard.csv": ((), ("step", "hazard", "ci_low", "ci_high")),
+    "spikes.csv": (("run", "metric", "verdict"), ("start", "net_effect")),
+    "lyapunov.csv": (("quantity", "l2_stable", "probability_stable"), ("exponent", "ci_low", "ci_high", "n_runs")),
+}
 # Columns of a table of another kind that are named.
 _MOST_COLUMNS = 12
 
@@ -71,13 +79,8 @@ class Asked:
             raise typer.BadParameter(f"{self.what} needs a model: --model MODEL.json")
         return load_model(self.model_file)
 
-    def finished(self, name: str, verb: str, *, texts: Sequence[str] = (), numbers: Sequence[str]) -> pd.DataFrame:
+    def finished(self, name: str, verb: str) -> pd.DataFrame:
         """A table that a verb wrote: named itself, or by its folder.
-
-        Parameters
-        ----------
-        name, verb : of the table, and of what wrote it.
-        texts, numbers : columns that it has to have.
 
         Raises
         ------
@@ -99,6 +102,7 @@ class Asked:
             found = read_csv(path)
         except (OSError, ValueError) as error:
             raise AnalysisError(f"{path}: cannot be read as a table; {expected}") from error
+        texts, numbers = _columns_of(name)
         missing = [column for column in (*texts, *numbers) if column not in found]
         if missing:
             columns = ", ".join(map(str, found.columns[:_MOST_COLUMNS]))
@@ -109,20 +113,6 @@ class Asked:
             except (ValueError, TypeError, OverflowError) as error:
                 raise AnalysisError(f"{path}: column {column!r} does not hold numbers alone; {expected}") from error
         return found
-
-    @property
-    def profile(self) -> pd.DataFrame:
-        """The stability profile of an audit.
-
-        Raises
-        ------
-        AnalysisError
-            As `finished`.
-        """
-        from trajhmm.dynamics.stability.audit.profile import QUANTITIES
-
-        bounds = [column for one in QUANTITIES.values() for column in (one.column, one.low, one.high)]
-        return self.finished("profile.csv", "audit", texts=["dimension", "strength"], numbers=["n_runs", *bounds])
 
     @cached_property
     def runs(self) -> RunSet:
@@ -162,6 +152,16 @@ class Asked:
     def result(self) -> Analysis | Decoded:
         """The analysis if there is a condition, else the decoded runs: map and trajectories either way."""
         return self.decoded if self.converged is None else self.analysis
+
+
+def _columns_of(name: str) -> tuple[Sequence[str], Sequence[str]]:
+    """Columns of text and of numbers that a finished table has to have."""
+    if name == "profile.csv":
+        from trajhmm.dynamics.stability.audit.profile import QUANTITIES
+
+        bounds = [column for one in QUANTITIES.values() for column in (one.column, one.low, one.high)]
+        return ("dimension", "strength"), ("n_runs", *bounds)
+    return _COLUMNS[name]
 
 
 def kind_of(kinds: dict[str, Any]) -> Callable[[str], str]:

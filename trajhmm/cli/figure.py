@@ -215,22 +215,20 @@ def _leads(asked: AskedFigure) -> Axes:
 def _stability(asked: AskedFigure) -> Axes:
     from trajhmm.figures import plot_stability_profile
 
-    return plot_stability_profile(asked.profile, width=asked.width.value)[0]
+    return plot_stability_profile(asked.finished("profile.csv", "audit"), width=asked.width.value)[0]
 
 
 def _phases(asked: AskedFigure) -> Axes:
     from trajhmm.figures import plot_phase_diagram
 
-    found = asked.finished("phases.csv", "stability", texts=["phase"], numbers=[])
-    return plot_phase_diagram(found, width=asked.width.value)
+    return plot_phase_diagram(asked.finished("phases.csv", "stability"), width=asked.width.value)
 
 
 def _probability(asked: AskedFigure) -> Axes:
     from trajhmm.dynamics.stability.exponents.convergence_in_probability import CONVERGENCE_COLUMNS
     from trajhmm.figures import plot_convergence_in_probability
 
-    numbers = ["step", "share", "ci_low", "ci_high", "log_second_moment"]
-    found = asked.finished("convergence.csv", "stability", texts=["quantity"], numbers=numbers)
+    found = asked.finished("convergence.csv", "stability")
     by = [str(name) for name in found.columns if name not in CONVERGENCE_COLUMNS]
     first = found[found["quantity"] == found["quantity"].iloc[0]] if len(found) else found
     return plot_convergence_in_probability(first, by=by, width=asked.width.value)
@@ -239,16 +237,13 @@ def _probability(asked: AskedFigure) -> Axes:
 def _hazard(asked: AskedFigure) -> Axes:
     from trajhmm.figures import plot_hazard
 
-    found = asked.finished("hazard.csv", "stability", numbers=["step", "hazard", "ci_low", "ci_high"])
-    return plot_hazard(found, width=asked.width.value)[0]
+    return plot_hazard(asked.finished("hazard.csv", "stability"), width=asked.width.value)[0]
 
 
 def _spikes(asked: AskedFigure) -> Axes:
     from trajhmm.figures import plot_spikes
 
-    texts, numbers = ["run", "metric", "verdict"], ["start", "net_effect"]
-    found = asked.finished("spikes.csv", "stability", texts=texts, numbers=numbers)
-    return plot_spikes(found, width=asked.width.value)[0]
+    return plot_spikes(asked.finished("spikes.csv", "stability"), width=asked.width.value)[0]
 
 
 KINDS: dict[str, Callable[[AskedFigure], Axes]] = {

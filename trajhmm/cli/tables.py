@@ -144,7 +144,7 @@ def _selection(asked: Asked) -> list[Column]:
 
 
 def _stability(asked: Asked) -> list[Column]:
-    profile = asked.profile
+    profile = asked.finished("profile.csv", "audit")
     quantities = {
         "collapsed": ("Share that collapses (95%)", "collapsed"),
         "recovery_steps": ("Steps to recover (95%)", "recovery"),
@@ -166,8 +166,7 @@ def _stability(asked: Asked) -> list[Column]:
 def _lyapunov(asked: Asked) -> list[Column]:
     from trajhmm.dynamics.stability.exponents.tables import LYAPUNOV_COLUMNS
 
-    texts, numbers = ["quantity", "l2_stable", "probability_stable"], ["exponent", "ci_low", "ci_high", "n_runs"]
-    found = asked.finished("lyapunov.csv", "stability", texts=texts, numbers=numbers)
+    found = asked.finished("lyapunov.csv", "stability")
     by = [name for name in found.columns if name not in LYAPUNOV_COLUMNS]
     return [
         *(Column(str(name), str(name).replace("_", " "), found[name].tolist()) for name in by),
