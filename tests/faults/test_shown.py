@@ -349,6 +349,22 @@ def test_a_pipe_is_not_waited_for(line, here, trajhmm):
     )
 
 
+def test_what_is_written_and_read_again_is_no_pipe_and_no_folder(here, trajhmm):
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    np.savez("step_1.npz", weight=np.ones((3, 3)))
+    before = sorted(Path().iterdir())
+    for line, what in (
+        (["warn", "logs.parquet", "--follow", "--state"], "state file"),
+        (["collect", "step_1.npz", "-o"], "run log"),
+    ):
+        ended = trajhmm(*line, "pipe")
+        assert (ended.code, ended.error) == (1, [f"error: pipe: is no file; expected the name of a {what}"])
+        ended = trajhmm(*line, "folder")
+        assert ended.error == [f"error: folder: is a folder; expected the name of a {what} to write"]
+    assert sorted(Path().iterdir()) == before
+
+
 def test_a_device_and_a_folder_are_no_models(here, trajhmm):
     ended = trajhmm("decode", "logs.parquet", "--model", "/dev/zero", "-o", "out.parquet")
     assert ended.error == [

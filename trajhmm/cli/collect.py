@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.paths import LOG, READS
+from trajhmm.cli.paths import GROWING_LOG, READS
 from trajhmm.cli.terminal import progress_bar, say
 from trajhmm.files import reads
 
@@ -24,7 +24,7 @@ def collect(
         READS,
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="LOGS.parquet", help="Run log to write or add to."), LOG
+        Path, typer.Option("-o", "--output", metavar="LOGS.parquet", help="Run log to write or add to."), GROWING_LOG
     ],
     heads: Annotated[
         str | None,

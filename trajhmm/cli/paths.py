@@ -32,15 +32,19 @@ class Writes:
     ----------
     endings : of such names; none where the verb looks itself.
     called : what the file is.
+    folder : whether it is a folder.
+    kept : whether the verb reads it again, so that it cannot be a pipe or a device.
     """
 
     endings: tuple[str, ...] = ()
     called: str = "file"
     folder: bool = False
+    kept: bool = False
 
 
 ANY, CSV, HTML, PARQUET = Writes(), Writes((".csv",)), Writes((".html", ".htm")), Writes((".parquet", ".pq"))
 LOG, MODEL = Writes((".parquet", ".pq"), "run log"), Writes((".json",), "model file")
+STATE, GROWING_LOG = Writes(called="state file", kept=True), Writes((".parquet", ".pq"), "run log", kept=True)
 FOLDER = Writes(folder=True)
 READS = Reads()
 
@@ -61,6 +65,8 @@ def careful(verb: Callable[..., None]) -> Callable[..., None]:
         outputs = [(mark, path) for mark, path in marked if isinstance(mark, Writes)]
         with writing(path for mark, path in outputs if not mark.folder):
             for mark, path in outputs:
+                if mark.kept and path.exists() and not path.is_file() and not path.is_dir():
+                    raise TrajHMMError(f"{path}: is no file; expected the name of a {mark.called}")
                 check_writable(path, folder=mark.folder, called=mark.called)
                 check_ending(path, mark.endings)
             _check_apart([path for _, path in outputs])

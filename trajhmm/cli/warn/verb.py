@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
-from trajhmm.cli.paths import ANY, PARQUET
+from trajhmm.cli.paths import PARQUET, STATE
 from trajhmm.cli.terminal import echo, in_json, say, say_notes
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import follow as follow_logs
@@ -35,7 +35,7 @@ def warn(
     state: Annotated[
         Path | None,
         typer.Option("--state", metavar="FILE", help="With --follow: carry on from here after a restart."),
-        ANY,
+        STATE,
     ] = None,
     interval: Annotated[
         float, typer.Option("--interval", min=0.05, help="With --follow: seconds between polls.")
