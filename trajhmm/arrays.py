@@ -50,7 +50,8 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
     """
 
     def decorate(loop: Loop) -> Loop:
-        names = list(inspect.signature(loop).parameters)
+        signature = inspect.signature(loop)
+        names = list(signature.parameters)
         plan = [(names.index(name), _argument(f"{loop.__name__}: {name}", what)) for name, what in wanted.items()]
         # Shapes that were found to fit need not be looked at again: a run that is followed comes row by row.
         places = [place for place, argument in plan if isinstance(argument, (_Array, _Offsets))]
@@ -59,39 +60,47 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
         known: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
 
         def checked(*given: Any, **named: Any) -> Any:
-            if named:
-                given = inspect.signature(loop).bind(*given, **named).args
-            sizes, to_check = None, again
+            if named or len(given) != len(names):
+                given = signature.bind(*given, **named).args
+            sizes = shapes = None
             try:
                 shapes = tuple([given[place].shape for place in places])
                 if tuple([given[place].dtype for place in places]) == dtypes:
                     sizes = known.get(shapes)
-            except (AttributeError, IndexError):
-                shapes = None
-            if sizes is None:
-                if len(given) != len(names):
-                    expected = f"{len(names)}: {', '.join(names)}"
-                    raise ArrayError(f"{loop.__name__}: {len(given)} arguments; expected {expected}")
-                sizes, to_check = {}, plan
-            for place, argument in to_check:
-                value = given[place]
-                fit = argument.fit(value, sizes)
-                if fit is not value:
-                    given = (*given[:place], fit, *given[place + 1 :])
-            if to_check is plan and shapes is not None:
-                if len(known) >= _REMEMBERED:
-                    known.clear()
-                known[shapes] = sizes
+            except (AttributeError, IndexError):  # not all are arrays
+                pass
+            if sizes is not None:
+                given = _fitted(given, again, sizes)
+            else:
+                sizes = {}
+                given = _fitted(given, plan, sizes)
+                if shapes is not None and len(known) < _REMEMBERED:
+                    known[shapes] = sizes
             try:
                 return loop(*given)
-            except NumbaError as error:  # such as one that cannot be written to
-                raise ArrayError(f"{loop.__name__}: {' '.join(str(error).split()):.200}") from error
+            except (NumbaError, AttributeError) as error:  # what numba says of an array that cannot be written to
+                converted = _fitted(given, plan, {})
+                if all(one is other for one, other in zip(given, converted, strict=True)):
+                    raise ArrayError(f"{loop.__name__}: arguments of types that it is not compiled for") from error
+                return loop(*converted)
 
         # numba's dispatcher has attributes that are none of a plain function.
         update_wrapper(checked, getattr(loop, "py_func", loop))
         return cast("Loop", checked)
 
     return decorate
+
+
+def _fitted(
+    given: tuple[Any, ...], arguments: Sequence[tuple[int, _Argument]], sizes: dict[str, int]
+) -> tuple[Any, ...]:
+    """What is given to a loop, as it takes it; ``sizes`` of letters is added to."""
+    for place, argument in arguments:
+        value = given[place]
+        fit = argument.fit(value, sizes)
+        if fit is not value:
+            given = (*given[:place], fit, *given[place + 1 :])
+    return given
 
 
 def floats_of(name: str, values: Any, shape: Sequence[int | None]) -> NDArray[np.float64]:

@@ -239,7 +239,10 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
 
     def bic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Bayesian information criterion on the total log-likelihood: lower is better."""
-        return float(self.n_parameters * np.log(len(np.asarray(X))) - 2 * self.score(X, lengths))
+        n_rows = len(_checked(X, lengths)[0])
+        if not n_rows:
+            raise InputError("X has no row; a criterion counts them")
+        return float(self.n_parameters * np.log(n_rows) - 2 * self.score(X, lengths))
 
     def aic(self, X: ArrayLike, lengths: ArrayLike | None = None) -> float:  # noqa: N803
         """Akaike information criterion on the total log-likelihood: lower is better."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.errors import ArrayError
 from trajhmm.naming import plain_text
 
 if TYPE_CHECKING:
@@ -68,9 +69,28 @@ class RunSet:
     files: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        self._check()
         for array in (self.lengths, self.steps, self.values, self.logged, self.missed):
             if array is not None:
                 array.setflags(write=False)
+
+    def _check(self) -> None:
+        """Refuse arrays that do not fit together, as what is computed with them looks no further.
+
+        Raises
+        ------
+        ArrayError
+            They do not.
+        """
+        n, shape = len(self.steps), (len(self.steps), len(self.metrics))
+        shapes = {"lengths": (len(self.runs),), "steps": (n,), "values": shape, "logged": shape, "missed": shape}
+        for name, expected in shapes.items():
+            array = getattr(self, name)
+            if array is not None and array.shape != expected:
+                raise ArrayError(f"{name} has shape {array.shape}; expected {expected}")
+        lengths = self.lengths
+        if len(lengths) and not (lengths.min() >= 0 and lengths.max() <= n and lengths.sum() == n):
+            raise ArrayError(f"lengths {lengths.tolist()[:8]}; expected those of {n} rows")
 
     def __repr__(self) -> str:
         return f"RunSet({self.n_runs} runs, {self.n_rows} rows, {len(self.metrics)} metrics: {', '.join(self.metrics)})"
