@@ -291,9 +291,16 @@ class TestModelFiles:
         assert "not a model file of trajhmm" in self.refusal(verb, logs, model, tmp_path, refused)
 
     def test_bytes(self, verb, logs, tmp_path, refused):
-        assert "not a model file" in self.refusal(verb, logs, logs / "seed_0.parquet", tmp_path, refused)
+        said = self.refusal(verb, logs, logs / "seed_0.parquet", tmp_path, refused)
+        assert "not UTF-8" in said
+        assert "expected what 'trajhmm fit -o' writes" in said
 
-    @pytest.mark.parametrize("version", [2, 99, None, "1"])
+    @pytest.mark.parametrize("version", [None, "1", 1.5, True])
+    def test_a_schema_that_is_no_number(self, verb, version, logs, model, tmp_path, refused):
+        spoil(model, schema_version=version)
+        assert "not a model file of trajhmm" in self.refusal(verb, logs, model, tmp_path, refused)
+
+    @pytest.mark.parametrize("version", [2, 99])
     def test_a_newer_schema(self, verb, version, logs, model, tmp_path, refused):
         spoil(model, schema_version=version)
         said = self.refusal(verb, logs, model, tmp_path, refused)
