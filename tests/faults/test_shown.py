@@ -219,7 +219,11 @@ def test_too_little_memory_is_told_in_words(trajhmm, monkeypatch):
 def test_streams_may_be_closed_full_or_gone(streams, code, here):
     """As a shell does it; what is written to a file must not get what is printed, whatever numbers are free."""
     script = f"'{sys.executable}' -m trajhmm inspect logs.parquet {streams}; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False, cwd=here)
+    # What is kept back to be written later fails at the very end.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False, cwd=here, env=buffered
+    )
     assert done.returncode in ((0, 1) if code is None else (code,))
     said = "error: output: No space left on device\n" if code == 1 else ""
     assert done.stderr == said

@@ -60,7 +60,7 @@ def echo_json(content: Any) -> None:
 
 def in_json(content: Any) -> str:
     """An object as JSON in one line of characters that all terminals print; what is not finite is null."""
-    return json.dumps(_finite(content), allow_nan=False).replace("\x7f", r"\u007f")
+    return json.dumps(_finite(content), allow_nan=False)
 
 
 def _finite(content: Any) -> Any:
