@@ -18,6 +18,7 @@ import typer
 
 from trajhmm import RunSet, TrajHMMError, fit, read_logs
 from trajhmm.cli import app
+from trajhmm.cli.analyze import _curves_of
 from trajhmm.cli.paths import marks_of
 from trajhmm.files import read_csv, reads, together, write_csv, write_text, writing
 
@@ -464,6 +465,30 @@ def test_a_loop_of_links_is_an_error_of_one_line(tmp_path):
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(TrajHMMError, match="cannot be written"):
         write_text(tmp_path / "a" / "file", "new")
+
+
+def test_a_link_that_leads_to_itself_or_nowhere_gives_way_to_the_file(here, trajhmm):
+    Path("loop.parquet").symlink_to("loop.parquet")
+    Path("dangling.parquet").symlink_to("nowhere/at/all")
+    for name in ("loop.parquet", "dangling.parquet"):
+        assert trajhmm(*FILES["convert"][0], "-o", name).code == 0
+        assert not Path(name).is_symlink()
+        assert read_logs(name).n_runs == 4
+    assert not Path("nowhere").exists()
+
+
+def test_a_link_to_another_file_gives_way_and_leaves_that_file_alone(tmp_path):
+    (tmp_path / "elsewhere").write_bytes(OLD)
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    write_text(tmp_path / "out", "new")
+    assert contents(tmp_path) == {Path("elsewhere"): OLD, Path("out"): b"new"}
+
+
+def test_curves_of_metrics_have_files_of_their_own():
+    taken = {}
+    for metric in ("a/b", "a_b", "a.b", "x" * 500, "x" * 501):
+        taken[_curves_of(metric, taken)] = metric
+    assert list(taken) == ["curves_a_b", "curves_a_b_2", "curves_a_b_3", f"curves_{'x' * 60}", f"curves_{'x' * 60}_2"]
 
 
 # ---------------------------------------------------------------- what spreadsheets run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def _paths(given: Any) -> Iterator[Path]:
 
 def _check_apart(outputs: list[Path]) -> None:
     """Refuse two outputs of one name, the later of which would take the place of the other."""
-    places = [path.resolve() for path in outputs]
+    places = [os.path.realpath(path) for path in outputs]
     for path, place in zip(outputs, places, strict=True):
         if places.count(place) > 1 and not path.is_char_device():
             raise TrajHMMError(f"{path}: is to hold two different things; name another file for one of them")
