@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
@@ -26,6 +27,7 @@ _DTYPES = {"int": _INT, "bool": _BOOL}
 _SIZE = re.compile(r"(\d*)([A-Z]?)(\?|1\+)?")
 # No number of rows is larger.
 _MOST = 2**40
+_shape, _dtype = attrgetter("shape"), attrgetter("dtype")
 # Shapes that each loop remembers.
 _REMEMBERED = 4096
 
@@ -54,7 +56,7 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
         names = list(signature.parameters)
         plan = [(names.index(name), _argument(f"{loop.__name__}: {name}", what)) for name, what in wanted.items()]
         # Shapes that were found to fit need not be looked at again: a run that is followed comes row by row.
-        places = [place for place, argument in plan if isinstance(argument, (_Array, _Offsets))]
+        picked = _picker([place for place, argument in plan if isinstance(argument, (_Array, _Offsets))])
         dtypes = tuple(argument.dtype for _, argument in plan if isinstance(argument, (_Array, _Offsets)))
         again = [(place, argument) for place, argument in plan if not isinstance(argument, _Array) or argument.again]
         known: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
@@ -64,13 +66,18 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
                 given = signature.bind(*given, **named).args
             sizes = shapes = None
             try:
-                shapes = tuple([given[place].shape for place in places])
-                if tuple([given[place].dtype for place in places]) == dtypes:
+                arrays = picked(given)
+                shapes = tuple(map(_shape, arrays))
+                if tuple(map(_dtype, arrays)) == dtypes:
                     sizes = known.get(shapes)
-            except (AttributeError, IndexError):  # not all are arrays
-                pass
+            except (AttributeError, TypeError):  # not all are arrays
+                shapes = None
             if sizes is not None:
-                given = _fitted(given, again, sizes)
+                for place, argument in again:
+                    value = given[place]
+                    fit = argument.fit_again(value, sizes)
+                    if fit is not value:
+                        given = (*given[:place], fit, *given[place + 1 :])
             else:
                 sizes = {}
                 given = _fitted(given, plan, sizes)
@@ -89,6 +96,13 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
         return cast("Loop", checked)
 
     return decorate
+
+
+def _picker(places: Sequence[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """What picks the arguments at some places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda given: tuple(given[place] for place in places)
 
 
 def _fitted(
@@ -143,12 +157,17 @@ def offsets_of_rows(name: str, offsets: Any, n_rows: int) -> NDArray[np.int64]:
 
 def _of(name: str, values: Any, dtype: np.dtype[Any], shape: Sequence[int | None]) -> NDArray[Any]:
     array = values if type(values) is np.ndarray and values.dtype is dtype else _converted(name, values, dtype)
-    if array.shape == shape and array.flags.c_contiguous:
-        return array
-    if array.ndim != len(shape) or any(s is not None and s != n for s, n in zip(shape, array.shape, strict=True)):
-        expected = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ArrayError(f"{name} has shape {array.shape}; expected ({expected})")
+    if array.ndim != len(shape):
+        raise _other_shape(name, array, shape)
+    for size, found in zip(shape, array.shape, strict=True):
+        if size is not None and size != found:
+            raise _other_shape(name, array, shape)
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def _other_shape(name: str, array: NDArray[Any], shape: Sequence[int | None]) -> ArrayError:
+    expected = ", ".join("any" if size is None else str(size) for size in shape)
+    return ArrayError(f"{name} has shape {array.shape}; expected ({expected})")
 
 
 class _Argument(Protocol):
@@ -156,6 +175,9 @@ class _Argument(Protocol):
 
     def fit(self, value: Any, sizes: dict[str, int]) -> Any:
         """The value as the loop takes it; ``sizes`` of letters is added to."""
+
+    def fit_again(self, value: Any, sizes: dict[str, int]) -> Any:
+        """The same of one whose shape and type are known to fit, and ``sizes`` with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +193,8 @@ class _Whole:
         if not is_whole or not self.least <= value <= _MOST:
             raise ArrayError(f"{self.name} is {_shown(value)}; expected a whole number of at least {self.least}")
         return int(value)
+
+    fit_again = fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +213,8 @@ class _Real:
             raise ArrayError(f"{self.name} is {_shown(value)}; expected a number {limits}")
         return float(value)
 
+    fit_again = fit
+
 
 @dataclass(frozen=True, slots=True)
 class _Offsets:
@@ -200,13 +226,18 @@ class _Offsets:
     dtype: ClassVar[np.dtype[Any]] = _INT
 
     def fit(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
-        is_one = type(value) is np.ndarray and value.dtype is _INT and value.ndim == 1
-        offsets = value if is_one else whole_of(self.name, value, (None,))
+        offsets = whole_of(self.name, value, (None,))
         n_runs = len(offsets) - 1
         _check_offsets(self.name, offsets, sizes[self.rows])
         if sizes.setdefault(self.runs, n_runs) != n_runs:
             raise ArrayError(f"{self.name} of {n_runs} runs; expected {sizes[self.runs]}")
         return offsets
+
+    def fit_again(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
+        if type(value) is not np.ndarray:
+            return self.fit(value, sizes)
+        _check_offsets(self.name, value, sizes[self.rows])
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +270,11 @@ class _Array:
                 raise self._misshapen(shape, sizes)
         if self.filled and not value.flags.writeable:
             raise ArrayError(f"{self.name} is to be filled, and cannot be written to; give a copy")
+        return self.fit_again(value, sizes)
+
+    def fit_again(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
+        if type(value) is not np.ndarray:
+            return self.fit(value, sizes)
         if self.packed and not value.flags.c_contiguous:
             value = self._packed(value)
         if self.below is not None and len(value) and not (value.min() >= -1 and value.max() < sizes[self.below]):

@@ -89,10 +89,9 @@ def forward(
         for j in range(n_states):
             total += np.exp(joint[j] - largest)
         predictive[t] = largest + np.log(total)
+        unlikely = abs(largest) > UNLIKELY
         for j in range(n_states):
-            before[j] = joint[j] - predictive[t]
-            if abs(largest) > UNLIKELY:
-                before[j] = joint[j] - largest - np.log(total)
+            before[j] = joint[j] - largest - np.log(total) if unlikely else joint[j] - predictive[t]
             # From what is carried on, so that a stretch cut here goes on with the same bits.
             scaled[j] = np.exp(before[j])
             log_alpha[t, j] = before[j]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,11 @@ class Chunk:
     complete: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", floats_of("values", self.values, (None, None)))
-        object.__setattr__(self, "offsets", offsets_of_rows("offsets", self.offsets, len(self.values)))
+        values, offsets = floats_of("values", self.values, (None, None)), self.offsets
+        checked = offsets_of_rows("offsets", offsets, len(values))
+        if values is not self.values or checked is not offsets:
+            object.__setattr__(self, "values", values)
+            object.__setattr__(self, "offsets", checked)
 
     @classmethod
     def of(cls, values: NDArray[np.float64], offsets: NDArray[np.int64], *, first_run: int = 0) -> Chunk:
@@ -75,11 +78,11 @@ class Chunk:
     def runs(self, first: int, last: int) -> Chunk:
         """The runs ``first:last`` of this chunk as a chunk that shares their rows."""
         rows = slice(self.offsets[first], self.offsets[last])
-        return replace(
-            self,
+        return Chunk(
             values=self.values[rows],
             offsets=self.offsets[first : last + 1] - self.offsets[first],
             first_run=self.first_run + first,
+            complete=self.complete,
         )
 
     def stretches(self, weights: NDArray[np.float64], *, rows: int) -> Iterator[Chunk]:
