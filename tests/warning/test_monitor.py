@@ -26,6 +26,7 @@ from trajhmm.metrics import RunLogger
 from trajhmm.warning.calibration import calibration_of, portfolio_of
 from trajhmm.warning.monitor import Monitor, Watch
 from trajhmm.warning.reference import fit_warning
+from trajhmm.warning.statefile import _told
 
 from .logs import drifting, frame_of, healthy_logs
 from .made import KNOWN, METRICS, training
@@ -299,7 +300,7 @@ def known_runs(state):
     with closing(sqlite3.connect(state)) as database:
         there = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'runs'").fetchone()[0]
         found = database.execute("SELECT run, known FROM runs") if there else []
-        return {run.decode(): json.loads(known) for run, known in found}
+        return {run.decode(): _told(known) for run, known in found}
 
 
 def follow(model_file, logs, state):
