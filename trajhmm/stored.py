@@ -63,7 +63,7 @@ def parsed(raw: bytes) -> Any:
         It is not JSON in UTF-8, names a member of an object twice, or holds more than it may: values, values within
         values, digits of a number.
     """
-    check_bounds(raw)
+    _check_bounds(raw)
     try:
         return json.loads(raw.decode("utf-8"), object_pairs_hook=_members)
     except UnicodeDecodeError as error:
@@ -74,14 +74,8 @@ def parsed(raw: bytes) -> Any:
         raise StoredError("values within values, deeper than can be read here") from error
 
 
-def check_bounds(raw: bytes) -> None:
-    """Refuse JSON that would take much memory to read, by its punctuation, before it is read.
-
-    Raises
-    ------
-    StoredError
-        It holds more than it may.
-    """
+def _check_bounds(raw: bytes) -> None:
+    """Refuse JSON that would take much memory to read, by its punctuation, before it is read."""
     if len(raw) > MOST_BYTES:
         raise StoredError(f"larger than {MOST_BYTES / 2**20:g} MiB")
     bare = _STRING.sub(b"", raw)

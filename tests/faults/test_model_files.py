@@ -133,8 +133,8 @@ def stranger(content, path, value, folder):
         (["seed"], True, "seed True: expected a whole number"),
         (["metrics"], "abc", "metrics 'abc': expected a list"),
         (["metrics"], ["weight_l2"] * 3, "expected names of metrics, each once"),
-        (["metrics", 0], "", r"metrics\[0\] '': expected a text of 1 to 1000"),
-        (["metrics", 0], "x" * 1001, r"metrics\[0\] 'xxx.*xxx': expected a text of 1 to 1000"),
+        (["metrics", 0], "", r"metrics\[0\] '': expected a text of 1 to 10000 letters"),
+        (["metrics", 0], "x" * 10_001, r"metrics\[0\] 'xxx.*xxx': expected a text of 1 to 10000 letters"),
         (["metrics", 0], "\ud800", r"metrics\[0\] '.*ud800': expected a text"),
         (["metrics", 0], 7, r"metrics\[0\] 7: expected a text"),
         (["metrics"], [], "expected names of metrics"),
@@ -377,6 +377,32 @@ def test_what_is_too_much_for_a_file_is_not_saved_and_the_old_file_stands(fitted
             broken.save(tmp_path / "m.json")
         assert (tmp_path / "m.json").read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_what_no_file_could_hold_is_not_fitted():
+    runs = [f"run {i}" for i in range(4) for _ in range(30)]
+    values = {f"metric {d}": np.random.default_rng(d).normal(size=len(runs)) for d in range(700)}
+    logs = RunSet.from_frame(pd.DataFrame({"run": runs, "step": np.tile(np.arange(30), 4), **values}))
+    began = time.perf_counter()
+    with pytest.raises(
+        FitError, match="4 states of 700 metrics with full covariances are 1962816 numbers, more than a"
+    ):
+        th.fit(logs, states=4, covariance="full", halves=0)
+    assert time.perf_counter() - began < SECONDS
+
+
+def test_what_is_saved_is_read_again_whatever_kind_of_number_it_was_given_as(fitted, tmp_path):
+    replace(fitted, seed=np.int64(3), n_rows=np.int32(240)).save(tmp_path / "m.json")
+    again = th.load_model(tmp_path / "m.json")
+    assert (again.seed, again.n_rows) == (3, 240)
+    for changes, says in (
+        ({"metrics": ("a", "a", "b")}, "names of metrics, each once"),
+        ({"parameters": replace(fitted.parameters, covars=-fitted.parameters.covars)}, "positive variances"),
+        ({"versions": {"numpy": object()}}, "object is no JSON"),
+    ):
+        with pytest.raises(ModelFileError, match=f"not written, as this model could not be read again .*{says}"):
+            replace(fitted, **changes).save(tmp_path / "m.json")
+    assert th.load_model(tmp_path / "m.json").seed == 3
 
 
 def test_more_states_than_anybody_can_look_at_are_refused_before_anything_is_fitted(logs):

@@ -16,6 +16,7 @@ from trajhmm.hmm.learning.autoregression import levels_of, select_with_autoregre
 from trajhmm.hmm.learning.fitting import EngineName, Settings
 from trajhmm.hmm.learning.selection import CRITERIA, Criterion, Selection, select_states
 from trajhmm.hmm.model import Model
+from trajhmm.hmm.modelfile import check_room
 from trajhmm.hmm.parameters import CovarianceType, Topology
 from trajhmm.hmm.rows.outofcore import Rows, rows_on_cluster, rows_on_disk
 from trajhmm.hmm.rows.parallel import Progress
@@ -109,6 +110,7 @@ def fit(
             search="wide",
         ).settings
         tried = _states(states, rows.source)
+        check_room(max(tried), len(rows.metrics), covariance)
         select = partial(
             _selected,
             settings=settings,

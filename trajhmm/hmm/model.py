@@ -26,8 +26,8 @@ from trajhmm.naming import shown
 if TYPE_CHECKING:
     from trajhmm.hmm.estimator import GaussianHMM
 
-# Names of metrics that an error lists.
-_LISTED = 20
+# Names of metrics that an error lists, and letters of each.
+_LISTED, _LETTERS = 20, 200
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,7 +156,7 @@ class Model:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(map(shown, names[:_LISTED])) + more
+    return ", ".join(shown(name[:_LETTERS]) for name in names[:_LISTED]) + more
 
 
 def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trajhmm.errors import ArrayError, FitError, ModelFileError
 from trajhmm.features import LevelsAndInnovations
 from trajhmm.files import write_text
@@ -26,11 +28,14 @@ from trajhmm.hmm.modelparts import (
     status_of,
     versions_of,
 )
+from trajhmm.hmm.parameters import CovarianceType
 from trajhmm.naming import shown
-from trajhmm.stored import Stored, StoredError, brief, check_bounds, parsed, read_bounded
+from trajhmm.stored import MOST_BYTES, Stored, StoredError, brief, parsed, read_bounded
 
 SCHEMA = "trajhmm.model"
 SCHEMA_VERSION = 1
+# Letters of a number, to the last digit.
+_LETTERS = 20
 _NO_MODEL = "not a model file of trajhmm; expected what 'trajhmm fit -o' writes"
 
 # What stands at the top of the file beside the sections of other rooms.
@@ -69,20 +74,36 @@ def save_model(model: Model, path: str | Path) -> None:
     Raises
     ------
     ModelFileError
-        The model holds more than a file may, see `load_model`, or a number that is not finite.
+        The model holds what `load_model` would refuse.
     """
     content = _content(model)
-    content["sha256"] = _checksum(content)
     try:
-        lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
+        content["sha256"] = _checksum(content)
+        lines = [f"{json.dumps(key)}: {_text(value)}" for key, value in content.items()]
         text = "{\n" + ",\n".join(lines) + "\n}\n"
-        check_bounds(text.encode())
-    except ValueError as error:  # a number that is not finite, or too much of them
+        _model(Stored({name: value for name, value in parsed(text.encode()).items() if name != "sha256"}))
+    except (TypeError, ValueError, FitError) as error:  # a number that is not finite, or too many of them
         raise ModelFileError(
-            f"{path}: not written, as this model could not be read again ({_one_line(error)}); fit fewer metrics or "
-            "states, or covariances of fewer numbers"
+            f"{shown(path)}: not written, as this model could not be read again ({_one_line(error)})"
         ) from error
     write_text(path, text)
+
+
+def check_room(states: int, n_metrics: int, covariance: CovarianceType) -> None:
+    """Refuse to fit what no model file could hold, before it is fitted.
+
+    Raises
+    ------
+    FitError
+        It is too large.
+    """
+    matrices = {"full": states * n_metrics**2, "tied": n_metrics**2}
+    numbers = states**2 + states * n_metrics + matrices.get(covariance, states * n_metrics)
+    if numbers * _LETTERS > MOST_BYTES:
+        raise FitError(
+            f"{states} states of {n_metrics} metrics with {covariance} covariances are {numbers} numbers, more than a "
+            "model file holds; take fewer metrics or states, or diag covariances"
+        )
 
 
 def load_model(path: str | Path) -> Model:
@@ -186,8 +207,19 @@ def _model(content: Stored) -> Model:
 
 def _checksum(content: dict[str, Any]) -> str:
     """SHA-256 of the content alone, so that white space does not matter."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True, default=_plain)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy, as somebody may give for a seed, as those of Python."""
+    if not isinstance(value, np.generic):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return value.item()
 
 
 def _one_line(text: object) -> str:

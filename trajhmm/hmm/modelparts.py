@@ -12,16 +12,13 @@ from trajhmm.features.sequences import FARTHEST
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.learning.autoregression import LARGEST
 from trajhmm.hmm.learning.em import Outcome
-from trajhmm.hmm.learning.fitting import EngineName, FitStatus, Settings
+from trajhmm.hmm.learning.fitting import LARGEST_SEED, EngineName, FitStatus, Settings
 from trajhmm.hmm.learning.selection import SelectionPoint
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, MOST_STATES, Parameters
 from trajhmm.stored import Stored, StoredError
 
 # What is scaled is within this, and varies by no less than one over it: so products of such numbers are finite.
 _LARGEST = FARTHEST
-# Seeds of numpy's generators.
-_LARGEST_SEED = 2**128 - 1
-_LONGEST_NAME = 1000
 # Indices are between -1 and 1, up to rounding.
 _MOST = 1.0 + 1e-6
 SETTINGS = (
@@ -42,7 +39,7 @@ _OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 def metrics_of(content: Stored) -> tuple[str, ...]:
     """D names, each once."""
-    names = tuple(name.text(_LONGEST_NAME) for name in content["metrics"].items())
+    names = tuple(name.text() for name in content["metrics"].items())
     if not names or len(set(names)) < len(names):
         raise content["metrics"].error("names of metrics, each once")
     return names
@@ -136,7 +133,7 @@ def settings_of(content: Stored, parameters: Parameters) -> Settings:
         floor=piece["floor"].number(0.0),
         shrinkage=piece["shrinkage"].number(0.0),
         engine=_known(piece["engine"], get_args(EngineName)),
-        random_state=piece["random_state"].whole(0, _LARGEST_SEED),
+        random_state=piece["random_state"].whole(0, LARGEST_SEED),
         shifts=shifts,
         scales=scales,
         **texts,
@@ -145,12 +142,12 @@ def settings_of(content: Stored, parameters: Parameters) -> Settings:
 
 def seed_of(content: Stored) -> int:
     """The seed of the starts."""
-    return content["seed"].whole(0, _LARGEST_SEED)
+    return content["seed"].whole(0, LARGEST_SEED)
 
 
 def versions_of(content: Stored) -> dict[str, str]:
     """Versions by name of the software."""
-    return {name: content["versions"][name].text(_LONGEST_NAME) for name in content["versions"].members()}
+    return {name: content["versions"][name].text() for name in content["versions"].members()}
 
 
 def status_of(content: Stored) -> FitStatus:

@@ -32,6 +32,8 @@ SearchName = Literal["restarts", "wide"]
 # A search begins from at least so many starts. So many of its finds are tried for a few iterations on all rows, and so
 # many of these go on to the end.
 _FEWEST_STARTS, _CANDIDATES, _TRIAL, _FINALS = 8, 4, 5, 2
+# Seeds of numpy's generators.
+LARGEST_SEED = 2**128 - 1
 # Nats a row that still count as a rise in a fit that is only compared with another.
 _COMPARED = 1e-5
 # Of the restarts, one in so many is a shaken copy of the best of the others.
@@ -78,6 +80,9 @@ class Settings:
             _check_number(name, getattr(self, name), Integral, 1)
         for name in ("floor", "shrinkage"):
             _check_number(name, getattr(self, name), Real, 0)
+        _check_number("random_state", self.random_state, Integral, 0)
+        if self.random_state > LARGEST_SEED:
+            raise FitError(f"random_state {self.random_state:.3g}: expected less than 2^128")
         if self.n_components > MOST_STATES:
             raise FitError(f"n_components {self.n_components}: expected at most {MOST_STATES} states")
 
