@@ -106,7 +106,7 @@ def stranger(content, path, value, folder):
     ("path", "value", "says"),
     [
         (["startprob"], [1.0], "n_states 2: expected 1, as startprob has it"),
-        (["startprob"], [1.0] + [0.0] * 50_000, "startprob: 50001 states; expected .* at most 100"),
+        (["startprob"], [1.0] + [0.0] * 50_000, "startprob: 50001 states; expected .* at most 50"),
         (["startprob"], [[0.5, 0.5]], "n_states 2: expected 1"),
         (["startprob"], [1.0 + 1e-3, 0.0], "startprob: expected probabilities that add up to 1"),
         (["startprob"], [True, False], "startprob: True among the numbers"),
@@ -161,7 +161,7 @@ def stranger(content, path, value, folder):
         (["curve", 0, "bic"], "low", r"curve\[0\].bic 'low': expected a finite number"),
         (["curve", 0, "bic"], ..., r"curve\[0\].bic is missing"),
         (["curve", 0, "agreement"], 7.0, r"curve\[0\].agreement 7.0: expected a finite number, at least"),
-        (["curve", 0, "states"], 0, r"curve\[0\].states 0: expected a whole number from 1 to 100"),
+        (["curve", 0, "states"], 0, r"curve\[0\].states 0: expected a whole number from 1 to 50"),
         (["certificate", "halves", 0, "states"], 0, "states 0: expected a whole number from 1"),
         (["certificate", "residuals", "metrics"], [], "residuals of the metrics of the model"),
         (["certificate", "residuals", "n_runs"], 0, "certificate.residuals.n_runs 0"),
@@ -407,9 +407,9 @@ def test_what_is_saved_is_read_again_whatever_kind_of_number_it_was_given_as(fit
 
 def test_more_states_than_anybody_can_look_at_are_refused_before_anything_is_fitted(logs):
     began = time.perf_counter()
-    with pytest.raises(FitError, match="n_components 50000: expected at most 100 states"):
+    with pytest.raises(FitError, match="n_components 50000: expected at most 50 states"):
         GaussianHMM(50_000).fit(np.zeros((60_000, 2)))
-    for states in (50_000, [1, 2, 101]):
+    for states in (50_000, [1, 2, 51]):
         with pytest.raises(FitError, match=r"states"):
             th.fit(logs, metrics=METRICS, states=states)
     assert time.perf_counter() - began < SECONDS

@@ -109,7 +109,7 @@ def check_room(states: int, n_metrics: int, covariance: CovarianceType) -> None:
 def load_model(path: str | Path) -> Model:
     """Read a model file; whoever wrote it, what is given is a model that can be computed with, or there is an error.
 
-    A file holds at most 32 MiB and 2 million values, and its model at most 100 states.
+    A file holds at most 32 MiB and 2 million values, and its model at most 50 states.
 
     Raises
     ------

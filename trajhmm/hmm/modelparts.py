@@ -74,7 +74,7 @@ def parameters_of(content: Stored, n_columns: int) -> Parameters:
     Raises
     ------
     StoredError, ArrayError
-        They are no Gaussian HMM of 1 to 100 states.
+        They are no Gaussian HMM of 1 to 50 states.
     """
     k, d = sum(1 for _ in content["startprob"].items()), n_columns
     if not 1 <= k <= MOST_STATES:

@@ -16,7 +16,7 @@ COVARIANCE_TYPES: tuple[CovarianceType, ...] = get_args(CovarianceType)
 Topology = Literal["free", "left-right"]
 TOPOLOGIES: tuple[Topology, ...] = get_args(Topology)
 # More nobody can look at, and each row would cost the square of them.
-MOST_STATES = 100
+MOST_STATES = 50
 # Probabilities add up to 1 to this; files of before floats were written to the last digit may be off by some.
 _OFF = 1e-6
 
@@ -40,7 +40,7 @@ class Parameters:
     Raises
     ------
     ArrayError
-        More than 100 states or none, another covariance type, or an array of another shape or of no numbers. What the
+        More than 50 states or none, another covariance type, or an array of another shape or of no numbers. What the
         numbers are is another question, see `check`.
     """
 
