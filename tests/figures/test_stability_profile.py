@@ -1,10 +1,15 @@
 """The stability profile: does it show what the table says, where it says it, at the size it is printed?"""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
+from trajhmm.cli import tables
+from trajhmm.dynamics.stability.audit.profile import QUANTITIES
 from trajhmm.errors import AnalysisError
 from trajhmm.figures import COLUMN_WIDTH, plot_stability_profile, print_style, save_figure
 from trajhmm.figures.style import luminance
@@ -122,3 +127,17 @@ def test_what_is_no_profile_says_what_it_lacks():
         plot_stability_profile(PROFILE.drop(columns="area_low"))
     with pytest.raises(AnalysisError, match=r"no row"):
         plot_stability_profile(PROFILE.iloc[:0])
+
+
+def test_titles_and_columns_are_those_of_the_profile(monkeypatch):
+    """Which had a copy of its own of them, as the table for print had."""
+    renamed = replace(QUANTITIES["deviation"], bounds="away", panel="how far\naway")
+    monkeypatch.setitem(QUANTITIES, "deviation", renamed)
+    profile = PROFILE.rename(columns={"deviation_low": renamed.low, "deviation_high": renamed.high})
+    axes = plot_stability_profile(profile)
+    assert [ax.get_title() for ax in axes] == [one.panel for one in QUANTITIES.values()]
+    assert "how far\naway" in [ax.get_title() for ax in axes]
+    asked = SimpleNamespace(finished=lambda *_: profile)
+    assert [(one.name, one.title) for one in tables._stability(asked)[3:]] == [
+        (one.column, one.title) for one in QUANTITIES.values()
+    ]

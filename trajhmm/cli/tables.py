@@ -144,21 +144,16 @@ def _selection(asked: Asked) -> list[Column]:
 
 
 def _stability(asked: Asked) -> list[Column]:
+    from trajhmm.dynamics.stability.audit.profile import QUANTITIES
+
     profile = asked.finished("profile.csv", "audit")
-    quantities = {
-        "collapsed": ("Share that collapses (95%)", "collapsed"),
-        "recovery_steps": ("Steps to recover (95%)", "recovery"),
-        "area_ratio": ("Area, of baseline (95%)", "area"),
-        "deviation": ("Latent deviation (95%)", "deviation"),
-        "lead_share": ("Deviates first (95%)", "lead"),
-    }
     return [
         Column("dimension", "Dimension", profile["dimension"].tolist()),
         Column("strength", "Strength", profile["strength"].tolist()),
         Column("n_runs", "Runs", _whole(profile["n_runs"])),
         *(
-            Column(name, title, _estimates(profile, name, f"{bound}_low", f"{bound}_high"))
-            for name, (title, bound) in quantities.items()
+            Column(one.column, one.title, _estimates(profile, one.column, one.low, one.high))
+            for one in QUANTITIES.values()
         ),
     ]
 

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 
 ROW = 1.55
 """Height of a row of a new figure, in sizes of type."""
-# Column of each quantity: title, what the columns of its bounds begin with, its axis if that is fixed, where nothing
-# has changed.
-_PANELS: dict[str, tuple[str, str, tuple[float, float] | None, float]] = {
-    "collapsed": ("share that\ncollapses", "collapsed", (0.0, 1.0), 0.0),
-    "recovery_steps": ("steps to\nrecover", "recovery", None, 0.0),
-    "area_ratio": ("area, of\nbaseline", "area", None, 1.0),
-    "deviation": ("latent\ndeviation", "deviation", None, 0.0),
-    "lead_share": ("deviates\nfirst", "lead", (0.0, 1.0), 0.0),
+# Of each quantity its axis, if that is fixed, and where nothing has changed.
+_AXES: dict[str, tuple[tuple[float, float] | None, float]] = {
+    "collapsed": ((0.0, 1.0), 0.0),
+    "recovery_steps": (None, 0.0),
+    "area_ratio": (None, 1.0),
+    "deviation": (None, 0.0),
+    "lead_share": ((0.0, 1.0), 0.0),
 }
 _MARGIN = 0.06
 # Room for titles, for ticks and for a strength that is text, in points.
@@ -55,12 +54,11 @@ def plot_stability_profile(profile: pd.DataFrame, *, width: Width = "column") ->
     AnalysisError
         A column is missing, or there is no row.
     """
-    wanted = [
-        "dimension",
-        "strength",
-        *_PANELS,
-        *(f"{p[1]}_{end}" for p in _PANELS.values() for end in ("low", "high")),
-    ]
+    # Here, as an audit takes half a second to import, which no other figure needs.
+    from trajhmm.dynamics.stability.audit.profile import QUANTITIES
+
+    quantities = QUANTITIES.values()
+    wanted = ["dimension", "strength", *QUANTITIES, *(name for one in quantities for name in (one.low, one.high))]
     missing = [name for name in wanted if name not in profile.columns]
     if missing or not len(profile):
         what = f"no column {missing[0]!r}" if missing else "no row"
@@ -78,7 +76,7 @@ def plot_stability_profile(profile: pd.DataFrame, *, width: Width = "column") ->
         panels = tuple(
             figure.subplots(
                 1,
-                len(_PANELS),
+                len(quantities),
                 sharey=True,
                 squeeze=False,
                 gridspec_kw={
@@ -90,14 +88,15 @@ def plot_stability_profile(profile: pd.DataFrame, *, width: Width = "column") ->
                 },
             )[0]
         )
-        for ax, (name, (title, prefix, limits, unchanged)) in zip(panels, _PANELS.items(), strict=True):
+        for ax, one in zip(panels, quantities, strict=True):
+            limits, unchanged = _AXES[one.column]
             low, value, high = (
-                profile[column].to_numpy(dtype=np.float64) for column in (f"{prefix}_low", name, f"{prefix}_high")
+                profile[column].to_numpy(dtype=np.float64) for column in (one.low, one.column, one.high)
             )
             _scale(ax, limits, np.concatenate([low, value, high, [unchanged]]))
-            _draw(ax, name, np.array(heights), low, value, high)
+            _draw(ax, one.column, np.array(heights), low, value, high)
             ax.axvline(unchanged, color=FAINT_INK, linewidth=0.5, linestyle=(0, (1, 1.5)), zorder=0.5, clip_on=False)
-            ax.set_title(title, fontsize=small, pad=3.0)
+            ax.set_title(one.panel, fontsize=small, pad=3.0)
             ax.tick_params(axis="y", length=0.0)
             ax.spines["left"].set_visible(False)
             ax.patch.set_visible(False)  # names of dimensions reach across panels
