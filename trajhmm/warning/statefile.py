@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 # Locks of this process, which closing them would give back.
-_held: dict[Path, IO[bytes]] = {}
+_held: dict[Path, int] = {}
 # Seconds to wait for another program that holds the file.
 _PATIENCE = 5.0
 # Letters of a checksum.
@@ -229,15 +230,15 @@ def _claim(path: Path) -> None:
     if fcntl is None or beside in _held:
         return
     try:
-        lock = beside.open("ab")
+        lock = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError:
         return
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        lock.close()
+        os.close(lock)
         raise TrajHMMError(f"{path}: another watch keeps its state in it; name another with --state") from error
     except OSError:
-        lock.close()
+        os.close(lock)
         return
     _held[beside] = lock
