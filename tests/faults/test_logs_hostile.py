@@ -370,7 +370,7 @@ def test_objects_within_objects_are_read_as_deep_as_people_nest_them(key, depth,
     rows = [f'{{"step": {i}, "loss": {i}.5, "d": ' + f'{{"{key}": ' * depth + f"{i}" + "}" * depth for i in range(9)]
     (tmp_path / "a.jsonl").write_text(JSONL + "".join(f"{row}}}\n" for row in rows))
     runs = read_logs(tmp_path / "a.jsonl")
-    # At 5000, a matter of the Python: from 3.12 on its reader takes as many, before that it gives up and the line is lost.
+    # At 5000, a matter of the Python: from 3.12 on its reader takes so many, before that it gives up on the line.
     assert runs.column("loss")[1] in ((0.5, 1.5) if depth == 5000 else (1.5,))
     assert max(map(len, runs.metrics)) < 2500
     if depth == 5 and len(key) < 100:
