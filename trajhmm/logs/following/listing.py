@@ -15,6 +15,7 @@ from trajhmm.logs.formats.format import Format
 from trajhmm.logs.formats.registry import format_of, recognised
 from trajhmm.logs.formats.sql import SQL
 from trajhmm.logs.sources.paths import Home, LogFile, common_folder, partition_of, walk
+from trajhmm.logs.sources.products import no_log
 from trajhmm.naming import natural_key
 
 
@@ -170,13 +171,15 @@ class Listing:
         return (reaches(Path(listed)), natural_key(listed)) > (reaches(before), natural_key(str(before)))
 
     def _format(self, path: Path, *, searched: bool) -> Format | None:
-        """The format of a file; None while no reader takes it: it may not hold enough yet."""
+        """The format of a file; None while no reader takes it, as it may not hold enough yet, or it is no log."""
         try:
             if self._table is not None and SQL.may_be(path.as_posix()):
                 return SQL
             found = recognised(path)
             if found is None and not searched and path.stat().st_size:
                 return format_of(path)
+            if found is not None and searched and no_log(path):
+                return None
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -17,6 +17,7 @@ from trajhmm.logs.formats.registry import format_called, format_of, is_log_path,
 from trajhmm.logs.formats.sql import SQL, read_sql
 from trajhmm.logs.formats.table import Table, plain_cell
 from trajhmm.logs.runset import Note
+from trajhmm.logs.sources.products import no_log
 from trajhmm.naming import Attribute, natural_key, plain_text, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
@@ -116,10 +117,7 @@ def find_log_files(
     if not searched:
         raise LogError("no log files were named; name a file, or a folder of them")
     base = common_folder(roots)
-    formats: dict[Path, Format] = {}
-    for path in {path.resolve(): path for path in searched}.values():
-        if (found := forced or _format(path, searched=searched[path])) is not None:
-            formats[path] = found
+    formats = _formats(searched, forced, [] if notes is None else notes)
     if not formats:
         raise LogError(f"{roots[0]}: no log files in this folder, of {len(searched)} that may be by their names")
     if table is not None:
@@ -141,10 +139,33 @@ def find_log_files(
     ]
 
 
-def _format(path: Path, *, searched: bool) -> Format | None:
-    """The format of a file; None where it was only searched for, and no reader takes it."""
+def _formats(searched: Mapping[Path, bool], forced: Format | None, notes: list[Note]) -> dict[Path, Format]:
+    """The formats of log files; ``notes`` takes which of those that were searched for are none.
+
+    Raises
+    ------
+    LogError
+        All that were found are none, or one cannot be read.
+    """
+    formats: dict[Path, Format] = {}
+    left_out: list[Note] = []
+    for path in {path.resolve(): path for path in searched}.values():
+        found, reason = _format(path, searched=searched[path], forced=forced)
+        if found is not None and reason is None:
+            formats[path] = found
+        elif found is not None:
+            left_out.append(Note(kind="left-out", text=f"{path}: {reason}"))
+    if left_out and not formats:
+        raise LogError(left_out[0].text.removesuffix(", left out"))
+    notes += left_out
+    return formats
+
+
+def _format(path: Path, *, searched: bool, forced: Format | None) -> tuple[Format | None, str | None]:
+    """The format of a file and why it is no log; None where it was only searched for, and no reader takes it."""
     try:
-        return recognised(path) if searched else format_of(path)
+        found = forced or (recognised(path) if searched else format_of(path))
+        return found, no_log(path) if searched and found is not None else None
     except OSError as error:
         raise LogError(f"{path}: cannot be read ({error.strerror or error})") from error
 
