@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ LOST = 3
 # half of its own; they belong to rows of different kinds where of neither as many as one in ten hold both.
 FEWEST, TOGETHER, OFTEN, APART = 5, 0.9, 0.5, 0.1
 MOST = np.iinfo(np.int8).max
-# Kinds of columns by the rows in which they stand: logs have a handful, and with hundreds nothing goes together.
+# Kinds of columns by the rows in which they have stood so far: logs have a handful, and with hundreds nothing is due.
 MOST_KINDS = 128
 
 
@@ -27,7 +28,8 @@ def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -
     Many writers store NaN as a blank cell. A value is due in a row where another stands with which it has gone together
     so far, and none of rows of another kind; and in a row that holds nothing, if so far it stood in nearly all. So a
     loss that turns blank beside a learning rate that goes on is due; an evaluation every tenth row is not, nor is the
-    loss in a row that holds an evaluation alone. Row t is a function of the rows up to t.
+    loss in a row that holds an evaluation alone. Once columns have stood in the rows so far in more than `MOST_KINDS`
+    ways, nothing is due any more. Row t is a function of the rows up to t.
 
     Parameters
     ----------
@@ -39,9 +41,10 @@ def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -
     (n, D) int8, 0 where nothing was due or a value is there; rows that do not concern a metric do not count.
     """
     missed = np.zeros(present.shape, dtype=np.int8)
-    kinds, kind_of = _kinds(present)
-    if kinds.shape[1] > MOST_KINDS:
+    if (few := rows_of_few_kinds(present)) < len(present):
+        missed[:few] = missed_in_succession(present[:few], tells[:few])
         return missed
+    kinds, kind_of = _kinds(present)
     # Columns that stand in the same rows are due in the same rows; they tell of each other's rows as one.
     told = np.stack([tells[:, kind_of == kind].any(axis=1) for kind in range(kinds.shape[1])], axis=1)
     rows_with = np.vstack([np.zeros(kinds.shape[1], dtype=np.int64), kinds.cumsum(axis=0)])  # before each row
@@ -55,6 +58,14 @@ def missed_in_succession(present: NDArray[np.bool_], tells: NDArray[np.bool_]) -
         since = places - np.maximum.accumulate(np.where(lacks, -1, places))
         missed[np.ix_(due, kind_of == kind)] = np.minimum(since[lacks], MOST)[:, np.newaxis]
     return missed
+
+
+def rows_of_few_kinds(present: NDArray[np.bool_]) -> int:
+    """Of (n, D), how many of the first rows can be judged: columns stand in them in at most `MOST_KINDS` ways."""
+    # More rows tell more columns apart, never fewer; a column that has not stood yet is of no kind.
+    return bisect.bisect_right(
+        range(1, len(present) + 1), MOST_KINDS, key=lambda n: int(_kinds(present[:n])[0].any(axis=0).sum())
+    )
 
 
 def _kinds(present: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.logs.assembly.blanks import APART, FEWEST, MOST, OFTEN, TOGETHER
+from trajhmm.logs.assembly.blanks import APART, FEWEST, MOST, MOST_KINDS, OFTEN, TOGETHER
 
+# Rows with other columns that are known again: logs have a handful.
+_FEW = 64
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -29,6 +31,9 @@ class Missing:
         self._names: list[str] = list(watched)
         self._place = {name: place for place, name in enumerate(watched)}
         self._rows = 0
+        # By the rows in which it has stood so far, the kind of each of E columns: 0 where it has not.
+        self._kind, self._n_kinds = np.zeros(d, dtype=np.int64), 0
+        self._as_before: set[bytes] = set()  # rows that have told none of these apart
         self._first = np.full(d, np.nan)  # finite value of each of E columns
         self._changed = np.zeros(d, dtype=bool)
         self._rows_with = np.zeros(d, dtype=np.int64)
@@ -52,6 +57,7 @@ class Missing:
         stands[:, columns] = present
         for rows in _stretches(stands, len(self._watched)):
             here = stands[rows.start]
+            self._tell_apart(here)
             self._see(columns, values[rows])
             due = self._due(here)
             self._count(here, rows.stop - rows.start)
@@ -67,7 +73,9 @@ class Missing:
             self._place[name] = len(self._names)
             self._names.append(name)
         if new:
+            self._as_before = set()
             n, d = len(new), len(self._watched)
+            self._kind = np.concatenate([self._kind, np.zeros(n, dtype=np.int64)])
             self._first = np.concatenate([self._first, np.full(n, np.nan)])
             self._changed = np.concatenate([self._changed, np.zeros(n, dtype=bool)])
             self._rows_with = np.concatenate([self._rows_with, np.zeros(n, dtype=np.int64)])
@@ -76,6 +84,21 @@ class Missing:
                 np.hstack([counts, more]) for counts in (self._at_begin, self._at_end, self._both)
             )
         return np.array([self._place[name] for name in names], dtype=np.int64)
+
+    def _tell_apart(self, stands: Bools) -> None:
+        """Give columns of one kind of which some stand in the next row, and some do not, kinds of their own."""
+        if (row := stands.tobytes()) in self._as_before:
+            return
+        standing, all_ = (np.bincount(kinds, minlength=self._n_kinds + 1) for kinds in (self._kind[stands], self._kind))
+        parted = (standing > 0) & (standing < all_)
+        parted[0] = standing[0] > 0
+        if parted.any():
+            other = np.where(parted, self._n_kinds + np.cumsum(parted), np.arange(self._n_kinds + 1))
+            self._kind[stands] = other[self._kind[stands]]
+            self._n_kinds += int(parted.sum())
+            self._as_before = set()
+        if len(self._as_before) < _FEW:
+            self._as_before.add(row)
 
     def _see(self, columns: Ints, values: NDArray[np.float64]) -> None:
         finite = np.isfinite(values)
@@ -88,8 +111,8 @@ class Missing:
         """(D,) whether each metric is due in a row, of which it is known where something stands."""
         d = len(self._watched)
         blank = ~stands[:d] & (self._times > 0)
-        if not blank.any():
-            return blank
+        if not blank.any() or self._n_kinds > MOST_KINDS:
+            return np.zeros(d, dtype=bool)
         times, length = self._times[:, np.newaxis], self._end - self._begin
         within = self._at_end - self._at_begin
         together = stands & (within >= FEWEST) & (self._both >= TOGETHER * within) & (self._both >= OFTEN * times)
@@ -126,7 +149,8 @@ class Missing:
         """What a state file holds."""
         arrays = {name: getattr(self, f"_{name}").tolist() for name in _ARRAYS}
         first = [None if np.isnan(value) else value for value in self._first.tolist()]
-        return {"names": self._names, "rows": self._rows, "first": first, **arrays}
+        kind = self._kind.tolist()
+        return {"names": self._names, "rows": self._rows, "first": first, "kind": kind, **arrays}
 
     @classmethod
     def of(cls, watched: Sequence[str], stored: Mapping[str, Any]) -> Missing:
@@ -138,6 +162,10 @@ class Missing:
         for name in _ARRAYS:
             array = getattr(known, f"_{name}")
             setattr(known, f"_{name}", np.array(stored[name], dtype=array.dtype).reshape(array.shape))
+        # Files of before have no kinds; what has stood so far is told apart from here on.
+        kind = np.array(stored.get("kind", known._rows_with > 0), dtype=np.int64)
+        known._kind = np.clip(kind.reshape(known._kind.shape), 0, len(kind))
+        known._n_kinds = int(known._kind.max(initial=0))
         return known
 
 
