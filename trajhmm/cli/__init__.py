@@ -8,9 +8,11 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
+from trajhmm import __version__
 from trajhmm.cli import (
     analyze,
     audit,
@@ -29,14 +31,13 @@ from trajhmm.cli import (
     warn,
 )
 from trajhmm.cli.paths import careful
-from trajhmm.cli.terminal import say, say_lines
+from trajhmm.cli.terminal import echo, say, say_lines
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(
     name="trajhmm",
     help="Latent states of neural network training, from its logs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,6 +58,23 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate.evaluate,
     "report": report.report,
 }
+
+
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 (typer hands over the option so)
+    if asked:
+        echo(f"trajhmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def trajhmm(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """Latent states of neural network training, from its logs."""
+
+
 for name, verb in VERBS.items():
     app.command(name)(careful(verb))
 app.add_typer(simulate.app, name="simulate")

@@ -8,8 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from trajhmm.cli.terminal import quietly
 from trajhmm.errors import TrajHMMError
 from trajhmm.files import check_writable, reads, writing
 
@@ -48,10 +51,13 @@ LOG, MODEL = Writes((".parquet", ".pq"), "run log"), Writes((".json",), "model f
 STATE, GROWING_LOG = Writes(called="state file", kept=True), Writes((".parquet", ".pq"), "run log", kept=True)
 FOLDER = Writes(folder=True)
 READS = Reads()
+# Every verb takes it.
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors and warnings; show no progress.")]
 
 
 def careful(verb: Callable[..., None]) -> Callable[..., None]:
-    """Make a verb refuse to write where it cannot, or over what it reads, before it begins to work.
+    """Make a verb take ``--quiet``, and refuse to write where it cannot, or over what it reads, before it begins to work.
 
     Its parameters that name paths are marked with `Reads` or `Writes`. What is found in folders it tells of itself,
     with `trajhmm.files.reads`.
@@ -60,7 +66,11 @@ def careful(verb: Callable[..., None]) -> Callable[..., None]:
     marks = marks_of(signature)
 
     @functools.wraps(verb)
-    def run(*given: Any, **named: Any) -> None:
+    def run(*given: Any, quiet: bool = False, **named: Any) -> None:
+        with quietly(wanted=quiet):
+            checked(*given, **named)
+
+    def checked(*given: Any, **named: Any) -> None:
         arguments = signature.bind(*given, **named).arguments
         marked = [(mark, path) for name, mark in marks.items() for path in _paths(arguments.get(name))]
         outputs = [(mark, path) for mark, path in marked if isinstance(mark, Writes)]
@@ -75,7 +85,8 @@ def careful(verb: Callable[..., None]) -> Callable[..., None]:
             verb(*given, **named)
 
     # For typer, which asks of all paths that they can be read, and would call those that are to be written wrong.
-    run.__signature__ = signature  # type: ignore[attr-defined]
+    options = [*signature.parameters.values(), inspect.Parameter("quiet", _KEYWORD, default=False, annotation=_QUIET)]
+    run.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
     for name in marks:
         for info in signature.parameters[name].annotation.__metadata__:
             if hasattr(info, "readable"):

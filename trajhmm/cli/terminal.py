@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 from trajhmm.naming import shown
@@ -26,12 +27,29 @@ _AT_STEP = re.compile(r" at step -?\d+")
 _RUNS_NAMED, _METRICS_NAMED = 3, 8
 
 
+# Whether only errors and warnings are said, and no progress is shown; and how such begin.
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_LOUD = ("error: ", "warning: ")
+
+
+@contextmanager
+def quietly(*, wanted: bool = True) -> Iterator[None]:
+    """Within it, if that is ``wanted``, only errors and warnings are said."""
+    before = _quiet.set(wanted)
+    try:
+        yield
+    finally:
+        _quiet.reset(before)
+
+
 def say(text: object) -> None:
     """Say something on standard error in a line of its own, above a live table if there is one.
 
     Not through typer, which goes past what a table has put in the place of standard error. That nobody listens any more
     is no reason to stop.
     """
+    if _quiet.get() and not str(text).startswith(_LOUD):
+        return
     with suppress(OSError):
         _print(text, sys.stderr)
 
@@ -119,7 +137,7 @@ def progress_bar(what: str, *, at_once: bool = True) -> Iterator[Callable[[int, 
 
     It is there ``at_once``, or from the first such call on.
     """
-    if not sys.stderr.isatty():
+    if _quiet.get() or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
