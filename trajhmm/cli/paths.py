@@ -57,7 +57,7 @@ _QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but err
 
 
 def careful(verb: Callable[..., None]) -> Callable[..., None]:
-    """Make a verb take ``--quiet``, and refuse to write where it cannot, or over what it reads, before it begins to work.
+    """Make a verb take ``--quiet``, and refuse to write where it cannot, or over what it reads, before it begins.
 
     Its parameters that name paths are marked with `Reads` or `Writes`. What is found in folders it tells of itself,
     with `trajhmm.files.reads`.
