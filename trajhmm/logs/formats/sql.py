@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats import mlflow, trackio
-from trajhmm.logs.formats.database import is_sqlite, opened, quoted, rows_of, tables_in
+from trajhmm.logs.formats.database import fetched, is_sqlite, opened, quoted, rows_of, tables_in
 from trajhmm.logs.formats.format import HEAD, Format
 from trajhmm.logs.formats.table import RUN_NAME, Table, check_cells, table_from_arrow, table_from_cells
 from trajhmm.logs.runset import Note
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 # Bytes of a cell with a number.
 _CELL = 8
+# Seconds that a database of DuckDB may take, and bytes of it that take one more; bytes that may be read of it, and so
+# many times those of the file, as they are compressed; rows at a time.
+_SECONDS, _BYTES_A_SECOND = 4.0, 2e6
+_MOST_READ, _TIMES_READ = 2**26, 64
+_ROWS_AT_ONCE = 2048
 # Where a database of DuckDB says so.
 _DUCKDB_AT, _DUCKDB = slice(8, 12), b"DUCK"
 
@@ -47,12 +57,13 @@ def read_sql(path: Path, name: str, table: str | None = None) -> Table:
 def _read_sqlite(path: Path, name: str, wanted: str | None) -> Table:
     with opened(path) as connection:
         chosen = _chosen(path, _with_views(connection, wanted), wanted)
+        connection.execute("BEGIN")  # so that no row comes between the next two
         (n_rows,) = connection.execute(f"SELECT count(*) FROM {quoted(chosen)}").fetchone()  # noqa: S608 (as in SQLite)
         cursor = rows_of(connection, chosen, ordered=False)
         columns = [str(column[0]) for column in cursor.description]
         # Columns that are worked out take no room in a file.
         check_cells(n_rows, len(columns), path.stat().st_size // _CELL, path)
-        rows = cursor.fetchall()
+        rows = fetched(cursor, n_rows, path)
     if len(set(columns)) < len(columns):
         raise LogError(f"{path}: table {chosen!r} has two columns of one name; rename one")
     cells = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)) if rows else {c: [] for c in columns}
@@ -89,23 +100,73 @@ def _read_duckdb(path: Path, name: str, wanted: str | None) -> Table:
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "threads": "1",
+        "memory_limit": "768MB",
     }
     try:
         with duckdb.connect(str(path), read_only=True, config=config) as connection:
             listed = connection.execute(
-                "SELECT table_schema, table_name FROM information_schema.tables"
+                "SELECT table_schema, table_name, table_type FROM information_schema.tables"
                 " WHERE table_catalog = current_database() ORDER BY table_schema, table_name"
             ).fetchall()
-            names = {table if schema == "main" else f"{schema}.{table}": (schema, table) for schema, table in listed}
+            named = {f"{schema}.{table}".removeprefix("main."): (schema, table, kind) for schema, table, kind in listed}
+            # A view, which may tell anything, has to be asked for.
+            names = {
+                name: (schema, table)
+                for name, (schema, table, kind) in named.items()
+                if "VIEW" not in kind or name == wanted
+            }
             schema, chosen = names[_chosen(path, tuple(names), wanted)]
-            result: Any = connection.sql(f"SELECT * FROM {quoted(schema)}.{quoted(chosen)}")  # noqa: S608 (as in SQLite)
-            # The name of the method changed with version 1.4.
-            arrow = (result.to_arrow_table if hasattr(result, "to_arrow_table") else result.fetch_arrow_table)()
+            source = f"{quoted(schema)}.{quoted(chosen)}"
+            size = path.stat().st_size
+            with _interrupted(connection, _SECONDS + size / _BYTES_A_SECOND):
+                (n_rows,) = connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0]  # noqa: S608 (as in SQLite)
+                result: Any = connection.sql(f"SELECT * FROM {source}")  # noqa: S608
+                check_cells(n_rows, len(result.columns), size // _CELL, path)
+                arrow = _arrow_of(result, _MOST_READ + _TIMES_READ * size, path)
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0]
         remedy = "close it there, or COPY the table to Parquet" if "set lock" in reason else "copy it again"
+        if isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException):
+            reason, remedy = "a view that goes on without end", "write what it tells to a table"
         raise LogError(f"{path}: cannot be read as a DuckDB database ({reason[:90]}); {remedy}") from error
     return replace(table_from_arrow(arrow, path=path, name=name), blanks_are_blank=True)
+
+
+@contextmanager
+def _interrupted(connection: Any, seconds: float) -> Iterator[None]:
+    """Interrupt what a connection does after a time, as the views of a stranger may have no end."""
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _arrow_of(result: Any, most: int, path: Path) -> pa.Table:
+    """The rows of a result, if they take no more than so many bytes.
+
+    Raises
+    ------
+    LogError
+        They take more.
+    """
+    import pyarrow as pa
+
+    # The name of the method changed with version 1.4.
+    reader = (result.to_arrow_reader if hasattr(result, "to_arrow_reader") else result.fetch_record_batch)(
+        _ROWS_AT_ONCE
+    )
+    batches, n_bytes = [], 0
+    for batch in reader:
+        batches.append(batch)
+        n_bytes += batch.nbytes
+        if n_bytes > most:
+            raise LogError(
+                f"{path}: holds a view that tells far more than the file holds; write what it tells to a table"
+            )
+    return pa.Table.from_batches(batches, schema=reader.schema)
 
 
 def _chosen(path: Path, tables: Sequence[str], wanted: str | None) -> str:
