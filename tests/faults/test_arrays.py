@@ -23,7 +23,7 @@ from trajhmm.hmm.inference.emissions import log_density
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.residuals import pseudo_residuals
 from trajhmm.hmm.inference.statistics import estep
-from trajhmm.hmm.kernels import densities, exact, moments, scaled, viterbi
+from trajhmm.hmm.kernels import densities, exact, forwards, moments, scaled, viterbi
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.simulate import planted
 from trajhmm.warning.averages import exponential_average
@@ -125,6 +125,24 @@ def loops():
         "exact.backward": (
             exact.backward,
             (m["log_density"], m["fresh"], np.ones(N), m["transmat"], none(K), none((N, K)), none(K), *counts),
+        ),
+        "forward_shifted": (
+            forwards.forward_shifted,
+            (
+                v,
+                np.full((K, K), 1 / K),
+                m["transmat"],
+                m["means"].T.copy(),
+                np.ones((D, K)),
+                np.ones(K),
+                np.ones(D),
+                False,
+                none(K),
+                none((K, K)),
+                np.ones((K, D)),
+                none((K, D)),
+                none((N, K)),
+            ),
         ),
         "diagonal_moments": (
             moments.diagonal_moments,
