@@ -1,10 +1,11 @@
 """trajhmm: latent states of neural network training, from its logs.
 
 >>> import trajhmm as th
->>> runs = th.read_logs("logs/")                                          # doctest: +SKIP
->>> model = th.fit(runs, states=range(1, 9), seed=0)                      # doctest: +SKIP
->>> analysis = th.analyze(runs, model, converged="eval_accuracy > 0.9")   # doctest: +SKIP
->>> analysis.detours                                                      # doctest: +SKIP
+>>> runs = th.read_logs("logs/")
+>>> model = th.fit(runs, states=range(1, 5), halves=2, seed=0)
+>>> analysis = th.analyze(runs, model, converged="eval_accuracy > 0.9")
+>>> analysis.detours.columns.tolist()[:4]
+['state', 'runs_with', 'runs_without', 'coefficient']
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ where ``TRAJHMM_EXECUTED`` names a folder with them (``pytest -m notebooks`` fil
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -30,6 +29,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
+    "run",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 nitpicky = False
@@ -38,11 +38,7 @@ myst_enable_extensions = ["deflist", "dollarmath", "fieldlist", "colon_fence"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.strikethrough"]
 
-nb_execution_mode = "force"
-nb_execution_timeout = 600
-nb_execution_raise_on_error = True
-nb_execution_in_temp = True
-nb_merge_streams = True
+nb_execution_mode = "off"
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
@@ -51,18 +47,14 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["handbook.css"]
 html_title = "trajhmm"
 html_show_sphinx = False
 html_copy_source = False
 
-# Read by examples: where logs are, and where the verbs are.
-os.environ["DATA"] = str(HERE.parents[1] / "data")
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-
-
 gather_notebooks()
 gather_cards()
-nb_execution_excludepatterns = ["notebooks/*.ipynb"]
 
 
 def _formula(writer: Any, node: Any) -> None:

@@ -80,6 +80,11 @@ def run_notebook(tmp_path, monkeypatch):
         )
         settings = {"metadata": {"path": str(folder)}}
         nbclient.NotebookClient(notebook, timeout=MOST_SECONDS, resources=settings).execute()
+        asked = notebook.cells.pop()
+        if "TRAJHMM_EXECUTED" in os.environ:  # for the handbook, which shows notebooks as they ran
+            Path(os.environ["TRAJHMM_EXECUTED"]).mkdir(parents=True, exist_ok=True)
+            nbformat.write(notebook, Path(os.environ["TRAJHMM_EXECUTED"], f"{name}.ipynb"))
+        notebook.cells.append(asked)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output.get("name") == "stderr"]
         said = [output["data"].get("text/plain", "") for output in outputs if "data" in output]

@@ -29,8 +29,8 @@ _STATE = "trajhmm.AlarmCallback"
 class RunLoggerCallback(TrainerCallback):  # type: ignore[misc]
     """Log weights, updates and all that the Trainer logs.
 
-    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})              # doctest: +SKIP
-    >>> Trainer(model, args, callbacks=[RunLoggerCallback(logger)], …).train()    # doctest: +SKIP
+    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})
+    >>> callbacks = [RunLoggerCallback(logger)]  # for Trainer(model, args, callbacks=callbacks)
 
     A step is one of the optimizer, however many batches it accumulates. The row of a step holds the weights after it,
     the update it made, and what the Trainer logs at it: ``train_loss`` (its mean since the Trainer last logged),
@@ -133,13 +133,13 @@ def _logging_steps(args: TrainingArguments, state: TrainerState) -> int:
 class AlarmCallback(TrainerCallback):  # type: ignore[misc]
     """Stop training, or save a checkpoint, when the run leaves what healthy runs do.
 
-    >>> AlarmCallback("reference.json", stop=True, save=True)                     # doctest: +SKIP
+    >>> callbacks = [AlarmCallback("reference.json", stop=True, save=True)]  # for a Trainer
 
     It reads what the Trainer logs: ``loss`` as ``train_loss``, ``grad_norm``, ``eval_loss`` … A model that watches
     weights as well needs the `RunLogger` that they are logged with; put it behind the callback of that:
 
-    >>> logger = RunLogger("logs", "seed_3")                                      # doctest: +SKIP
-    >>> callbacks = [RunLoggerCallback(logger), AlarmCallback("reference.json", logger)]   # doctest: +SKIP
+    >>> logger = RunLogger("logs", "seed_3")
+    >>> callbacks = [RunLoggerCallback(logger), AlarmCallback("reference.json", logger)]
 
     The Trainer puts older losses in the place of those that are not finite, unless it is told
     ``logging_nan_inf_filter=False``. The main process decides for all. Checkpoints hold what is known of the run, so

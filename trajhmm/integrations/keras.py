@@ -35,8 +35,8 @@ class _Before:
 class RunLoggerCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Log weights, updates and Keras's own metrics.
 
-    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})              # doctest: +SKIP
-    >>> model.fit(x, y, callbacks=[RunLoggerCallback(logger, every=10)])          # doctest: +SKIP
+    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})
+    >>> callbacks = [RunLoggerCallback(logger, every=10)]  # for model.fit(x, y, callbacks=callbacks)
 
     A step is one of the optimizer (``optimizer.iterations``). The row of a step holds the weights after it, the update
     of the trainable weights, the learning rate that made it, and the training metrics: ``train_loss`` is the mean over

@@ -24,8 +24,8 @@ except ImportError as error:
 class RunLoggerCallback(Callback):  # type: ignore[misc]
     """Log weights, gradients, updates and all that the module logs with ``self.log``.
 
-    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})              # doctest: +SKIP
-    >>> Trainer(callbacks=[RunLoggerCallback(logger, every=10)], …).fit(module)   # doctest: +SKIP
+    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})
+    >>> callbacks = [RunLoggerCallback(logger, every=10)]  # for Trainer(callbacks=callbacks)
 
     A step is one of the optimizer (``trainer.global_step``), however many batches it accumulates; with several
     optimizers, gradient and update are those of the last. The row of a step holds the weights after it, the gradient
@@ -152,14 +152,14 @@ def _is_twin(name: str, suffix: str, logs: Mapping[str, Any]) -> bool:
 class AlarmCallback(Callback):  # type: ignore[misc]
     """Stop training, or save a checkpoint, when the run leaves what healthy runs do.
 
-    >>> Trainer(callbacks=[AlarmCallback("reference.json", stop=True, save=True)])        # doctest: +SKIP
+    >>> callbacks = [AlarmCallback("reference.json", stop=True, save=True)]  # for Trainer(callbacks=callbacks)
 
     It reads what the module logs with ``self.log``, as in ``trainer.callback_metrics``; ``val_loss`` is ``eval_loss``.
     A model that watches weights, gradients or updates as well needs the `RunLogger` that they are logged with; put it
     behind the callback of that:
 
-    >>> logger = RunLogger("logs", "seed_3")                                              # doctest: +SKIP
-    >>> callbacks = [RunLoggerCallback(logger), AlarmCallback("reference.json", logger)]  # doctest: +SKIP
+    >>> logger = RunLogger("logs", "seed_3")
+    >>> callbacks = [RunLoggerCallback(logger), AlarmCallback("reference.json", logger)]
 
     Rank 0 decides for all. Checkpoints hold what is known of the run, so that a training that is resumed goes on being
     watched; an alarm that was raised before is not raised again.

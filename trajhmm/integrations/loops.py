@@ -41,9 +41,9 @@ class _Before:
 class ModelLogger:
     """Log the weights, the gradient and the update of a PyTorch model every so many steps.
 
-    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})              # doctest: +SKIP
-    >>> model_logger = ModelLogger(logger, model, every=10)                       # doctest: +SKIP
-    >>> for step, (x, y) in enumerate(batches, start=1):                          # doctest: +SKIP
+    >>> logger = RunLogger("logs", "seed_3", attributes={"seed": 3})
+    >>> model_logger = ModelLogger(logger, model, every=10)
+    >>> for step, (x, y) in enumerate(batches, start=1):
     ...     loss = criterion(model(x), y)
     ...     loss.backward()
     ...     model_logger.after_backward(step)   # before clipping; after scaler.unscale_(optimizer)
@@ -192,8 +192,8 @@ def _unwrapped(model: Any) -> Any:
 class RunMonitor:
     """Warns when the run that calls it leaves what healthy runs do.
 
-    >>> monitor = RunMonitor("reference.json", "seed_3")                          # doctest: +SKIP
-    >>> for step in range(1000):                                                  # doctest: +SKIP
+    >>> monitor = RunMonitor("reference.json", "seed_3")
+    >>> for step in range(1000):
     ...     loss = train_step()
     ...     if monitor.log(step, train_loss=loss, grad_norm=norm):
     ...         save_checkpoint()
@@ -201,8 +201,8 @@ class RunMonitor:
 
     Given a `RunLogger`, it watches all that this logs, weight metrics among it; the loop looks at ``monitor.alarm``.
 
-    >>> logger = RunLogger("logs", "seed_3")                                      # doctest: +SKIP
-    >>> monitor, model_logger = RunMonitor("reference.json", logger), ModelLogger(logger, model)   # doctest: +SKIP
+    >>> logger = RunLogger("logs", "seed_3")
+    >>> monitor, model_logger = RunMonitor("reference.json", logger), ModelLogger(logger, model)
 
     A row is all that is logged at one step, as in a run log. It is judged as soon as it holds all metrics that the
     model watches, or a value that is not finite, which is an alarm at once; a row that lacks some is judged when the

@@ -67,9 +67,9 @@ class RunLogger:
     is no whole number, a metric that is called like an attribute. So do `flush` and `close` where rows cannot be
     written; leaving a ``with`` block only warns of it.
 
-    >>> with RunLogger("logs", "seed_3", attributes={"seed": 3}) as logger:     # doctest: +SKIP
+    >>> with RunLogger("logs", "seed_3", attributes={"seed": 3}) as logger:
     ...     for step in range(1000):
-    ...         logger.log(step, train_loss=train_step(), **weight_metrics(model))
+    ...         logger.log(step, train_loss=train_step(), **weight_metrics(weights))
 
     Parameters
     ----------

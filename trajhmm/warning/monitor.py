@@ -42,9 +42,9 @@ class Monitor:
 
     Examples
     --------
-    >>> monitor = Monitor("reference.json")                                 # doctest: +SKIP
-    >>> alarm = monitor.update("seed 3", step, {"train_loss": loss, "grad_norm": norm})   # doctest: +SKIP
-    >>> if alarm: print(alarm)                                              # doctest: +SKIP
+    >>> monitor = Monitor("reference.json")
+    >>> alarm = monitor.update("seed 3", 0, {"train_loss": loss, "grad_norm": norm})
+    >>> if alarm: print(alarm)
     """
 
     def __init__(self, model: Model | str | Path | None = None, *, metrics: Iterable[str] | None = None) -> None:
