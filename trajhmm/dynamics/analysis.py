@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from trajhmm.dynamics.detours.regression import Regression, bag_of_states, regre
 from trajhmm.dynamics.maps.dissimilarity import Dissimilarity, dissimilarity_of
 from trajhmm.dynamics.maps.training_map import TrainingMap, build_map
 from trajhmm.dynamics.maps.trajectories import Trajectories
+from trajhmm.dynamics.maps.verdict import badge_of
 from trajhmm.errors import AnalysisError
 from trajhmm.features import Sequences, carried_forward
 from trajhmm.hmm import Model, Smoothed
@@ -48,6 +50,7 @@ class Analysis:
     rule : by which ``is_detour`` was decided.
     within : attribute of the runs within whose values they were compared; None if they all were.
     notes : rows cut, runs left out.
+    model : under which all this is.
     """
 
     map: TrainingMap
@@ -64,6 +67,25 @@ class Analysis:
     rule: Rule
     within: str | None
     notes: tuple[Note, ...]
+    model: Model
+
+    def __repr__(self) -> str:
+        times, detours = self.convergence_times, self.map.detours
+        found = f"detours: {', '.join(map(str, detours))}" if detours else "no detour"
+        return (
+            f"Analysis({len(times.runs)} runs, {int(times.converged.sum())} converged; {self.model.n_states} states, "
+            f"{badge_of(self.certificate)}; {found})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the finding, and what speaks for each state."""
+        return f"<p>{html.escape(repr(self))}</p>{self.detours.to_html(index=False, border=0)}"
+
+    def summary(self) -> str:
+        """The findings in plain words, with their uncertainty, as in ``summary.txt``."""
+        from trajhmm.dynamics.summary import summarize
+
+        return summarize(self, self.model)
 
     @property
     def telling_states(self) -> tuple[int, ...]:
@@ -239,6 +261,7 @@ def analyze(
         rule=rule,
         within=within,
         notes=(*runs.notes, *sequences.notes),
+        model=model,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Names of metrics that an error lists, and letters of each.
 _LISTED, _LETTERS = 20, 200
+# Names that a model's short description holds.
+_NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +70,23 @@ class Model:
     notes: tuple[Note, ...] = ()
     certificate: Certificate | None = None
     sections: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.n_states} states of {_listed(self.metrics, most=_NAMED)}; for {self.purpose}, scaling "
+            f"{self.scaling}; fitted to {self.n_runs} runs, {self.n_rows} rows: {self.status.outcome})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same, and the states."""
+        import pandas as pd
+
+        columns = [shown(name) for name in self.metrics]
+        if self.parameters.means.shape[1] != len(columns):  # levels and innovations of a model for warning
+            columns += [f"{name}, moved" for name in columns]
+        means = pd.DataFrame(self.parameters.means, columns=columns)
+        means.index.name = "state: mean in scaled units"
+        return f"<p>{html.escape(repr(self))}</p>{means.to_html(border=0, float_format='{:.3g}'.format)}"
 
     @property
     def n_states(self) -> int:
@@ -154,9 +174,9 @@ class Model:
         save_model(self, path)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(shown(name[:_LETTERS]) for name in names[:_LISTED]) + more
+def _listed(names: Sequence[str], *, most: int = _LISTED) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(shown(name[:_LETTERS]) for name in names[:most]) + more
 
 
 def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:

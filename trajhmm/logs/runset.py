@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import ArrayError
-from trajhmm.naming import plain_text
+from trajhmm.naming import plain_text, shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Metrics and runs that a short description names.
+_NAMED, _SHOWN = 12, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,47 @@ class RunSet:
             raise ArrayError(f"lengths {lengths.tolist()[:8]}; expected those of {n} rows")
 
     def __repr__(self) -> str:
-        return f"RunSet({self.n_runs} runs, {self.n_rows} rows, {len(self.metrics)} metrics: {', '.join(self.metrics)})"
+        more = f" and {len(self.metrics) - _NAMED} more" if len(self.metrics) > _NAMED else ""
+        named = ", ".join(map(shown, self.metrics[:_NAMED]))
+        return f"RunSet({self.n_runs} runs, {self.n_rows} rows, {len(self.metrics)} metrics: {named}{more})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same, and the first runs with their attributes."""
+        more = f"<p>and {self.n_runs - _SHOWN} more runs</p>" if self.n_runs > _SHOWN else ""
+        return f"<p>{html.escape(repr(self))}</p>{self._overview().to_html(border=0)}{more}"
+
+    def _overview(self) -> pd.DataFrame:
+        table = self.attributes.iloc[:_SHOWN].copy()
+        spans = [self.steps[rows] for _, rows in islice(self.slices(), _SHOWN)]
+        table.insert(0, "rows", [len(steps) for steps in spans], allow_duplicates=True)
+        table.insert(1, "first step", [steps[0] if len(steps) else None for steps in spans], allow_duplicates=True)
+        table.insert(2, "last step", [steps[-1] if len(steps) else None for steps in spans], allow_duplicates=True)
+        return table
+
+    def __len__(self) -> int:
+        """Number of runs."""
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the runs."""
+        return iter(self.runs)
+
+    def __contains__(self, run: object) -> bool:
+        """Whether there is a run of that name."""
+        return run in self.runs
+
+    def __getitem__(self, run: str) -> RunSet:
+        """The run of that name, as a set of one.
+
+        Raises
+        ------
+        KeyError
+            No run of that name.
+        """
+        if run not in self.runs:
+            close = get_close_matches(str(run), self.runs, n=3)
+            raise KeyError(f"no run {run!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+        return self.select_runs([run])
 
     @property
     def n_runs(self) -> int:

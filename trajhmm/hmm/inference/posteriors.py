@@ -7,6 +7,7 @@ the future.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from trajhmm.hmm.kernels import exact
 from trajhmm.hmm.kernels.viterbi import viterbi
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import run_begins
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +39,13 @@ class Filtered:
     steps: NDArray[np.int64]
     probs: NDArray[np.float64]
     predictive_logpdf: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return _described(self)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
+        return _frame(self)
 
     @property
     def log_likelihood(self) -> float:
@@ -58,6 +69,25 @@ class Smoothed:
     steps: NDArray[np.int64]
     probs: NDArray[np.float64]
     path: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return _described(self)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
+        return _frame(self)
+
+
+def _described(decoded: Filtered | Smoothed) -> str:
+    n_rows, n_states = decoded.probs.shape
+    return f"{type(decoded).__name__}({len(decoded.runs)} runs, {n_rows} rows, {n_states} states)"
+
+
+def _frame(decoded: Filtered | Smoothed) -> pd.DataFrame:
+    from trajhmm.hmm.statesfile import states_table
+
+    frame: pd.DataFrame = states_table(decoded).to_pandas()
+    return frame
 
 
 def rows_and_offsets(
