@@ -32,6 +32,8 @@ _START_SHARE = 0.03
 # taken by its logarithm, 0 counting as the least positive value: a torn number. Where 0 belongs to a metric, as to the
 # norm of biases that start at 0, its logarithm would make the gap to the rest as wide as the least value is small.
 _MOST_ZEROS, _MOST_RUNS_WITH_ZEROS = 0.01, 0.5
+# Numbers up to this, and from one over it on, have squares that floats hold, and sums of many of them.
+_SQUARED = 1e100
 # A value further from its run's median than so many calm spreads counts as that far: one torn number must not set the
 # scale of all runs. Calm is what a run varies without the share of its rows that stand out most, if it has enough.
 _REACH = 100.0
@@ -46,6 +48,7 @@ class Survey:
     ----------
     rows, runs : N and R.
     least : (D,) least positive value; infinite if there is none.
+    largest : (D,) largest magnitude.
     zeros, negative : (D,) number of rows in which a metric is 0, and less than that.
     runs_with_zeros : (D,) number of runs in which it is 0 at some row.
     """
@@ -53,6 +56,7 @@ class Survey:
     rows: int
     runs: int
     least: Floats
+    largest: Floats
     zeros: Ints
     negative: Ints
     runs_with_zeros: Ints
@@ -65,6 +69,7 @@ class Survey:
             rows=len(values),
             runs=len(lengths),
             least=np.min(values, axis=0, where=values > 0, initial=np.inf),
+            largest=np.maximum(values.max(axis=0, initial=0.0), -values.min(axis=0, initial=0.0)),
             zeros=zero.sum(axis=0),
             negative=(values < 0).sum(axis=0),
             runs_with_zeros=np.logical_or.reduceat(zero, np.cumsum(lengths) - lengths).sum(axis=0),
@@ -75,6 +80,7 @@ class Survey:
             rows=self.rows + other.rows,
             runs=self.runs + other.runs,
             least=np.minimum(self.least, other.least),
+            largest=np.maximum(self.largest, other.largest),
             zeros=self.zeros + other.zeros,
             negative=self.negative + other.negative,
             runs_with_zeros=self.runs_with_zeros + other.runs_with_zeros,
@@ -86,6 +92,12 @@ class Survey:
         seldom = (self.zeros <= _MOST_ZEROS * self.rows) & (self.runs_with_zeros <= _MOST_RUNS_WITH_ZEROS * self.runs)
         positive: NDArray[np.bool_] = seldom & (self.negative == 0) & np.isfinite(self.least)
         return positive
+
+    @property
+    def unit(self) -> Floats:
+        """(D,) powers of two in which squares of the metrics are numbers that floats hold; 1 for nearly all of them."""
+        far = ~self.positive & (self.largest > 0) & ~((self.largest > 1 / _SQUARED) & (self.largest < _SQUARED))
+        return np.exp2(np.floor(np.log2(self.largest, out=np.zeros_like(self.largest), where=far)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +129,9 @@ class PooledScaler:
 
     def reaching(self, calm: Spread) -> PooledScaler:
         """With the reach that follows from how far calm rows vary; none for a metric that does not."""
-        return replace(self, reach=np.where(calm.squares > 0, _REACH * np.sqrt(calm.variance), np.inf))
+        with np.errstate(over="ignore"):
+            reach = _REACH * np.sqrt(calm.variance) * self.spread
+        return replace(self, reach=np.where(calm.squares > 0, reach, np.inf))
 
     def fitted(self, measured: Measured, *, within_runs: bool) -> PooledScaler:
         """With centre and spread from what this transforms rows to.
@@ -127,7 +141,7 @@ class PooledScaler:
         within_runs : whether the spread is that about the means of the runs, or that of all rows.
         """
         variance = measured.within.variance if within_runs else measured.total.variance
-        return replace(self, centre=measured.total.mean, spread=np.sqrt(variance))
+        return replace(self, centre=measured.total.mean * self.spread, spread=np.sqrt(variance) * self.spread)
 
     def transform(self, values: Floats, lengths: Ints) -> Floats:
         """Scale (N, D) finite values of runs with (R,) lengths, all positive; returns a new (N, D) array."""
@@ -226,7 +240,8 @@ def calm_spread(scaler: PooledScaler, values: Floats, lengths: Ints) -> Spread:
     for begin, end in zip(ends - lengths, ends, strict=True):
         run, n = scaled[begin:end], int(end - begin)
         if n >= _ROWS_TO_BE_CALM:
-            away = np.abs(run - np.median(run, axis=0))
+            with np.errstate(over="ignore", invalid="ignore"):
+                away = np.abs(run - np.median(run, axis=0))
             kept = n - int(np.ceil(_STANDS_OUT * n))
             calm = np.argpartition(away, kept - 1, axis=0)[:kept]
             run = np.take_along_axis(run, calm, axis=0)
@@ -267,7 +282,7 @@ def learn_scaler(values: Floats, lengths: Ints, scaling: Scaling) -> PooledScale
 def learn_scaler_over(
     over: Callable[[Callable[[Floats, Ints], Any]], Any], scaling: Scaling
 ) -> tuple[PooledScaler, Ints]:
-    """Learn a scale for all runs in three passes over rows that are held in parts.
+    """Learn a scale for all runs in three passes over rows that are held in parts; in four where numbers are extreme.
 
     Parameters
     ----------
@@ -279,8 +294,15 @@ def learn_scaler_over(
     scaler : the scale.
     beyond : (D,) number of values beyond reach.
     """
-    bare = PooledScaler.unfitted(pooled_kind(scaling), over(Survey.of))
-    bare = bare.reaching(over(partial(calm_spread, bare)))
+    survey = over(Survey.of)
+    bare = PooledScaler.unfitted(pooled_kind(scaling), survey)
+    calm = over(partial(calm_spread, bare))
+    # A number far off among others does not make the unit: calm rows do.
+    unit = np.where((calm.squares > 0) & np.isfinite(calm.squares), 1.0, survey.unit)
+    if (unit != 1.0).any():
+        bare = replace(bare, spread=unit)
+        calm = over(partial(calm_spread, bare))
+    bare = bare.reaching(calm)
     measured = over(partial(Measured.of, bare))
     return bare.fitted(measured, within_runs=scaling == "mixed"), measured.beyond
 

@@ -94,7 +94,9 @@ def per_run_moments(
     centred = scaled - np.repeat(mean, lengths, axis=0)
     spread = np.sqrt(np.add.reduceat(centred**2, starts, axis=0) / rows)
     span = np.maximum.reduceat(scaled, starts, axis=0) - np.minimum.reduceat(scaled, starts, axis=0)
-    spread[(span <= _ROUNDING) | _rounded_to_single(values, starts, lengths, span * scale, largest)] = 0.0
+    with np.errstate(over="ignore"):  # from one end of all floats to the other
+        span_of_values = span * scale
+    spread[(span <= _ROUNDING) | _rounded_to_single(values, starts, lengths, span_of_values, largest)] = 0.0
     return centred, np.repeat(spread, lengths, axis=0)
 
 

@@ -192,7 +192,7 @@ def _too_far(runs: RunSet, rows: NDArray[np.int64], metrics: Sequence[str], scal
     value = runs.column(metrics[column])[rows[row]]
     return LogError(
         f"run {run}: {metrics[column]} is {value:g} at step {runs.steps[rows[row]]}, more than {FARTHEST:g} off on its "
-        "scale; leave the run out with --where, or the metric with --metrics"
+        "scale, or that of a metric too large for one; leave the run out with --where, or the metric with --metrics"
     )
 
 

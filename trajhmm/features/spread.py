@@ -17,7 +17,7 @@ class Spread:
 
     Attributes
     ----------
-    mass, mean, squares : (D,) Σ w, the mean, and Σ w (z - mean)².
+    mass, mean, squares : (D,) Σ w, the mean, and Σ w (z - mean)²; infinite or NaN where floats do not reach so far.
     """
 
     mass: NDArray[np.float64]
@@ -28,23 +28,26 @@ class Spread:
         # Chan, Golub and LeVeque 1983: no digits are lost to large offsets.
         mass = self.mass + other.mass
         share = np.divide(other.mass, mass, out=np.zeros_like(mass), where=mass > 0)
-        away = other.mean - self.mean
-        return Spread(
-            mass=mass,
-            mean=self.mean + share * away,
-            squares=self.squares + other.squares + self.mass * share * away**2,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = other.mean - self.mean
+            return Spread(
+                mass=mass,
+                mean=self.mean + share * away,
+                squares=self.squares + other.squares + self.mass * share * away**2,
+            )
 
     @property
     def varies(self) -> NDArray[np.bool_]:
         """(D,) whether a metric varies; what rounding leaves of a constant is no variance."""
-        varies: NDArray[np.bool_] = self.squares > self.mass * (_ROUNDING * np.abs(self.mean)) ** 2
-        return varies
+        with np.errstate(over="ignore", invalid="ignore"):
+            still: NDArray[np.bool_] = self.squares <= self.mass * (_ROUNDING * np.abs(self.mean)) ** 2
+        return ~still | ~np.isfinite(self.squares)
 
     @property
     def variance(self) -> NDArray[np.float64]:
-        """(D,) population variance; 1 where a metric does not vary, so that it can be divided by."""
-        return np.divide(self.squares, self.mass, out=np.ones_like(self.mass), where=self.varies)
+        """(D,) population variance; 1 where a metric does not vary, so that it can be divided by; NaN beyond floats."""
+        variance = np.divide(self.squares, self.mass, out=np.ones_like(self.mass), where=self.varies)
+        return np.where(np.isfinite(variance), variance, np.nan)
 
 
 def spread_about_runs(
@@ -69,7 +72,8 @@ def spread_about_runs(
     for begin, end, weight in zip(ends - lengths, ends, weights, strict=True):
         part = spread_of_rows(values[begin:end])
         mass += weight * part.mass
-        squares += weight * np.where(part.varies, part.squares, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares += weight * np.where(part.varies, part.squares, 0.0)
     return Spread(mass=mass, mean=np.zeros(d), squares=squares)
 
 
@@ -77,5 +81,6 @@ def spread_of_rows(values: NDArray[np.float64]) -> Spread:
     """Mean and variance of (N, D) rows, NaN where missing."""
     there = ~np.isnan(values)
     count = there.sum(axis=0).astype(np.float64)
-    mean = np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1)
-    return Spread(mass=count, mean=mean, squares=(np.where(there, values - mean, 0.0) ** 2).sum(axis=0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1)
+        return Spread(mass=count, mean=mean, squares=(np.where(there, values - mean, 0.0) ** 2).sum(axis=0))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import state_legend
-from trajhmm.figures.style import INK, Width, inches, new_axes, print_style, state_colors, state_hatches
+from trajhmm.figures.style import INK, Width, drawable, inches, new_axes, print_style, state_colors, state_hatches
 from trajhmm.figures.texts import as_it_stands, printable, wrapped
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def _states(trajectories: Trajectories) -> tuple[list[int], int]:
 def _draw_metric(ax: Axes, trajectories: Trajectories, metric: str, step_scale: StepScale) -> None:
     if metric not in trajectories.metrics:
         raise AnalysisError(f"no metric {metric!r} in these runs (found: {', '.join(trajectories.metrics)})")
-    lines, dots, ends = _stretches(trajectories, trajectories.values[:, trajectories.metrics.index(metric)])
+    values = trajectories.values[:, trajectories.metrics.index(metric)]
+    lines, dots, ends = _stretches(trajectories, drawable(values))
     visited, n_states = _states(trajectories)
     # Rare states on top, where common ones do not hide them.
     for state in sorted(lines, key=lambda state: (-int((trajectories.path == state).sum()), state)):

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import columns_for, legend_above
-from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, print_style
+from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, drawable, inches, print_style
 from trajhmm.figures.texts import printable, wrapped
 from trajhmm.naming import shown
 
@@ -85,7 +85,7 @@ def plot_spikes(spikes: pd.DataFrame, *, width: Width = "column") -> tuple[Axes,
 
 
 def _draw(ax: Axes, spikes: pd.DataFrame, metric: str) -> None:
-    net = spikes["net_effect"].to_numpy(dtype=np.float64)
+    net = drawable(spikes["net_effect"].to_numpy(dtype=np.float64))
     starts = spikes["start"].to_numpy(dtype=np.float64)
     verdicts = spikes["verdict"].to_numpy()
     known = net[np.isfinite(net)]

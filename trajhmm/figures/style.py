@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -19,6 +20,7 @@ from trajhmm.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 StyleName = Literal["default", "neurips", "icml", "iclr", "nature"]
 STYLES: tuple[StyleName, ...] = get_args(StyleName)
@@ -32,6 +34,7 @@ POINTS = 72.0
 """Points in an inch."""
 SANS, SERIF = "DejaVu Sans", "STIXGeneral"
 """Both ship with matplotlib, so that a figure looks the same on every machine; the second looks like Times."""
+_FARTHEST = 1e300
 INK, FAINT_INK, DETOUR_INK = "#1a1a1a", "#595959", "#D55E00"
 """Text and outlines; text that comes second; detours (vermillion)."""
 
@@ -273,3 +276,8 @@ def save_figure(figure: Figure | Axes, path: str | Path) -> None:
             whole.dpi = drawn_at
             whole.set_layout_engine("none")
         whole.savefig(temporary, format=format, dpi=_DOTS, metadata=_METADATA[format])
+
+
+def drawable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values with those that are finite, but too far off to lay out an axis for, as far as that; any shape."""
+    return np.where(np.isfinite(values), np.clip(values, -_FARTHEST, _FARTHEST), values)

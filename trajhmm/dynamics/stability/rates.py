@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +52,21 @@ def rate_over_runs(totals: NDArray[np.float64], spans: NDArray[np.float64]) -> R
     n = len(totals)
     if n == 0:
         return Rate(value=np.nan, ci_low=np.nan, ci_high=np.nan, n_runs=0, confidence_of_sign=np.nan)
+    # In a unit, a power of two, in which their squares are numbers that floats hold: to the last digit the same.
+    largest = float(np.abs(totals).max())
+    unit = 2.0 ** (math.frexp(largest)[1] - 1) if 0.0 < largest < np.inf else 1.0
+    totals = totals / unit
     value = float(totals.sum() / spans.sum())
     if n == 1 or not np.isfinite(totals).all():
-        return Rate(value=value, ci_low=np.nan, ci_high=np.nan, n_runs=n, confidence_of_sign=np.nan)
+        return Rate(value=value * unit, ci_low=np.nan, ci_high=np.nan, n_runs=n, confidence_of_sign=np.nan)
     residuals = totals - value * spans
     error = float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / spans.sum())
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * error
     sure = float(stats.t.cdf(abs(value) / error, n - 1)) if error > 0.0 else 1.0
-    return Rate(value=value, ci_low=value - reach, ci_high=value + reach, n_runs=n, confidence_of_sign=sure)
+    return Rate(
+        value=value * unit,
+        ci_low=(value - reach) * unit,
+        ci_high=(value + reach) * unit,
+        n_runs=n,
+        confidence_of_sign=sure,
+    )

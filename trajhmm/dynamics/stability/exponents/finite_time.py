@@ -100,10 +100,10 @@ def finite_time_exponent(
             continue
         n_cut += used.stop < stop - start
         span = float(at[-1] - at[0])
-        changes.append(span * _slope(values, at) if line == "least-squares" else float(values[-1] - values[0]))
         spans.append(span)
         single = np.diff(at) == 1
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            changes.append(span * _slope(values, at) if line == "least-squares" else float(values[-1] - values[0]))
             squares.append(float(np.exp(2.0 * np.diff(values)[single]).sum()))
         pairs.append(float(single.sum()))
     counted = np.array(pairs) > 0

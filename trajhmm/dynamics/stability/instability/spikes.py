@@ -307,7 +307,9 @@ def _spans(scaled: Floats, values: Floats, least: float, score: ScoreName) -> It
 def _highest_level(before: Floats, least: float) -> float:
     """Up to which a loss is back to what it was in (n,) rows."""
     level = float(np.median(before))
-    return level + MADS * max(TO_SIGMA * float(np.median(np.abs(before - level))), least)
+    with np.errstate(over="ignore"):
+        away = np.abs(before - level)
+    return level + MADS * max(TO_SIGMA * float(np.median(away)), least)
 
 
 def _back(scaled: Floats, start: int, highest: float) -> int | None:
