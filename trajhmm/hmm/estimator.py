@@ -63,6 +63,12 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
     covars_ : (K, D) variances if ``diag``, (K, D, D) if ``full``, (D, D) if ``tied``, (K,) if ``spherical``.
     shift_variance_, scale_variance_ : (D,) variances over runs of shifts and of logarithms of scales; None without.
     status_ : `FitStatus`.
+
+    Notes
+    -----
+    scikit-learn's ``check_estimator`` holds, but for three things: the second argument is ``lengths``, as in hmmlearn,
+    not ``y``; ``sample_weight`` is of runs, not of rows; and an object that is no number is an `InputError`, which is a
+    ValueError, not a TypeError.
     """
 
     def __init__(
@@ -132,6 +138,13 @@ class GaussianHMM(BaseEstimator):  # type: ignore[misc]
         job = Job(settings=settings, data=Data(source=InMemory.of(values, offsets), weights=weights))
         chosen = job.choose(run_jobs([job])[0])
         return self.take(chosen.parameters, chosen.status)
+
+    def __sklearn_tags__(self) -> Any:
+        """Missing values are marginalised; nothing is learnt from a target."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.estimator_type = "density_estimator"
+        return tags
 
     @property
     def settings(self) -> Settings:
@@ -276,7 +289,10 @@ def _checked(
     """Values, offsets of the runs that have rows, and (R,) which of the runs given these are."""
     values = _numbers("X", rows)
     if values.ndim != 2:
-        raise InputError(f"expected rows of shape (N, D), found shape {values.shape}")
+        raise InputError(
+            f"expected rows of shape (N, D), found shape {values.shape}. Reshape your data, with .reshape(-1, 1) if it "
+            "is one metric"
+        )
     # Maxima rather than a mask, which would be another large array; NaN is passed over.
     if values.size and max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None)) > _LARGEST:
         row, column = np.argwhere(np.abs(values) > _LARGEST)[0]
@@ -302,21 +318,27 @@ def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     InputError
         They are none.
     """
+    if hasattr(values, "tocsr"):
+        raise InputError(f"{name}: expected a dense array, found a sparse one; .toarray() makes it dense")
     try:
         given = np.asarray(values)
         found = np.ascontiguousarray(given.real if np.iscomplexobj(given) else given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name}: expected numbers ({' '.join(str(error).split()):.100})") from error
     if np.iscomplexobj(given):
-        raise InputError(f"{name}: expected real numbers, found complex ones")
+        raise InputError(f"{name}: expected real numbers, found complex ones. Complex data not supported")
     return found.reshape(given.shape)
 
 
 def _check_columns(values: NDArray[np.float64]) -> None:
     """Refuse (N, D) rows that hold nothing of a metric, or that would seem constant because of its unit."""
     if not values.shape[1]:
-        raise InputError("X has no column; expected at least one metric")
-    for column in range(values.shape[1]) if len(values) else ():
+        raise InputError(
+            f"X has no column: 0 feature(s) (shape={values.shape}) while a minimum of 1 is required, one a metric"
+        )
+    if not len(values):
+        raise InputError("X has no row, and nothing can be learnt from it")
+    for column in range(values.shape[1]):
         top, bottom = np.fmax.reduce(values[:, column]), np.fmin.reduce(values[:, column])
         if np.isnan(top):
             raise InputError(f"column {column} is missing in every row; leave it out")
