@@ -95,6 +95,77 @@ def test_json_has_an_object_a_run_and_scores_a_row_a_row(shop, trajhmm, tmp_path
     assert np.isnan(of_ill["risk"][400])
 
 
+@pytest.fixture(scope="module")
+def on_map(shop):
+    """The same shop, with a map, and a reference that carries it."""
+    for line in (
+        ["fit", "healthy.parquet", "-o", "map.json", "--states", "3", "--restarts", "2", "--halves", "0"],
+        [
+            *("fit", "healthy.parquet", "--for", "warning", "--map", "map.json", "-o", "on_map.json"),
+            *("--states", "2", "--restarts", "2"),
+        ],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "trajhmm", *line], cwd=shop, capture_output=True, text=True, check=True
+        )
+    said = r"the 3 states beside an alarm are those of the map: told row by row .* in \d+% of healthy rows"
+    assert re.search(said, done.stderr)
+    return shop
+
+
+def test_with_a_map_states_are_the_maps_in_words_json_and_scores(on_map, trajhmm, tmp_path):
+    line = ("warn", on_map / "running.parquet", "--model")
+    (alarm, *_) = trajhmm(*line, on_map / "on_map.json").out.splitlines()
+    (plain, *_) = trajhmm(*line, on_map / "reference.json").out.splitlines()
+    place = r"; (left|in) state \d, where healthy runs (stay(, for state \d)?|are not \(in \d(, \d)*\))"
+    assert re.sub(place, "", alarm, count=1) == plain != alarm
+    ended = trajhmm(*line, on_map / "on_map.json", "--json", "--scores", tmp_path / "scores.parquet")
+    before = trajhmm(*line, on_map / "reference.json", "--json", "--scores", tmp_path / "before.parquet")
+    scores, plain = (pd.read_parquet(tmp_path / name) for name in ("scores.parquet", "before.parquet"))
+    assert list(scores) == [*plain, "phase"]
+    pd.testing.assert_frame_equal(
+        scores.drop(columns=["state", "phase"]).assign(state=scores["phase"])[list(plain)], plain
+    )
+    for found, known in zip(
+        map(json.loads, ended.out.splitlines()), map(json.loads, before.out.splitlines()), strict=True
+    ):
+        last = scores[scores["run"] == found["run"]].iloc[-1]
+        assert (found["state"], found["phase"]) == (last["state"], last["phase"]) == (found["state"], known["state"])
+        assert found["healthy_states"] == sorted(found["healthy_states"]) != []
+        at, then = found.pop("at_alarm"), known.pop("at_alarm")
+        told = {name: found.pop(name) for name in ("state", "phase", "left", "healthy_states")}
+        assert found == {name: value for name, value in known.items() if name != "state"}
+        if at is not None:
+            assert (at["phase"], at["step"], at["score"]) == (then["state"], then["step"], then["score"])
+            assert set(at) == {*then, "phase", "left", "healthy_states"}
+            assert told["left"] in (None, 0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        (("--for", "map", "--map", "map.json"), 2, "--map is for warning"),
+        (("--for", "warning", "--map", "none.json"), 1, "none.json"),
+        (("--for", "warning", "--map", "reference.json"), 1, "a model for warning, no map"),
+        (("--for", "warning", "--map", "per_run.json"), 1, "scales each run by the whole of it"),
+        (
+            ("--for", "warning", "--map", "map.json", "--metrics", "grad_norm"),
+            1,
+            "the map needs train_loss, which the reference",
+        ),
+    ],
+)
+def test_a_map_that_cannot_be_shown_is_refused_in_a_line(on_map, trajhmm, monkeypatch, line, code, says):
+    monkeypatch.chdir(on_map)
+    if "per_run.json" in line:
+        options = ("--scaling", "per-run", "--states", "2", "--halves", "0", "--restarts", "1")
+        assert trajhmm("fit", "healthy.parquet", "-o", "per_run.json", *options).code == 0
+    ended = trajhmm("fit", "healthy.parquet", "-o", "refused.json", *line)
+    assert ended.code == code
+    assert says in " ".join(ended.err.split())
+    assert not (on_map / "refused.json").exists()
+
+
 def test_a_map_cannot_warn_and_a_reference_makes_no_map(shop, trajhmm, tmp_path):
     assert trajhmm("fit", shop / "healthy.parquet", "-o", tmp_path / "map.json", "--states", 2).code == 0
     ended = trajhmm("warn", shop / "running.parquet", "--model", tmp_path / "map.json")

@@ -39,8 +39,7 @@ def fitted(logs):
     return th.fit(logs, metrics=METRICS, states=2, restarts=1, iterations=5, halves=1)
 
 
-@pytest.fixture(scope="module")
-def reference():
+def healthy():
     rng, t = np.random.default_rng(0), np.arange(40)
     columns = {
         "run": np.repeat([f"healthy {i}" for i in range(4)], len(t)),
@@ -48,8 +47,15 @@ def reference():
         "train_loss": np.tile(2 * np.exp(-t / 15) + 0.5, 4) + rng.normal(0, 0.02, 4 * len(t)),
         "grad_norm": 1 + rng.normal(0, 0.1, 4 * len(t)),
     }
-    runs = RunSet.from_frame(pd.DataFrame(columns))
-    return fit_warning(runs, metrics=("train_loss", "grad_norm"), restarts=1, iterations=5)
+    return RunSet.from_frame(pd.DataFrame(columns))
+
+
+HEALTHY, WATCHED = healthy(), ("train_loss", "grad_norm")
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return fit_warning(HEALTHY, metrics=WATCHED, restarts=1, iterations=5)
 
 
 def written(content):
@@ -249,6 +255,93 @@ def test_no_part_of_a_reference_can_make_it_blind(warning_content, tmp_path, pat
     with pytest.raises(ModelFileError, match=says) as known:
         used()
     assert str(known.value).isprintable()
+
+
+MAP = ["map"]
+
+
+@pytest.fixture(scope="module")
+def with_map():
+    """A reference that carries a map."""
+    on_map = th.fit(HEALTHY, metrics=WATCHED, states=2, restarts=1, iterations=5, halves=0)
+    return fit_warning(HEALTHY, metrics=WATCHED, restarts=1, iterations=5, map=on_map)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (MAP, None, "map None: expected an object"),
+        (MAP, [], r"map \[\]: expected an object"),
+        (MAP, {}, "map"),
+        ([*MAP, "more"], 1, "more"),
+        ([*MAP, "metrics"], ["train_loss"] * 2, "expected names of metrics, each once"),
+        ([*MAP, "metrics", 0], "other", "other"),
+        ([*MAP, "metrics"], ["train_loss"], "expected"),
+        ([*MAP, "rows_of"], [], "expected a metric at least"),
+        ([*MAP, "rows_of", 0], "other", "rows_of.*expected one of train_loss, grad_norm"),
+        ([*MAP, "scaler"], {"kind": "per-run"}, "expected one scale of 2 metrics for all runs"),
+        ([*MAP, "scaler", "spread"], [1.0], "scaler"),
+        ([*MAP, "scaler", "kind"], "own-start", "first_rows 0: expected first rows where a run's own start"),
+        ([*MAP, "first_rows"], 3, "first_rows 3: expected first rows where a run's own start"),
+        ([*MAP, "first_rows"], 10**9, "first_rows"),
+        ([*MAP, "n_states"], 3, "n_states 3: expected 2"),
+        ([*MAP, "startprob"], [1.0] + [0.0] * 50, "at most 50"),
+        ([*MAP, "transmat", 0], [0.7, 0.7], "transmat: expected probabilities that add up to 1"),
+        ([*MAP, "means", 0, 0], 1e300, "means: 1e\\+300"),
+        ([*MAP, "covars", 0, 0], 0.0, "covars"),
+        ([*MAP, "covars", 0, 0], 1e-308, "covars: 1e-308; expected variances of at least"),
+        ([*MAP, "covariance_type"], "full", "covars has shape"),
+        ([*MAP, "shift_variance", 0], 0.0, "shift_variance"),
+        ([*MAP, "autoregression"], [0.5, 1.0], "autoregression: 1"),
+        ([*MAP, "each_row_counts"], 1, "each_row_counts 1: expected true or false"),
+        ([*MAP, "usual"], [[0.5, 0.5]], "map.usual of 1 phases of training; expected 2"),
+        ([*MAP, "usual", 0, 0], 2.0, "usual: 2; expected numbers from 0 to 1"),
+        ([*MAP, "usual", 0, 0], NAN, "nan"),
+        ([*MAP, "agreement"], -0.1, "agreement -0.1"),
+        ([*MAP, "worst"], "all", "worst 'all'"),
+        ([*MAP, "agreement"], ..., "agreement"),
+    ],
+)
+def test_no_part_of_a_map_beside_a_reference_can_hurt(with_map, tmp_path, path, value, says):
+    content = content_of(with_map, tmp_path)
+
+    def used():
+        th.Monitor(stranger(content, path, value, tmp_path))
+
+    with pytest.raises(ModelFileError, match=says) as known:
+        used()
+    assert str(known.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", ["shared", "own-start"])
+def test_a_map_whose_numbers_are_as_far_off_as_they_may_be_tells_a_state_and_takes_no_time(with_map, tmp_path, kind):
+    content = content_of(with_map, tmp_path)
+    content["map"] |= {
+        "first_rows": 0 if kind == "shared" else 100_000,
+        "scaler": {
+            "kind": kind,
+            "logs": [False, True],
+            "least": [0.0, 1e-300],
+            "reach": [None, 1e-300],
+            "centre": [1e308, -1e308],
+            "spread": [1e-300, 1e300],
+        },
+        "means": [[1e60, -1e60], [-1e60, 1e60]],
+        "covars": [[1e-59, 1e60], [1e60, 1e-59]],
+        "shift_variance": [1e60, 1e-59],
+        "autoregression": [0.99, 0.0],
+        "startprob": [0.0, 1.0],
+        "transmat": [[0.0, 1.0], [1.0, 0.0]],
+        "usual": [[0.0, 0.0], [0.0, 0.0]],
+    }
+    monitor = th.Monitor(loaded(written(content), tmp_path))
+    began = time.perf_counter()
+    scored = monitor.score(HEALTHY)
+    assert time.perf_counter() - began < SECONDS
+    assert {int(state) for one in scored.values() for state in one.state} <= {0, 1}
+    tracker = monitor.trackers["healthy 0"]
+    assert "state" in str(tracker.place)
+    json.dumps(tracker.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,18 @@ def test_score_threshold_and_moments_stand_where_they_are():
     assert [text.get_text() for text in strip.texts if text.get_text().isdigit()] == ["2", "0", "1"]
 
 
+def test_states_of_a_map_are_called_so_and_begin_where_one_is_known():
+    seen = made_timeline()
+    states = seen.states.copy()
+    states[:10] = -1
+    strip = panel(plot_warning_timeline(replace(seen, states=states, of_map=True)), "state of the map")
+    assert [text.get_text() for text in strip.texts if text.get_text().isdigit()] == ["2", "0", "1"]
+    first = min(patch.get_x() for patch in strip.patches)
+    assert seen.steps[9] < first < seen.steps[10]
+    plain = panel(plot_warning_timeline(seen), "state")
+    assert min(patch.get_x() for patch in plain.patches) < seen.steps[0]
+
+
 def test_what_the_run_collapses_by_and_the_risk_have_panels_where_they_are_known():
     seen = made_timeline()
     ax = plot_warning_timeline(seen)

@@ -23,7 +23,7 @@ from trajhmm.cli.options import (
     split,
     states_of,
 )
-from trajhmm.cli.paths import MODEL
+from trajhmm.cli.paths import MODEL, READS
 from trajhmm.cli.terminal import counted, progress_bar, say, say_lost, say_notes
 from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
 
@@ -139,6 +139,15 @@ def fit(
     false_alarm: Annotated[
         float, typer.Option("--false-alarm", min=0, max=1, help="For warning: share of healthy runs that may alarm.")
     ] = 0.05,
+    on_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="MAP.json",
+            help="For warning: a map of such runs, whose states are shown beside scores and alarms.",
+        ),
+        READS,
+    ] = None,
     truth: TruthFile = None,
     collapse: Collapse = None,
     sustained: Sustained = 5,
@@ -178,6 +187,10 @@ def fit(
     if ends.known and purpose is Purpose.MAP:
         raise typer.BadParameter("--truth and --collapse are for warning")
 
+    if on_map is not None and purpose is Purpose.MAP:
+        raise typer.BadParameter("--map is for warning")
+    read_map = None if on_map is None else _map_of(on_map)
+
     reading = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table)
     runs: Any = reading.scan(logs) if stream or dask is not None else reading.read(logs)
     say_notes(runs.notes)
@@ -204,7 +217,7 @@ def fit(
             from trajhmm.warning.reference import fit_warning
 
             became = ends.of(runs) if ends.known else None
-            model = fit_warning(runs, **shared, false_alarm=false_alarm, truth=became, progress=progress)
+            model = fit_warning(runs, **shared, false_alarm=false_alarm, truth=became, map=read_map, progress=progress)
         else:
             from trajhmm.hmm import fit as fit_map
 
@@ -222,6 +235,12 @@ def fit(
     report(model)
     say(f"{output}: written")
     say_lost(model.notes, len(runs.runs))
+
+
+def _map_of(path: Path) -> Model:
+    from trajhmm.hmm import load_model
+
+    return load_model(path)
 
 
 def report(model: Model) -> None:
@@ -273,7 +292,7 @@ def _report_calibration(model: Model) -> None:
             + "".join(f"; {note}" for note in model.notes if note.kind == "threshold")
         )
         for note in model.notes:
-            if note.kind == "situation":
+            if note.kind in {"situation", "map"}:
                 say(note.text)
         if learnt.collapsed or learnt.survived:
             say(f"risk learnt from {learnt.collapsed} runs that collapsed and {learnt.survived} that lived")

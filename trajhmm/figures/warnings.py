@@ -240,7 +240,7 @@ def _draw_risk(ax: Axes, timeline: Timeline) -> None:
 def _draw_states(ax: Axes, timeline: Timeline) -> None:
     colors, hatches = state_colors(timeline.n_states), state_hatches(timeline.n_states)
     edges = _edges(timeline.steps)
-    starts = np.flatnonzero(np.diff(timeline.states, prepend=-1))
+    starts = np.flatnonzero(np.diff(timeline.states, prepend=-1))  # before the first of them no state is known
     for start, stop in zip(starts, np.append(starts[1:], len(timeline.states)), strict=True):
         state = int(timeline.states[start])
         ax.axvspan(edges[start], edges[stop], facecolor=colors[state], hatch=hatches[state], linewidth=0)
@@ -258,7 +258,7 @@ def _draw_states(ax: Axes, timeline: Timeline) -> None:
             )
     ax.set_xlim(*_limits(timeline))
     ax.set_yticks([])
-    _name(ax, "state")
+    _name(ax, "state of the map" if timeline.of_map else "state")
     ax.set_xlabel("step")
     ax.spines["left"].set_visible(False)
 

@@ -19,6 +19,7 @@ from trajhmm.logs import RunSet
 from trajhmm.logs.following.follow import Follower, NewRows
 from trajhmm.logs.settings import Settings
 from trajhmm.warning.calibration import PORTFOLIO, SECTION
+from trajhmm.warning.onmap.states import MAP
 from trajhmm.warning.statefile import StateFile
 from trajhmm.warning.tracking import Alarm, Scored, Scorer, Tracker
 
@@ -91,6 +92,11 @@ class Monitor:
     def situation(self) -> str:
         """``matched``, ``sweep`` or ``alone``: what runs are held against."""
         return "alone" if self._known is None else self._known.situation
+
+    @property
+    def shows_map(self) -> bool:
+        """Whether states are those of a map, which the model carries; else they are phases of training."""
+        return self._known is not None and self._known.map is not None
 
     @property
     def trackers(self) -> Mapping[str, Tracker]:
@@ -303,7 +309,8 @@ def fingerprint(model: Model | None) -> str:
     known = model.parameters
     for part in (known.startprob, known.transmat, known.means, known.covars):
         digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(
-        json.dumps([model.scaler.to_dict(), model.sections.get(SECTION), model.sections.get(PORTFOLIO)]).encode()
-    )
+    parts = [model.scaler.to_dict(), model.sections.get(SECTION), model.sections.get(PORTFOLIO)]
+    if MAP in model.sections:  # state files of before know models without
+        parts.append(model.sections[MAP])
+    digest.update(json.dumps(parts).encode())
     return digest.hexdigest()

@@ -20,6 +20,8 @@ from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
 from trajhmm.warning.calibration import PORTFOLIO, SECTION, WAIT, Calibration, RiskCurve
 from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
+from trajhmm.warning.onmap.reading import check_map, read_forwards
+from trajhmm.warning.onmap.states import MAP
 from trajhmm.warning.risk import DEFAULT_RISK, learn_risk
 from trajhmm.warning.runs import Kind, RunTruth, Trial
 from trajhmm.warning.views.crossfit import CrossFitted, cross_fitted, usual_phases
@@ -45,6 +47,7 @@ def fit_warning(
     jobs: int = 1,
     false_alarm: float = DEFAULT_BUDGET,
     truth: Mapping[str, RunTruth] | None = None,
+    map: Model | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Fit a reference for warnings to healthy runs.
@@ -68,6 +71,8 @@ def fit_warning(
     false_alarm : share of healthy runs that may ever alarm.
     truth : run to what became of it, where some of the runs collapsed or were perturbed: these are no reference, and
         teach the risk. By default all are healthy, and the risk is the one that comes with trajhmm.
+    map : a map of such runs, whose states are shown beside scores and alarms in place of phases of training. It is
+        read row by row, see `trajhmm.hmm.inference.forwards`, and changes no score.
     progress : called with (fits done, fits in all).
 
     Raises
@@ -75,10 +80,13 @@ def fit_warning(
     LogError
         Unknown metrics, or none that changes; ``truth`` does not name a run.
     FitError
-        Fewer than three healthy runs, or a share that is none.
+        Fewer than three healthy runs, or a share that is none; a map of metrics that are not watched, or one that sees
+        whole runs (``per-run``).
     """
     sound, ended = _told_apart(runs, truth)
     names, said = chosen_metrics(sound, metrics)
+    if map is not None:
+        check_map(map, names, sound.metrics)
     healthy, notes = _healthy(causal_runs(sound, names))
     if len(healthy) < _FEWEST:
         raise FitError(
@@ -112,6 +120,9 @@ def fit_warning(
         threshold = replace(threshold, value=least)
     notes.append(Note(kind="threshold", run=healthy[setting].run, text=text))
     notes.append(Note(kind="situation", text=_situation(fitted, configurations)))
+    states_of_map = None if map is None else read_forwards(map, sound, healthy, fitted.phases)
+    if states_of_map is not None:
+        notes.append(Note(kind="map", text=str(states_of_map)))
     risk = DEFAULT_RISK
     if ended is not None and truth is not None:
         labelled = tuple(
@@ -128,7 +139,10 @@ def fit_warning(
             )
         )
     hmm = crossed[best].hmms[folds[setting]]
-    return _model(fitted, hmm, best, crossed, healthy, threshold, risk, seed, (*said, *notes))
+    model = _model(fitted, hmm, best, crossed, healthy, threshold, risk, seed, (*said, *notes))
+    if states_of_map is None:
+        return model
+    return replace(model, sections={**model.sections, MAP: states_of_map.to_dict()})
 
 
 def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[RunSet, RunSet | None]:

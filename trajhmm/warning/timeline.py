@@ -42,13 +42,14 @@ class Timeline:
     values : (T, D) as logged; NaN where not.
     contributions : (T, D) what each metric adds to the surprise of a row, in nats.
     score, risk : (T,); the score is infinite where a value was not finite.
-    states : (T,) likeliest state given the rows so far.
+    states : (T,) likeliest state given the rows so far, see `Scored`; -1 where that is not known.
     n_states : number of states, K.
     threshold : of the score.
     alarm : the run's; None without one.
     truth : what became of the run, as far as it is known.
     usual : (T, D, 2) between which values nine of ten healthy rows were in that phase of training; None if not known.
     outcome : name and (T,) values of the metric by which the run is said to collapse; None if there is none.
+    of_map : whether these are the states of a map, which the model carries; else they are phases of training.
     """
 
     run: str
@@ -65,6 +66,7 @@ class Timeline:
     truth: RunTruth
     usual: Floats | None = None
     outcome: tuple[str, Floats] | None = None
+    of_map: bool = False
 
 
 def timeline_of(
@@ -101,7 +103,8 @@ def timeline_of(
         score=scored.score,
         risk=scored.risk,
         states=scored.state,
-        n_states=model.n_states,
+        n_states=model.n_states if scorer.map is None else scorer.map.n_states,
+        of_map=scorer.map is not None,
         threshold=scorer.threshold,
         alarm=monitor.trackers[run].alarm,
         truth=RunTruth() if truth is None else truth,

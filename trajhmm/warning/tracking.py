@@ -20,10 +20,11 @@ from trajhmm.logs.following.counting import StepCounter
 from trajhmm.logs.following.follow import Cells, NewRows
 from trajhmm.logs.following.missing import Missing
 from trajhmm.warning.calibration import RiskCurve, calibration_of, portfolio_of
+from trajhmm.warning.onmap.states import MapStates, Place, map_states_of
 from trajhmm.warning.risk import rows_since
 from trajhmm.warning.views.alone import Alone
 from trajhmm.warning.views.phases import BURN_IN
-from trajhmm.warning.views.portfolio import Memory, Portfolio
+from trajhmm.warning.views.portfolio import Memory, Portfolio, as_stored
 from trajhmm.warning.views.surprise import SPAN
 
 _MOST_DRIVERS = 5
@@ -32,7 +33,7 @@ _BLOCK = 2048
 # Rows from one checkpoint to the next, at least.
 _CHECKPOINT = 16
 _ONE = np.zeros(1, dtype=np.int64)
-_COLUMNS = ("steps", "score", "risk", "state")
+_COLUMNS = ("steps", "score", "risk", "state", "phase", "left")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +80,11 @@ class Alarm:
     run, step : which, and when first.
     score, threshold : in units of what healthy runs reach; the score is infinite where a value was not finite.
     risk : in [0, 1], that it ends in collapse; None where it is too early to tell.
-    state : the likeliest phase of training at that row; None where that is not known.
+    state : the likeliest state at that row: of the map if the model carries one, else a phase of training; None where
+        that is not known.
     drivers : what drove it, largest first.
+    phase : the likeliest phase of training.
+    place : where on the map the run is, beside healthy runs; None without a map.
     """
 
     run: str
@@ -90,13 +94,16 @@ class Alarm:
     risk: float | None
     state: int | None
     drivers: tuple[Driver, ...]
+    phase: int | None = None
+    place: Place | None = None
 
     def __str__(self) -> str:
         drivers = ", ".join(map(str, self.drivers[:3])) or "no metric"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
         risk = "too early to tell" if self.risk is None else f"{self.risk:.0%}"
-        return f"{place}: {drivers}; {what} (threshold {self.threshold:.4g}), risk {risk}"
+        on_map = "" if self.place is None else f"; {self.place}"
+        return f"{place}: {drivers}; {what} (threshold {self.threshold:.4g}){on_map}, risk {risk}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,13 +114,18 @@ class Scored:
     ----------
     steps, score : (n,)
     risk : (n,) NaN where it is too early to tell.
-    state : (n,) likeliest phase of training given the rows so far; -1 where that is not known.
+    state : (n,) likeliest state given the rows so far: of the map if the model carries one, else a phase of training;
+        -1 where that is not known.
+    phase : (n,) likeliest phase of training; -1 where that is not known.
+    left : (n,) state of the map in which the run was before it came into that one; -1 where there is none.
     """
 
     steps: NDArray[np.int64]
     score: NDArray[np.float64]
     risk: NDArray[np.float64]
     state: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    left: NDArray[np.int64]
 
 
 class Scorer:
@@ -130,6 +142,7 @@ class Scorer:
     views : what scores.
     threshold : of the score.
     risk : what the path after an alarm says of collapse; None if nothing is known of that.
+    map : whose states are told beside scores; None if those are phases of training.
 
     Raises
     ------
@@ -140,10 +153,12 @@ class Scorer:
     def __init__(self, model: Model | None, metrics: Sequence[str] = ()) -> None:
         self.views: Portfolio | Alone
         self.risk: RiskCurve | None = None
+        self.map: MapStates | None = None
         if model is None:
             self.metrics, self.views, self.threshold = tuple(metrics), Alone(metrics), 1.0
         else:
             self.views = portfolio_of(model)
+            self.map = map_states_of(model, len(self.views.phases.begins))
             calibration = calibration_of(model)
             if calibration is None:
                 raise ModelFileError("the model has views, but no thresholds")
@@ -164,6 +179,13 @@ class Scorer:
         """(n,) risk of collapse at (n,) levels; NaN where it cannot be told, 1 at rows that are not finite."""
         known = np.full(len(level), np.nan) if self.risk is None else self.risk.at(level, since)
         return np.where(events, 1.0, known)
+
+    def place(self, scored: Scored, row: int) -> Place | None:
+        """Where on the map a run is at a row; None without a map, or where that is not known."""
+        if self.map is None or not isinstance(self.views, Portfolio):
+            return None
+        phase = self.views.phases.at(scored.steps[row : row + 1])[0]
+        return self.map.place(int(scored.state[row]), int(scored.left[row]), int(phase))
 
     @property
     def last_step(self) -> int | None:
@@ -187,6 +209,7 @@ class _Known:
     memory : of the views.
     largest : score so far.
     since : how many rows counted since the alarm; -1 before it.
+    on_map : what is kept of where on the map the run is; empty without a map.
     """
 
     rows: int
@@ -195,7 +218,8 @@ class _Known:
     broken: Broken
     memory: Memory
     largest: float
-    since: int = -1
+    since: int
+    on_map: NDArray[np.float64]
 
     @classmethod
     def nothing(cls, scorer: Scorer) -> _Known:
@@ -207,21 +231,23 @@ class _Known:
             broken=Broken.at_start(len(scorer.metrics)),
             memory=scorer.views.start(),
             largest=-math.inf,
+            since=-1,
+            on_map=np.empty(0) if scorer.map is None else scorer.map.start(),
         )
 
     def packed(self) -> NDArray[np.float64]:
         """All numbers in one array: rows, last step (NaN before the first), and the rest."""
         step = math.nan if self.last_step is None else self.last_step
         broken = self.broken
-        return np.concatenate(
-            [[self.rows, step, self.largest, self.since], self.values, broken.known, broken.streak, self.memory.flat()]
-        )
+        head = [self.rows, step, self.largest, self.since]
+        return np.concatenate([head, self.values, broken.known, broken.streak, self.memory.flat(), self.on_map])
 
     @classmethod
     def unpacked(cls, packed: NDArray[np.float64], scorer: Scorer) -> _Known:
         """What was `packed`, in arrays of its own."""
         n = len(scorer.metrics)
-        values, known, streak, memory = np.split(packed[4:].copy(), [n, 2 * n, 3 * n])
+        ends = [n, 2 * n, 3 * n, len(packed) - 4 - len(scorer.nothing.on_map)]
+        values, known, streak, memory, on_map = np.split(packed[4:].copy(), ends)
         return cls(
             rows=int(packed[0]),
             last_step=None if math.isnan(packed[1]) else int(packed[1]),
@@ -230,6 +256,7 @@ class _Known:
             memory=scorer.nothing.memory.of_flat(memory),
             largest=float(packed[2]),
             since=int(packed[3]),
+            on_map=on_map.copy(),
         )
 
     def widened(self, narrow: Scorer, wide: Scorer) -> _Known:
@@ -244,7 +271,9 @@ class _Known:
 
     def to_dict(self) -> dict[str, Any]:
         """What a state file holds."""
+        on_map = {"on_map": as_stored(self.on_map)} if len(self.on_map) else {}
         return {
+            **on_map,
             "rows": self.rows,
             "last_step": self.last_step,
             "values": [None if math.isnan(value) else value for value in self.values.tolist()],
@@ -268,6 +297,9 @@ class _Known:
         streak = np.array(stored.get("streak", [0] * n), dtype=np.int64)
         if values.shape != (n,) or streak.shape != (n,):
             raise ValueError(f"values of {len(values)} metrics; expected {n}")
+        on_map = np.array([float(number) for number in stored.get("on_map", ())], dtype=np.float64)
+        if on_map.shape != scorer.nothing.on_map.shape:
+            raise ValueError(f"{len(on_map)} numbers of the map; expected {len(scorer.nothing.on_map)}")
         largest = stored["largest"]
         if largest is None:  # infinite, before the first row as after one that was not finite
             largest = -math.inf if stored["last_step"] is None else math.inf
@@ -279,6 +311,7 @@ class _Known:
             memory=scorer.views.start().taken_from(stored["memory"]),
             largest=largest,
             since=stored.get("since", -1),  # which files of before do not hold
+            on_map=on_map,
         )
 
 
@@ -322,6 +355,11 @@ class Tracker:
     def largest(self) -> float:
         """The largest score so far."""
         return self._known.largest
+
+    @property
+    def place(self) -> Place | None:
+        """Where on the map the run is at its last row; None without a map, or where that is not known."""
+        return None if self.last is None else self._scorer.place(self.last, 0)
 
     @property
     def rarer(self) -> float | None:
@@ -454,7 +492,15 @@ class Tracker:
         score: NDArray[np.float64] = np.where(events, np.inf, seen.score)
         above = score > scorer.threshold
         since = rows_since(above, seen.counted, before.since)
-        scored = Scored(steps=steps, score=score, risk=scorer.risks(seen.level, since, events), state=seen.state)
+        state, left, on_map = self._on_map(steps, known, fresh & seen.counted[:, np.newaxis])
+        scored = Scored(
+            steps=steps,
+            score=score,
+            risk=scorer.risks(seen.level, since, events),
+            state=seen.state if state is None else state,
+            phase=seen.state,
+            left=left,
+        )
         self._known = _Known(
             rows=before.rows + len(steps),
             last_step=int(steps[-1]),
@@ -464,6 +510,7 @@ class Tracker:
             memory=memory,
             largest=max(before.largest, float(scored.score.max())),
             since=int(since[-1]),
+            on_map=on_map,
         )
         self.last = Scored(**{name: getattr(scored, name)[-1:].copy() for name in _COLUMNS})
         if self.alarm_step is None and above.any():
@@ -473,6 +520,18 @@ class Tracker:
             self.alarm = self._alarm(scored, row, drivers)
             self.alarm_step, self._alarm_row = self.alarm.step, before.rows + row
         return scored
+
+    def _on_map(
+        self, steps: NDArray[np.int64], known: NDArray[np.float64], counted: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.float64]]:
+        """(n,) states of the map, None without one, (n,) those that the run left for them, and what is to be kept."""
+        states, before = self._scorer.map, self._known
+        if states is None:
+            return None, np.full(len(steps), -1, dtype=np.int64), before.on_map
+        memory = before.on_map.copy()
+        if before.last_step is not None and steps[0] < before.last_step:
+            states.begin_again(memory)
+        return (*states.advance(self._scorer.metrics, known, counted, memory), memory)
 
     def _carried(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(n, D) the last finite value of each metric, those before these rows among them."""
@@ -490,6 +549,8 @@ class Tracker:
             risk=_number(scored.risk[row]),
             state=None if scored.state[row] < 0 else int(scored.state[row]),
             drivers=tuple(drivers[:_MOST_DRIVERS]),
+            phase=None if scored.phase[row] < 0 else int(scored.phase[row]),
+            place=self._scorer.place(scored, row),
         )
 
     def _broken(self, broken: NDArray[np.bool_]) -> list[Driver]:
@@ -649,8 +710,8 @@ def _concatenated(parts: Sequence[Scored]) -> Scored:
     if len(parts) == 1:
         return parts[0]
     if not parts:
-        nothing = np.empty(0)
+        nothing, whole = np.empty(0), np.empty(0, dtype=np.int64)
         return Scored(
-            steps=nothing.astype(np.int64), score=nothing, risk=nothing.copy(), state=nothing.astype(np.int64)
+            steps=whole, score=nothing, risk=nothing.copy(), state=whole.copy(), phase=whole.copy(), left=whole.copy()
         )
     return Scored(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS})

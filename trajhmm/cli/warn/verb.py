@@ -130,7 +130,7 @@ def _once(
     if not as_json:
         echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
     if scores is not None:
-        write_scores(scored, monitor.threshold, scores)
+        write_scores(scored, monitor, scores)
         say(f"{scores}: written")
     commands.finish(leave_running=False)
     return any(tracker.alarm is not None for tracker in trackers)

@@ -172,6 +172,11 @@ def counted_at(kept: Ints, n: int) -> NDArray[np.bool_]:
     return counted
 
 
+def as_stored(numbers: Floats) -> list[float | str]:
+    """Numbers for a state file; those that are not finite as text."""
+    return [number if np.isfinite(number) else str(number) for number in numbers.tolist()]
+
+
 @dataclass(eq=False)
 class Memory:
     """What is kept of a run: a few numbers.
@@ -202,8 +207,8 @@ class Memory:
         return np.concatenate([self.spaced, self.moved.ravel(), *self.views, self.last])
 
     def to_list(self) -> list[float | str]:
-        """All numbers, for a state file; those that are not finite as text."""
-        return [number if np.isfinite(number) else str(number) for number in self.flat().tolist()]
+        """All numbers, for a state file."""
+        return as_stored(self.flat())
 
     def taken_from(self, stored: Iterable[float | str]) -> Memory:
         """One of the same shape with numbers from `to_list`."""

@@ -1,0 +1,1 @@
+"""Where on a map a run under way is."""
