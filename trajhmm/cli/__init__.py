@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -16,6 +18,7 @@ from trajhmm import __version__
 from trajhmm.cli import (
     analyze,
     audit,
+    benchmark,
     collect,
     convert,
     decode,
@@ -56,6 +59,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "table": tables.table,
     "warn": warn.warn,
     "evaluate": evaluate.evaluate,
+    "benchmark": benchmark.benchmark,
     "report": report.report,
 }
 
@@ -79,8 +83,10 @@ for name, verb in VERBS.items():
     app.command(name)(careful(verb))
 app.add_typer(simulate.app, name="simulate")
 
-# What a shell makes of a program that Ctrl-C ended.
-_INTERRUPTED = 130
+# What a shell makes of a program that Ctrl-C ended, and adds to the number of any signal that did.
+_INTERRUPTED, _BY_SIGNAL = 130, 128
+# By which schedulers and terminals that close end a program; where there are such.
+_ENDINGS = ("SIGTERM", "SIGHUP")
 # With this variable set, an error that nobody foresaw shows where it comes from.
 _TRACEBACK = "TRAJHMM_TRACEBACK"
 
@@ -93,14 +99,41 @@ def main() -> None:
         # Names of files may be no text, and a terminal may not know all letters: they are shown by their numbers.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        code = app(standalone_mode=False) or 0
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    except Exception as error:  # noqa: BLE001 (the last that can tell of it)
-        code = _told(error)
+    with _ended_like_ctrl_c() as came:
+        try:
+            code = app(standalone_mode=False) or 0
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+        except Exception as error:  # noqa: BLE001 (the last that can tell of it)
+            code = _told(error)
     _drop_what_nobody_takes()
-    sys.exit(code)
+    sys.exit(_BY_SIGNAL + came[0] if came and code == _INTERRUPTED else code)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[list[int]]:
+    """Other signals that end a program end it as Ctrl-C does: nothing half-written is left, and a watch tells.
+
+    The second time they end it at once. What is ignored, as under ``nohup``, stays so. Yields those that came.
+    """
+    came: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        came.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    caught = [getattr(signal, name) for name in _ENDINGS if hasattr(signal, name)]
+    caught = [number for number in caught if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():  # where no signal can be caught
+        caught = []
+    for number in caught:
+        signal.signal(number, end)
+    try:
+        yield came
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _told(error: Exception) -> int:
