@@ -65,21 +65,25 @@ def render_report(
         raise AnalysisError("the model was fitted for warning; an analysis needs a map")
     else:
         content = _warning_content(runs, model, paths)
-    environment = Environment(
-        loader=PackageLoader("trajhmm.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_plain,
-    )
-    return environment.get_template("page.html.j2").render(
+    return environment().get_template("page.html.j2").render(
         **content,
         model=model,
         stability=stability_sections([Path(folder) for folder in stability]),
         sources=[path.resolve().name for path in paths],
         versions=software_versions(),
         state_styles=_state_styles(model.n_states),
+    )
+
+
+def environment() -> Environment:
+    """Where pages are made: what is put in is escaped, and a name that is missing is an error."""
+    return Environment(
+        loader=PackageLoader("trajhmm.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_plain,
     )
 
 

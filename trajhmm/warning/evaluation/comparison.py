@@ -13,7 +13,7 @@ from trajhmm.errors import TrajHMMError
 from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.warning.detectors.interface import Detector, Reference
 from trajhmm.warning.evaluation.folds import Cell, split_trials
-from trajhmm.warning.evaluation.intervals import RESAMPLES
+from trajhmm.warning.evaluation.intervals import RESAMPLES, Estimate, share
 from trajhmm.warning.evaluation.protocol import RunOutcome, first_alarm, judge
 from trajhmm.warning.evaluation.report import Report, report_on
 from trajhmm.warning.evaluation.thresholds import conformal_threshold, runs_needed
@@ -38,6 +38,7 @@ class ComparisonRow:
     report : how it did; None where it cannot be used on these runs.
     reason : why it cannot.
     outcomes : what the report adds up, a run each.
+    hard_alarmed : share of the hard runs that alarmed; None where there are none.
     """
 
     detector: str
@@ -46,6 +47,7 @@ class ComparisonRow:
     report: Report | None = None
     reason: str | None = None
     outcomes: tuple[RunOutcome, ...] = ()
+    hard_alarmed: Estimate | None = None
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -55,7 +57,7 @@ class ComparisonRow:
             "attainable": self.attainable,
             "report": None if self.report is None else self.report.to_dict(),
             "reason": self.reason,
-        }
+        } | ({} if self.hard_alarmed is None else {"hard_alarmed": self.hard_alarmed.to_dict()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ class Comparison:
                     "budget": row.budget,
                     "attainable": row.attainable,
                     **({} if row.report is None else row.report.row()),
+                    **({} if row.hard_alarmed is None else row.hard_alarmed.row("hard_alarmed")),
                     "reason": row.reason,
                 }
                 for row in self.rows
@@ -90,6 +93,7 @@ def compare(
     trials: Sequence[Trial],
     detectors: Mapping[str, Detector],
     *,
+    hard: Sequence[Trial] = (),
     budgets: Sequence[float] = (0.05, 0.1),
     lead: int | None = None,
     folds: int = 5,
@@ -107,6 +111,8 @@ def compare(
     ----------
     trials : runs with what became of them, their condition and group.
     detectors : by the name that the table shall show; not fitted.
+    hard : runs to which something happened that they survive; tested with the others of their group and told of apart,
+        and nothing is learnt from them.
     budgets : shares of healthy runs that may alarm; a row for each, and one for a published threshold.
     lead : steps that an alarm must come ahead of the collapse; by default one logged row.
     folds : parts that groups are dealt out to.
@@ -121,12 +127,13 @@ def compare(
     """
     rng = np.random.default_rng(seed)
     cells = split_trials(trials, folds=folds, calibration=max(map(runs_needed, budgets)), rng=rng)
+    dealt = _dealt(cells, hard)
     rows: list[ComparisonRow] = []
     for done, (name, detector) in enumerate(detectors.items()):
         if progress is not None:
             progress(done, len(detectors))
         try:
-            scored = held_out_scores(detector, cells)
+            scored = held_out_scores(detector, cells, hard)
         except TrajHMMError as error:
             rows += [ComparisonRow(detector=name, budget=budget, reason=str(error)) for budget in budgets]
             continue
@@ -137,13 +144,34 @@ def compare(
                 for trial in cell.test
             )
             report = report_on(outcomes, rng=np.random.default_rng(seed), resamples=resamples)
+            alarmed = [
+                first_alarm(scores[trial.run.run], value) is not None
+                for beside, scores, value in zip(dealt, scored, thresholds, strict=True)
+                for trial in beside
+            ]
             rows.append(
-                ComparisonRow(detector=name, budget=budget, attainable=attainable, report=report, outcomes=outcomes)
+                ComparisonRow(
+                    detector=name,
+                    budget=budget,
+                    attainable=attainable,
+                    report=report,
+                    outcomes=outcomes,
+                    hard_alarmed=share(sum(alarmed), len(alarmed)) if alarmed else None,
+                )
             )
     return Comparison(rows=tuple(rows))
 
 
-def held_out_scores(detector: Detector, cells: Sequence[Cell]) -> list[dict[str, Scores]]:
+def _dealt(cells: Sequence[Cell], hard: Sequence[Trial]) -> list[list[Trial]]:
+    """Hard runs by the cell that tests them: the first that tests their group; any, where none does."""
+    dealt: list[list[Trial]] = [[] for _ in cells]
+    for place, trial in enumerate(hard):
+        own = [index for index, cell in enumerate(cells) if trial.group in {tested.group for tested in cell.test}]
+        dealt[own[0] if own else place % len(cells)].append(trial)
+    return dealt
+
+
+def held_out_scores(detector: Detector, cells: Sequence[Cell], hard: Sequence[Trial] = ()) -> list[dict[str, Scores]]:
     """For each cell, run to (T,) scores, for the runs it calibrates on and tests; equal fits are made once.
 
     Raises
@@ -153,14 +181,14 @@ def held_out_scores(detector: Detector, cells: Sequence[Cell]) -> list[dict[str,
     """
     fits: dict[tuple[tuple[str, ...], ...], tuple[Detector, dict[str, Scores]]] = {}
     scored = []
-    for cell in cells:
+    for cell, beside in zip(cells, _dealt(cells, hard), strict=True):
         labelled = cell.labelled if detector.uses_labels else ()
         key = tuple(tuple(trial.run.run for trial in part) for part in (cell.reference, labelled))
         if key not in fits:
             reference = Reference(healthy=tuple(trial.run for trial in cell.reference), labelled=labelled)
             fits[key] = detector.fit(reference), {}
         fitted, known = fits[key]
-        for trial in (*cell.calibration, *cell.test):
+        for trial in (*cell.calibration, *cell.test, *beside):
             if trial.run.run not in known:
                 known[trial.run.run] = fitted.scores(trial.run)
         scored.append(known)

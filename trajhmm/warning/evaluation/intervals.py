@@ -30,6 +30,10 @@ class Estimate:
         named = {"value": self.value, "low": self.low, "high": self.high}
         return {name: None if np.isnan(number) else float(number) for name, number in named.items()}
 
+    def row(self, name: str) -> dict[str, float]:
+        """For a table: ``name``, ``name_low`` and ``name_high``."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 UNDEFINED = Estimate(value=np.nan, low=np.nan, high=np.nan)
 

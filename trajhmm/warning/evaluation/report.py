@@ -72,7 +72,7 @@ class Report:
         for field in fields(self):
             found = getattr(self, field.name)
             if isinstance(found, Estimate):
-                row |= {field.name: found.value, f"{field.name}_low": found.low, f"{field.name}_high": found.high}
+                row |= found.row(field.name)
             else:
                 row[field.name] = found
         return row
