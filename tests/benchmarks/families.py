@@ -10,21 +10,12 @@ import numpy as np
 from trajhmm.features import causal_runs
 from trajhmm.features.choose import default_metrics
 from trajhmm.logs import read_logs
-from trajhmm.warning.evaluation import attribute_onsets, derive_truth
-from trajhmm.warning.runs import Kind, RunTruth, Trial, trials_of
+from trajhmm.warning.benchmark import SETS
+from trajhmm.warning.evaluation import derive_truth
+from trajhmm.warning.runs import RunTruth, Trial, trials_of
 
 DATA = Path(__file__).parents[2] / "data"
-FAMILIES = {
-    "classifier": "eval_accuracy < 0.5",
-    "lm": "ratio(eval_accuracy) < 0.6",
-    "rl": "ratio(episode_return) < 0.4",
-}
-
-SWEPT = {
-    "classifier": "eval_accuracy < 0.5 and best(eval_accuracy) >= 0.5",
-    "lm": "ratio(eval_accuracy) < 0.6",
-    "rl": "ratio(episode_return) < 0.4",
-}
+FAMILIES = ("classifier", "lm", "rl")
 
 # What is left of a run of criteo that counts as healthy: up to so many steps before it explodes.
 _SAFE = 20
@@ -55,38 +46,19 @@ def criteo(public_data):
 
 def audit_logs(family):
     """One of the audits of data/, without its buffered arm."""
-    return read_logs(DATA / f"audit_{family}", where="buffer == 'none'")
+    return SETS[family].logs(DATA)
 
 
 def sweep_logs(family):
     """The sweep arm of one of the audits."""
-    return read_logs(DATA / "sweeps" / f"audit_{family}.parquet")
+    return SETS[f"{family}_sweep"].logs(DATA)
 
 
 def sweep(family, metrics=None):
-    """The same with what became of each run, by the audit's definition once a run has learnt; and what is hard.
-
-    Hard are runs to which something happened that they survive: a corrupt batch, a resume without the optimizer's
-    state, a rate that was too high.
-
-    Configurations are groups, so that a run is tested by what other configurations taught.
-    """
-    runs = sweep_logs(family)
-    truth = derive_truth(runs, SWEPT[family], sustained=5, onsets=attribute_onsets(runs))
-    metrics = default_metrics(runs)[0] if metrics is None else metrics
-    trials = trials_of(runs, truth, group="configuration", metrics=metrics)
-    kinds = dict(zip(runs.runs, runs.attributes["kind"], strict=True))
-    hard = {
-        trial.run.run
-        for trial in trials
-        if trial.truth.kind is Kind.HEALTHY and kinds[trial.run.run] in ("hard_negative", "spontaneous")
-    }
-    return [trial for trial in trials if trial.run.run not in hard], [t for t in trials if t.run.run in hard]
+    """Its runs with what became of each; and what is hard."""
+    return SETS[f"{family}_sweep"].trials(DATA, metrics)
 
 
 def audit(family, metrics=None):
-    """The same with what became of each run."""
-    runs = audit_logs(family)
-    truth = derive_truth(runs, FAMILIES[family], sustained=5, onsets=attribute_onsets(runs))
-    metrics = default_metrics(runs)[0] if metrics is None else metrics
-    return trials_of(runs, truth, condition="dimension", group="seed", metrics=metrics)
+    """The runs of an audit with what became of each."""
+    return SETS[family].trials(DATA, metrics)[0]

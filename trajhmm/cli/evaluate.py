@@ -137,12 +137,16 @@ def _judged(
 def compared(trials: Sequence[Trial], budgets: list[float], *, lead: int | None, seed: int) -> Comparison:
     """Every detector on runs whose end is known, with a progress bar."""
     from trajhmm.warning.detectors import DETECTORS, make_detector
+    from trajhmm.warning.detectors.entered import entered_detectors
     from trajhmm.warning.evaluation import compare
 
+    guests, wrong = entered_detectors()
+    for name, reason in wrong.items():
+        say(f"warning: detector {name} of another package left out: {reason}")
     with progress_bar("detectors") as progress:
         return compare(
             trials,
-            {name: make_detector(name) for name in DETECTORS},
+            {name: make_detector(name) for name in DETECTORS} | guests,
             budgets=budgets,
             lead=lead,
             seed=seed,
