@@ -20,6 +20,8 @@ from trajhmm.naming import is_text, shown
 # these bounds what is read of it takes less than half a gibibyte.
 MOST_BYTES, MOST_VALUES, DEEPEST = 32 * 2**20, 2_000_000, 32
 _MOST_DIGITS, _MOST_LETTERS = 400, 10_000
+# Letters of a value that an error tells.
+_MOST_SHOWN = 100
 # Bytes that are looked at at a time.
 _BLOCK = 2**20
 # Whole numbers up to which floats are exact; what counts rows needs no more.
@@ -105,7 +107,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def brief(value: Any) -> str:
     """A value as an error tells it: short, in one line, in letters that can be seen."""
-    return shown(reprlib.repr(value))
+    told = shown(reprlib.repr(value))
+    return told if len(told) <= _MOST_SHOWN else f"{told[:_MOST_SHOWN]}…"
 
 
 class Stored:

@@ -522,3 +522,21 @@ def test_the_probabilities_of_states_add_up_however_unlikely_a_row_is(map_conten
     model = stranger(map_content, ["covars"], [[1e-40] * 3, [2e-40] * 3], tmp_path)
     for found in (model.filter(logs).probs, model.decode(logs).probs):
         np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["settings", "topology"], "1" * 9000),
+        (["settings", "search"], "\x1b" * 9000),
+        (["settings", "engine"], "x" * 9000),
+        (["certificate", "residuals", "metrics", 0, "metric"], "other"),
+        (["certificate", "residuals", "metrics", 0], {str(i) * 50: [[[i] * 50] * 50] * 50 for i in range(50)}),
+        (["purpose"], {"a" * 300: {"b" * 300: {"c" * 300: "d" * 300}}}),
+    ],
+)
+def test_what_is_told_of_a_long_part_is_short(path, value, map_content, tmp_path):
+    with pytest.raises(ModelFileError) as refused:
+        stranger(map_content, path, value, tmp_path)
+    assert len(str(refused.value)) < len(str(tmp_path)) + 300
+    assert str(refused.value).isprintable()

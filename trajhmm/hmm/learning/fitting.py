@@ -25,6 +25,7 @@ from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.rows.source import InMemory, Source, spread_of, spread_within
 from trajhmm.hmm.shifts import Shifts, joined_shifts
+from trajhmm.stored import brief
 
 EngineName = Literal["native", "hmmlearn"]
 SearchName = Literal["restarts", "wide"]
@@ -65,9 +66,9 @@ class Settings:
         if self.covariance_type not in COVARIANCE_TYPES:
             raise FitError(f"covariance_type {self.covariance_type!r}: expected one of {', '.join(COVARIANCE_TYPES)}")
         if self.topology not in TOPOLOGIES:
-            raise FitError(f"topology {self.topology!r}: expected one of {', '.join(TOPOLOGIES)}")
+            raise FitError(f"topology {brief(self.topology)}: expected one of {', '.join(TOPOLOGIES)}")
         if self.search not in ("restarts", "wide"):
-            raise FitError(f"search {self.search!r}: expected restarts or wide")
+            raise FitError(f"search {brief(self.search)}: expected restarts or wide")
         if self.scales and not (self.shifts and self.covariance_type in ("diag", "spherical")):
             raise FitError("runs have scales only beside shifts, and only with diagonal covariances")
         if self.shifts and self.search != "wide":
