@@ -31,6 +31,8 @@ from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows
 from trajhmm.hmm.inference.shifts import infer_shifts, possible, without_shifts
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.simulate import drift, planted
+from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.reference import fit_warning
 
 DATA = Path(__file__).parents[2] / "data"
 BASELINE = "condition == 'baseline' and buffer == 'none'"
@@ -246,3 +248,20 @@ def test_rows_a_second():
         read.advance(rows, read.start())
         taken.append(time.perf_counter() - begun)
     print(f"\n{len(rows) / np.median(taken) / 1e6:.2f} million rows a second")
+
+
+def test_rows_a_second_of_a_watch():
+    """The same beside views that score: what a map costs, and that a model without one pays nothing."""
+    logs = planted(n_runs=20, n_rows=400, seed=0).logs
+    metrics = logs.metrics[:14]
+    on_map = th.fit(logs, metrics=metrics, states=6, halves=0, restarts=1)
+    many = planted(n_runs=10, n_rows=10_000, stays=(1600.0, 1400.0, 1200.0), detour_stay=3600.0, seed=5).logs
+    for name, carried in (("without a map", None), ("with one", on_map)):
+        model = fit_warning(logs, metrics=metrics, states=6, restarts=1, iterations=20, map=carried)
+        Monitor(model).score(many)
+        taken = []
+        for _ in range(5):
+            monitor, begun = Monitor(model), time.process_time()
+            monitor.score(many)
+            taken.append(time.process_time() - begun)
+        print(f"{name} {len(many.steps) / np.median(taken) / 1e6:.2f} million rows a second")
