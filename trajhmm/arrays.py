@@ -330,8 +330,26 @@ def _check_offsets(name: str, offsets: NDArray[np.int64], n_rows: int) -> None:
         raise ArrayError(f"{name}: run {run} ends at row {offsets[run + 1]}, before it begins at row {offsets[run]}")
 
 
+def unmasked(name: str, values: Any) -> Any:
+    """``values``; of a masked array of numbers one with NaN where it is masked, as numpy would lay bare what is there.
+
+    Raises
+    ------
+    ArrayError
+        What is masked is no real number.
+    """
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    if np.ma.is_masked(values) and values.dtype.kind not in "fiu":
+        raise ArrayError(f"{name}: expected an array without a mask, or one of numbers")
+    if not np.ma.is_masked(values):
+        return values.data
+    return np.where(np.ma.getmaskarray(values), np.nan, values.data)
+
+
 def _converted(name: str, values: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """``values`` with another type, where that loses nothing but precision."""
+    values = unmasked(name, values)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:

@@ -14,6 +14,7 @@ from numba.core.registry import CPUDispatcher
 
 import trajhmm
 import trajhmm as th
+from trajhmm.arrays import floats_of, whole_of
 from trajhmm.dynamics.stability.instability.scores import olmo_scores, robust_scores
 from trajhmm.errors import ArrayError, TrajHMMError
 from trajhmm.features import CausalRun
@@ -713,3 +714,36 @@ def test_scores_of_logs_built_by_hand_do_not_leave_them():
     ):
         with pytest.raises(TrajHMMError):
             replace(logs, **changes)
+
+
+# What numpy takes for numbers, and is none.
+
+MASKED = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], [[False, True], [False, False]])
+
+
+def test_what_is_masked_is_missing_not_what_stands_below_the_mask():
+    missing = [[1.0, np.nan], [3.0, 4.0]]
+    np.testing.assert_array_equal(floats_of("x", MASKED, (2, 2)), missing)
+    np.testing.assert_array_equal(floats_of("x", MASKED.astype(">f4"), (2, 2)), missing)
+    np.testing.assert_array_equal(floats_of("x", MASKED.astype(int), (2, 2)), missing)
+    plain = floats_of("x", np.ma.masked_array([[1.0, 2.0]]), (1, 2))
+    assert (type(plain), plain.tolist()) == (np.ndarray, [[1.0, 2.0]])
+    with pytest.raises(ArrayError, match="x: expected an array of int64"):
+        whole_of("x", MASKED.astype(int), (2, 2))
+    with pytest.raises(ArrayError, match="without a mask"):
+        floats_of("x", MASKED.astype(complex), (2, 2))
+
+
+def test_the_estimator_takes_masked_for_missing_and_neither_text_nor_times_for_numbers():
+    values = np.concatenate([rng().normal(0, 1, (30, 2)), rng().normal(5, 1, (30, 2))])
+    model = GaussianHMM(n_components=2, n_iter=5, random_state=0).fit(values)
+    hidden = np.arange(120).reshape(60, 2) % 7 == 0
+    masked = np.ma.masked_array(np.where(hidden, 1e6, values), hidden)
+    missing = np.where(hidden, np.nan, values)
+    assert model.score(masked) == model.score(missing)
+    np.testing.assert_array_equal(model.predict(masked), model.predict(missing))
+    for odd in (values.astype(str), values.astype("S"), values.astype("M8[s]"), values.astype("m8[s]")):
+        with pytest.raises(TrajHMMError, match="X: expected numbers, found"):
+            model.predict(odd)
+    with pytest.raises(TrajHMMError, match="tol nan: expected a number"):
+        GaussianHMM(n_components=2, tol=np.nan).fit(values)

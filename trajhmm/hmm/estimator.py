@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from trajhmm.arrays import whole_of
+from trajhmm.arrays import unmasked, whole_of
 from trajhmm.errors import ArrayError, FitError
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.shifts import with_evidence, without_shifts
@@ -311,7 +311,7 @@ def _checked(
 
 
 def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """C-contiguous float64; also of objects that are numbers, as a DataFrame may hold them.
+    """C-contiguous float64, NaN where masked; also of objects that are numbers, as a DataFrame may hold them.
 
     Raises
     ------
@@ -321,12 +321,14 @@ def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if hasattr(values, "tocsr"):
         raise InputError(f"{name}: expected a dense array, found a sparse one; .toarray() makes it dense")
     try:
-        given = np.asarray(values)
+        given = np.asarray(unmasked(name, values))
         found = np.ascontiguousarray(given.real if np.iscomplexobj(given) else given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name}: expected numbers ({' '.join(str(error).split()):.100})") from error
     if np.iscomplexobj(given):
         raise InputError(f"{name}: expected real numbers, found complex ones. Complex data not supported")
+    if given.dtype.kind in "SUmM":  # which numpy takes for numbers where it can
+        raise InputError(f"{name}: expected numbers, found {given.dtype}")
     return found.reshape(given.shape)
 
 

@@ -81,6 +81,8 @@ class Settings:
             _check_number(name, getattr(self, name), Integral, 1)
         for name in ("floor", "shrinkage"):
             _check_number(name, getattr(self, name), Real, 0)
+        if isinstance(self.tol, bool) or not isinstance(self.tol, Real) or np.isnan(self.tol):
+            raise FitError(f"tol {self.tol!r:.60}: expected a number")
         _check_number("random_state", self.random_state, Integral, 0)
         if self.random_state > LARGEST_SEED:
             raise FitError(f"random_state {self.random_state:.3g}: expected less than 2^128")
