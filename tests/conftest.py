@@ -6,6 +6,9 @@ import os
 for library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+# No test finds what another one worked out, and none writes into the home of whoever runs it.
+os.environ["TRAJHMM_CACHE"] = "off"
+
 import signal
 import subprocess
 import sys

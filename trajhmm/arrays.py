@@ -15,7 +15,6 @@ from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
-from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from trajhmm.errors import ArrayError
@@ -85,7 +84,7 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
                     known[shapes] = sizes
             try:
                 return loop(*given)
-            except (NumbaError, AttributeError) as error:  # what numba says of an array that cannot be written to
+            except _refusals() as error:
                 converted = _fitted(given, plan, {})
                 if all(one is other for one, other in zip(given, converted, strict=True)):
                     raise ArrayError(f"{loop.__name__}: arguments of types that it is not compiled for") from error
@@ -96,6 +95,13 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
         return cast("Loop", checked)
 
     return decorate
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What numba raises over an array of another type, or one that cannot be written to; looked up once it has."""
+    from numba.core.errors import NumbaError
+
+    return NumbaError, AttributeError
 
 
 def _picker(places: Sequence[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:

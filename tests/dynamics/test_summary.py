@@ -7,11 +7,10 @@ import pytest
 from scipy.stats import beta
 
 import trajhmm as th
+from trajhmm.dynamics.detours.again import PrefixPoint, Refits
 from trajhmm.dynamics.detours.confounding import Association
 from trajhmm.dynamics.detours.delays import Delay
 from trajhmm.dynamics.detours.evidence import StateEvidence, Survival
-from trajhmm.dynamics.detours.prefix import PrefixPoint
-from trajhmm.dynamics.detours.refits import Refits
 from trajhmm.dynamics.files import certificate_content, map_content
 from trajhmm.dynamics.maps.training_map import forks_in
 from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate

@@ -15,6 +15,7 @@ from trajhmm.cli.options import (
     Jobs,
     Logs,
     ModelFile,
+    NoCache,
     Reading,
     Refits,
     Rename,
@@ -25,6 +26,7 @@ from trajhmm.cli.options import (
     TableName,
     Where,
     Within,
+    cache_of,
     usage_errors,
 )
 from trajhmm.cli.paths import FOLDER
@@ -58,6 +60,7 @@ def analyze(
     where: Where = None,
     step: Step = None,
     table: TableName = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Say which states training passes through and which are detours; write the map, tables, figures and report.
 
@@ -84,6 +87,7 @@ def analyze(
             seed=seed,
             jobs=jobs,
             progress=progress,
+            cache=cache_of(no_cache=no_cache),
         )
     say_notes(analysis.notes)
     with together():

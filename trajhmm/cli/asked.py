@@ -17,6 +17,7 @@ from trajhmm.cli.terminal import progress_bar, say_notes
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trajhmm.cache import Cache
     from trajhmm.dynamics import Analysis, Decoded
     from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
@@ -58,6 +59,7 @@ class Asked:
     within : attribute within whose values runs are compared, if given.
     refits : that a detour has to come back in; 0 where what is asked for shows none.
     seed : of permutations, bootstraps and refits.
+    cache : where what was worked out before is found again.
     """
 
     what: str
@@ -69,6 +71,7 @@ class Asked:
     within: str | None
     refits: int
     seed: int
+    cache: Cache
 
     @cached_property
     def model(self) -> Model:
@@ -127,7 +130,7 @@ class Asked:
         from trajhmm.dynamics import decode_runs
 
         say_notes(self.runs.notes)
-        return decode_runs(self.runs, self.model)
+        return decode_runs(self.runs, self.model, cache=self.cache)
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -146,6 +149,7 @@ class Asked:
                 return analyze(
                     self.runs, self.model, converged=self.converged, rule=self.rule.value, within=self.within,
                     refits=self.refits, prefix=False, seed=self.seed, jobs=ALL_CORES, progress=progress,
+                    cache=self.cache,
                 )  # fmt: skip
 
     @property

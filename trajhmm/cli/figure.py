@@ -14,6 +14,7 @@ import typer
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
 from trajhmm.cli.options import (
     DetourRule,
+    NoCache,
     OptionalModel,
     Reading,
     Refits,
@@ -25,6 +26,7 @@ from trajhmm.cli.options import (
     TableName,
     Where,
     Within,
+    cache_of,
     split,
 )
 from trajhmm.cli.paths import ANY
@@ -312,6 +314,7 @@ def figure(
     where: Where = None,
     step: Step = None,
     table: TableName = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Draw one figure for print.
 
@@ -335,6 +338,7 @@ def figure(
         within=within,
         refits=refits if kind in _OF_DETOURS else 0,
         seed=seed,
+        cache=cache_of(no_cache=no_cache),
         width=width,
         metrics=split(metric),
         state=state,

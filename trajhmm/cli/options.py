@@ -17,6 +17,7 @@ from trajhmm.errors import ConditionError
 from trajhmm.files import reads
 
 if TYPE_CHECKING:
+    from trajhmm.cache import Cache
     from trajhmm.logs import RunSet, Scan
     from trajhmm.logs.settings import Settings
 
@@ -76,6 +77,10 @@ Within = Annotated[
     typer.Option("--within", metavar="COLUMN", help="Compare only runs that have the same value of this attribute."),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Threads; the result does not depend on it.")]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Work everything out anew, and keep nothing; as with TRAJHMM_CACHE=off."),
+]
 Rule = Annotated[DetourRule, typer.Option("--rule", help="What counts as a detour.")]
 
 ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -141,6 +146,13 @@ def states_of(states: str | None) -> list[int] | None:
     if first < 1 or last < first:
         raise typer.BadParameter(f"--states {states!r}: expected whole numbers from 1 on, the smaller first")
     return list(range(first, last + 1))
+
+
+def cache_of(*, no_cache: bool) -> Cache:
+    """Where what was worked out before is found again: nowhere, if the user says so."""
+    from trajhmm.cache import NO_CACHE, Cache
+
+    return NO_CACHE if no_cache else Cache.of_user()
 
 
 class usage_errors:  # noqa: N801 (a context manager reads as a word)

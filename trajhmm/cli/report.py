@@ -13,6 +13,7 @@ from trajhmm.cli.options import (
     Jobs,
     Logs,
     ModelFile,
+    NoCache,
     Reading,
     Refits,
     Rename,
@@ -23,6 +24,7 @@ from trajhmm.cli.options import (
     TableName,
     Where,
     Within,
+    cache_of,
     usage_errors,
 )
 from trajhmm.cli.paths import HTML, READS
@@ -52,6 +54,7 @@ def report(
     where: Where = None,
     step: Step = None,
     table: TableName = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Show runs under a model on one page that needs no network: the map, or the alarms of a model for warning.
 
@@ -71,7 +74,7 @@ def report(
             parse_condition(converged)
     fitted = load_model(model)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
-    analysis = None
+    analysis, cache = None, cache_of(no_cache=no_cache)
     if converged is not None:
         with usage_errors(), progress_bar("refitting") as progress:
             analysis = analyze(
@@ -84,6 +87,7 @@ def report(
                 seed=seed,
                 jobs=jobs,
                 progress=progress,
+                cache=cache,
             )
     say_notes(runs.notes if analysis is None else analysis.notes)
     write_report(output, runs, fitted, analysis=analysis, sources=[*logs, model], stability=stability or [])

@@ -12,6 +12,7 @@ import typer
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
 from trajhmm.cli.options import (
     DetourRule,
+    NoCache,
     OptionalModel,
     Reading,
     Refits,
@@ -23,6 +24,7 @@ from trajhmm.cli.options import (
     TableName,
     Where,
     Within,
+    cache_of,
 )
 from trajhmm.cli.paths import ANY
 from trajhmm.cli.terminal import say
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajhmm.dynamics import MetricImportance
-    from trajhmm.dynamics.detours.refits import Refits as RefitsOf
+    from trajhmm.dynamics.detours.again import Refits as RefitsOf
 
 
 def _states(asked: Asked) -> list[Column]:
@@ -218,6 +220,7 @@ def table(
     where: Where = None,
     step: Step = None,
     table: TableName = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Write one table, for print or in full. All but selection need logs; detours and regression --converged as well.
 
@@ -240,6 +243,7 @@ def table(
         within=within,
         refits=refits if kind in _OF_REFITS else 0,
         seed=seed,
+        cache=cache_of(no_cache=no_cache),
     )
     write_text(output, formats[output.suffix.lower()](KINDS[kind](asked)))
     say(f"{output}: written")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajhmm.cache import NO_CACHE, Cache
+from trajhmm.dynamics.detours.again import PrefixPoint, RawRows, Refits, loss_name
 from trajhmm.dynamics.detours.convergence import Convergence, convergence_of
 from trajhmm.dynamics.detours.evidence import RULES, Rule, StateEvidence, detour_table, evidence_table, find_detours
-from trajhmm.dynamics.detours.prefix import PrefixPoint, RawRows, loss_name, prefix_curve
-from trajhmm.dynamics.detours.refits import Refits, refit_map
 from trajhmm.dynamics.detours.regression import Regression, bag_of_states, regress
 from trajhmm.dynamics.maps.dissimilarity import Dissimilarity, dissimilarity_of
 from trajhmm.dynamics.maps.training_map import TrainingMap, build_map
@@ -120,29 +121,62 @@ class Decoded:
 
     Attributes
     ----------
-    scaled : the runs as the model was fitted to them, shifts left in.
-    sequences : the runs as the model sees them.
     smoothed : decoded states.
     map : the training map, no detours marked.
     trajectories : metrics as logged, beside the states.
     loss : (N,) the loss as logged; None if there is none.
+    notes : rows cut, runs left out.
     """
 
-    scaled: Sequences
-    sequences: Sequences
     smoothed: Smoothed
     map: TrainingMap
     trajectories: Trajectories
     loss: np.ndarray[tuple[int], np.dtype[np.float64]] | None
+    notes: tuple[Note, ...]
 
 
-def decode_runs(runs: RunSet, model: Model) -> Decoded:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Decoding:
+    """What decoding gives, beside the logs: ``rows`` are those of the logs that were decoded."""
+
+    smoothed: Smoothed
+    map: TrainingMap
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    notes: tuple[Note, ...]
+
+
+class _Rows:
+    """The runs as the model sees them, worked out when something asks."""
+
+    def __init__(self, runs: RunSet, model: Model) -> None:
+        self.runs, self.model = runs, model
+
+    @cached_property
+    def scaled(self) -> Sequences:
+        """As the model was fitted to them, shifts left in."""
+        return self.model.scaled(self.runs)
+
+    def decode(self) -> _Decoding:
+        """Their states, and the map of them; the certificate is the model's, and stays with it."""
+        sequences = self.model.unshifted(self.scaled)
+        smoothed = self.model.decode(sequences)
+        training_map = build_map(self.model, sequences, self.model.filter(sequences), smoothed)
+        return _Decoding(
+            smoothed=smoothed,
+            map=replace(training_map, certificate=None),
+            rows=sequences.rows,
+            notes=sequences.notes,
+        )
+
+
+def decode_runs(runs: RunSet, model: Model, *, cache: Cache = NO_CACHE) -> Decoded:
     """Decode runs and draw up their training map: what an analysis can say without a condition of convergence.
 
     Parameters
     ----------
     runs : the logs.
     model : fitted on the same metrics.
+    cache : where what was decoded before may be found again.
 
     Raises
     ------
@@ -151,22 +185,28 @@ def decode_runs(runs: RunSet, model: Model) -> Decoded:
     AnalysisError
         The model was fitted for warning.
     """
+    return _decoded(_Rows(runs, model), _about(cache, runs, model))
+
+
+def _about(cache: Cache, runs: RunSet, model: Model) -> Cache:
+    return cache if cache.store is None else cache.about(runs=runs.fingerprint, model=model.fingerprint)
+
+
+def _decoded(rows: _Rows, cache: Cache) -> Decoded:
+    runs, model = rows.runs, rows.model
     if model.purpose != "map":
         raise AnalysisError(
             f"the model was fitted for {model.purpose}, on departures from healthy runs; a map needs one of "
             "'trajhmm fit' without --for"
         )
-    scaled = model.scaled(runs)
-    sequences = model.unshifted(scaled)
-    smoothed = model.decode(sequences)
-    trajectories, loss = _trajectories(runs, sequences, smoothed)
+    decoding = cache.keep("decoding", _Decoding, rows.decode)
+    trajectories, loss = _trajectories(runs, model.metrics, decoding)
     return Decoded(
-        scaled=scaled,
-        sequences=sequences,
-        smoothed=smoothed,
-        map=build_map(model, sequences, model.filter(sequences), smoothed),
+        smoothed=decoding.smoothed,
+        map=replace(decoding.map, certificate=model.certificate),
         trajectories=trajectories,
         loss=loss,
+        notes=decoding.notes,
     )
 
 
@@ -182,6 +222,7 @@ def analyze(
     seed: int = 0,
     jobs: int = 1,
     progress: Progress | None = None,
+    cache: Cache = NO_CACHE,
 ) -> Analysis:
     """Decode runs and ask which states delay convergence.
 
@@ -198,6 +239,7 @@ def analyze(
     seed : of permutations, bootstraps and refits.
     jobs : threads; the result does not depend on it.
     progress : called with (refits done, refits in all).
+    cache : where what was worked out before may be found again, see `trajhmm.cache`; the result does not depend on it.
 
     Raises
     ------
@@ -211,37 +253,49 @@ def analyze(
     if rule not in RULES:
         raise AnalysisError(f"rule {rule!r}: expected one of {', '.join(RULES)}")
     convergence_of(runs, converged, only=())  # a mistyped condition is told before the work begins
-    decoded = decode_runs(runs, model)
-    sequences, smoothed, training_map = decoded.sequences, decoded.smoothed, decoded.map
-    convergence = convergence_of(runs, converged, only=sequences.runs)
-    bags = bag_of_states(smoothed.path, smoothed.lengths, model.n_states)
-    regression = regress(bags, convergence, seed=seed)
-    attributes = runs.attributes.loc[list(sequences.runs)]
+    rows, cache = _Rows(runs, model), _about(cache, runs, model)
+    decoded = _decoded(rows, cache)
+    smoothed, training_map, trajectories = decoded.smoothed, decoded.map, decoded.trajectories
+    convergence = convergence_of(runs, converged, only=smoothed.runs)
+    attributes = runs.attributes.loc[list(smoothed.runs)]
     levels = None if within is None else _levels(attributes, within)
-    evidence = find_detours(
-        training_map,
-        convergence,
-        regression,
-        seed=seed,
-        within=levels,
-        attributes=attributes.drop(columns=[] if within is None else [within]),
-    )
-    again = refit_map(
-        model,
-        decoded.scaled,
-        training_map,
-        convergence,
-        refits=refits,
-        within=levels,
-        seed=seed,
-        jobs=jobs,
-        progress=progress,
-    )
+    bags = bag_of_states(smoothed.path, smoothed.lengths, model.n_states)
+    settings = {"converged": converged, "seed": seed}
+    regression = cache.keep("regression", Regression, lambda: regress(bags, convergence, seed=seed), **settings)
+
+    def weigh() -> tuple[StateEvidence, ...]:
+        others = attributes.drop(columns=[] if within is None else [within])
+        return find_detours(training_map, convergence, regression, seed=seed, within=levels, attributes=others)
+
+    def refit() -> Refits | None:
+        from trajhmm.dynamics.detours.refits import refit_map
+
+        return refit_map(
+            model,
+            rows.scaled,
+            training_map,
+            convergence,
+            refits=refits,
+            within=levels,
+            seed=seed,
+            jobs=jobs,
+            progress=progress,
+        )
+
+    def look_ahead() -> tuple[PrefixPoint, ...]:
+        from trajhmm.dynamics.detours.prefix import prefix_curve
+
+        raw = trajectories.values[:, [trajectories.metrics.index(metric) for metric in model.metrics]]
+        beside = RawRows(values=raw, loss=decoded.loss)
+        return prefix_curve(model, rows.scaled, beside, convergence, seed=seed, jobs=jobs)
+
+    evidence = cache.keep("evidence", tuple[StateEvidence, ...], weigh, within=within, **settings)
+    again = None
+    if refits > 0:
+        again = cache.keep("refits", Refits | None, refit, within=within, refits=refits, **settings)
     if again is not None:
         evidence = again.survival_of(evidence)
     detours = tuple(e.state for e in evidence if (e.is_strict if rule == "strict" else e.is_paper))
-    trajectories = decoded.trajectories
-    raw = trajectories.values[:, [trajectories.metrics.index(metric) for metric in model.metrics]]
     return Analysis(
         map=replace(training_map, detours=detours),
         smoothed=smoothed,
@@ -252,15 +306,16 @@ def analyze(
         evidence_by_state=evidence,
         refits=again,
         certificate=model.certificate,
-        prefix=prefix_curve(
-            model, decoded.scaled, RawRows(values=raw, loss=decoded.loss), convergence, seed=seed, jobs=jobs
-        )
-        if prefix
-        else (),
-        dissimilarity=dissimilarity_of(bags, model.hmm.means_, seed=seed),
+        prefix=cache.keep("prefix", tuple[PrefixPoint, ...], look_ahead, **settings) if prefix else (),
+        dissimilarity=cache.keep(
+            "dissimilarity",
+            Dissimilarity,
+            lambda: dissimilarity_of(bags, model.parameters.means, seed=seed),
+            seed=seed,
+        ),
         rule=rule,
         within=within,
-        notes=(*runs.notes, *sequences.notes),
+        notes=(*runs.notes, *decoded.notes),
         model=model,
     )
 
@@ -275,24 +330,25 @@ def _levels(attributes: pd.DataFrame, within: str) -> np.ndarray[tuple[int], np.
 
 
 def _trajectories(
-    runs: RunSet, sequences: Sequences, smoothed: Smoothed
+    runs: RunSet, wanted: tuple[str, ...], decoding: _Decoding
 ) -> tuple[Trajectories, np.ndarray[tuple[int], np.dtype[np.float64]] | None]:
     """Metrics at the rows that were decoded, the last value carried forward, and the loss among them."""
-    missing = [metric for metric in sequences.metrics if metric not in runs.metrics]
+    smoothed = decoding.smoothed
+    missing = [metric for metric in wanted if metric not in runs.metrics]
     carried = np.empty_like(runs.values)
     for _, rows in runs.slices():
         carried[rows] = carried_forward(runs.values[rows], runs.logged[rows])
-    values = carried[sequences.rows]
+    values = carried[decoding.rows]
     if missing:
-        kept = runs.attributes.loc[list(sequences.runs)]
-        constants = [np.repeat(kept[name].to_numpy(dtype=np.float64), sequences.lengths) for name in missing]
+        kept = runs.attributes.loc[list(smoothed.runs)]
+        constants = [np.repeat(kept[name].to_numpy(dtype=np.float64), smoothed.lengths) for name in missing]
         values = np.column_stack([values, *constants])
     metrics = (*runs.metrics, *missing)
     loss = loss_name(metrics)
     trajectories = Trajectories(
-        runs=sequences.runs,
-        lengths=sequences.lengths,
-        steps=sequences.steps,
+        runs=smoothed.runs,
+        lengths=smoothed.lengths,
+        steps=smoothed.steps,
         metrics=metrics,
         values=values,
         path=smoothed.path,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trajhmm.dynamics.analysis import Analysis
-from trajhmm.dynamics.detours.refits import Refits
+from trajhmm.dynamics.detours.again import Refits
 from trajhmm.dynamics.maps.training_map import MetricImportance, TrainingMap
 from trajhmm.dynamics.summary import share_of_runs, summarize
 from trajhmm.errors import AnalysisError

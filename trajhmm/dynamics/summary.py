@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from trajhmm.dynamics.analysis import Analysis
+from trajhmm.dynamics.detours.again import PrefixPoint, Refits
 from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, StateEvidence
-from trajhmm.dynamics.detours.prefix import PrefixPoint
-from trajhmm.dynamics.detours.refits import Refits
 from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
 from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate
+from trajhmm.dynamics.survival import clopper_pearson
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, ResidualSummary
 from trajhmm.logs import Note
@@ -245,8 +244,7 @@ def _told(edge: MapEdge, n_runs: int, refits: Refits | None) -> str:
 
 def share_of_runs(runs: int, n_runs: int) -> tuple[float, float]:
     """95% Clopper–Pearson interval of a share of runs."""
-    interval = binomtest(runs, n_runs).proportion_ci(method="exact")
-    return float(interval.low), float(interval.high)
+    return clopper_pearson(runs, n_runs)
 
 
 def _convergence_paragraph(analysis: Analysis) -> str:

@@ -1,35 +1,36 @@
 """From the metrics in the logs to the sequences that the HMM sees."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from __future__ import annotations
 
-from trajhmm.features.causal import CausalRun, causal_runs
-from trajhmm.features.columns import columns_by_run
-from trajhmm.features.departures import Departures
-from trajhmm.features.levels import LevelsAndInnovations
-from trajhmm.features.pooled import SCALINGS, PooledScaler, Scaling
-from trajhmm.features.samestep import SameStep
-from trajhmm.features.scalers import PerRunScaler, Scaler
-from trajhmm.features.sequences import Sequences, carried_forward, map_sequences
-from trajhmm.stored import Stored
+from typing import TYPE_CHECKING
 
+from trajhmm.lazily import found_lazily
 
-def scaler_from_dict(stored: Mapping[str, Any]) -> PerRunScaler | PooledScaler | LevelsAndInnovations:
-    """Read a scaler back from a model file.
-
-    Raises
-    ------
-    StoredError
-        The kind is unknown, or a part is missing or not what it must be.
-    """
-    kinds: dict[str, Callable[[Mapping[str, Any]], PerRunScaler | PooledScaler | LevelsAndInnovations]] = {
-        "per-run": PerRunScaler.from_dict,
-        "shared": PooledScaler.from_dict,
-        "own-start": PooledScaler.from_dict,
-        "levels": LevelsAndInnovations.from_dict,
-    }
-    return kinds[Stored(stored, "scaler")["kind"].one_of(tuple(kinds))](stored)
-
+if TYPE_CHECKING:
+    from trajhmm.features.causal import CausalRun, causal_runs
+    from trajhmm.features.columns import columns_by_run
+    from trajhmm.features.departures import Departures
+    from trajhmm.features.levels import LevelsAndInnovations
+    from trajhmm.features.pooled import SCALINGS, PooledScaler, Scaling
+    from trajhmm.features.samestep import SameStep
+    from trajhmm.features.scalers import PerRunScaler, Scaler
+    from trajhmm.features.sequences import Sequences, carried_forward, map_sequences
+    from trajhmm.features.stored import scaler_from_dict
+else:
+    __getattr__ = found_lazily(
+        __name__,
+        {
+            "causal": ("CausalRun", "causal_runs"),
+            "columns": ("columns_by_run",),
+            "departures": ("Departures",),
+            "levels": ("LevelsAndInnovations",),
+            "pooled": ("SCALINGS", "PooledScaler", "Scaling"),
+            "samestep": ("SameStep",),
+            "scalers": ("PerRunScaler", "Scaler"),
+            "sequences": ("Sequences", "carried_forward", "map_sequences"),
+            "stored": ("scaler_from_dict",),
+        },
+    )
 
 __all__ = [
     "SCALINGS",

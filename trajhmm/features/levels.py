@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.features import innovations
 from trajhmm.features.causal import CausalRun, causal_runs
 from trajhmm.features.departures import compressed, least_values, logarithmic
 from trajhmm.features.sequences import Sequences
@@ -121,13 +120,17 @@ class LevelsAndInnovations:
 
     def innovations(self, scaled: Floats, fresh: NDArray[np.bool_], memory: Floats) -> Floats:
         """(n, D) innovations of (n, D) values as they are compared; ``memory`` is moved on, see `innovations`."""
+        from trajhmm.features.innovations import advance
+
         moved = np.empty(scaled.shape)
-        innovations.advance(scaled, fresh, self.floors, SPAN, memory, moved)
+        advance(scaled, fresh, self.floors, SPAN, memory, moved)
         return moved
 
     def memory(self) -> Floats:
         """(D, 5) what is known of a run before its first row."""
-        return np.zeros((len(self.metrics), innovations.MEMORY))
+        from trajhmm.features.innovations import MEMORY
+
+        return np.zeros((len(self.metrics), MEMORY))
 
     def transform(self, run: CausalRun) -> Floats:
         """(T, 2 D) rows of a run; row t from the rows up to it.

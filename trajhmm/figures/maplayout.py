@@ -11,7 +11,6 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -135,6 +134,8 @@ def _main_line(training_map: TrainingMap, order: list[MapState]) -> set[int]:
     common = {s.state for s in order if 2 * s.runs > len(training_map.runs)} - set(training_map.detours)
     if common:
         return common
+    import networkx as nx
+
     rank = {state.state: place for place, state in enumerate(order)}
     graph = nx.DiGraph()
     graph.add_nodes_from(rank)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
     from trajhmm.hmm import Model
-    from trajhmm.hmm.learning.selection import Criterion, SelectionPoint
+    from trajhmm.hmm.results import Criterion, SelectionPoint
 
 HEIGHT = 2.0
 """Of a new figure, in inches."""

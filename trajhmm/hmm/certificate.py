@@ -16,6 +16,8 @@ AGREEMENT = 0.8
 RECOVERY = 0.6
 # Mean adjusted Rand index with fits of the same rows from other seeds: these should be the same map.
 SEEDS = 0.95
+# Fewer runs than this cannot be halved.
+FEWEST_RUNS = 4
 # Indices are between -1 and 1, up to rounding.
 _MOST = 1.0 + 1e-6
 

@@ -13,9 +13,11 @@ from trajhmm.arrays import unmasked, whole_of
 from trajhmm.errors import ArrayError, FitError
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.shifts import with_evidence, without_shifts
-from trajhmm.hmm.learning.fitting import Data, EngineName, FitStatus, Job, SearchName, Settings, run_jobs
+from trajhmm.hmm.learning.fitting import Data, Job, run_jobs
 from trajhmm.hmm.parameters import CovarianceType, Parameters, Topology, allowed_transitions, count_parameters
+from trajhmm.hmm.results import FitStatus
 from trajhmm.hmm.rows.source import InMemory
+from trajhmm.hmm.settings import EngineName, SearchName, Settings
 from trajhmm.logs.runset import offsets_of
 
 # Squares of larger values overflow, and squares of smaller differences vanish.

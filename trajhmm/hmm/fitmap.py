@@ -13,14 +13,15 @@ from trajhmm.features import SCALINGS, PerRunScaler, PooledScaler, Scaling, map_
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.inference.residuals import residuals_over
 from trajhmm.hmm.learning.autoregression import levels_of, select_with_autoregression
-from trajhmm.hmm.learning.fitting import EngineName, Settings
-from trajhmm.hmm.learning.selection import CRITERIA, Criterion, Selection, select_states
+from trajhmm.hmm.learning.selection import Selection, select_states
 from trajhmm.hmm.model import Model
 from trajhmm.hmm.modelfile import check_room
 from trajhmm.hmm.parameters import CovarianceType, Topology
+from trajhmm.hmm.results import CRITERIA, Criterion
 from trajhmm.hmm.rows.outofcore import Rows, rows_on_cluster, rows_on_disk
 from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.hmm.rows.source import InMemory, Source
+from trajhmm.hmm.settings import EngineName, Settings
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import RunSet, Scan
 

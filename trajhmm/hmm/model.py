@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from trajhmm.errors import ModelFileError
 from trajhmm.features import LevelsAndInnovations, PerRunScaler, PooledScaler, Sequences, map_sequences
 from trajhmm.hmm.certificate import Certificate
-from trajhmm.hmm.inference.levels import log_jacobian, whitened
-from trajhmm.hmm.inference.posteriors import Filtered, Smoothed, decode_rows, filter_rows, smooth_rows
-from trajhmm.hmm.inference.shifts import without_shifts
-from trajhmm.hmm.learning.fitting import FitStatus, Settings
-from trajhmm.hmm.learning.selection import Criterion, SelectionPoint
 from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.results import Criterion, Filtered, FitStatus, SelectionPoint, Smoothed
+from trajhmm.hmm.settings import Settings
 from trajhmm.logs import Note, RunSet
 from trajhmm.naming import shown
 
@@ -100,6 +97,13 @@ class Model:
 
         return GaussianHMM(**vars(self.settings)).take(self.parameters, self.status)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the model file holds, as stands in it."""
+        from trajhmm.hmm.modelfile import checksum_of
+
+        return checksum_of(self)
+
     @property
     def scaling(self) -> str:
         """``mixed``, ``own-start``, ``shared`` or ``per-run``; ``levels`` of a model for warning."""
@@ -130,6 +134,8 @@ class Model:
         ModelFileError
             The logs lack a metric that the model was made for.
         """
+        from trajhmm.hmm.inference.levels import whitened
+
         runs = with_metrics(runs, self.metrics)
         if isinstance(self.scaler, LevelsAndInnovations):
             return self.scaler.sequences(runs)
@@ -138,12 +144,17 @@ class Model:
 
     def unshifted(self, scaled: Sequences) -> Sequences:
         """Take from each run its shift."""
+        from trajhmm.hmm.inference.shifts import without_shifts
+
         if self.parameters.shift_variance is None:
             return scaled
         return replace(scaled, values=without_shifts(scaled.values, scaled.offsets, self.parameters))
 
     def filter(self, runs: RunSet | Sequences) -> Filtered:
         """Filter runs: what each row and those before it say of the state."""
+        from trajhmm.hmm.inference.levels import log_jacobian
+        from trajhmm.hmm.inference.posteriors import filter_rows
+
         sequences = self.sequences(runs)
         log_probs, predictive = filter_rows(sequences.values, sequences.offsets, self.parameters)
         if self.parameters.autoregression is not None:
@@ -158,6 +169,8 @@ class Model:
 
     def decode(self, runs: RunSet | Sequences) -> Smoothed:
         """Decode runs: what the whole run says of the state at each row."""
+        from trajhmm.hmm.inference.posteriors import decode_rows, smooth_rows
+
         sequences = self.sequences(runs)
         return Smoothed(
             runs=sequences.runs,

@@ -13,7 +13,6 @@ import numpy as np
 from trajhmm.errors import ArrayError, FitError, ModelFileError
 from trajhmm.features import LevelsAndInnovations
 from trajhmm.files import write_text
-from trajhmm.hmm.learning.selection import CRITERIA, Criterion
 from trajhmm.hmm.model import Model
 from trajhmm.hmm.modelparts import (
     SETTINGS,
@@ -29,6 +28,7 @@ from trajhmm.hmm.modelparts import (
     versions_of,
 )
 from trajhmm.hmm.parameters import CovarianceType
+from trajhmm.hmm.results import CRITERIA, Criterion
 from trajhmm.naming import shown
 from trajhmm.stored import MOST_BYTES, Stored, StoredError, brief, parsed, read_bounded
 
@@ -147,6 +147,11 @@ def load_model(path: str | Path) -> Model:
         raise ModelFileError(
             f"{where}: a part is missing or of the wrong shape ({_one_line(error)}); fit the model again"
         ) from error
+
+
+def checksum_of(model: Model) -> str:
+    """The ``sha256`` of the file of a model."""
+    return _checksum(_content(model))
 
 
 def _content(model: Model) -> dict[str, Any]:

@@ -10,11 +10,9 @@ import numpy as np
 from trajhmm.features import LevelsAndInnovations, PerRunScaler, PooledScaler, scaler_from_dict
 from trajhmm.features.sequences import FARTHEST
 from trajhmm.hmm.certificate import Certificate
-from trajhmm.hmm.learning.autoregression import LARGEST
-from trajhmm.hmm.learning.em import Outcome
-from trajhmm.hmm.learning.fitting import LARGEST_SEED, EngineName, FitStatus, Settings
-from trajhmm.hmm.learning.selection import SelectionPoint
-from trajhmm.hmm.parameters import COVARIANCE_TYPES, MOST_STATES, Parameters
+from trajhmm.hmm.parameters import COVARIANCE_TYPES, LARGEST_AUTOREGRESSION, MOST_STATES, Parameters
+from trajhmm.hmm.results import FitStatus, Outcome, SelectionPoint
+from trajhmm.hmm.settings import LARGEST_SEED, EngineName, Settings
 from trajhmm.stored import Stored, StoredError
 
 # What is scaled is within this, and varies by no less than one over it: so products of such numbers are finite.
@@ -88,7 +86,11 @@ def parameters_of(content: Stored, n_columns: int) -> Parameters:
     covars = content["covars"].array(shapes[covariance], -_LARGEST, _LARGEST)
     own = {
         name: part.array((d,), -most, most)
-        for name, most in (("shift_variance", _LARGEST), ("scale_variance", _LARGEST), ("autoregression", LARGEST))
+        for name, most in (
+            ("shift_variance", _LARGEST),
+            ("scale_variance", _LARGEST),
+            ("autoregression", LARGEST_AUTOREGRESSION),
+        )
         if (part := content.get(name)) is not None
     }
     parameters = Parameters(

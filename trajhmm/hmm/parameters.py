@@ -17,6 +17,8 @@ Topology = Literal["free", "left-right"]
 TOPOLOGIES: tuple[Topology, ...] = get_args(Topology)
 # More nobody can look at, and each row would cost the square of them.
 MOST_STATES = 50
+# What rows may remember of the rows before them: with 1 a state would have no level.
+LARGEST_AUTOREGRESSION = 0.99
 # Probabilities add up to 1 to this; files of before floats were written to the last digit may be off by some.
 _OFF = 1e-6
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from trajhmm.files import write_parquet
-from trajhmm.hmm.inference.posteriors import Filtered, Smoothed
+from trajhmm.hmm.results import Filtered, Smoothed
 
 
 def states_table(decoded: Filtered | Smoothed) -> pa.Table:

@@ -6,12 +6,14 @@ import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.cache import digest_of
 from trajhmm.errors import ArrayError
 from trajhmm.naming import plain_text, shown
 
@@ -199,6 +201,24 @@ class RunSet:
             missed=None if self.missed is None else self.missed[rows],
             attributes=self.attributes[keep],
             notes=tuple(note for note in self.notes if note.run is None or note.run in wanted),
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the runs are: names, rows and attributes; not of where they were read, or of the notes."""
+        attributes = [
+            [str(name), str(column.dtype), [[type(cell).__name__, str(cell)] for cell in column.tolist()]]
+            for name, column in self.attributes.items()
+        ]
+        return digest_of(
+            list(self.runs),
+            list(self.metrics),
+            attributes,
+            self.lengths,
+            self.steps,
+            self.values,
+            self.logged,
+            self.missed,
         )
 
     def frame(self) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trajhmm.dynamics.maps.verdict import chosen_by
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY
-from trajhmm.hmm.learning.selection import SelectionPoint
+from trajhmm.hmm.results import SelectionPoint
 from trajhmm.report.tables import Cell, Column, Row, Table, fixed, whole
 
 WIDTH, HEIGHT = 240.0, 100.0

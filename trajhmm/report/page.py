@@ -65,13 +65,17 @@ def render_report(
         raise AnalysisError("the model was fitted for warning; an analysis needs a map")
     else:
         content = _warning_content(runs, model, paths)
-    return environment().get_template("page.html.j2").render(
-        **content,
-        model=model,
-        stability=stability_sections([Path(folder) for folder in stability]),
-        sources=[path.resolve().name for path in paths],
-        versions=software_versions(),
-        state_styles=_state_styles(model.n_states),
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            **content,
+            model=model,
+            stability=stability_sections([Path(folder) for folder in stability]),
+            sources=[path.resolve().name for path in paths],
+            versions=software_versions(),
+            state_styles=_state_styles(model.n_states),
+        )
     )
 
 

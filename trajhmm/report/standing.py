@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trajhmm.dynamics import Analysis, TrainingMap
-from trajhmm.dynamics.detours.refits import Refits
+from trajhmm.dynamics.detours.again import Refits
 from trajhmm.dynamics.maps.verdict import badge_of, seeds_of
 from trajhmm.dynamics.summary import describe_standing, share_of_runs
 from trajhmm.hmm import Model

@@ -8,8 +8,9 @@ from sklearn.linear_model import Ridge
 
 import trajhmm as th
 from trajhmm.dynamics.detours import prefix
+from trajhmm.dynamics.detours.again import RawRows
 from trajhmm.dynamics.detours.convergence import Convergence, convergence_of
-from trajhmm.dynamics.detours.prefix import RawRows, _folds, _predicted, _ridge, _View, prefix_curve
+from trajhmm.dynamics.detours.prefix import _folds, _predicted, _ridge, _View, prefix_curve
 from trajhmm.simulate import Emissions, drift
 from trajhmm.simulate.emissions import spread_means
 from trajhmm.simulate.paths import lay_out

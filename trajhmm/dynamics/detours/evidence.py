@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from trajhmm.dynamics.detours.branches import Comparison, compare_visits
 from trajhmm.dynamics.detours.confounding import Association, associations
@@ -15,7 +14,7 @@ from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.dynamics.detours.delays import Delay, delay_of, stratified_rank_test
 from trajhmm.dynamics.detours.regression import Regression
 from trajhmm.dynamics.maps.training_map import TrainingMap
-from trajhmm.dynamics.survival import HazardRatio, cox_hazard_ratio, holm, logrank_p
+from trajhmm.dynamics.survival import HazardRatio, clopper_pearson, cox_hazard_ratio, holm, logrank_p
 from trajhmm.logs.runset import offsets_of
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ class Survival:
     @property
     def interval(self) -> tuple[float, float]:
         """95% Clopper–Pearson interval of the share."""
-        interval = stats.binomtest(self.found, self.refits).proportion_ci(method="exact")
-        return float(interval.low), float(interval.high)
+        return clopper_pearson(self.found, self.refits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.dynamics.detours.again import PrefixPoint, RawRows
 from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.errors import FitError
 from trajhmm.features import PooledScaler, Scaling, Sequences
@@ -23,10 +24,11 @@ from trajhmm.hmm.inference.levels import whitened
 from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.inference.shifts import possible, without_shifts
 from trajhmm.hmm.learning.autoregression import learn_autoregression
-from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
+from trajhmm.hmm.learning.fitting import Data, Job, run_jobs
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.parallel import in_threads
 from trajhmm.hmm.rows.source import InMemory
+from trajhmm.hmm.settings import Settings
 from trajhmm.logs.runset import offsets_of
 
 Floats = NDArray[np.float64]
@@ -35,50 +37,11 @@ Ints = NDArray[np.int64]
 POINTS = 10
 FEWEST_RUNS = 10
 _FOLDS = 5
-_LOSSES = ("eval_loss", "train_loss", "val_loss", "validation_loss", "test_loss", "loss")
 # In squares of shares summed over runs, rising; the last leaves nothing but the mean.
 _PENALTIES = np.append(np.logspace(-4, 3, 22), np.inf)
 _LEAST_FREE = 1e-9
 # Predictions leave the range of what was seen by at most this share of it.
 _MARGIN = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrefixPoint:
-    """R² of the remaining steps to convergence from the first ``rows`` rows, over runs that were held out.
-
-    Against predicting the mean of the runs that were not: 1 − Σ(error)² / Σ(deviation from that mean)². What says
-    nothing has an R² of about 0, or somewhat below.
-
-    Attributes
-    ----------
-    rows : m.
-    step : mean step of row m.
-    n_runs : runs that had not converged by then and did later.
-    r2_states : from bag of states, current state and step of the first m rows.
-    r2_step : from m (the step) alone.
-    r2_loss : from the loss at row m alone; None if the logs hold no loss.
-    """
-
-    rows: int
-    step: float
-    n_runs: int
-    r2_states: float
-    r2_step: float
-    r2_loss: float | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RawRows:
-    """Unscaled rows beside `Sequences`: (N, D) ``values`` of the model's metrics, and the (N,) ``loss`` if any."""
-
-    values: Floats
-    loss: Floats | None
-
-
-def loss_name(metrics: tuple[str, ...]) -> str | None:
-    """The metric to take as the loss."""
-    return next((name for name in _LOSSES if name in metrics), None)
 
 
 def prefix_curve(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
+from trajhmm.dynamics.detours.again import Refits
 from trajhmm.dynamics.detours.convergence import Convergence
-from trajhmm.dynamics.detours.evidence import StateEvidence, Survival, branch_tests
+from trajhmm.dynamics.detours.evidence import branch_tests
 from trajhmm.dynamics.maps.training_map import MapState, TrainingMap, forks_in, taken_edges
 from trajhmm.features import Sequences
 from trajhmm.hmm import Model
@@ -29,47 +28,6 @@ _PERMUTATIONS = 999
 _BOOTSTRAPS = 500
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Refits:
-    """How often findings come back in N refits that came to an end; states stand for those of the map by shared rows.
-
-    Attributes
-    ----------
-    resampled, seeds : refits to runs drawn with replacement, and to all runs from other seeds; they add up to N.
-    agreement : (N,) adjusted Rand index of the states of all runs with those of the map.
-    detours : (K,) refits in which the state passes the branch test.
-    forks : (K,) refits in which the state forks, see `trajhmm.dynamics.maps.training_map.forks_in`.
-    edges : (K, K) refits in which some run goes from one state to the other.
-    others : for a state less and one more, where these could be fitted: the number of states, and which states of the
-        map have a counterpart there that passes the branch test.
-    """
-
-    resampled: int
-    seeds: int
-    agreement: NDArray[np.float64]
-    detours: Ints
-    forks: Ints
-    edges: Ints
-    others: dict[int, tuple[int, ...]]
-
-    @property
-    def n(self) -> int:
-        """Number of refits, N."""
-        return self.resampled + self.seeds
-
-    def interval(self, found: int) -> tuple[float, float]:
-        """95% Clopper–Pearson interval of the share of refits that find something, if ``found`` of them did."""
-        interval = binomtest(found, self.n).proportion_ci(method="exact")
-        return float(interval.low), float(interval.high)
-
-    def survival_of(self, evidence: Sequence[StateEvidence]) -> tuple[StateEvidence, ...]:
-        """The evidence with how often each state passed the branch test again."""
-        return tuple(
-            replace(e, survival=Survival(found=int(found), refits=self.n))
-            for e, found in zip(evidence, self.detours, strict=True)
-        )
 
 
 def refit_map(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from trajhmm.dynamics.detours.convergence import Convergence
 
@@ -109,8 +108,10 @@ def r_squared(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | N
     r2 = float(1 - residual / total)
     if rank < 2:
         return r2, None
+    from scipy.special import fdtrc
+
     f = ((total - residual) / (rank - 1)) / max(residual / (len(y) - rank), np.finfo(float).tiny)
-    return r2, float(stats.f.sf(f, rank - 1, len(y) - rank))
+    return r2, float(fdtrc(rank - 1, len(y) - rank, f))
 
 
 def _why_not(x: NDArray[np.float64], y: NDArray[np.float64]) -> str | None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import csr_array
 
 MOST_PAIRS = 2000
 BOOTSTRAPS = 2000
@@ -70,6 +68,9 @@ def dissimilarity_of(bags: NDArray[np.float64], means: NDArray[np.float64], *, s
 
 def transport_cost(p: NDArray[np.float64], q: NDArray[np.float64], ground: NDArray[np.float64]) -> float:
     """Least cost Σ_ij f_ij d_ij of moving the (K,) shares ``p`` onto ``q``, with (K, K) ``ground`` distances d."""
+    from scipy.optimize import linprog
+    from scipy.sparse import csr_array
+
     shared = np.minimum(p, q)
     supply, demand = p - shared, q - shared
     sources, sinks = np.flatnonzero(supply > 0), np.flatnonzero(demand > 0)

@@ -123,7 +123,7 @@ def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: 
     sequences : the runs as the model sees them.
     filtered, smoothed : of the same runs under the same model.
     """
-    parameters = model.hmm.parameters
+    parameters = model.parameters
     gradient = np.abs(state_gradient(sequences.values, filtered.probs, smoothed.path, parameters))
     path, offsets = smoothed.path, sequences.offsets
     owner = np.repeat(np.arange(sequences.n_runs), sequences.lengths)
@@ -197,7 +197,7 @@ def _state(
     path: NDArray[np.int64],
     owner: NDArray[np.int64],
 ) -> MapState:
-    parameters = model.hmm.parameters
+    parameters = model.parameters
     rows = np.flatnonzero(path == k)
     visiting, first = np.unique(owner[rows], return_index=True)
     variances = parameters.variances()[k]

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trajhmm.hmm import Model
-from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, SEEDS, Certificate, Halves
-from trajhmm.hmm.learning.reproducible import FEWEST_RUNS
+from trajhmm.hmm.certificate import AGREEMENT, FEWEST_RUNS, RECOVERY, SEEDS, Certificate, Halves
 
 _CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "heldout": "held-out likelihood"}
 

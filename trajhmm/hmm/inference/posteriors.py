@@ -1,13 +1,9 @@
 """What the HMM infers from sequences under fixed parameters: densities, filter, smoother, path.
 
-Pure functions over arrays. Filtered and smoothed results are different types: nothing online can be handed what saw
-the future.
+Pure functions over arrays.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,76 +14,6 @@ from trajhmm.hmm.kernels import exact
 from trajhmm.hmm.kernels.viterbi import viterbi
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import run_begins
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Filtered:
-    """What is known at each row from the rows up to it.
-
-    Attributes
-    ----------
-    runs, lengths, steps : R names, (R,) and (N,): which rows these are.
-    probs : (N, K), p(s_t = k | z_1…t).
-    predictive_logpdf : (N,), log p(z_t | z_1…t-1) in nats.
-    """
-
-    runs: tuple[str, ...]
-    lengths: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    probs: NDArray[np.float64]
-    predictive_logpdf: NDArray[np.float64]
-
-    def __repr__(self) -> str:
-        return _described(self)
-
-    def frame(self) -> pd.DataFrame:
-        """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
-        return _frame(self)
-
-    @property
-    def log_likelihood(self) -> float:
-        """Log-likelihood of all runs, in nats."""
-        return float(self.predictive_logpdf.sum())
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Smoothed:
-    """What is known at each row from the whole run.
-
-    Attributes
-    ----------
-    runs, lengths, steps : R names, (R,) and (N,): which rows these are.
-    probs : (N, K), p(s_t = k | all rows of the run).
-    path : (N,) int64, the likeliest sequence of states (Viterbi).
-    """
-
-    runs: tuple[str, ...]
-    lengths: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    probs: NDArray[np.float64]
-    path: NDArray[np.int64]
-
-    def __repr__(self) -> str:
-        return _described(self)
-
-    def frame(self) -> pd.DataFrame:
-        """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
-        return _frame(self)
-
-
-def _described(decoded: Filtered | Smoothed) -> str:
-    n_rows, n_states = decoded.probs.shape
-    return f"{type(decoded).__name__}({len(decoded.runs)} runs, {n_rows} rows, {n_states} states)"
-
-
-def _frame(decoded: Filtered | Smoothed) -> pd.DataFrame:
-    from trajhmm.hmm.statesfile import states_table
-
-    frame: pd.DataFrame = states_table(decoded).to_pandas()
-    return frame
 
 
 def rows_and_offsets(

@@ -27,18 +27,19 @@ from trajhmm.errors import FitError
 from trajhmm.hmm.inference.levels import log_jacobian, whitened
 from trajhmm.hmm.inference.posteriors import smooth_rows
 from trajhmm.hmm.learning.em import NativeEngine, Restart, Start, best_of, climb
-from trajhmm.hmm.learning.fitting import Data, Job, Settings, run_jobs
-from trajhmm.hmm.learning.selection import Selection, SelectionPoint
-from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.learning.fitting import Data, Job, run_jobs
+from trajhmm.hmm.learning.selection import Selection
+from trajhmm.hmm.parameters import LARGEST_AUTOREGRESSION, Parameters
+from trajhmm.hmm.results import SelectionPoint
 from trajhmm.hmm.rows.chunk import Chunk, run_begins
 from trajhmm.hmm.rows.source import InMemory
+from trajhmm.hmm.settings import Settings
 from trajhmm.hmm.shifts import Shifts
 from trajhmm.logs.runset import offsets_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LARGEST = 0.99
 # Rounds of a new search under the φ found so far, alternations in each, and iterations of EM in each of these.
 _SEARCHES, _ALTERNATIONS, _ITERATIONS = 4, 50, 10
 # How often a number of states is chosen, until it is that at which φ was learnt.
@@ -53,7 +54,7 @@ class Autoregressive:
 
     Attributes
     ----------
-    autoregression : (D,) φ, 0 to `LARGEST`.
+    autoregression : (D,) φ, 0 to `LARGEST_AUTOREGRESSION`.
     parameters : of the HMM of the rows y, which hold φ as well.
     log_likelihoods : of the rows z, or the bound on it, in nats, after each step that was taken; never falls.
     """
@@ -277,5 +278,5 @@ def likeliest(chunk: Chunk, autoregression: Floats, parameters: Parameters, shif
     # Where the slope is 0: (A + E) x² + (B - A) x - R = 0 in x = 1 - φ.
     n_runs = chunk.n_runs
     x = (a - b + np.sqrt((a - b) ** 2 + 4 * (a + e) * n_runs)) / (2 * (a + e))
-    found: Floats = np.clip(1 - x, 0.0, LARGEST)
+    found: Floats = np.clip(1 - x, 0.0, LARGEST_AUTOREGRESSION)
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,11 @@ from trajhmm.hmm.inference.statistics import Statistics, estep
 from trajhmm.hmm.learning.mixed import log_density_of_scales, shifted_mstep
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.results import Outcome
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import in_threads
 from trajhmm.hmm.rows.source import Source
 from trajhmm.hmm.shifts import Shifts
-
-Outcome = Literal["converged", "max_iterations", "degenerate"]
 
 # A fall of the log-likelihood by more than this, relative, is no rounding: the restart is not to be trusted.
 _ROUNDING = 1e-9

@@ -23,14 +23,13 @@ from trajhmm.hmm.inference.matching import adjusted_rand, contingency, jaccard
 from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.inference.shifts import possible, strided_parameters, thinned, without_shifts
 from trajhmm.hmm.learning.em import Restart, best_parameters
-from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
+from trajhmm.hmm.learning.fitting import Data, Fit, Job, run_jobs
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Tally, in_threads
 from trajhmm.hmm.rows.source import Source
+from trajhmm.hmm.settings import Settings
 
-# Fewer runs than this cannot be halved.
-FEWEST_RUNS = 4
 # After the first splits, and then after each, a number of states is given up whose mean falls short of the mark by more
 # than this over the number of splits.
 _FIRST_SPLITS = 2

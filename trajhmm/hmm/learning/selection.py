@@ -6,65 +6,25 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.certificate import Certificate, Halves
+from trajhmm.hmm.certificate import FEWEST_RUNS, Certificate, Halves
 from trajhmm.hmm.inference.posteriors import filter_rows
 from trajhmm.hmm.inference.shifts import with_evidence
-from trajhmm.hmm.learning.em import Outcome, Restart, best_parameters
-from trajhmm.hmm.learning.fitting import Data, Fit, Job, Settings, run_jobs
-from trajhmm.hmm.learning.reproducible import FEWEST_RUNS, Halver
+from trajhmm.hmm.learning.em import Restart, best_parameters
+from trajhmm.hmm.learning.fitting import Data, Fit, Job, run_jobs
+from trajhmm.hmm.learning.reproducible import Halver
 from trajhmm.hmm.parameters import Parameters, count_parameters
+from trajhmm.hmm.results import Criterion, SelectionPoint
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Progress, Tally
 from trajhmm.hmm.rows.source import Source
-
-Criterion = Literal["reproducible", "bic", "aic", "icl", "heldout"]
-CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+from trajhmm.hmm.settings import Settings
 
 _FOLDS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectionPoint:
-    """What is known of one number of states.
-
-    Attributes
-    ----------
-    states : K.
-    outcome : of the best restart; ``degenerate`` if none was usable, and then the numbers are None.
-    log_likelihood : total over training runs, in nats.
-    n_parameters : free parameters.
-    bic, aic : on the total log-likelihood; lower is better.
-    icl : integrated completed likelihood: BIC with the likeliest paths as if they had been seen (Biernacki, Celeux and
-        Govaert 2000); it pays for states that cannot be told apart; lower is better.
-    heldout : log-likelihood per row of runs left out of the fit, averaged over runs, in nats; None if not asked for.
-    heldout_se : its standard error over runs.
-    restart_log_likelihoods : of every usable restart, best first: the spread of the optima.
-    reached_best : how many restarts reached the best optimum.
-    agreement : mean adjusted Rand index of the states of the other restarts with the best one's; None if it is alone.
-    halves, recovery : mean adjusted Rand index of maps of split halves of the runs, and how far the state that comes
-        back worst is found again in them, see `trajhmm.hmm.certificate.Halves`; None where that was not tried.
-    """
-
-    states: int
-    outcome: Outcome
-    log_likelihood: float | None
-    n_parameters: int | None
-    bic: float | None
-    aic: float | None
-    icl: float | None
-    heldout: float | None
-    heldout_se: float | None
-    restart_log_likelihoods: tuple[float, ...]
-    reached_best: int
-    agreement: float | None
-    halves: float | None = None
-    recovery: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,155 @@
+"""What fits and inference leave behind: plain results, which can be read without what made them.
+
+Filtered and smoothed results are different types: nothing online can be handed what saw the future.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Outcome = Literal["converged", "max_iterations", "degenerate"]
+Criterion = Literal["reproducible", "bic", "aic", "icl", "heldout"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
+# Restarts whose log-likelihoods differ by less than this, in nats, have reached the same optimum.
+_SAME_OPTIMUM = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Filtered:
+    """What is known at each row from the rows up to it.
+
+    Attributes
+    ----------
+    runs, lengths, steps : R names, (R,) and (N,): which rows these are.
+    probs : (N, K), p(s_t = k | z_1…t).
+    predictive_logpdf : (N,), log p(z_t | z_1…t-1) in nats.
+    """
+
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    probs: NDArray[np.float64]
+    predictive_logpdf: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return _described(self)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
+        return _frame(self)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Log-likelihood of all runs, in nats."""
+        return float(self.predictive_logpdf.sum())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Smoothed:
+    """What is known at each row from the whole run.
+
+    Attributes
+    ----------
+    runs, lengths, steps : R names, (R,) and (N,): which rows these are.
+    probs : (N, K), p(s_t = k | all rows of the run).
+    path : (N,) int64, the likeliest sequence of states (Viterbi).
+    """
+
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    probs: NDArray[np.float64]
+    path: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return _described(self)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
+        return _frame(self)
+
+
+def _described(decoded: Filtered | Smoothed) -> str:
+    n_rows, n_states = decoded.probs.shape
+    return f"{type(decoded).__name__}({len(decoded.runs)} runs, {n_rows} rows, {n_states} states)"
+
+
+def _frame(decoded: Filtered | Smoothed) -> pd.DataFrame:
+    from trajhmm.hmm.statesfile import states_table
+
+    frame: pd.DataFrame = states_table(decoded).to_pandas()
+    return frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitStatus:
+    """How a fit ended, and how far restarts agree.
+
+    Attributes
+    ----------
+    outcome : ``converged``, ``max_iterations`` or ``degenerate``, of the restart that was chosen.
+    chosen : index of that restart.
+    outcomes : of every restart.
+    log_likelihoods : of every restart and iteration, in nats; with shrinkage, the log-density of the prior is in it.
+    agreement : adjusted Rand index of the states that each restart decodes with those of the chosen one: 1 if they are
+        the same, about 0 if not more alike than by chance; None for a degenerate restart.
+    """
+
+    outcome: Outcome
+    chosen: int
+    outcomes: tuple[Outcome, ...]
+    log_likelihoods: tuple[tuple[float, ...], ...]
+    agreement: tuple[float | None, ...]
+
+    @property
+    def reached_best(self) -> int:
+        """How many restarts reached the best optimum: its log-likelihood, to a tenth of a nat."""
+        best = self.log_likelihoods[self.chosen][-1]
+        ended = zip(self.log_likelihoods, self.outcomes, strict=True)
+        return sum(outcome != "degenerate" and best - trace[-1] < _SAME_OPTIMUM for trace, outcome in ended)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionPoint:
+    """What is known of one number of states.
+
+    Attributes
+    ----------
+    states : K.
+    outcome : of the best restart; ``degenerate`` if none was usable, and then the numbers are None.
+    log_likelihood : total over training runs, in nats.
+    n_parameters : free parameters.
+    bic, aic : on the total log-likelihood; lower is better.
+    icl : integrated completed likelihood: BIC with the likeliest paths as if they had been seen (Biernacki, Celeux and
+        Govaert 2000); it pays for states that cannot be told apart; lower is better.
+    heldout : log-likelihood per row of runs left out of the fit, averaged over runs, in nats; None if not asked for.
+    heldout_se : its standard error over runs.
+    restart_log_likelihoods : of every usable restart, best first: the spread of the optima.
+    reached_best : how many restarts reached the best optimum.
+    agreement : mean adjusted Rand index of the states of the other restarts with the best one's; None if it is alone.
+    halves, recovery : mean adjusted Rand index of maps of split halves of the runs, and how far the state that comes
+        back worst is found again in them, see `trajhmm.hmm.certificate.Halves`; None where that was not tried.
+    """
+
+    states: int
+    outcome: Outcome
+    log_likelihood: float | None
+    n_parameters: int | None
+    bic: float | None
+    aic: float | None
+    icl: float | None
+    heldout: float | None
+    heldout_se: float | None
+    restart_log_likelihoods: tuple[float, ...]
+    reached_best: int
+    agreement: float | None
+    halves: float | None = None
+    recovery: float | None = None
