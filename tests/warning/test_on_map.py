@@ -124,6 +124,19 @@ def test_own_starts_are_means_of_the_first_rows_so_far(maps, carrying):
     np.testing.assert_allclose(found[2:], whole[2:], rtol=1e-9, atol=1e-9)
 
 
+def test_an_own_start_is_of_the_rows_at_which_a_metric_is_there(carrying):
+    states = states_of(carrying["own-start"])
+    (run,) = causal_runs(HEALTHY.select_runs(["healthy 0"]), states.metrics)
+    plain, gap = run.values[:10].copy(), run.values[:10].copy()
+    gap[:2, 1] = np.nan  # of the three first rows only the third
+    whole, found = states._rows(plain, states.start()), states._rows(gap, states.start())
+    np.testing.assert_array_equal(found[:, [0, 2]], whole[:, [0, 2]])
+    assert np.isnan(found[:2, 1]).all()
+    own = -states.scaler.centre[1] / states.scaler.spread[1]
+    assert found[2, 1] == pytest.approx(own)  # it is its own start
+    np.testing.assert_allclose(np.diff(found[2:, 1]), np.diff(whole[2:, 1]), rtol=1e-9, atol=1e-9)
+
+
 def test_rows_at_which_the_map_has_none_repeat_the_state():
     """A row of the map is one at which what is logged least often stands."""
     sparse = RunSet.from_frame(pd.concat([seldom_healthy(i) for i in range(6)]))
