@@ -27,7 +27,8 @@ _BLOCK = 2**20
 # Whole numbers up to which floats are exact; what counts rows needs no more.
 MOST = 2**53
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+["\\]?', re.DOTALL)
-_DIGITS = re.compile(rb"[0-9]{%d}" % _MOST_DIGITS)
+# Looked for where digits begin alone, as from each of a long row of them on it would take the square of its length.
+_DIGITS = re.compile(rb"(?<![0-9])[0-9]{%d}" % _MOST_DIGITS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}")
 
 
@@ -80,6 +81,8 @@ def _check_bounds(raw: bytes) -> None:
     """Refuse JSON that would take much memory to read, by its punctuation, before it is read."""
     if len(raw) > MOST_BYTES:
         raise StoredError(f"larger than {MOST_BYTES / 2**20:g} MiB")
+    if raw.count(b'"') > 2 * MOST_VALUES:  # texts take more room than numbers, and most are names of members
+        raise StoredError(f"more than {MOST_VALUES} texts")
     bare = _STRING.sub(b"", raw)
     if _DIGITS.search(bare):
         raise StoredError(f"a number of more than {_MOST_DIGITS} digits")

@@ -540,3 +540,14 @@ def test_what_is_told_of_a_long_part_is_short(path, value, map_content, tmp_path
         stranger(map_content, path, value, tmp_path)
     assert len(str(refused.value)) < len(str(tmp_path)) + 300
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'"' * 30_000_000, b"[" + b",".join([b"9" * 399] * 80_000) + b"]", b"{" + b'"":0,' * 1_900_000 + b'"a":0}'],
+    ids=["quotes", "digits", "members"],
+)
+def test_bytes_that_are_dear_to_look_through_are_refused_soon(raw, tmp_path):
+    """The pieces between quotes took 800 MiB; a row of digits was looked at from each of them on."""
+    with little_room(), pytest.raises(ModelFileError):
+        loaded(raw, tmp_path)
