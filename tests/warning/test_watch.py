@@ -15,6 +15,7 @@ from trajhmm.errors import ModelFileError, TrajHMMError
 from trajhmm.logs import RunSet
 from trajhmm.logs.following.follow import NewRows
 from trajhmm.logs.settings import Settings
+from trajhmm.warning import tracking
 from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor, Watch
 from trajhmm.warning.reference import fit_warning
@@ -300,3 +301,11 @@ def test_a_state_file_of_before_without_checkpoints_will_do(model, tmp_path):
         database.commit()
     grow(logs / "a.csv", frame_of(drifting(), "a"), slice(20, None))
     assert [tracker.run for tracker, _ in Watch(model, [logs], HOW, state=state).poll()] == ["a"]
+
+
+def test_an_arrow_says_on_which_side_of_healthy_rows_a_value_is():
+    """A loss that falls from far above where healthy runs are is still too high."""
+    assert tracking._direction(1.0, 0.04, 0.5, moved=-3.0) == "up"
+    assert tracking._direction(0.01, 0.04, 0.5, moved=3.0) == "down"
+    assert [tracking._direction(0.3, 0.04, 0.5, moved=moved) for moved in (-1.0, 0.0, 1.0)] == ["down", "up", "up"]
+    assert tracking._direction(0.3, np.nan, np.nan, moved=-1.0) == "down"

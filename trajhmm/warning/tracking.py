@@ -45,7 +45,8 @@ class Driver:
     metric, contribution : in nats for the view ``phase``, in spreads for those of the losses.
     view : the view that rang.
     value : of the metric at the alarm; None where it is not finite.
-    direction : ``up`` or ``down``, against its own last rows; None where it is not finite.
+    direction : ``up`` or ``down``: above or below where healthy rows are; within, against its own last rows. None where
+        it is not finite.
     healthy_low, healthy_high : between which values nine of ten healthy rows were in that phase of training; without a
         reference, within two spreads of its own mean. None if that is not known.
     """
@@ -576,7 +577,7 @@ class Tracker:
                 contribution=float(shares[d]),
                 view=views.views[view].name,
                 value=float(known[-1, d]),
-                direction="up" if rows.moved[-1, d] >= 0 else "down",
+                direction=_direction(known[-1, d], usual[d, 0], usual[d, 1], moved=rows.moved[-1, d]),
                 healthy_low=_number(usual[d, 0]),
                 healthy_high=_number(usual[d, 1]),
             )
@@ -647,6 +648,15 @@ class Tracker:
 def _rows_apart(rows: int) -> int:
     """Rows from one checkpoint to the next in a run of so many: an eighth to a quarter of them."""
     return max(_CHECKPOINT, 1 << max(rows.bit_length() - 3, 0))
+
+
+def _direction(value: float, low: float, high: float, *, moved: float) -> str:
+    """``up`` or ``down`` of a value: beyond ``low`` or ``high``, NaN if not known; within, as it ``moved``."""
+    if value > high:
+        return "up"
+    if value < low:
+        return "down"
+    return "up" if moved >= 0 else "down"
 
 
 def _number(value: float) -> float | None:
