@@ -1,6 +1,6 @@
 """Warnings of the model as ``trajhmm fit --for warning`` makes it, on the audits, seeds of a tested run held out.
 
-Run with ``pytest tests/benchmarks/test_as_fitted.py -s --override-ini addopts=``; prints a table for the README, means
+Run with ``pytest tests/benchmarks/test_as_fitted.py -s --override-ini addopts=``; prints a table for the handbook, means
 over four ways to split into five folds of seeds.
 """
 

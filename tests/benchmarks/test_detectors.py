@@ -1,4 +1,4 @@
-"""Every detector on every family of runs: the tables of the README.
+"""Every detector on every family of runs: the tables of the handbook.
 
 Run with ``pytest tests/benchmarks/test_detectors.py -s --override-ini addopts=``. Each run is tested by what was learnt
 from other seeds and, where there are several ways of training, other conditions; thresholds by the conformal rule.

@@ -1,6 +1,6 @@
 """What each part of the warnings is worth: the score of `trajhmm.warning.detectors.HMMSurprise` with one thing changed.
 
-Run with ``pytest tests/benchmarks/test_warning.py -s --override-ini addopts=``; prints a table for the README. Every
+Run with ``pytest tests/benchmarks/test_warning.py -s --override-ini addopts=``; prints a table for the handbook. Every
 run is tested once by what was learnt from other seeds, at a budget of 5%; numbers are means over three ways to split.
 """
 

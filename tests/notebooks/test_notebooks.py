@@ -168,7 +168,7 @@ def test_pythia_without_its_data(run_notebook, tmp_path, monkeypatch):
 
 @pytest.mark.notebooks
 def test_early_warning(run_notebook):
-    """Held against data/audit_classifier/README.md and the README's table of the model as fitted, budget 5%."""
+    """Held against data/audit_classifier/README.md and the handbook's table of the model as fitted, budget 5%."""
     found, _ = run_notebook(
         "03_early_warning",
         "{'kinds': kinds.value_counts().to_dict(), 'recall': report.recall.value, 'lead': report.lead_share.value,"

@@ -19,7 +19,7 @@ from trajhmm.warning.views.portfolio import Combined, Memory, counted_at
 
 # A score is a view's over its limit: an alarm is where it is above 1. With these limits healthy runs of the sets of
 # data/ alarm at most 0.2 times in 1,000 rows, all but one set whose training loss spikes when all is well: see the
-# README, and ``tests/benchmarks/test_alone.py``, which prints what other limits would do.
+# handbook, and ``tests/benchmarks/test_alone.py``, which prints what other limits would do.
 LIMITS = {LossRise.name: 4.5, Movement.name: 4.5}
 # Values are compared by their inverse hyperbolic sine over a share of the first one that is not zero: as logarithms
 # down to that share, and evenly about zero. A loss that is so near to zero has nothing more to tell.
