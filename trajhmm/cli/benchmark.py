@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.options import ALL_CORES, Seed, split
-from trajhmm.cli.paths import FOLDER
+from trajhmm.cli.paths import FOLDER, READS
 from trajhmm.cli.terminal import echo, progress_bar, say
 from trajhmm.files import together
 
@@ -26,7 +26,7 @@ def benchmark(
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and the page."), FOLDER
     ],
     data: Annotated[
-        Path, typer.Option("--data", metavar="DIR", help="The folder data/ of the project's source.")
+        Path, typer.Option("--data", metavar="DIR", help="The folder data/ of the project's source."), READS
     ] = Path("data"),
     sets: Annotated[
         list[str] | None,
