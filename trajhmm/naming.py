@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import islice
 
 Attribute = str | int | float
+
+# Names that an error lists, letters of each, those that it offers for a name that there is not, and of how many.
+_LISTED, _LONGEST, _OFFERED, _LOOKED_AT = 8, 60, 3, 10_000
 
 # A number that can be one: 01 and 1_000 are names, and so is one with more digits than a float keeps.
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
@@ -45,6 +50,40 @@ def shown(value: object) -> str:
 def shown_lines(text: str) -> str:
     """The same of a text of several lines, which keeps its lines and tabs."""
     return "".join(part if part in "\n\t" else shown(part) for part in re.split(r"([\n\t])", text))
+
+
+def listed(names: Iterable[object], most: int = _LISTED) -> str:
+    """Names beside each other, the first of many: ``a, b and 3 more``; ``none`` where there are none."""
+    told = [shown(name)[:_LONGEST] for name in names]
+    more = f" and {len(told) - most} more" if len(told) > most else ""
+    return ", ".join(told[:most]) + more if told else "none"
+
+
+def instead_of(wanted: object, names: Iterable[object]) -> str:
+    """What an error says behind a name that there is not: those that were meant perhaps, and what there is.
+
+    ``; did you mean 'eval_accuracy'? (found: eval_loss, eval_accuracy and 12 more)``, to stand behind ``no metric
+    'accuracy' in these logs``. Meant are names that are written nearly so, or that hold it as a word.
+    """
+    there = [str(name) for name in names]
+    close = [f"'{shown(name)[:_LONGEST]}'" for name in _close_to(str(wanted), there)]
+    question = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"{question} (found: {listed(there)})"
+
+
+def _close_to(wanted: str, names: list[str]) -> list[str]:
+    """Names that a mistyped one may have meant, the likeliest first."""
+    from difflib import get_close_matches
+
+    of_lower: dict[str, str] = {}
+    for name in islice(names, _LOOKED_AT):
+        of_lower.setdefault(name.lower(), name)
+    lower = wanted.lower()
+    within = [name for name in of_lower if lower and lower in re.split(r"[^a-z0-9]+", name)]
+    if lower in of_lower:
+        return [of_lower[lower]]
+    close = get_close_matches(lower, of_lower, n=_OFFERED, cutoff=0.7)
+    return [of_lower[name] for name in dict.fromkeys([*close, *within])][:_OFFERED]
 
 
 def by_number(letter: str) -> str:

@@ -169,7 +169,7 @@ def test_columns_that_are_not_there(verb, option, argument, complaint, logs, mod
 @pytest.mark.parametrize(
     ("metrics", "complaint"),
     [
-        ("loss,nrom", "no metric 'nrom' in these logs; did you mean 'norm'?"),
+        ("loss,nrom", "no metric 'nrom' in these logs; did you mean 'norm'? (found: loss, norm, accuracy)"),
         ("weight_l2", "no metric 'weight_l2' in these logs (found: loss, norm, accuracy)"),
         ("lr", "none of lr changes within a run; nothing is left to fit"),
     ],
@@ -317,7 +317,9 @@ class TestModelFiles:
         for path in sorted(logs.glob("*.parquet")):
             pd.read_parquet(path).rename(columns={"norm": "weight_l2"}).to_parquet(path)
         said = refused(*verbs(logs, model, tmp_path)[verb])
-        assert "the model was made for loss, norm; these logs lack norm (map names with --rename OLD=NEW)" in said
+        assert (
+            "made for loss, norm; these logs lack norm (found: loss, weight_l2, accuracy); map names with --r" in said
+        )
 
     def test_made_for_other_metrics_that_a_rename_brings_back(self, verb, logs, model, tmp_path, trajhmm):
         plain = verbs(logs, model, tmp_path / "plain")[verb]

@@ -70,7 +70,7 @@ def test_freezing_is_the_last_change_of_sign_to_a_logged_row(made, trajhmm, tmp_
 def test_what_is_asked_for_and_not_there_is_an_error(made, trajhmm, tmp_path):
     ended = trajhmm("stability", made / "rank.parquet", "--by", "batch_size", "-o", tmp_path)
     assert ended.code == 1
-    assert "'batch_size' is no column; expected columns that are constant within each run: " in ended.err
+    assert "'batch_size' is no column; expected a column that is constant within each run (found: " in ended.err
     assert len(ended.err.splitlines()) <= 3
     ended = trajhmm("stability", made / "rank.parquet", "--bound", "0", "-o", tmp_path)
     assert (ended.code, ended.err.splitlines()[-1]) == (

@@ -17,6 +17,7 @@ from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describ
 from trajhmm.dynamics.summary import (
     describe_detour,
     describe_edges,
+    describe_finding,
     describe_map,
     describe_residuals,
     describe_standing,
@@ -62,6 +63,62 @@ def evidence(*, with_=(12, 12), without=(10, 10), **changed):
         "passes_test": True, "is_paper": False,
     }  # fmt: skip
     return StateEvidence(**{**found, **changed})
+
+
+def finding(analysed, found=(), *, met=12, given=None):
+    """How the summary opens, for some evidence, and so many of 12 runs that converge."""
+    analysis, model = analysed
+    times = replace(analysis.convergence_times, converged=np.arange(12) < met, unmet="" if met else "loss is above 1")
+    model = replace(model, certificate=given)
+    changed = replace(analysis, convergence_times=times, evidence_by_state=tuple(found), certificate=given)
+    text = describe_finding(changed, model)
+    assert summarize(changed, model).split("\n\n")[0].replace("\n", " ") == text, "the summary opens with it"
+    return text
+
+
+UNTESTED = "Whether this map of 2 states comes back in other runs was not tested: fit it with --halves 5."
+
+
+def test_the_finding_is_told_with_how_sure_it_is(analysed):
+    found = evidence(survival=Survival(found=18, refits=20))
+    assert finding(analysed, [found]) == (
+        "State 2 delays convergence: the 12 runs that pass through it converge 1,234 steps later than 10 that stood at "
+        "the same place and did not (95% interval 400 to 2,100, p = 0.003 after Holm's correction; found again in 18 "
+        f"of 20 refits). {UNTESTED}"
+    )
+
+
+def test_censoring_confounding_and_a_lack_of_refits_stand_where_the_number_stands(analysed):
+    seeds = Association(attribute="lr", p_value=0.001, p_adjusted=0.001, levels=(("0.1", 9, 10), ("0.2", 1, 10)))
+    told = finding(analysed, [evidence(with_=(8, 12), confounded_by=(seeds,))], met=8)
+    assert "converge at least 1,234 steps later" in told
+    assert "; 4 of them never converge and are censored; not refitted)" in told
+    assert "but visiting goes with lr, which may be the reason." in told
+
+
+def test_no_finding_says_what_was_tested_and_what_is_censored(analysed):
+    told = finding(
+        analysed, [evidence(passes_test=False), evidence(p_value=None, delay=None, passes_test=False)], met=9
+    )
+    assert told.startswith(
+        "No state is found to delay convergence ('eval_accuracy > 0.9', 3 of 12 runs censored as they never do): of 1 "
+        "of 2 states that could be tested, none delays it surely."
+    )
+    told = finding(analysed, [evidence(p_value=None, delay=None, passes_test=False)])
+    assert "none could be tested, as runs do not part at any of them" in told
+
+
+def test_a_condition_that_no_run_meets_is_told_first(analysed):
+    told = finding(analysed, [evidence(p_value=None, delay=None, passes_test=False)], met=0)
+    assert told.startswith("No run meets 'eval_accuracy > 0.9', so nothing here tells what delays convergence: loss is")
+    assert "What remains worth reading are the map and how runs move on it." in told
+
+
+def test_a_map_that_comes_back_is_said_to_with_its_numbers(analysed):
+    told = finding(analysed, given=certificate())
+    assert told.endswith(
+        "The map of 2 states comes back in other runs (halves 0.85, seeds 1.00; 1 is the same map, 0 chance)."
+    )
 
 
 def test_a_detour_is_told_with_its_delay_and_interval():
@@ -154,7 +211,10 @@ def test_a_map_that_does_not_come_back_says_so_in_the_first_sentence(analysed, g
         f"no reproducible map: {found}halves of the runs agree to {halves} (adjusted Rand index, {splits}), the state "
         f"that comes back worst to {worst}, other seeds to {seeds}; read it as a description of these runs"
     )
-    assert " ".join(summarize(analysis, model).split()).startswith(f"N{told[1:]}.")
+    first, second = (" ".join(part.split()) for part in summarize(analysis, model).split("\n\n")[:2])
+    numbers = badge.removeprefix("not reproducible: ")
+    assert first.startswith(f"No reproducible map: that of 2 states does not come back in other runs ({numbers}; ")
+    assert second.startswith(f"N{told[1:]}.")
     assert str(badge_of(given)) == badge
 
 

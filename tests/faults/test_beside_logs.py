@@ -25,7 +25,7 @@ MODEL = ["--model", "model.json"]
 VERBS = {
     **{f"table {kind}": ["table", kind, "runs", *MODEL, *CONVERGED, "-o", "OUT.csv"] for kind in ("states", "edges")},
     "table detours": ["table", "detours", "runs", *MODEL, *CONVERGED, "-o", "OUT.csv"],
-    "table regression": ["table", "regression", "runs", *MODEL, *CONVERGED, "-o", "OUT.csv"],
+    "table regression": ["table", "regression", "runs", *MODEL, *CONVERGED[:2], "-o", "OUT.csv"],
     "table selection": ["table", "selection", *MODEL, "-o", "OUT.csv"],
     "table lyapunov": ["table", "lyapunov", "stability", "-o", "OUT.csv"],
     "decode": ["decode", "runs", *MODEL, "-o", "OUT.parquet"],

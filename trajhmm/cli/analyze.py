@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trajhmm.cli.asked import say_unmet
 from trajhmm.cli.options import (
     ALL_CORES,
     DetourRule,
@@ -27,6 +28,7 @@ from trajhmm.cli.options import (
     Where,
     Within,
     cache_of,
+    say_left_out,
     usage_errors,
 )
 from trajhmm.cli.paths import FOLDER
@@ -89,17 +91,23 @@ def analyze(
             progress=progress,
             cache=cache_of(no_cache=no_cache),
         )
+    say_unmet(analysis)
     say_notes(analysis.notes)
+    say_left_out(runs.notes)
     with together():
-        written = write_analysis(analysis, fitted, output) + write_figures(analysis, fitted, output)
+        written = write_analysis(analysis, fitted, output)
+        with progress_bar("drawing") as progress:
+            written += write_figures(analysis, fitted, output, progress=progress)
         write_report(output / "report.html", runs, fitted, analysis=analysis, sources=[*logs, model])
     echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
     say(f"{output}: {', '.join(path.name for path in written)}, report.html")
     say_lost(analysis.notes, runs.n_runs)
 
 
-def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:
-    """Draw what an analysis says, as PDF and PNG.
+def write_figures(
+    analysis: Analysis, model: Model, folder: Path, *, progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Draw what an analysis says, as PDF and PNG; ``progress`` is called with (files written, files in all).
 
     The map, the raster, the profile of the states, the curves of the metrics that speak most for them; the choice of K
     if several were tried, the regression if enough runs converge, and convergence by visit of the detours or, without
@@ -131,6 +139,8 @@ def write_figures(analysis: Analysis, model: Model, folder: Path) -> list[Path]:
             for suffix in (".pdf", ".png"):
                 figures.save_figure(axes, folder / f"{name}{suffix}")
                 written.append(folder / f"{name}{suffix}")
+                if progress is not None:
+                    progress(len(written), 2 * len(drawings))
     return written
 
 

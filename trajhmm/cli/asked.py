@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, usage_errors
+from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, say_left_out, usage_errors
 from trajhmm.cli.paths import READS
-from trajhmm.cli.terminal import progress_bar, say_notes
+from trajhmm.cli.terminal import progress_bar, say, say_lost, say_notes
+from trajhmm.naming import listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from trajhmm.cache import Cache
-    from trajhmm.dynamics import Analysis, Decoded
+    from trajhmm.dynamics import Analysis, Convergence, Decoded
     from trajhmm.hmm import Model
     from trajhmm.logs import RunSet
 
@@ -30,8 +31,6 @@ _COLUMNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "spikes.csv": (("run", "metric", "verdict"), ("start", "net_effect")),
     "lyapunov.csv": (("quantity", "l2_stable", "probability_stable"), ("exponent", "ci_low", "ci_high", "n_runs")),
 }
-# Columns of a table of another kind that are named.
-_MOST_COLUMNS = 12
 
 OptionalLogs = Annotated[
     list[Path] | None,
@@ -108,8 +107,7 @@ class Asked:
         texts, numbers = _columns_of(name)
         missing = [column for column in (*texts, *numbers) if column not in found]
         if missing:
-            columns = ", ".join(map(str, found.columns[:_MOST_COLUMNS]))
-            raise AnalysisError(f"{path}: no column {missing[0]!r} (found: {columns}); {expected}")
+            raise AnalysisError(f"{path}: no column {missing[0]!r} (found: {listed(found.columns)}); {expected}")
         for column in numbers:
             try:
                 found[column] = found[column].astype(float)
@@ -130,7 +128,10 @@ class Asked:
         from trajhmm.dynamics import decode_runs
 
         say_notes(self.runs.notes)
-        return decode_runs(self.runs, self.model, cache=self.cache)
+        say_left_out(self.runs.notes)
+        decoded = decode_runs(self.runs, self.model, cache=self.cache)
+        say_lost((*self.runs.notes, *decoded.notes), self.runs.n_runs)
+        return decoded
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -145,17 +146,43 @@ class Asked:
         with usage_errors():
             parse_condition(self.converged)
             say_notes(self.runs.notes)
+            say_left_out(self.runs.notes)
             with progress_bar("refitting") as progress:
-                return analyze(
+                analysis = analyze(
                     self.runs, self.model, converged=self.converged, rule=self.rule.value, within=self.within,
                     refits=self.refits, prefix=False, seed=self.seed, jobs=ALL_CORES, progress=progress,
                     cache=self.cache,
                 )  # fmt: skip
+        say_unmet(analysis)
+        say_lost(analysis.notes, self.runs.n_runs)
+        return analysis
+
+    def times(self, only: Sequence[str]) -> Convergence:
+        """When some of the runs converge, for what shows no more of it than that."""
+        from trajhmm.dynamics.detours.convergence import convergence_of
+
+        with usage_errors():
+            times = convergence_of(self.runs, self.converged or "", only=only)
+        _say_unmet(times)
+        return times
 
     @property
     def result(self) -> Analysis | Decoded:
         """The analysis if there is a condition, else the decoded runs: map and trajectories either way."""
         return self.decoded if self.converged is None else self.analysis
+
+
+def say_unmet(analysis: Analysis) -> None:
+    """Say before all else that no run meets the condition, if so: what the logs hold, and what to try."""
+    _say_unmet(analysis.convergence_times)
+
+
+def _say_unmet(times: Convergence) -> None:
+    if times.unmet:
+        say(
+            f"warning: no run meets --converged '{times.condition}', so nothing is said of what delays convergence; "
+            f"the map and how runs move on it stand; {times.unmet}"
+        )
 
 
 def _columns_of(name: str) -> tuple[Sequence[str], Sequence[str]]:

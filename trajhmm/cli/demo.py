@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES
+from trajhmm.cli.options import ALL_CORES, NoCache, cache_of
 from trajhmm.cli.paths import FOLDER
 from trajhmm.cli.terminal import echo, echo_lines, progress_bar, say
 from trajhmm.files import reads, together
@@ -23,6 +23,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for tables and figures."), FOLDER
     ] = Path("trajhmm-demo"),
+    no_cache: NoCache = False,
 ) -> None:
     """Analyse the bundled logs: 40 seeds of a network that learns sparse parities, some of them late or never.
 
@@ -46,10 +47,20 @@ def demo(
     report(model)
     say(f"which states delay '{CONVERGED}' …")
     with progress_bar("refitting") as progress:
-        analysis = analyze(runs, model, converged=CONVERGED, refits=_REFITS, jobs=ALL_CORES, progress=progress)
+        analysis = analyze(
+            runs,
+            model,
+            converged=CONVERGED,
+            refits=_REFITS,
+            jobs=ALL_CORES,
+            progress=progress,
+            cache=cache_of(no_cache=no_cache),
+        )
     with together():
         model.save(output / "model.json")
-        written = [*write_analysis(analysis, model, output), *write_figures(analysis, model, output)]
+        written = write_analysis(analysis, model, output)
+        with progress_bar("drawing") as progress:
+            written += write_figures(analysis, model, output, progress=progress)
         sources = [bundled_logs(), output / "model.json"]
         write_report(output / "report.html", runs, model, analysis=analysis, sources=sources)
     echo()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trajhmm.cli.kinds import For, options_of_kinds
 from trajhmm.cli.options import (
     ALL_CORES,
     Jobs,
@@ -87,6 +88,7 @@ class Engine(StrEnum):
     HMMLEARN = "hmmlearn"
 
 
+@options_of_kinds(dict.fromkeys(("false_alarm", "sustained", "onset"), For(("warning",))), of="purpose")
 def fit(
     logs: Logs,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write."), MODEL],
@@ -98,7 +100,7 @@ def fit(
         str | None, typer.Option("--states", metavar="1:8|6", help="Number of states, or a range to choose from.")
     ] = None,
     covariance: Annotated[
-        Covariance | None, typer.Option("--covariance", help="Of a state's metrics; diag for a map, full for warning.")
+        Covariance | None, typer.Option("--covariance", help="Of a state's metrics; by default diag.")
     ] = None,
     topology: Annotated[
         Topology, typer.Option("--topology", help="From a state to any, or to the same and later ones only.")
@@ -123,8 +125,14 @@ def fit(
             "--halves", min=0, help="Splits of the runs into halves whose maps are compared; 5 for a map, 0 for none."
         ),
     ] = None,
-    restarts: Annotated[int, typer.Option("--restarts", min=1, help="Starts of EM for each number of states.")] = 5,
-    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Most iterations of each start.")] = 200,
+    restarts: Annotated[
+        int | None,
+        typer.Option("--restarts", min=1, help="Starts of EM for each number of states: 5 for a map, 4 for warning."),
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", min=1, help="Most iterations of each start: 200 for a map, 100 for warning."),
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = ALL_CORES,
     engine: Annotated[Engine, typer.Option("--engine", help="What runs EM.")] = Engine.NATIVE,
@@ -137,7 +145,7 @@ def fit(
         ),
     ] = None,
     false_alarm: Annotated[
-        float, typer.Option("--false-alarm", min=0, max=1, help="For warning: share of healthy runs that may alarm.")
+        float, typer.Option("--false-alarm", min=0, max=1, help="Share of healthy runs that may alarm.")
     ] = 0.05,
     on_map: Annotated[
         Path | None,
@@ -199,10 +207,11 @@ def fit(
     shared: dict[str, Any] = {
         "metrics": wanted,
         "states": tried,
-        "restarts": restarts,
-        "iterations": iterations,
         "seed": seed,
         "jobs": jobs,
+        # What is not given is as in Python, so that there is one default.
+        **({} if restarts is None else {"restarts": restarts}),
+        **({} if iterations is None else {"iterations": iterations}),
         **({} if covariance is None else {"covariance": covariance.value}),
         **({} if shrinkage is None else {"shrinkage": shrinkage}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajhmm.cli.paths import READS
-from trajhmm.cli.terminal import progress_bar
+from trajhmm.cli.terminal import progress_bar, say
 from trajhmm.errors import ConditionError
 from trajhmm.files import reads
 
 if TYPE_CHECKING:
     from trajhmm.cache import Cache
-    from trajhmm.logs import RunSet, Scan
+    from trajhmm.logs import Note, RunSet, Scan
     from trajhmm.logs.settings import Settings
 
 
@@ -83,6 +84,8 @@ NoCache = Annotated[
 ]
 Rule = Annotated[DetourRule, typer.Option("--rule", help="What counts as a detour.")]
 
+# What is left out of logs that a line names.
+_TOLD = 3
 ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -128,6 +131,14 @@ class Reading:
             "step": self.step,
             "table": self.table,
         }
+
+
+def say_left_out(notes: Iterable[Note]) -> None:
+    """Say by name what of the logs themselves is left out, which their notes only count."""
+    texts = list(dict.fromkeys(note.text for note in notes if note.kind == "left-out" and note.run is None))
+    if texts:
+        more = f"; and {len(texts) - _TOLD} more" if len(texts) > _TOLD else ""
+        say(f"left out: {'; '.join(text.removesuffix(', left out') for text in texts[:_TOLD])}{more}")
 
 
 def split(names: list[str] | None) -> list[str]:

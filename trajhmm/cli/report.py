@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from trajhmm.cli.asked import say_unmet
+from trajhmm.cli.kinds import For, options_of_kinds
 from trajhmm.cli.options import (
     ALL_CORES,
     DetourRule,
@@ -25,19 +27,21 @@ from trajhmm.cli.options import (
     Where,
     Within,
     cache_of,
+    say_left_out,
     usage_errors,
 )
 from trajhmm.cli.paths import HTML, READS
-from trajhmm.cli.terminal import progress_bar, say, say_notes
+from trajhmm.cli.terminal import progress_bar, say, say_lost, say_notes
 
 
+@options_of_kinds(dict.fromkeys(("rule", "within", "refits", "seed", "jobs"), For(beside="converged")))
 def report(
     logs: Logs,
     model: ModelFile,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="report.html", help="The page to write."), HTML],
     converged: Annotated[
         str | None,
-        typer.Option("--converged", metavar="CONDITION", help="With a map: look for detours, 'eval_accuracy > 0.9'."),
+        typer.Option("--converged", metavar="CONDITION", help="Look for detours on a map: 'eval_accuracy > 0.9'."),
     ] = None,
     stability: Annotated[
         list[Path] | None,
@@ -67,8 +71,6 @@ def report(
     from trajhmm.logs import parse_condition
     from trajhmm.report import write_report
 
-    if within is not None and converged is None:
-        raise typer.BadParameter("--within is for detours, which need --converged")
     if converged is not None:
         with usage_errors():
             parse_condition(converged)
@@ -89,6 +91,10 @@ def report(
                 progress=progress,
                 cache=cache,
             )
+    if analysis is not None:
+        say_unmet(analysis)
     say_notes(runs.notes if analysis is None else analysis.notes)
+    say_left_out(runs.notes)
+    say_lost(runs.notes if analysis is None else analysis.notes, runs.n_runs)
     write_report(output, runs, fitted, analysis=analysis, sources=[*logs, model], stability=stability or [])
     say(f"{output}: written")

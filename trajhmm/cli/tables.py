@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
+from trajhmm.cli.kinds import For, options_of_kinds
 from trajhmm.cli.options import (
     DetourRule,
     NoCache,
@@ -201,6 +202,20 @@ KINDS: dict[str, Callable[[Asked], list[Column]]] = {
 _OF_REFITS = ("states", "edges", "detours")
 
 
+_OF_MAPS = ("states", "edges", "detours", "regression")
+# Options that not all kinds take.
+OPTIONS = {
+    "model": For((*_OF_MAPS, "selection")),
+    "converged": For(_OF_MAPS),
+    "rule": For(("states", "detours"), beside="converged"),
+    "within": For(_OF_REFITS, beside="converged"),
+    "refits": For(_OF_REFITS, beside="converged"),
+    "seed": For(_OF_MAPS, beside="converged"),
+    **dict.fromkeys(("run_by", "rename", "where", "step", "table", "no_cache"), For(_OF_MAPS)),
+}
+
+
+@options_of_kinds(OPTIONS)
 def table(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", callback=kind_of(KINDS), show_default=False)

@@ -34,7 +34,7 @@ Group = Annotated[
     str | None, typer.Option("--group", metavar="COLUMN", help="Runs that belong together, such as seed.")
 ]
 Condition = Annotated[
-    str | None, typer.Option("--condition", metavar="COLUMN", help="For detectors side by side: held out as a whole.")
+    str | None, typer.Option("--condition", metavar="COLUMN", help="Held out as a whole, with detectors side by side.")
 ]
 
 

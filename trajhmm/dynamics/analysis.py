@@ -24,6 +24,7 @@ from trajhmm.hmm import Model, Smoothed
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.logs import Note, RunSet
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,7 +239,7 @@ def analyze(
     prefix : whether to ask what the first rows say of the time still needed.
     seed : of permutations, bootstraps and refits.
     jobs : threads; the result does not depend on it.
-    progress : called with (refits done, refits in all).
+    progress : called with (refits done, refits in all), then with (fits without some of the runs done, in all).
     cache : where what was worked out before may be found again, see `trajhmm.cache`; the result does not depend on it.
 
     Raises
@@ -287,7 +288,7 @@ def analyze(
 
         raw = trajectories.values[:, [trajectories.metrics.index(metric) for metric in model.metrics]]
         beside = RawRows(values=raw, loss=decoded.loss)
-        return prefix_curve(model, rows.scaled, beside, convergence, seed=seed, jobs=jobs)
+        return prefix_curve(model, rows.scaled, beside, convergence, seed=seed, jobs=jobs, progress=progress)
 
     evidence = cache.keep("evidence", tuple[StateEvidence, ...], weigh, within=within, **settings)
     again = None
@@ -323,8 +324,7 @@ def analyze(
 def _levels(attributes: pd.DataFrame, within: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """(R,) a number for each value of an attribute."""
     if within not in attributes.columns:
-        known = ", ".join(map(str, attributes.columns)) or "none"
-        raise AnalysisError(f"no attribute {within!r} to compare runs within; the runs have: {known}")
+        raise AnalysisError(f"no attribute {within!r} to compare runs within{instead_of(within, attributes.columns)}")
     codes: np.ndarray[tuple[int], np.dtype[np.int64]] = attributes[within].astype(str).factorize()[0].astype(np.int64)
     return codes
 

@@ -31,6 +31,7 @@ class Findings:
 
     Attributes
     ----------
+    headline : the finding and how sure it is, to be quoted.
     certificate : how far the map comes back, and whether to believe it.
     fit, map : of the model and of the training map.
     edges : which runs take, and how sure their shares are.
@@ -38,6 +39,7 @@ class Findings:
     detours : which states are, then a paragraph on each.
     """
 
+    headline: str
     certificate: str
     fit: str
     map: str
@@ -52,6 +54,7 @@ class Findings:
 def findings(analysis: Analysis, model: Model) -> Findings:
     """The findings, with their uncertainty and what not to conclude."""
     return Findings(
+        headline=describe_finding(analysis, model),
         certificate=describe_standing(model, analysis),
         fit=describe_fit(analysis.map, model, analysis.notes),
         map=describe_map(analysis.map),
@@ -68,6 +71,7 @@ def summarize(analysis: Analysis, model: Model) -> str:
     """The findings as paragraphs of text."""
     found = findings(analysis, model)
     paragraphs = [
+        found.headline,
         found.certificate,
         found.fit,
         found.map,
@@ -79,6 +83,70 @@ def summarize(analysis: Analysis, model: Model) -> str:
         found.dissimilarity,
     ]
     return "\n\n".join(textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs if paragraph) + "\n"
+
+
+def describe_finding(analysis: Analysis, model: Model) -> str:
+    """The finding and how sure it is, in two or three sentences that can be quoted by themselves."""
+    times, strict = analysis.convergence_times, [e for e in analysis.evidence_by_state if e.is_strict]
+    tested = [e for e in analysis.evidence_by_state if e.p_value is not None]
+    if not times.converged.any():
+        finding = (
+            f"No run meets '{times.condition}', so nothing here tells what delays convergence: {times.unmet}. What "
+            "remains worth reading are the map and how runs move on it."
+        )
+    elif strict:
+        finding = " ".join(_delays(e) for e in sorted(strict, key=lambda e: -(e.delay.effect if e.delay else 0.0)))
+    else:
+        why = (
+            f"of {len(tested)} of {model.n_states} states that could be tested, none delays it surely"
+            if tested
+            else "none could be tested, as runs do not part at any of them"
+        )
+        censored = int((~times.converged).sum())
+        unseen = f", {censored} of {len(times.runs)} runs censored as they never do" if censored else ""
+        finding = f"No state is found to delay convergence ('{times.condition}'{unseen}): {why}."
+    sure = _sureness(model)
+    # What does not come back is told before what was found on it.
+    return f"{sure} {finding}" if badge_of(model.certificate).reproducible is False else f"{finding} {sure}"
+
+
+def _delays(e: StateEvidence) -> str:
+    """That a state is a detour, by how much, and what speaks against it, in a sentence."""
+    if e.delay is None:
+        return ""
+    runs = "go into it" if e.is_excursion else "pass through it"
+    least = "at least " if e.delay.is_lower_bound else ""
+    text = (
+        f"State {e.state} delays convergence: the {e.comparable_with} runs that {runs} converge {least}"
+        f"{e.delay.effect:,.0f} steps later than {e.comparable_without} that stood at the same place and did not (95% "
+        f"interval {e.delay.ci_low:,.0f} to {e.delay.ci_high:,.0f}, p = {e.p_adjusted:.2g} after Holm's correction"
+    )
+    if e.delay.is_lower_bound:
+        censored = e.comparable_with + e.comparable_without
+        censored -= e.comparable_converged_with + e.comparable_converged_without
+        text += f"; {censored} of them never converge and are censored"
+    if e.survival is None:
+        text += "; not refitted)"
+    else:
+        text += f"; found again in {e.survival.found} of {e.survival.refits} refits)"
+    if e.confounded_by:
+        text += f", but visiting goes with {', '.join(a.attribute for a in e.confounded_by)}, which may be the reason"
+    return text + "."
+
+
+def _sureness(model: Model) -> str:
+    """How far the map comes back, in a sentence."""
+    badge = badge_of(model.certificate)
+    numbers = ", ".join(f"{name} {value}" for name, value in badge.numbers)
+    k = f"{model.n_states} state{'' if model.n_states == 1 else 's'}"
+    if badge.reproducible is None:
+        return f"Whether this map of {k} comes back in other runs was not tested: fit it with --halves 5."
+    if badge.reproducible:
+        return f"The map of {k} comes back in other runs ({numbers}; 1 is the same map, 0 chance)."
+    return (
+        f"No reproducible map: that of {k} does not come back in other runs ({numbers}; 1 is the same map, 0 chance), "
+        "so that what follows describes these runs alone."
+    )
 
 
 def describe_standing(model: Model, analysis: Analysis | None = None) -> str:
@@ -250,9 +318,10 @@ def share_of_runs(runs: int, n_runs: int) -> tuple[float, float]:
 def _convergence_paragraph(analysis: Analysis) -> str:
     times = analysis.convergence_times
     converged = times.steps[times.converged]
+    if not len(converged):
+        return f"None of {len(times.runs)} runs meets '{times.condition}': {times.unmet}."
     text = f"{len(converged)} of {len(times.runs)} runs meet '{times.condition}'"
-    if len(converged):
-        text += f", at steps {converged.min():,} to {converged.max():,} (median {np.median(converged):,.0f})"
+    text += f", at steps {converged.min():,} to {converged.max():,} (median {np.median(converged):,.0f})"
     censored = len(times.runs) - len(converged)
     if censored:
         text += f"; {censored} {'does' if censored == 1 else 'do'} not and count as censored at the last step"

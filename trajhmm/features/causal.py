@@ -13,6 +13,7 @@ from trajhmm.errors import LogError
 from trajhmm.features.events import Broken, is_loss
 from trajhmm.features.sequences import carried_forward
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 
 # Squares of larger values, and sums of them, would overflow.
 LARGEST = 1e100
@@ -86,7 +87,7 @@ class CausalRun:
             The run has no such metric.
         """
         if metric not in self.metrics:
-            raise LogError(f"run {self.run}: no metric {metric!r} (found: {', '.join(self.metrics[:12])})")
+            raise LogError(f"run {self.run}: no metric {metric!r}{instead_of(metric, self.metrics)}")
         return self.metrics.index(metric)
 
 
@@ -106,7 +107,7 @@ def causal_runs(runs: RunSet, metrics: Sequence[str] | None = None) -> tuple[Cau
     metrics = runs.metrics if metrics is None else tuple(metrics)
     unknown = [metric for metric in metrics if metric not in runs.metrics]
     if unknown:
-        raise LogError(f"no metric {unknown[0]!r} in these logs (found: {', '.join(runs.metrics[:12])})")
+        raise LogError(f"no metric {unknown[0]!r} in these logs{instead_of(unknown[0], runs.metrics)}")
     columns = [runs.metrics.index(metric) for metric in metrics]
     return tuple(_causal_run(runs, run, rows, columns) for run, rows in runs.slices())
 

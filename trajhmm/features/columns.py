@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import AnalysisError
 from trajhmm.features.sequences import carried_forward
 from trajhmm.logs import Condition, RunSet
+from trajhmm.naming import instead_of
 
 
 def columns_by_run(runs: RunSet, condition: Condition) -> Iterator[tuple[str, slice, dict[str, NDArray[Any]]]]:
@@ -26,8 +27,8 @@ def columns_by_run(runs: RunSet, condition: Condition) -> Iterator[tuple[str, sl
     known = {*runs.metrics, *runs.attributes.columns, "step", "run"}
     for name in condition.columns:
         if name not in known:
-            found = ", ".join([*runs.metrics, *runs.attributes.columns][:14])
-            raise AnalysisError(f"condition {condition.text!r}: no column {name!r} in these logs (found: {found})")
+            meant = instead_of(name, [*runs.metrics, *runs.attributes.columns])
+            raise AnalysisError(f"condition {condition.text!r}: no column {name!r} in these logs{meant}")
     for index, (run, rows) in enumerate(runs.slices()):
         yield run, rows, {name: _column(runs, name, index, rows) for name in condition.columns}
 

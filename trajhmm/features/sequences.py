@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,6 +19,7 @@ from trajhmm.features.pooled import PooledScaler, Scaling, learn_scaler_over
 from trajhmm.features.scalers import PerRunScaler, Scaler, Unscaled, per_run_moments
 from trajhmm.logs import Note, RunSet, Scan
 from trajhmm.logs.runset import offsets_of
+from trajhmm.naming import instead_of
 
 # Rows that are aligned and scaled at a time.
 _BLOCK = 65536
@@ -233,10 +233,8 @@ def chosen_metrics(
         elif metric in attributes and not keep_constant:
             notes.append(Note(kind="constant", text=f"{metric} never changes within a run, left out of the fit"))
         else:
-            close = difflib.get_close_matches(metric, runs.metrics, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f" (found: {', '.join(runs.metrics[:12])})"
             kind = "changing metric" if metric in attributes else "metric"
-            raise LogError(f"no {kind} {metric!r} in these logs{hint}")
+            raise LogError(f"no {kind} {metric!r} in these logs{instead_of(metric, runs.metrics)}")
     if not kept:
         raise LogError(f"none of {', '.join(metrics)} changes within a run; nothing is left to fit")
     return tuple(kept), tuple(notes)

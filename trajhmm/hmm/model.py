@@ -19,13 +19,11 @@ from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.results import Criterion, Filtered, FitStatus, SelectionPoint, Smoothed
 from trajhmm.hmm.settings import Settings
 from trajhmm.logs import Note, RunSet
-from trajhmm.naming import shown
+from trajhmm.naming import instead_of, listed, shown
 
 if TYPE_CHECKING:
     from trajhmm.hmm.estimator import GaussianHMM
 
-# Names of metrics that an error lists, and letters of each.
-_LISTED, _LETTERS = 20, 200
 # Names that a model's short description holds.
 _NAMED = 6
 
@@ -70,7 +68,7 @@ class Model:
 
     def __repr__(self) -> str:
         return (
-            f"Model({self.n_states} states of {_listed(self.metrics, most=_NAMED)}; for {self.purpose}, scaling "
+            f"Model({self.n_states} states of {listed(self.metrics, most=_NAMED)}; for {self.purpose}, scaling "
             f"{self.scaling}; fitted to {self.n_runs} runs, {self.n_rows} rows: {self.status.outcome})"
         )
 
@@ -187,11 +185,6 @@ class Model:
         save_model(self, path)
 
 
-def _listed(names: Sequence[str], *, most: int = _LISTED) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(shown(name[:_LETTERS]) for name in names[:most]) + more
-
-
 def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
     """Bring back metrics that these runs hold as attributes, because they happen never to change here.
 
@@ -204,8 +197,8 @@ def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
     lacking = [metric for metric in missing if metric not in runs.attributes.columns]
     if lacking:
         raise ModelFileError(
-            f"the model was made for {_listed(metrics)}; these logs lack {_listed(lacking)} (map names with --rename "
-            "OLD=NEW)"
+            f"the model was made for {listed(metrics)}; these logs lack {listed(lacking)}"
+            f"{instead_of(lacking[0], runs.metrics)}; map names with --rename OLD=NEW"
         )
     if not missing:
         return runs

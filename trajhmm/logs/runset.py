@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from trajhmm.cache import digest_of
 from trajhmm.errors import ArrayError
-from trajhmm.naming import plain_text, shown
+from trajhmm.naming import instead_of, listed, plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,9 +100,8 @@ class RunSet:
             raise ArrayError(f"lengths {lengths.tolist()[:8]}; expected those of {n} rows")
 
     def __repr__(self) -> str:
-        more = f" and {len(self.metrics) - _NAMED} more" if len(self.metrics) > _NAMED else ""
-        named = ", ".join(map(shown, self.metrics[:_NAMED]))
-        return f"RunSet({self.n_runs} runs, {self.n_rows} rows, {len(self.metrics)} metrics: {named}{more})"
+        named = listed(self.metrics, most=_NAMED)
+        return f"RunSet({self.n_runs} runs, {self.n_rows} rows, {len(self.metrics)} metrics: {named})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the same, and the first runs with their attributes."""
@@ -139,8 +137,7 @@ class RunSet:
             No run of that name.
         """
         if run not in self.runs:
-            close = get_close_matches(str(run), self.runs, n=3)
-            raise KeyError(f"no run {run!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+            raise KeyError(f"no run {run!r}{instead_of(run, self.runs)}")
         return self.select_runs([run])
 
     @property

@@ -9,6 +9,7 @@ from enum import StrEnum
 from trajhmm.errors import LogError
 from trajhmm.features import CausalRun, causal_runs
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 
 
 class Kind(StrEnum):
@@ -84,7 +85,7 @@ def trials_of(
     """
     for name in (condition, group):
         if name is not None and name not in runs.attributes.columns:
-            raise LogError(f"no attribute {name!r} in these logs (found: {', '.join(runs.attributes.columns[:12])})")
+            raise LogError(f"no attribute {name!r} in these logs{instead_of(name, runs.attributes.columns)}")
     missing = [run for run in runs.runs if run not in truths]
     if missing:
         raise LogError(

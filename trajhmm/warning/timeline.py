@@ -12,6 +12,7 @@ from trajhmm.features import causal_runs
 from trajhmm.hmm import Model
 from trajhmm.hmm.model import with_metrics
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 from trajhmm.warning.calibration import portfolio_of
 from trajhmm.warning.monitor import Monitor
 from trajhmm.warning.runs import RunTruth
@@ -90,7 +91,7 @@ def timeline_of(
         The model is a map, or the logs lack a metric of it.
     """
     if run not in runs.runs:
-        raise AnalysisError(f"no run {run!r} in these logs (found: {', '.join(runs.runs[:12])})")
+        raise AnalysisError(f"no run {run!r} in these logs{instead_of(run, runs.runs)}")
     monitor, scorer, portfolio = Monitor(model), Scorer(model), portfolio_of(model)
     one = with_metrics(runs.select_runs([run]), model.metrics)
     scored = monitor.score(one)[run]

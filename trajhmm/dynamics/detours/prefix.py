@@ -26,7 +26,7 @@ from trajhmm.hmm.inference.shifts import possible, without_shifts
 from trajhmm.hmm.learning.autoregression import learn_autoregression
 from trajhmm.hmm.learning.fitting import Data, Job, run_jobs
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.rows.source import InMemory
 from trajhmm.hmm.settings import Settings
 from trajhmm.logs.runset import offsets_of
@@ -45,7 +45,14 @@ _MARGIN = 0.25
 
 
 def prefix_curve(
-    model: Model, scaled: Sequences, raw: RawRows, convergence: Convergence, *, seed: int = 0, jobs: int = 1
+    model: Model,
+    scaled: Sequences,
+    raw: RawRows,
+    convergence: Convergence,
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> tuple[PrefixPoint, ...]:
     """Predict the remaining time to convergence from the first m rows, for several m.
 
@@ -66,6 +73,7 @@ def prefix_curve(
     convergence : of the same runs.
     seed : of folds and fits.
     jobs : threads; the result does not depend on it.
+    progress : called with (folds done, folds in all).
 
     Returns
     -------
@@ -81,7 +89,7 @@ def prefix_curve(
         return [_predicted(view, m, scaled, raw, convergence) for m in grid]
 
     try:
-        parts = in_threads(predictions, range(_FOLDS), n_jobs=jobs)
+        parts = in_threads(predictions, range(_FOLDS), n_jobs=jobs, progress=progress)
     except FitError:
         return ()
     points = []

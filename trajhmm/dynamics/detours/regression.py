@@ -116,14 +116,16 @@ def r_squared(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | N
 
 def _why_not(x: NDArray[np.float64], y: NDArray[np.float64]) -> str | None:
     if not len(y):
-        return "no run converges: nothing to regress"
+        return "no run converges: choose another --converged"
     if len(y) == 1:
         return "one run converges: nothing to regress"
     if np.ptp(y) == 0:
         return f"all {len(y)} runs that converge do so at the same step: nothing to regress"
     rank = int(np.linalg.matrix_rank(x))
     if len(y) <= rank:
-        return f"{len(y)} runs converge, too few to regress on {rank} shares of rows; expected more runs than that"
+        return (
+            f"{len(y)} runs converge, too few to regress on {rank} shares of rows: log more runs, or fit fewer states"
+        )
     return None
 
 

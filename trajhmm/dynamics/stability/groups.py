@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,8 +42,10 @@ def groups_of(runs: RunSet, by: Sequence[str] = ()) -> tuple[Group, ...]:
     for name in by:
         if name not in runs.attribute_names:
             why = "is a metric: it changes within a run" if name in runs.metrics else "is no column"
-            listed = ", ".join(runs.attribute_names) or "none"
-            raise AnalysisError(f"{name!r} {why}; expected columns that are constant within each run: {listed}")
+            raise AnalysisError(
+                f"{name!r} {why}; expected a column that is constant within each run"
+                f"{instead_of(name, runs.attribute_names)}"
+            )
     everything = np.arange(runs.n_runs, dtype=np.int64)
     if not by:
         return (Group(values={}, runs=everything),)

@@ -16,6 +16,7 @@ from trajhmm.dynamics.stability.instability.spikes import Spike
 from trajhmm.dynamics.stability.intervals import over_seeds, rank_correlation
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +166,7 @@ def spike_relations(
     import pandas as pd
 
     if final not in runs.metrics:
-        raise AnalysisError(f"no metric {final!r} to tell how runs end; expected one of: {', '.join(runs.metrics)}")
+        raise AnalysisError(f"no metric {final!r} to tell how runs end{instead_of(final, runs.metrics)}")
     found: dict[str, dict[str, list[float]]] = {}  # effects by metric and run
     for one in spikes:
         found.setdefault(one.metric, {}).setdefault(one.run, []).append(one.effect.value)

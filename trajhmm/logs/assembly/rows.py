@@ -16,7 +16,7 @@ from trajhmm.logs.assembly.steps import STEP
 from trajhmm.logs.conditions import parse_condition
 from trajhmm.logs.formats.table import RUN_NAME, Table, Text
 from trajhmm.logs.runset import Note, offsets_of
-from trajhmm.naming import natural_key
+from trajhmm.naming import instead_of, natural_key
 
 # Steps are kept in float64 columns until they are known to be whole.
 _LARGEST_STEP = 2**53
@@ -50,8 +50,7 @@ def check_columns(tables: Sequence[Table], wanted: Iterable[str], option: str) -
     for name in wanted:
         for table in tables:
             if name not in table.columns:
-                found = ", ".join(table.columns[:12])
-                raise LogError(f"{table.path}: no column {name!r} for {option} (found: {found})")
+                raise LogError(f"{table.path}: no column {name!r} for {option}{instead_of(name, table.columns)}")
 
 
 def rows_that_meet(stack: Stack, where: str, run_by: Sequence[str]) -> Stack:
@@ -87,7 +86,7 @@ def _with_steps(stack: Stack, name: str) -> NDArray[Any]:
 
 def unknown_in_condition(name: str, where: str, columns: Sequence[str]) -> LogError:
     """The error of a condition that names a column which there is not."""
-    return LogError(f"--where {where!r}: no column {name!r} (found: {', '.join(columns[:12])})")
+    return LogError(f"--where {where!r}: no column {name!r}{instead_of(name, columns)}")
 
 
 def sorted_rows(stack: Stack, run_by: Sequence[str]) -> Rows:

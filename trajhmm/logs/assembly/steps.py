@@ -11,6 +11,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.clocks import called_clock
 from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
+from trajhmm.naming import instead_of
 
 STEP = "step"
 # By the whole name, else by its last part behind a slash; case does not count. Epochs where nothing finer is there.
@@ -26,7 +27,6 @@ _NAMES = (
     "training_iteration",
 )
 _SECOND, _LAST_RESORT = _NAMES[1], "epoch"
-_MOST_TOLD = 12
 
 
 def common_step(tables: Sequence[Table], wanted: str | None) -> str | None:
@@ -98,10 +98,8 @@ def _no_steps(table: Table, wanted: str | None) -> LogError:
         if wanted is not None:
             return LogError(f"{table.path}: column {name!r} is text; the step must be a whole number")
         return LogError(f"{table.path}: column {name!r} is text{found}; expected whole numbers")
-    found = ", ".join(table.columns[:_MOST_TOLD]) or "none"
-    more = f", and {len(table.columns) - _MOST_TOLD} more" if len(table.columns) > _MOST_TOLD else ""
     if wanted is not None:
-        return LogError(f"{table.path}: no column {name!r} for --step (found: {found}{more})")
+        return LogError(f"{table.path}: no column {name!r} for --step{instead_of(name, table.columns)}")
     return LogError(
-        f"{table.path}: no column {name!r} (found: {found}{more}); name the step's column with --step COLUMN"
+        f"{table.path}: no column {name!r}{instead_of(name, table.columns)}; name the step's column with --step COLUMN"
     )

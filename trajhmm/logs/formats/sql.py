@@ -15,6 +15,7 @@ from trajhmm.logs.formats.database import fetched, is_sqlite, opened, quoted, ro
 from trajhmm.logs.formats.format import HEAD, Format
 from trajhmm.logs.formats.table import RUN_NAME, Table, check_cells, table_from_arrow, table_from_cells
 from trajhmm.logs.runset import Note
+from trajhmm.naming import instead_of, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,13 +173,12 @@ def _arrow_of(result: Any, most: int, path: Path) -> pa.Table:
 def _chosen(path: Path, tables: Sequence[str], wanted: str | None) -> str:
     if wanted is not None and wanted in tables:
         return wanted
-    found = ", ".join(tables[:12]) + (", …" if len(tables) > 12 else "")
     if not tables:
         raise LogError(f"{path}: this database has no tables; expected one of rows with a step")
     if wanted is not None:
-        raise LogError(f"{path}: no table {wanted!r} in this database (found: {found})")
+        raise LogError(f"{path}: no table {wanted!r} in this database{instead_of(wanted, tables)}")
     if len(tables) > 1:
-        raise LogError(f"{path}: {len(tables)} tables in this database ({found}); name one with --table NAME")
+        raise LogError(f"{path}: {len(tables)} tables in this database ({listed(tables)}); name one with --table NAME")
     return tables[0]
 
 

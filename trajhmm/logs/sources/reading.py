@@ -16,6 +16,7 @@ from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
 from trajhmm.logs.sources.paths import LogFile
 from trajhmm.logs.sources.products import product_of
+from trajhmm.naming import instead_of
 
 _READ_AT_ONCE, _MANY = 4, 50
 _Task = TypeVar("_Task")
@@ -90,8 +91,8 @@ def check_rename(tables: Sequence[Table], rename: Mapping[str, str]) -> None:
     """
     for old, new in rename.items():
         if not any(old in table.columns for table in tables):
-            found = ", ".join(tables[0].columns[:12])
-            raise LogError(f"--rename {old}={new}: no column {old!r} (found: {found})")
+            meant = instead_of(old, tables[0].columns)
+            raise LogError(f"--rename {old}={new}: no column {old!r}{meant}")
     for table in tables:
         names = Counter(rename.get(column, column) for column in dict.fromkeys(table.columns))
         for name, count in names.items():

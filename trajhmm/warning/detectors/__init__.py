@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trajhmm.errors import FitError
+from trajhmm.naming import instead_of
 from trajhmm.warning.detectors.chance import NonFiniteCheck, RandomAlarm, StepHazard
 from trajhmm.warning.detectors.changepoints import BayesianChangePoints
 from trajhmm.warning.detectors.densities import (
@@ -82,7 +83,7 @@ def make_detector(name: str, **settings: Any) -> Detector:
         No detector of that name.
     """
     if name not in DETECTORS:
-        raise FitError(f"no detector {name!r}; expected one of {', '.join(DETECTORS)}")
+        raise FitError(f"no detector {name!r}{instead_of(name, DETECTORS)}")
     return DETECTORS[name](**settings)
 
 

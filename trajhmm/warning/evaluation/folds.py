@@ -57,7 +57,8 @@ def split_trials(
     if folds < 2 or len(healthy_groups) < folds + 1:
         raise FitError(
             f"{len(healthy_groups)} groups of healthy runs cannot be split into {folds} folds that leave some to fit "
-            "and some to calibrate on; fewer folds (at least 2) or more healthy runs are needed"
+            f"and some to calibrate on: at least {folds + 1} are needed; add healthy runs of other seeds, or judge one "
+            "model with --model and without --baselines"
         )
     fold_of = _dealt(trials, folds, rng)
     cells: list[Cell] = []

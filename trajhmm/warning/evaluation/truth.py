@@ -14,6 +14,7 @@ from trajhmm.errors import AnalysisError, LogError
 from trajhmm.features import columns_by_run
 from trajhmm.logs import RunSet, parse_condition
 from trajhmm.logs.sources.paths import check_regular
+from trajhmm.naming import instead_of
 from trajhmm.warning.runs import RunTruth
 
 # As logs have them; and characters of a line, and of what a message shows of it.
@@ -167,7 +168,7 @@ def attribute_onsets(runs: RunSet, attribute: str = "onset") -> dict[str, int]:
         No such attribute, or it is text.
     """
     if attribute not in runs.attributes.columns:
-        raise LogError(f"no attribute {attribute!r} in these logs (found: {', '.join(runs.attributes.columns[:12])})")
+        raise LogError(f"no attribute {attribute!r} in these logs{instead_of(attribute, runs.attributes.columns)}")
     known = runs.attributes[attribute].dropna()
     if known.dtype.kind not in "iuf":
         found = str(known.iloc[0])[:_SHOWN]

@@ -261,8 +261,8 @@ def test_where_nothing_is_a_distance_the_tables_are_empty_and_say_what_to_log():
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("mood", "'mood' is no column; expected columns that are constant within each run: learning_rate"),
-        ("log_distance", "'log_distance' is a metric: it changes within a run; expected columns"),
+        ("mood", "'mood' is no column; expected a column that is constant within each run \\(found: learning_rate"),
+        ("log_distance", "'log_distance' is a metric: it changes within a run; expected a column"),
     ],
 )
 def test_columns_that_do_not_group_runs_are_refused(by, message):

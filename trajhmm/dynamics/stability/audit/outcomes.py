@@ -14,6 +14,7 @@ from trajhmm.dynamics.stability.audit.pairing import PERTURBED, UNSEEN, Design
 from trajhmm.errors import AnalysisError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 from trajhmm.warning.evaluation import derive_truth
 
 MADS = 5.0
@@ -125,8 +126,8 @@ def _demand(runs: RunSet, performance: str) -> None:
             f"column {performance!r} never changes within a run, so that nothing can be told by it; name another "
             "metric with --performance"
         )
-    found = ", ".join(runs.metrics[:14])
-    raise AnalysisError(f"no metric {performance!r} in these logs (found: {found}); name one with --performance")
+    meant = instead_of(performance, runs.metrics)
+    raise AnalysisError(f"no metric {performance!r} in these logs{meant}; name one with --performance")
 
 
 def _beside(curve: Curve, beside: Curve, onset: int, *, fill: float) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from trajhmm.dynamics.stability.audit.cells import (
 from trajhmm.errors import AnalysisError
 from trajhmm.features import columns_by_run
 from trajhmm.logs import RunSet, parse_condition
+from trajhmm.naming import instead_of, listed
 
 BASELINE, HEALTHY, PERTURBED, UNSEEN = "baseline", "healthy", "perturbed", "unseen"
 _OPTIONS = {"dimension": "--dimension", "strength": "--strength", "onset": "--onset", "buffer": "--buffer"}
@@ -166,16 +166,10 @@ def seen(design: Design, runs: RunSet, collapse: str) -> Design:
     if not len(found.perturbed()):
         plain = design.perturbed()
         raise AnalysisError(
-            f"none of {len(plain)} perturbed plain runs logs {listed(named)} after its onset ({plain.index[0]}: step "
-            f"{plain['onset'].iloc[0]}); name the step at which it began with --onset, or log on"
+            f"none of {len(plain)} perturbed plain runs logs {listed(named, 3)} after its onset ({plain.index[0]}: "
+            f"step {plain['onset'].iloc[0]}); name the step at which it began with --onset, or log on"
         )
     return found
-
-
-def listed(names: Sequence[str], shown: int = 3) -> str:
-    """Names beside each other, the first few of many."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"
 
 
 def _demand(runs: RunSet, columns: Columns) -> None:
@@ -191,9 +185,8 @@ def _demand(runs: RunSet, columns: Columns) -> None:
                 f"column {name!r} was taken for a metric, as {_why_metric(runs, name)}; mend it, or name with {option} "
                 "the one that is constant within each run"
             )
-        found = ", ".join(map(str, runs.attributes.columns[:12])) or "none"
         raise AnalysisError(
-            f"no column {name!r} that is constant within each run (found: {found}); "
+            f"no column {name!r} that is constant within each run{instead_of(name, runs.attributes.columns)}; "
             f"name the one that holds it with {option}"
         )
 

@@ -10,10 +10,9 @@ import pandas as pd
 
 from trajhmm.dynamics.stability.audit.audit import Audit
 from trajhmm.dynamics.stability.audit.deviation import Deviations
-from trajhmm.dynamics.stability.audit.pairing import listed
 from trajhmm.dynamics.stability.audit.profile import QUANTITIES, one_fate
 from trajhmm.dynamics.stability.intervals import share
-from trajhmm.naming import shown
+from trajhmm.naming import listed, shown
 
 _WIDTH = 100
 # Share of cells from which on strength is said to decide.
@@ -101,7 +100,7 @@ def remarks(audit: Audit) -> list[str]:
 
 
 def _remark(what: str, count: str, runs: Sequence[str] | pd.Index, so: str) -> str:
-    return f"{what}: {count} ({listed(list(runs))}). {so}" if len(runs) else ""
+    return f"{what}: {count} ({listed(runs, most=3)}). {so}" if len(runs) else ""
 
 
 def _table(profile: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.logs.runset import offsets_of
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,8 +106,7 @@ def convergence_table(runs: RunSet, by: Sequence[str] = (), *, quantity: str, bo
 
     known = {one.column: one for one in quantities_of(runs.metrics)}
     if quantity not in known:
-        listed = ", ".join(known) or "none"
-        raise AnalysisError(f"{quantity!r} is no distance that these runs log; expected one of: {listed}")
+        raise AnalysisError(f"{quantity!r} is no distance that these runs log{instead_of(quantity, known)}")
     groups = groups_of(runs, by)
     tables = []
     for group, members in zip(groups, counted(runs, known[quantity], groups), strict=True):

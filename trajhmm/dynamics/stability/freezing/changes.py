@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.logs.runset import offsets_of
+from trajhmm.naming import instead_of
 
 
 class Decoded(Protocol):
@@ -100,7 +101,7 @@ def changes_of_sign(runs: RunSet, column: str) -> Changes:
         There is no such metric, or it is finite nowhere.
     """
     if column not in runs.metrics:
-        raise AnalysisError(f"no metric {column!r}; expected one of: {', '.join(runs.metrics)}")
+        raise AnalysisError(f"no metric {column!r}{instead_of(column, runs.metrics)}")
     place = runs.metrics.index(column)
     values, logged = runs.values[:, place], runs.logged[:, place]
     kept, names, lengths, diverged = [], [], [], []

@@ -12,6 +12,7 @@ from trajhmm.dynamics.stability.freezing.changes import Changes
 from trajhmm.dynamics.stability.groups import Group, groups_of
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,9 +104,7 @@ def loss_proxy(
     import pandas as pd
 
     if metric not in runs.metrics:
-        raise AnalysisError(
-            f"no metric {metric!r} for the proxy of freezing; expected one of {', '.join(runs.metrics)}"
-        )
+        raise AnalysisError(f"no metric {metric!r} for the proxy of freezing{instead_of(metric, runs.metrics)}")
     groups_of(runs, by)
     values = runs.column(metric)
     rows = []

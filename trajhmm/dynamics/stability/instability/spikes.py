@@ -29,6 +29,7 @@ from trajhmm.dynamics.stability.instability.scores import (
 from trajhmm.errors import AnalysisError
 from trajhmm.features.events import is_loss
 from trajhmm.logs import RunSet
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +103,8 @@ def find_spikes(
     unknown = [name for name in chosen if name not in runs.metrics]
     if unknown or not chosen:
         what = f"no metric {unknown[0]!r}" if unknown else "no metric is a loss by its name"
-        raise AnalysisError(f"{what}; name those in which to look for spikes, of: {', '.join(runs.metrics)}")
+        meant = instead_of(unknown[0] if unknown else "loss", runs.metrics)
+        raise AnalysisError(f"{what}{meant}; name those in which to look for spikes")
     rng = np.random.default_rng(seed)
     found: list[Spike] = []
     for run, rows in runs.slices():
