@@ -84,6 +84,17 @@ def test_metrics_and_the_scale_of_steps_are_the_users(work, trajhmm):
     assert len({(work / f"{scale}.png").read_bytes() for scale in ("linear", "log", "sqrt")}) == 3
 
 
+def test_curves_of_one_run_show_that_run_alone(work, trajhmm):
+    line = ["figure", "curves", "logs.parquet", "--model", "model.json", "--metric", "weight_l2,trace"]
+    names = th.read_logs(work / "logs.parquet").runs[:2]
+    for name in names:
+        assert trajhmm(*line, "--run", name, "-o", f"{name}.png").code == 0
+    assert len({(work / f"{name}.png").read_bytes() for name in names}) == 2
+    done = trajhmm(*line, "--run", names[0] + "x", "-o", "x.png")
+    assert done.code == 1
+    assert f"no run '{names[0]}x' under this model; did you mean" in done.err
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [

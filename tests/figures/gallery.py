@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from trajhmm.figures import (
     plot_metric_panels,
     plot_recall_vs_false_alarms,
     plot_regression,
+    plot_run_curves,
     plot_selection_curve,
     plot_state_profile,
     plot_state_raster,
@@ -28,6 +30,7 @@ from trajhmm.figures import (
     print_style,
     save_figure,
 )
+from trajhmm.figures.style import settle
 
 from .made import (
     made_certificate,
@@ -69,6 +72,17 @@ def short_trajectories():
     return made_trajectories([(range(0, 500, 10), range(50), [0] * 20 + [1] * 30)])
 
 
+def losses():
+    """Train and eval loss of two runs, in a row each of which state 3 is yellow."""
+    rng = np.random.default_rng(5)
+    steps = np.arange(0, 6000, 20)
+    train = np.exp(-steps / 900) + 0.002
+    values = [np.column_stack([train * np.exp(0.2 * rng.normal(size=len(steps))), 1.4 * train + 0.05])] * 2
+    return made_trajectories(
+        [(steps, one, np.repeat([0, 1, 2, 3, 4], 60)) for one in values], ("train_loss", "eval_loss")
+    )
+
+
 def styled(style, draw):
     def drawn():
         with print_style(style):
@@ -89,6 +103,7 @@ GALLERY = {
     "narrow raster": lambda: plot_state_raster(made_map([[0, 1, 2]] * 4, 3), width="column"),
     "curves": lambda: plot_metric_curves(short_trajectories(), "weight_l2"),
     "log curves": lambda: plot_metric_curves(short_trajectories(), "weight_l2", step_scale="log", width="column"),
+    "one run": lambda: plot_run_curves(losses(), "run 0"),
     "panels": lambda: plot_metric_panels(
         ten_state_trajectories(), ("weight_l2", "train_loss"), step_scale="sqrt", width="column"
     )[0],
@@ -137,12 +152,13 @@ VENUES = {
 }
 
 
-# What differs from another figure of the gallery in what is drawn, not in what a format has to write.
-VARIANTS = (
-    *("map", "narrow map", "reproducible map", "raster", "irreproducible raster", "curves", "held-out"),
-    *("halves that disagree", "wide regression", "convergence after a branch", "wide profile", "long profile"),
-    "quiet timeline",
-)
+# Between them all that a format has to write: hatches, images, rasterized lines and meshes, markers, two fonts. Others
+# differ from these in what is drawn, and drawn it is compared in one format, the one quickest to write.
+IN_ALL_FORMATS = ("map of six", "narrow raster", "panels", "profile", "timeline")
+# One figure of each style, and those; that others embed the same fonts is seen by the text that they show.
+IN_PDF = ("map", "panels for neurips", "map for icml", "regression for iclr", "convergence for nature", *IN_ALL_FORMATS)
+DOTS = 100
+"""An inch, of the pictures that are kept."""
 
 
 def style_of(name):
@@ -157,17 +173,25 @@ class Printed:
     Attributes
     ----------
     figure : which no test may change.
-    files : contents by format, saved in this order before anything else was done with the figure.
+    picture : PNG in the dots of the pictures that are kept.
     texts : those that are shown.
     boxes : what each text says, and its box in pixels.
     legends : in pixels, the top of axes that have one and its bottom.
     """
 
     figure: Figure
-    files: dict[str, bytes]
+    picture: bytes
     texts: list[Text]
     boxes: list[tuple[str, Bbox]]
     legends: list[tuple[float, float]]
+
+
+def pictured(figure, style="default"):
+    """A PNG in few dots, as `trajhmm.figures.save_figure` writes it: of a figure that was saved, laid out as it was."""
+    content = BytesIO()
+    with print_style(style):
+        figure.savefig(content, format="png", dpi=DOTS, metadata={"Software": None})
+    return content.getvalue()
 
 
 def saved(figure, formats):
@@ -183,23 +207,29 @@ def saved(figure, formats):
 
 def compared_formats(name):
     """Formats in which the figure of that name has to come out the same each time."""
-    if name in VENUES:
-        return ("svg", "pdf")
-    return ("svg",) if name in VARIANTS else ("svg", "png", "pdf")
+    return ("svg", "png", "pdf") if name in IN_ALL_FORMATS else ("svg",)
 
 
 @functools.cache
 def printed(name):
-    """The figure of that name; drawn, saved and laid out once for all tests."""
+    """The figure of that name; drawn and laid out once for all tests."""
     with print_style(style_of(name)):
         figure = (GALLERY | VENUES)[name]().get_figure(root=True)
-        files = saved(figure, dict.fromkeys((*compared_formats(name), "pdf")))
+        settle(figure)
+        picture = pictured(figure, style_of(name))
         texts = shown_texts(figure)
         shown = [ax for ax in figure.axes if ax.get_legend()]
         return Printed(
             figure=figure,
-            files=files,
+            picture=picture,
             texts=texts,
             boxes=[(text.get_text(), text.get_window_extent()) for text in texts],
             legends=[(ax.get_window_extent().y1, ax.get_legend().get_window_extent().y0) for ax in shown],
         )
+
+
+@functools.cache
+def file_of(name, format):
+    """What the figure of that name is saved to."""
+    with print_style(style_of(name)):
+        return saved(printed(name).figure, [format])[format]

@@ -154,9 +154,9 @@ def made_trajectories(runs, metrics=("weight_l2",)):
 
 
 def drawn(figure):
-    """The renderer of a figure that has been drawn once, so that its layout stands."""
+    """The renderer of a figure that was laid out and had its ticks made, as drawing does; pixels nobody looks at."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     return canvas.get_renderer()
 
 

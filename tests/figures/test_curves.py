@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from trajhmm.errors import AnalysisError
-from trajhmm.figures import plot_metric_curves, state_colors
+from trajhmm.figures import line_colors, plot_metric_curves, plot_run_curves
+from trajhmm.figures.style import luminance
 
 from .made import drawn, made_trajectories, misplaced
 
@@ -39,7 +41,7 @@ def test_each_stretch_has_its_states_colour_and_runs_on_to_the_next():
     }
     for collection in ax.collections:
         state = int(collection.get_gid().removeprefix("state-"))
-        assert {to_hex(color) for color in collection.get_colors()} == {state_colors(2)[state].lower()}
+        assert {to_hex(color) for color in collection.get_colors()} == {line_colors(2)[state].lower()}
         assert collection.get_rasterized()
 
 
@@ -84,7 +86,7 @@ def test_a_lone_value_shows_as_a_dot_of_its_states_colour():
     trajectories = made_trajectories([([5], [2], [1]), ([0, 9], [1, 3], [0, 0]), ([1, 2, 3], [4, INF, 5], [0, 0, 2])])
     ax = plot_metric_curves(trajectories, "weight_l2")
     dots = {tuple(line.get_xydata()[0]): line.get_color() for line in ax.lines if line.get_marker() == "."}
-    colors = state_colors(3)
+    colors = line_colors(3)
     assert dots == {(5, 2): colors[1], (1, 4): colors[0], (3, 5): colors[2]}
 
 
@@ -125,7 +127,74 @@ def test_labels_do_not_overlap(scale, width):
     assert misplaced(figure) == []
 
 
+def one_of_two():
+    steps = np.arange(0, 500, 10)
+    losses = np.column_stack([np.exp(-steps / 60.0), 1.3 * np.exp(-steps / 60.0) + 0.02, steps])
+    states = np.repeat([0, 1, 3], [10, 20, 20])
+    names = ("train_loss", "eval_loss", "weight_l2")
+    return made_trajectories([(steps, losses, states), (steps, losses + 100, states)], names)
+
+
+def test_of_one_run_the_losses_share_a_panel_and_differ_in_dashes():
+    ax = plot_run_curves(one_of_two(), "run 0")
+    values = one_of_two().values[:50]
+    drawn_values = {
+        dashed: np.concatenate([segment[:, 1] for one in found for segment in one.get_segments()])
+        for dashed, found in itertools.groupby(
+            sorted(ax.collections, key=lambda one: one.get_linestyles()[0][1] is not None),
+            key=lambda one: one.get_linestyles()[0][1] is not None,
+        )
+    }
+    assert set(drawn_values[False]) == set(values[:, 0])
+    assert set(drawn_values[True]) == set(values[:, 1])
+    keys = [child for child in ax.get_children() if isinstance(child, Legend)]
+    told = [[text.get_text() for text in key.get_texts()] for key in keys]
+    assert sorted(told) == [["state 0", "1", "3"], ["train_loss", "eval_loss"]]
+    assert ax.get_yscale() == "log"
+    assert misplaced(ax.figure) == []
+    colors = {to_hex(color) for one in ax.collections for color in one.get_colors()}
+    assert colors == {line_colors(4)[state].lower() for state in (0, 1, 3)}
+
+
+def test_of_one_run_other_metrics_and_one_alone_can_be_asked_for():
+    ax = plot_run_curves(one_of_two(), "run 1", ["weight_l2"])
+    assert ax.get_ylabel() == "weight_l2"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["state 0", "1", "3"]
+    plain = made_trajectories([([0, 1], [1, 2], [0, 0])])
+    assert plot_run_curves(plain, "run 0").get_ylabel() == "weight_l2"
+
+
+@pytest.mark.parametrize(
+    ("run", "metrics", "said"),
+    [
+        ("run0", [], "no run 'run0' under this model; did you mean 'run 0' or 'run 1'"),
+        ("other", [], "no run 'other' under this model; for example 'run 0'"),
+        ("run 0", ["accuracy"], "no metric 'accuracy'"),
+        ("run 0", ["train_loss"] * 4, "4 metrics do not fit on one panel; name at most 3"),
+    ],
+)
+def test_of_one_run_what_is_not_there_is_named(run, metrics, said):
+    with pytest.raises(AnalysisError, match=said):
+        plot_run_curves(one_of_two(), run, metrics)
+
+
+def test_lines_contrast_with_paper_and_states_that_follow_each_other_differ():
+    colors = line_colors(16)
+    assert colors[:8] == colors[8:]
+    assert len(set(colors)) == 8
+    assert all(1.05 / (luminance(color) + 0.05) >= 3 for color in colors)
+
+
 def test_axes_of_ones_own_are_drawn_into():
     ax = Figure().add_subplot()
     assert plot_metric_curves(long_runs(), "weight_l2", ax=ax) is ax
     assert set(stretches(ax)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", "sqrt"])
+def test_a_run_of_one_row_stands_in_the_middle(scale):
+    one = made_trajectories([([40], [3.5], [0])])
+    for ax in (plot_metric_curves(one, "weight_l2", step_scale=scale), plot_run_curves(one, "run 0", step_scale=scale)):
+        assert misplaced(ax.figure) == []
+        at = ax.transAxes.inverted().transform(ax.transData.transform((40, 3.5)))
+        assert at == pytest.approx((0.5, 0.5), abs=0.1)

@@ -24,7 +24,7 @@ from trajhmm.figures import (
     print_style,
     save_figure,
 )
-from trajhmm.figures.texts import printable, text_size, wrapped
+from trajhmm.figures.texts import Ticks, in_two, number, printable, text_size, wrapped
 
 from .made import made_map, made_model, made_timeline, made_trajectories, shown_texts
 
@@ -169,3 +169,54 @@ def test_words_without_a_joint_are_broken_where_nothing_else_helps():
         assert "".join(lines) == "W" * 41
         assert max(text_size(line)[0] for line in lines) <= 75.0
     assert wrapped("", 16) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0, "0"),
+        (-0.25, "−0.25"),
+        (1e6, "1,000,000"),
+        (12_345.6, "12,346"),
+        (1e7, "1×10⁷"),
+        (2.5e-7, "2.5×10⁻⁷"),
+        (-3e-9, "−3×10⁻⁹"),
+        (0.00012, "0.00012"),
+        (np.inf, "∞"),
+        (-np.inf, "−∞"),
+    ],
+)
+def test_numbers_are_spelt_out_or_given_as_powers_of_ten(value, said):
+    assert number(value) == said
+
+
+def test_where_a_font_has_no_raised_digits_numbers_are_spelt_out():
+    with print_style("icml"):
+        assert number(2.5e-7) == "0.00000025"
+        assert number(-4e7) == "−40,000,000"
+        assert number(1e-12) == "1e−12"
+
+
+@pytest.mark.parametrize(
+    ("ticks", "said"),
+    [
+        ([-1.0, -0.5, 0.0, 0.5], ["−1.0", "−0.5", "0", "0.5"]),
+        ([0.0, 2000.0, 4000.0], ["0", "2,000", "4,000"]),
+        ([0.0, 2e-6, 4e-6], ["0", "2×10⁻⁶", "4×10⁻⁶"]),
+        ([0.0, 0.25e9, 0.5e9], ["0", "2.5×10⁸", "5.0×10⁸"]),
+        ([1e-7, 1e-4, 0.1, 100.0], ["10⁻⁷", "10⁻⁴", "10⁻¹", "10²"]),
+        ([0.01, 1.0, 100.0], ["0.01", "1", "100"]),
+        ([-1e-5, 0.0, 1e-5, 1.0], ["−10⁻⁵", "0", "10⁻⁵", "1"]),
+        ([7.0], ["7"]),
+        ([], []),
+    ],
+)
+def test_ticks_of_an_axis_have_as_many_decimals_each(ticks, said):
+    assert Ticks().format_ticks(ticks) == said
+
+
+def test_a_wide_name_is_broken_at_the_joint_nearest_to_its_middle():
+    assert in_two("weight_l1_over_l2", 20.0) == "weight_\nl1_over_l2"
+    assert in_two("eval/loss_of_the_task", 20.0) == "eval/loss_\nof_the_task"
+    assert in_two("weight_l1_over_l2", 200.0) == "weight_l1_over_l2"
+    assert in_two("explainedvariance", 20.0) == "explainedvariance"

@@ -4,6 +4,9 @@ After a change that is meant: ``pytest tests/figures/test_pictures.py --mpl-gene
 look at what differs.
 """
 
+from io import BytesIO
+from pathlib import Path
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -11,15 +14,15 @@ from matplotlib.testing.compare import calculate_rms
 from PIL import Image
 
 from trajhmm.figures import plot_regression, plot_state_profile, plot_training_map, print_style
+from trajhmm.figures.style import settle
 
-from .gallery import GALLERY, VENUES, style_of
+from .gallery import GALLERY, VENUES, pictured, printed
 from .made import made_model, made_regression, six_states, ten_states
 
 DRAWN_WITH = (3, 11)
 # Root mean square of 0 to 255. The same matplotlib gives 0; one mark of another colour or one text moved by a pixel, as
 # planted below, more than this.
 TOLERANCE = 0.4
-DOTS = 100
 
 pytestmark = pytest.mark.skipif(
     mpl.__version_info__[:2] != DRAWN_WITH,
@@ -35,15 +38,14 @@ SHOWN = [
 ]
 
 
-class Printed:
-    """Saves as `trajhmm.figures.save_figure` does, in fewer dots."""
+class Picture:
+    """Something to save, for pytest-mpl: what was saved when the figure was drawn for all tests."""
 
-    def __init__(self, figure, style="default"):
-        self.figure, self.style = figure, style
+    def __init__(self, content):
+        self.content = content
 
     def savefig(self, path, **_):
-        with print_style(self.style):
-            self.figure.savefig(path, format="png", dpi=DOTS, metadata={"Software": None})
+        Path(path).write_bytes(self.content)
 
 
 def compared(name):
@@ -52,8 +54,7 @@ def compared(name):
 
     @marks
     def test():
-        # Its own: laid out again in other dots, a shared figure would not come out of other tests as it was.
-        return Printed((GALLERY | VENUES)[name]().figure, style_of(name))
+        return Picture(printed(name).picture)
 
     return test
 
@@ -62,9 +63,15 @@ for shown in SHOWN:
     globals()["test_" + shown.replace(" ", "_").replace("-", "_")] = compared(shown)
 
 
-def pixels(axes, path):
-    Printed(axes.figure).savefig(path)
-    return np.asarray(Image.open(path).convert("RGB"), dtype=float)
+def pixels(content):
+    return np.asarray(Image.open(BytesIO(content)).convert("RGB"), dtype=float)
+
+
+def drawn_again(axes):
+    """Pixels of a figure, laid out as one that is saved."""
+    with print_style():
+        settle(axes.figure)
+    return pixels(pictured(axes.figure))
 
 
 def moved_dot(regression):
@@ -90,10 +97,10 @@ def lost_mark():
     ("name", "planted"),
     [("regression", lambda: moved_dot(made_regression())), ("map of six", other_colour), ("wide profile", lost_mark)],
 )
-def test_planted_changes_are_more_than_the_tolerance(tmp_path, name, planted):
-    right, wrong = pixels(GALLERY[name](), tmp_path / "right.png"), pixels(planted(), tmp_path / "wrong.png")
-    assert calculate_rms(right, wrong) > TOLERANCE
-    assert calculate_rms(right, pixels(GALLERY[name](), tmp_path / "again.png")) == 0
+def test_planted_changes_are_more_than_the_tolerance(name, planted):
+    right = pixels(printed(name).picture)
+    assert calculate_rms(right, drawn_again(planted())) > TOLERANCE
+    assert calculate_rms(right, drawn_again(GALLERY[name]())) == 0
 
 
 def test_every_figure_of_the_gallery_has_a_picture(request):

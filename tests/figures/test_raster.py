@@ -85,7 +85,9 @@ def test_pixels_on_paper_have_the_colours_of_the_states():
     training_map = four_runs()
     ax = plot_state_raster(training_map)
     figure = ax.figure
-    pixels = np.asarray(drawn(figure).buffer_rgba())
+    drawn(figure)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
     for band, path in enumerate(bands(training_map)):
         for row in range(0, len(path), 7):
             x, y = ax.transData.transform(((row + 0.5) * STEP, band))
@@ -173,3 +175,10 @@ def test_states_beyond_eight_are_hatched_where_they_are_visited():
     assert corners[:, 0].min() == left
     assert corners[:, 0].max() == right + STEP
     assert not [c for c in plot_state_raster(four_runs()).collections if c.get_hatch()]
+
+
+def test_one_run_and_one_row_are_drawn():
+    one = made_map([[0]], 1, dwell=(1, 2))
+    figure = plot_state_raster(one, width="column").figure
+    assert misplaced(figure) == []
+    assert np.ptp(figure.axes[0].get_xlim()) > 0

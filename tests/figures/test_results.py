@@ -132,9 +132,12 @@ def test_profile_says_each_mean_and_marks_what_the_map_says():
     model, training_map = made_model(6), six_states()
     ax = plot_state_profile(model, training_map=training_map)
     numbers = [text.get_text() for text in ax.texts]
-    assert len(numbers) == model.parameters.means.size
-    shown = np.array(numbers, dtype=float).reshape(model.parameters.means.T.shape)
-    np.testing.assert_allclose(shown, model.parameters.means.T, atol=0.05 + 1e-9)
+    means = model.parameters.means.T
+    assert len(numbers) == means.size
+    shown = np.array([number.replace("−", "-") for number in numbers], dtype=float).reshape(
+        model.parameters.means.T.shape
+    )
+    np.testing.assert_allclose(shown, means, atol=0.05 + 1e-9)
     mesh = ax.collections[0]
     assert mesh.norm.vmin == -mesh.norm.vmax
     frames = {patch.get_gid() for patch in ax.patches if isinstance(patch, Rectangle)}
@@ -149,7 +152,7 @@ def test_profile_without_a_map_has_no_marks_and_with_many_states_signs_alone():
     ax = plot_state_profile(made_model(24), width="column")
     assert not ax.lines
     assert not ax.patches
-    assert {text.get_text() for text in ax.texts} == {"", "-"}
+    assert {text.get_text() for text in ax.texts} == {"", "−"}
 
 
 def test_the_two_sides_of_the_profile_are_alike_in_grey():

@@ -131,6 +131,27 @@ def test_leads_are_a_survival_curve():
         plot_lead_times(made_comparison(), budget=0.2)
 
 
+def test_long_names_of_detectors_are_not_cut_off():
+    named = made_comparison()
+    long = {"hmm": "hmm", "zclip": "a_detector_of_another_package_with_a_name", "logistic": "_other"}
+    rows = [replace(row, detector=long[row.detector]) for row in named.rows]
+    rows += [replace(rows[3], detector=f"{name}_of_three_words") for name in ("first", "second", "third")]
+    for plot in (plot_recall_vs_false_alarms, plot_lead_times):
+        ax = plot(replace(named, rows=tuple(rows)), width="column")
+        assert misplaced(ax.figure) == []
+        names = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert names[:2] == ["hmm", "a detector of another package with a name"]
+        assert len(names) == 5
+
+
+@pytest.mark.parametrize("plot", [plot_warning_timeline, plot_drivers])
+def test_a_run_of_one_row_is_drawn(plot):
+    seen = made_timeline(alarm=None)
+    first = {name: getattr(seen, name)[:1] for name in ("steps", "values", "contributions", "score", "risk", "states")}
+    figure = plot(replace(seen, **first), width="column").get_figure(root=True)
+    assert misplaced(figure) == []
+
+
 def test_names_that_are_not_there_are_refused():
     with pytest.raises(AnalysisError, match="no detector 'adwin' was compared"):
         plot_lead_times(made_comparison(), names=["adwin"])

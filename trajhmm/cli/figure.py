@@ -81,7 +81,7 @@ class AskedFigure(Asked):
     width : of the figure.
     metrics : to draw; none for those that speak most for the states.
     state : to look at; None for a detour or the state with the strongest evidence.
-    run : to look at.
+    run : to look at; of curves, None for all.
     ends : what became of runs.
     group, condition : columns by which runs belong together.
     since : from where steps to convergence are counted.
@@ -137,8 +137,17 @@ def _raster(asked: AskedFigure) -> Axes:
 
 
 def _curves(asked: AskedFigure) -> Axes:
-    from trajhmm.figures import plot_metric_panels
+    from trajhmm.figures import plot_metric_panels, plot_run_curves
 
+    if asked.run is not None:
+        alone = plot_run_curves(
+            asked.decoded.trajectories,
+            asked.run,
+            asked.metrics,
+            step_scale=asked.step_scale.value,
+            width=asked.width.value,
+        )
+        return _stamped(alone, asked)
     metrics = asked.metrics or asked.decoded.map.telling_metrics()
     panels = plot_metric_panels(
         asked.decoded.trajectories, metrics, step_scale=asked.step_scale.value, width=asked.width.value
@@ -286,7 +295,11 @@ def figure(
     converged: Converged = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="For curves: a panel each; repeat or separate by commas."),
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="For curves: a panel each (of one run: one for all); repeat or separate by commas.",
+        ),
     ] = None,
     state: Annotated[
         int | None, typer.Option("--state", metavar="K", help="For convergence: by default a detour if there is one.")
@@ -298,7 +311,14 @@ def figure(
     step_scale: Annotated[
         StepScale, typer.Option("--step-scale", help="For curves: how steps are spaced.")
     ] = StepScale.LINEAR,
-    run: Annotated[str | None, typer.Option("--run", metavar="NAME", help="For timeline and drivers.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="NAME",
+            help="For timeline and drivers; for curves: this run alone, its metrics on one panel.",
+        ),
+    ] = None,
     truth: TruthFile = None,
     collapse: Collapse = None,
     sustained: Sustained = 5,

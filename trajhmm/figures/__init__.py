@@ -8,7 +8,7 @@ from trajhmm.lazily import found_lazily
 
 if TYPE_CHECKING:
     from trajhmm.figures.convergence import plot_convergence
-    from trajhmm.figures.curves import plot_metric_curves, plot_metric_panels
+    from trajhmm.figures.curves import plot_metric_curves, plot_metric_panels, plot_run_curves
     from trajhmm.figures.detectors import plot_lead_times, plot_recall_vs_false_alarms
     from trajhmm.figures.hazard import plot_hazard
     from trajhmm.figures.maps import plot_training_map
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StyleName,
         Width,
         figure_format,
+        line_colors,
         print_style,
         save_figure,
         state_colors,
@@ -37,7 +38,7 @@ else:
         __name__,
         {
             "convergence": ("plot_convergence",),
-            "curves": ("plot_metric_curves", "plot_metric_panels"),
+            "curves": ("plot_metric_curves", "plot_metric_panels", "plot_run_curves"),
             "detectors": ("plot_lead_times", "plot_recall_vs_false_alarms"),
             "hazard": ("plot_hazard",),
             "maps": ("plot_training_map",),
@@ -55,6 +56,7 @@ else:
                 "StyleName",
                 "Width",
                 "figure_format",
+                "line_colors",
                 "print_style",
                 "save_figure",
                 "state_colors",
@@ -71,6 +73,7 @@ __all__ = [
     "StyleName",
     "Width",
     "figure_format",
+    "line_colors",
     "plot_convergence",
     "plot_convergence_in_probability",
     "plot_drivers",
@@ -81,6 +84,7 @@ __all__ = [
     "plot_phase_diagram",
     "plot_recall_vs_false_alarms",
     "plot_regression",
+    "plot_run_curves",
     "plot_selection_curve",
     "plot_spikes",
     "plot_stability_profile",

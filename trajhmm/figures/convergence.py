@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from trajhmm.figures.legends import LINE, legend_above
 from trajhmm.figures.style import FAINT_INK, Width, current_style, new_axes, print_style
-from trajhmm.figures.texts import text_size
+from trajhmm.figures.texts import Ticks, text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
         ax.set(xlim=(0.0, 1.02 * max(end, 1.0)), ylim=(0.0, 1.04))
         ax.set_ylabel("share of runs\nnot yet converged", multialignment="center")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_major_formatter(Ticks())
         _number_at_risk(ax, arms)
         ax.set_xlabel("steps since runs part" if visits.since == "branch" else "step")
         legend_above(ax, handles, swatch=LINE)

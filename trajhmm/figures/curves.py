@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
-from trajhmm.figures.legends import state_legend
-from trajhmm.figures.style import INK, Width, drawable, inches, new_axes, print_style, state_colors, state_hatches
-from trajhmm.figures.texts import as_it_stands, printable, wrapped
+from trajhmm.features.events import is_loss
+from trajhmm.figures.legends import LINE, columns_for, legend_above, state_legend
+from trajhmm.figures.style import (
+    INK,
+    POINTS,
+    Width,
+    drawable,
+    inches,
+    line_colors,
+    new_axes,
+    print_style,
+    state_hatches,
+)
+from trajhmm.figures.texts import Ticks, as_it_stands, printable, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +43,12 @@ _LONGEST_LABEL = 16
 """Letters of a metric's name in one line of its label."""
 # For a line of it, in points.
 _ROOM = 75.0
+MOST_OF_A_RUN = 3
+"""Metrics of one run on one panel, at most: so many dashes are told apart at the width of a column."""
+Dashes = Literal["-"] | tuple[int, tuple[float, ...]]
+# The first is thin, as those after it are drawn over it: of train and eval loss the first is the noisier.
+_LOOKS: tuple[tuple[Dashes, float], ...] = (("-", 0.8), ((0, (3.5, 1.2)), 1.3), ((0, (1.0, 1.0)), 1.3))
+_LOGARITHMIC_FROM = 30.0
 
 
 def plot_metric_curves(
@@ -61,7 +81,7 @@ def plot_metric_curves(
         ax = new_axes(width, HEIGHT) if ax is None else ax
         _draw_metric(ax, trajectories, metric, step_scale)
         ax.set_xlabel("step")
-        state_legend(ax, *_states(trajectories))
+        state_legend(ax, *_states(trajectories), lines=True)
     return ax
 
 
@@ -96,7 +116,7 @@ def plot_metric_panels(
             _draw_metric(ax, trajectories, metric, step_scale)
         panels[-1].set_xlabel("step")
         figure.align_ylabels(panels)
-        state_legend(panels[0], *_states(trajectories))
+        state_legend(panels[0], *_states(trajectories), lines=True)
     return panels
 
 
@@ -106,7 +126,88 @@ def _states(trajectories: Trajectories) -> tuple[list[int], int]:
     return visited, visited[-1] + 1 if visited else 0
 
 
-def _draw_metric(ax: Axes, trajectories: Trajectories, metric: str, step_scale: StepScale) -> None:
+def plot_run_curves(
+    trajectories: Trajectories,
+    run: str,
+    metrics: Sequence[str] = (),
+    *,
+    ax: Axes | None = None,
+    step_scale: StepScale = "linear",
+    width: Width = "column",
+) -> Axes:
+    """Draw metrics of one run on one scale, each stretch in the colour of the state that it starts in.
+
+    What Hu et al. (2023) draw of training and validation loss. Metrics differ in their dashes, which a key of their
+    own names. Where all values are positive and the largest is thirty times the smallest, the axis is logarithmic.
+
+    Parameters
+    ----------
+    trajectories : the runs.
+    run : the name of one.
+    metrics : at most three; by default the losses that are logged, without any the first metric.
+    ax : axes to draw into; by default those of a new figure.
+    step_scale : of the axis of steps, as for `plot_metric_curves`.
+    width : of the new figure, in inches, or ``"column"`` or ``"full"`` of the print style.
+
+    Raises
+    ------
+    AnalysisError
+        No such run, metric or scale, or more than three metrics.
+    """
+    alone = _only(trajectories, run)
+    names = list(metrics) or [name for name in alone.metrics if is_loss(name)][:MOST_OF_A_RUN] or [*alone.metrics[:1]]
+    if len(names) > MOST_OF_A_RUN:
+        raise AnalysisError(f"{len(names)} metrics do not fit on one panel; name at most {MOST_OF_A_RUN}")
+    with print_style():
+        ax = new_axes(width, HEIGHT) if ax is None else ax
+        keys = []
+        drawn = [np.empty(0)]
+        for name, (dashes, linewidth) in zip(names, _LOOKS, strict=False):
+            _draw_metric(ax, alone, name, step_scale, dashes=dashes, linewidth=linewidth)
+            drawn.append(drawable(alone.values[:, alone.metrics.index(name)]))
+            keys.append(Line2D([], [], color=INK, linewidth=linewidth, linestyle=dashes, label=printable(name, _ROOM)))
+        finite = np.concatenate(drawn)
+        finite = finite[np.isfinite(finite)]
+        if len(finite) and finite.min() > 0 and finite.max() > _LOGARITHMIC_FROM * finite.min():
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(Ticks())
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlabel("step")
+        if len(names) > 1:
+            ax.set_ylabel("")
+            room = 0.8 * inches(width) * POINTS
+            legend_above(ax, keys, columns=columns_for(keys, room, swatch=LINE), swatch=LINE)
+        state_legend(ax, *_states(alone), lines=True, above=len(names) > 1)
+    return ax
+
+
+def _only(trajectories: Trajectories, run: str) -> Trajectories:
+    """One of the runs."""
+    found = dict(trajectories.slices())
+    if run not in found:
+        close = get_close_matches(run, trajectories.runs, n=2)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"for example {trajectories.runs[0]!r}"
+        raise AnalysisError(f"no run {run!r} under this model; {hint}")
+    rows = found[run]
+    return replace(
+        trajectories,
+        runs=(run,),
+        lengths=np.array([rows.stop - rows.start]),
+        steps=trajectories.steps[rows],
+        values=trajectories.values[rows],
+        path=trajectories.path[rows],
+    )
+
+
+def _draw_metric(
+    ax: Axes,
+    trajectories: Trajectories,
+    metric: str,
+    step_scale: StepScale,
+    *,
+    dashes: Dashes = "-",
+    linewidth: float = 0.8,
+) -> None:
     if metric not in trajectories.metrics:
         raise AnalysisError(f"no metric {metric!r} in these runs (found: {', '.join(trajectories.metrics)})")
     values = trajectories.values[:, trajectories.metrics.index(metric)]
@@ -114,8 +215,8 @@ def _draw_metric(ax: Axes, trajectories: Trajectories, metric: str, step_scale: 
     visited, n_states = _states(trajectories)
     # Rare states on top, where common ones do not hide them.
     for state in sorted(lines, key=lambda state: (-int((trajectories.path == state).sum()), state)):
-        color = state_colors(n_states)[state]
-        curves = LineCollection(lines[state], colors=color, linewidths=0.8, capstyle="round")
+        color = line_colors(n_states)[state]
+        curves = LineCollection(lines[state], colors=color, linewidths=linewidth, linestyles=[dashes])
         curves.set(rasterized=True, gid=f"state-{state}", zorder=2.0)
         ax.add_collection(curves)
         if state_hatches(n_states)[state]:
@@ -125,13 +226,15 @@ def _draw_metric(ax: Axes, trajectories: Trajectories, metric: str, step_scale: 
             ax.add_collection(core)
     for state, points in dots.items():
         x, y = np.concatenate(points).T
-        ax.plot(x, y, ".", color=state_colors(n_states)[state], markersize=2.5, zorder=2.1, rasterized=True)
+        ax.plot(x, y, ".", color=line_colors(n_states)[state], markersize=2.5, zorder=2.1, rasterized=True)
     if len(ends):
         ax.plot(ends[:, 0], ends[:, 1], "x", color="black", markersize=3.5, markeredgewidth=0.8, zorder=3.0)
     _scale_steps(ax, trajectories.steps, step_scale)
     ax.autoscale_view(scalex=False)
     first, last = (int(edge(trajectories.steps)) for edge in (np.min, np.max)) if visited else (0, 1)
-    ax.set_xlim(first, max(last, first + 1))
+    ax.set_xlim(*((first, last) if last > first else (first - 0.5, first + 0.5)))
+    ax.xaxis.set_major_formatter(Ticks())
+    ax.yaxis.set_major_formatter(Ticks())
     ax.set_ylabel(wrapped(printable(metric), _LONGEST_LABEL, _ROOM), multialignment="center")
     as_it_stands([ax.yaxis.label])
 
@@ -177,7 +280,7 @@ def _scale_steps(ax: Axes, steps: NDArray[np.int64], step_scale: str) -> None:
         else:
             ax.set_xscale("symlog", linthresh=first, linscale=0.4)
         # Powers set as exponents would fall below the smallest size of type.
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_major_formatter(Ticks())
         ax.xaxis.set_minor_formatter(NullFormatter())
     elif step_scale != "linear":
         raise AnalysisError(f"step_scale={step_scale!r}: expected 'linear', 'log' or 'sqrt'")

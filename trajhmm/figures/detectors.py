@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from trajhmm.errors import AnalysisError
-from trajhmm.figures.style import DETOUR_INK, FAINT_INK, Width, current_style, inches, print_style, state_colors
+from trajhmm.figures.legends import LINE, columns_for, legend_above
+from trajhmm.figures.style import DETOUR_INK, POINTS, Width, inches, line_colors, print_style, size_of
+from trajhmm.figures.texts import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,9 @@ _MOST_NAMED = 4
 _MARKERS = "sD^v"
 _DASHES = ((0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 2)))
 _HEIGHT = 2.2
+_OTHERS = "#bdbdbd"
+# Room for the name of a detector, in points.
+_NAME = 150.0
 
 
 def plot_recall_vs_false_alarms(
@@ -127,11 +132,11 @@ def _named(comparison: Comparison, names: Sequence[str] | None) -> list[str]:
 def _look(detector: str, chosen: list[str]) -> dict[str, Any]:
     """Colour, dashes and marker of a detector: the first stands out, those not named are grey."""
     if detector not in chosen:
-        return {"color": "#bdbdbd", "linewidth": 0.5, "marker": ".", "markersize": 3.0, "zorder": 1.0}
+        return {"color": _OTHERS, "linewidth": 0.5, "marker": ".", "markersize": 3.0, "zorder": 1.0}
     place = chosen.index(detector)
     if place == 0:
         return {"color": DETOUR_INK, "linewidth": 1.4, "marker": "o", "markersize": 4.0, "zorder": 4.0}
-    colors = [color for color in state_colors(8) if color not in (DETOUR_INK, "#F0E442")]
+    colors = [color for color in line_colors(8) if color != DETOUR_INK]
     return {
         "color": colors[place - 1],
         "linewidth": 0.9,
@@ -189,21 +194,13 @@ def _axes(width: Width) -> Axes:
 
 
 def _legend(ax: Axes, chosen: list[str]) -> None:
-    """Above the axes, outside the data."""
+    """Above the axes, outside the data, in as many columns as the figure has room for."""
     handles, labels = ax.get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
-    order = [label for name in chosen if (label := name.replace("_", " ")) in found]
-    if order:
-        ax.legend(
-            [found[label] for label in order],
-            order,
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=3,
-            frameon=False,
-            fontsize=current_style().small,
-            handlelength=1.8,
-            columnspacing=0.8,
-            borderaxespad=0.2,
-            labelcolor=FAINT_INK,
-        )
+    entries = [found[label] for name in chosen if (label := name.replace("_", " ")) in found]
+    for handle in entries:
+        handle.set_label(printable(str(handle.get_label()), _NAME))
+    if entries:
+        figure = ax.get_figure(root=True)
+        room = size_of(ax)[0] if figure is None else 0.86 * figure.bbox.width / figure.dpi * POINTS
+        legend_above(ax, entries, columns=columns_for(entries, room, swatch=LINE), swatch=LINE)

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, new_axes, print_style
-from trajhmm.figures.texts import printable, text_size
+from trajhmm.figures.texts import Ticks, number, printable, text_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ def _groups(hazard: pd.DataFrame, by: list[str]) -> dict[str, pd.DataFrame]:
     if not by:
         return {"": hazard}
     return {
-        ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values): rows
+        ", ".join(number(value, 6) if isinstance(value, float) else str(value) for value in values): rows
         for values, rows in hazard.groupby(by, sort=False, dropna=False)
     }
 
@@ -160,4 +160,5 @@ def _dress(ax: Axes, groups: dict[str, pd.DataFrame]) -> None:
     last = max(float(rows["step"].max()) for rows in groups.values())
     ax.set_xlim(0.0, 1.03 * max(last, 1.0))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.xaxis.set_major_formatter(Ticks())
+    ax.yaxis.set_major_formatter(Ticks())

@@ -19,8 +19,8 @@ from trajhmm.figures.texts import ROOM, printable, text_size, wrapped
 if TYPE_CHECKING:
     from trajhmm.dynamics.maps.training_map import MapEdge
 
-Wording = Literal["metrics", "runs", "numbers"]
-"""What stands on an edge: the number of runs and the top metric, the number of runs, or just the number."""
+Wording = Literal["metrics", "runs", "numbers", "nothing"]
+"""What stands on an edge: the number of runs and the top metric, the number of runs, just the number, or nothing."""
 _SWEEPS = 12
 _ALONG = (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.18, 0.82)
 _AWAY = (0.0, 3.0, 6.0, 10.0, 15.0, 20.0)

@@ -32,6 +32,9 @@ DETOUR = "detour"
 KEY_SPACING = 1.27
 """From line to line of the key, in sizes of its type."""
 KEY_HEADER = "State: runs that ever visit it. Arrow: runs that ever take it; top metric:"
+KEY_OF_STATES = "State: how many of {} ever visit it:"
+KEY_OF_ARROWS = "Arrow: how many ever take it; top metric:"
+KEY_OF_COUNTS = "Arrow: how many ever take it:"
 _KEY_GAP = 6.0
 # Room for the ends of an edge and for its arrow in a line of the key, in points.
 _ENDS = 44.0
@@ -41,6 +44,9 @@ _FRAMED = 1.8
 _TALLEST = 10_000.0
 _LANE_GAPS = (44.0, 56.0, 68.0, 84.0)
 _TIGHT_LANE_GAPS = (*_LANE_GAPS, 34.0, 26.0)
+_ROOMY = 40.0
+"""With less than this from column to column a number could be taken for that of another state or arrow."""
+_BESIDE = 4.0
 _ACCEPTED = 40.0
 """A label that costs more than this stands where it is hard to read."""
 
@@ -97,7 +103,8 @@ def plan_map(training_map: TrainingMap, width: float, height: float | None, *, s
     """Lay out a training map.
 
     Metrics are written on the edges if all of them can be read there; otherwise the edges carry numbers alone and the
-    metrics go into a key below, one line an edge, unless ``height`` has no room for it.
+    metrics go into a key below, one line an edge, unless ``height`` has no room for it. Where states stand close to
+    each other, so do the numbers of runs: beside a state they might be taken for its neighbour's.
 
     Parameters
     ----------
@@ -107,45 +114,72 @@ def plan_map(training_map: TrainingMap, width: float, height: float | None, *, s
     show_metrics : whether to name the most important metric of each edge.
     """
     room = _TALLEST if height is None else height - 2 * MARGIN
-    ways: tuple[tuple[Wording, bool], ...] = (("runs", False), ("numbers", False))
-    if show_metrics:
-        ways = (("metrics", False), ("numbers", True), ("numbers", False))
+    close = column_gap(place_states(training_map, width, _LANE_GAPS[0])) < _ROOMY
+    ways: list[tuple[Wording, bool]] = [("metrics" if show_metrics else "runs", False)]
+    if not close:
+        ways.append(("numbers", show_metrics))
+    ways.append(("nothing", True))
+    if height is not None:
+        ways.append(("numbers", False))
     plans = []
-    for wording, keyed in ways if height is not None or not show_metrics else ways[:2]:
+    for way in ways:
+        wording, keyed = way
         for lane_gap in _LANE_GAPS if height is None else _TIGHT_LANE_GAPS:
-            plan = _plan(training_map, width, lane_gap, wording, keyed=keyed)
+            plan = _plan(
+                training_map, width, lane_gap, wording, keyed=keyed, show_metrics=show_metrics, last=way is ways[-1]
+            )
             if plan is None:
                 continue
             given_up = show_metrics and wording == "numbers" and not keyed
-            if plan.worst <= _ACCEPTED and plan.top - plan.bottom <= room and not given_up:
+            clear = wording == "nothing" or _stand_by(plan.captions, plan.nodes)
+            if clear and plan.worst <= _ACCEPTED and plan.top - plan.bottom <= room and not given_up:
                 return plan
-            if wording == "numbers":
+            if wording in ("numbers", "nothing"):
                 plans.append(plan)
     return min(plans, key=lambda plan: (max(plan.top - plan.bottom - room, 0.0), not plan.key, plan.worst))
 
 
 def _plan(
-    training_map: TrainingMap, width: float, lane_gap: float, wording: Wording, *, keyed: bool = False
+    training_map: TrainingMap,
+    width: float,
+    lane_gap: float,
+    wording: Wording,
+    *,
+    keyed: bool,
+    show_metrics: bool,
+    last: bool,
 ) -> Plan | None:
-    """One try; None as soon as metrics turn out not to fit."""
+    """One try; None as soon as it turns out that labels do not fit, unless there is no other way to write them."""
     nodes = place_states(training_map, width, lane_gap)
     limits = np.array([[MARGIN, -_TALLEST], [width - MARGIN, _TALLEST]])
     direct = route_edges(training_map, nodes, direct=True)
-    texts = _captions(nodes, len(training_map.runs))
+    texts = _captions(nodes, len(training_map.runs), counted_in_key=wording == "nothing")
+    if wording in ("metrics", "runs") and any("/" in text for text in texts):
+        return None  # no room for words beside the states: none for them beside the arrows
     captions = [
-        state_candidates(node, text, up=node.lane > 0 or node.detour) for node, text in zip(nodes, texts, strict=True)
+        state_candidates(node, text, up=node.lane > 0 or node.detour)
+        for node, text in zip(nodes, texts, strict=True)
+        if text
     ]
     # Labels of straight edges are placed first, for the curves to go around; then all of them at once.
-    straight = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(direct)]
+    labelled = wording != "nothing"
+    straight = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(direct)] if labelled else []
     first = settle([*captions, *straight], nodes=nodes, edges=direct, limits=limits)
-    if wording == "metrics" and _worst(first) > _ACCEPTED:
-        return None
+    if not last and wording != "nothing":
+        clear = _stand_by(first[: len(captions)], nodes)
+        if not clear or _worst(first) > _ACCEPTED:
+            return None
     edges = (*direct, *route_edges(training_map, nodes, direct=False, laid=direct, boxes=boxes_of(first)))
-    labels = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(edges)]
+    labels = [edge_candidates(edge, owner, wording) for owner, edge in enumerate(edges)] if labelled else []
     placed = settle([*captions, *labels], nodes=nodes, edges=edges, limits=limits)
     bottom, top = _extents(nodes, edges, placed)
     left = min((node.x - node.reach for node in nodes), default=MARGIN)
-    key = _key(edges, left, width - MARGIN, bottom - _KEY_GAP) if keyed else ()
+    right, below = width - MARGIN, bottom - _KEY_GAP
+    key: tuple[KeyLine, ...] = ()
+    if keyed and labelled:
+        key = _key(edges, left, right, below)
+    elif keyed:
+        key = _whole_key(training_map, nodes, edges, (left, right, below), show_metrics=show_metrics)
     badge = _badge(training_map, left, width - MARGIN, top + _BADGE_GAP) if nodes else ()
     return Plan(
         nodes=nodes,
@@ -161,12 +195,23 @@ def _plan(
     )
 
 
+def _stand_by(captions: tuple[PlacedLabel, ...], nodes: tuple[PlacedState, ...]) -> bool:
+    """Whether each caption stands right above or below its state, where it can be taken for no other's."""
+    return all(
+        abs(caption.center[0] - node.x) < _BESIDE
+        and abs(caption.center[1] - node.y) < node.reach + caption.size[1] / 2 + _BESIDE
+        for caption, node in zip(captions, nodes, strict=True)
+    )
+
+
 def _worst(labels: tuple[PlacedLabel, ...]) -> float:
     return max((label.cost for label in labels), default=0.0)
 
 
-def _captions(nodes: tuple[PlacedState, ...], runs: int) -> list[str]:
-    """How many runs visit each state, in the longest words for which there is room throughout."""
+def _captions(nodes: tuple[PlacedState, ...], runs: int, *, counted_in_key: bool) -> list[str]:
+    """How many runs visit each state, in the longest words for which there is room throughout; what else there is."""
+    if counted_in_key:
+        return [DETOUR if node.detour else "" for node in nodes]
     long = [f"{node.state.runs} of {counted(runs)}" for node in nodes]
     medium = [f"{node.state.runs} of\n{counted(runs)}" for node in nodes]
     short = [f"{node.state.runs}/{runs}" for node in nodes]
@@ -180,23 +225,52 @@ def _key(edges: tuple[PlacedEdge, ...], left: float, right: float, top: float) -
     """The metrics of the edges by source and target, in columns read downwards."""
     ordered = sorted((placed.edge for placed in edges if placed.edge.top_metrics), key=lambda e: (e.source, e.target))
     texts = [f"{edge.source}→{edge.target}  {metric_text(edge, room=right - left - _ENDS)}" for edge in ordered]
+    return _in_columns(KEY_HEADER, texts, (left, right, top)) if texts else ()
+
+
+def _whole_key(
+    training_map: TrainingMap,
+    nodes: tuple[PlacedState, ...],
+    edges: tuple[PlacedEdge, ...],
+    box: tuple[float, float, float],
+    *,
+    show_metrics: bool,
+) -> tuple[KeyLine, ...]:
+    """All numbers of runs: of the states, then of the edges, with their metrics if those are to be shown."""
+    left, right, _ = box
+    states = [f"{node.state.state}:  {node.state.runs}" for node in sorted(nodes, key=lambda n: n.state.state)]
+    lines = _in_columns(KEY_OF_STATES.format(counted(len(training_map.runs))), states, box, across_first=True)
+    ordered = sorted((placed.edge for placed in edges), key=lambda e: (e.source, e.target))
+    texts = []
+    for edge in ordered:
+        text = f"{edge.source}→{edge.target}  {edge.runs}"
+        if show_metrics and edge.top_metrics:
+            text += f"  {metric_text(edge, room=right - left - _ENDS - text_size('  000')[0])}"
+        texts.append(text)
     if not texts:
-        return ()
+        return lines
+    below = lines[-1].y - _key_spacing() / 2 - 2.0
+    header = KEY_OF_ARROWS if show_metrics else KEY_OF_COUNTS
+    return (*lines, *_in_columns(header, texts, (left, right, below), across_first=not show_metrics))
+
+
+def _in_columns(
+    header: str, texts: list[str], box: tuple[float, float, float], *, across_first: bool = False
+) -> tuple[KeyLine, ...]:
+    """Lines below a header, in as many columns as fit between the left and the right of the box, below its top."""
+    left, right, top = box
     across = max(text_size(text)[0] for text in texts) + 10.0
     columns = max(1, min(len(texts), int((right - left + 10.0) / across)))
     rows = -(-len(texts) // columns)
-    header = _broken(KEY_HEADER, right - left)
+    broken = _broken(header, right - left)
     spacing = _key_spacing()
     first = top - spacing / 2
-    lines = [KeyLine(text=text, x=left, y=first - spacing * row, header=True) for row, text in enumerate(header)]
-    first -= spacing * len(header) + 1.0
-    return (
-        *lines,
-        *(
-            KeyLine(text=text, x=left + place // rows * across, y=first - spacing * (place % rows), header=False)
-            for place, text in enumerate(texts)
-        ),
-    )
+    lines = [KeyLine(text=text, x=left, y=first - spacing * row, header=True) for row, text in enumerate(broken)]
+    first -= spacing * len(broken) + 1.0
+    for place, text in enumerate(texts):
+        column, row = (place % columns, place // columns) if across_first else (place // rows, place % rows)
+        lines.append(KeyLine(text=text, x=left + column * across, y=first - spacing * row, header=False))
+    return tuple(lines)
 
 
 def _badge(training_map: TrainingMap, left: float, right: float, bottom: float) -> tuple[BadgeLine, ...]:

@@ -50,7 +50,8 @@ def plot_training_map(
 
     An arrow is labelled with the number of runs that take it and its most important metric, ↑ where that rises and ↓
     where it falls. Where these labels would crowd each other, arrows carry the number alone and a key below the map
-    lists the metrics; where ``ax`` is too low for the key, a warning says so and the metrics are left out.
+    lists the metrics; where states stand close to each other, the key holds the numbers as well. Where ``ax`` is too
+    low for the key, a warning says so and the metrics are left out.
 
     Above it stands how far the map comes back with other runs and seeds, from its certificate.
 
@@ -146,7 +147,9 @@ def _draw_texts(ax: Axes, plan: Plan) -> None:
             ax.plot([x, anchor_x], [y, anchor_y], color=FAINT_INK, linewidth=0.4, zorder=1.5)
         _text(ax, label, label.text, color=INK)
     for label in plan.captions:
-        if label.text.startswith(f"{DETOUR}\n"):
+        if label.text == DETOUR:
+            _text(ax, label, DETOUR, color=DETOUR_INK, weight="bold")
+        elif label.text.startswith(f"{DETOUR}\n"):
             rest = label.text.removeprefix(f"{DETOUR}\n")
             _text(ax, label, DETOUR, color=DETOUR_INK, weight="bold", at="top")
             _text(ax, label, rest, color=FAINT_INK, at="bottom")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
 from trajhmm.figures.style import INK, POINTS, Width, inches, ink_on, new_axes, print_style, size_of
-from trajhmm.figures.texts import as_it_stands, printable, text_size
+from trajhmm.figures.texts import Ticks, as_it_stands, number, printable, text_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,10 +141,11 @@ def plot_convergence_in_probability(
             handles.append(line)
         ax.set(ylim=(-0.02, 1.04), xlabel="step", ylabel="share of runs below the bound")
         ax.set_xlim(left=0.0)
+        right.yaxis.set_major_formatter(Ticks())
         right.set_ylabel("log10 of the second moment (thin)")
         right.spines["right"].set_visible(True)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_major_formatter(Ticks())
         legend_above(ax, handles, swatch=LINE, columns=columns_for(handles, inches(width) * POINTS))
     return ax
 
@@ -174,7 +175,7 @@ def _values(column: pd.Series) -> list[Hashable]:
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else printable(value, _VALUE)
+    return number(value) if isinstance(value, float) else printable(value, _VALUE)
 
 
 def _words(name: str) -> str:

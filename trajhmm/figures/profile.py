@@ -25,7 +25,7 @@ from trajhmm.figures.style import (
     size_of,
     state_colors,
 )
-from trajhmm.figures.texts import ROOM, as_it_stands, printable, text_size
+from trajhmm.figures.texts import ROOM, Ticks, as_it_stands, broken_alike, printable, text_size
 from trajhmm.naming import shown
 
 if TYPE_CHECKING:
@@ -63,17 +63,19 @@ def plot_state_profile(
     with print_style():
         small = current_style().small
         across = inches(width) * POINTS if ax is None else size_of(ax)[0]
-        names = [printable(metric, max(ROOM, across / 2)) for metric in model.metrics]
+        names = broken_alike([printable(metric, max(ROOM, across / 2)) for metric in model.metrics], across)
         cell = across / n_states
         if ax is None:
             cell = (across - max(text_size(name)[0] for name in names) - 12.0) / n_states
-            ax = new_axes(width, (n_metrics * ROW * small + 62.0) / POINTS)
+            ax = new_axes(
+                width, (n_metrics * (ROW + 0.35 * any("\n" in name for name in names)) * small + 62.0) / POINTS
+            )
             stamp(ax, model.certificate)
         limit = max(float(np.abs(means).max()), 1e-9)
         # Cells as polygons, not as an image, so that they stay sharp at any size.
         mesh = ax.pcolormesh(means, cmap=_MAP, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.5)
         ax.set(xlim=(0, n_states), ylim=(n_metrics, 0), xlabel="state")
-        ax.set_yticks(np.arange(n_metrics) + 0.5, labels=names)
+        ax.set_yticks(np.arange(n_metrics) + 0.5, labels=names, linespacing=0.95)
         as_it_stands(ax.get_yticklabels())
         ax.tick_params(length=0.0)
         ax.spines[:].set_visible(False)
@@ -83,6 +85,7 @@ def plot_state_profile(
             _mark(ax, training_map, across)
         bar = ax.figure.colorbar(mesh, ax=ax, location="bottom", fraction=0.05, aspect=across / _BAR, pad=0.01)
         bar.outline.set_linewidth(0.4)
+        bar.ax.xaxis.set_major_formatter(Ticks())
         bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=5, symmetric=True))
         bar.set_label("mean of the scaled metric", size=small)
     return ax
@@ -97,20 +100,24 @@ def _name_states(ax: Axes, n_states: int) -> None:
 
 
 def _write_numbers(ax: Axes, means: NDArray[np.float64], limit: float, room: float) -> None:
-    """The mean in each cell, or its sign where ``room`` (points) is too narrow for numbers."""
-    numbers = [[_short(value) for value in row] for row in means]
-    fits = max(text_size(number)[0] for row in numbers for number in row) <= room
+    """The mean in each cell; with one digit, or its sign, where ``room`` (points) is too narrow for numbers."""
+    for digits in (2, 1):
+        numbers = [[_short(value, digits) for value in row] for row in means]
+        fits = max(text_size(number)[0] for row in numbers for number in row) <= room
+        if fits:
+            break
     for (metric, state), value in np.ndenumerate(means):
-        words = numbers[metric][state] if fits else "-" * (numbers[metric][state].startswith("-"))
+        words = numbers[metric][state] if fits else "−" * numbers[metric][state].startswith("−")
         color = ink_on(to_hex(_MAP((value / limit + 1) / 2)))
         text = ax.text(state + 0.5, metric + 0.56, words, ha="center", va="center", color=color)
         text.set(fontsize=current_style().small)
 
 
-def _short(value: float) -> str:
-    """One decimal, no zero before it: room is scarce; ``0`` has no sign."""
-    rounded = f"{value:.1f}"
-    return "0" if float(rounded) == 0 else rounded.replace("0.", ".") if abs(value) < 0.95 else rounded
+def _short(value: float, digits: int) -> str:
+    """One decimal, no zero before it: room is scarce; ``0`` has no sign. With one digit none from 1 on."""
+    rounded = f"{value:.0f}" if digits == 1 and abs(value) >= 0.95 else f"{value:.1f}"
+    shortened = "0" if float(rounded) == 0 else rounded.replace("0.", ".") if abs(value) < 0.95 else rounded
+    return shortened.replace("-", "−")
 
 
 def _mark(ax: Axes, training_map: TrainingMap, room: float) -> None:

@@ -25,7 +25,7 @@ from trajhmm.figures.style import (
     state_colors,
     state_hatches,
 )
-from trajhmm.figures.texts import as_it_stands, printable, text_size
+from trajhmm.figures.texts import Ticks, as_it_stands, printable, text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,6 +80,7 @@ def plot_state_raster(
         image = np.round(255 * palette[states]).astype(np.uint8)
         extent = (edges[0], edges[1], n_runs - 0.5, -0.5)
         ax.imshow(image, extent=extent, aspect="auto", interpolation="nearest", origin="upper", zorder=1.0)
+        ax.xaxis.set_major_formatter(Ticks())
         _draw_hatches(ax, training_map, order)
         _draw_ticks(ax, ticks)
         ax.set(xlim=edges, ylim=(n_runs - 0.5, -0.5), xlabel="step")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import legend_above
-from trajhmm.figures.style import FAINT_INK, Width, new_axes, print_style
+from trajhmm.figures.style import FAINT_INK, Width, line_colors, new_axes, print_style
+from trajhmm.figures.texts import Ticks, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 HEIGHT = 2.5
 """Of a new figure, in inches."""
-_BLUE, _ORANGE = "#0072B2", "#E69F00"
+_BLUE, _ORANGE = line_colors(2)
 
 
 def plot_regression(regression: Regression, *, ax: Axes | None = None, width: Width = "column") -> Axes:
@@ -42,19 +43,19 @@ def plot_regression(regression: Regression, *, ax: Axes | None = None, width: Wi
         raise AnalysisError(f"no regression to draw: {regression.why_not or 'it explains nothing'}")
     everything = np.concatenate([regression.observed, regression.fitted, regression.left_out])
     low, high = float(everything.min()), float(everything.max())
-    margin = 0.05 * (high - low)
+    margin = 0.05 * ((high - low) or 1.0)
     limits = (low - margin, high + margin)
     with print_style():
         ax = new_axes(width, HEIGHT) if ax is None else ax
         ax.plot(limits, limits, color=FAINT_INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1.0)
         (inside,) = ax.plot(regression.fitted, regression.observed, "o", color=_BLUE, markersize=3.5, zorder=3.0)
-        inside.set(markeredgewidth=0.0, label=f"in sample: R² = {regression.r2:.3f}", gid="fitted")
+        inside.set(markeredgewidth=0.0, label=f"in sample: R² = {number(regression.r2)}", gid="fitted")
         (outside,) = ax.plot(regression.left_out, regression.observed, "D", color=_ORANGE, markersize=4.5, zorder=2.0)
         outside.set(markerfacecolor="none", markeredgewidth=1.0, gid="left-out")
-        outside.set_label(f"run left out: R² = {regression.loro_r2:.3f}")
+        outside.set_label(f"run left out: R² = {number(regression.loro_r2)}")
         ax.set(xlim=limits, ylim=limits, xlabel="predicted convergence step", ylabel="observed convergence step")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=5))
-            axis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_major_formatter(Ticks())
         legend_above(ax, [inside, outside])
     return ax

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from trajhmm.dynamics.maps.verdict import decimals, seeds_of
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.badge import stamp
 from trajhmm.figures.legends import LINE, legend_above
 from trajhmm.figures.style import DETOUR_INK, FAINT_INK, INK, Width, new_axes, print_style
+from trajhmm.figures.texts import Ticks
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, SEEDS
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ def plot_selection_curve(
             ax.set_ylim(min(0.0, *found.values()), 1.05)
         else:
             ax.margins(y=0.12)
-        if criterion not in ("heldout", "reproducible"):
-            ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.yaxis.set_major_formatter(Ticks())
         legend_above(ax, handles, swatch=LINE)
     return ax
 

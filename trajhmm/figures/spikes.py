@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import columns_for, legend_above
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, drawable, inches, print_style
-from trajhmm.figures.texts import printable, wrapped
+from trajhmm.figures.texts import Ticks, printable, wrapped
 from trajhmm.naming import shown
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def plot_spikes(spikes: pd.DataFrame, *, width: Width = "column") -> tuple[Axes,
             _draw(ax, spikes[spikes["metric"].astype(str) == metric], metric)
         panels[-1].set_xlabel("step at which the spike begins")
         panels[-1].xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        panels[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+        panels[-1].xaxis.set_major_formatter(Ticks())
         handles = _key(spikes)
         if handles:
             legend_above(panels[0], handles, columns=columns_for(handles, 0.8 * inches(width) * POINTS))
@@ -100,7 +100,7 @@ def _draw(ax: Axes, spikes: pd.DataFrame, metric: str) -> None:
         else:
             reach = 1.15 * most
         ax.set_ylim(-reach if known.min() < 0.0 else -0.15 * reach, reach if known.max() > 0.0 else 0.15 * reach)
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}" if 0 < abs(value) < 1e-3 else f"{value:g}")
+        ax.yaxis.set_major_formatter(Ticks())
     for verdict in ("neutral", "helped", "harmed"):
         chosen = (verdicts == verdict) & np.isfinite(net)
         ax.plot(starts[chosen], net[chosen], linestyle="none", gid=f"{shown(metric)}-{verdict}", **_MARKS[verdict])

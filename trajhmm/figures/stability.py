@@ -11,7 +11,7 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, print_style
-from trajhmm.figures.texts import printable, text_size
+from trajhmm.figures.texts import Ticks, number, printable, text_size
 from trajhmm.naming import shown
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _scale(ax: Axes, limits: tuple[float, float] | None, values: np.ndarray[Any,
         ax.set_xticks(limits, labels=[f"{end:g}" for end in limits])
     else:
         ax.xaxis.set_major_locator(MaxNLocator(nbins=2, steps=[1, 2, 5, 10], min_n_ticks=2))
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}")
+        ax.xaxis.set_major_formatter(Ticks())
 
 
 def _draw(
@@ -183,6 +183,6 @@ def _name_rows(ax: Axes, profile: pd.DataFrame, heights: list[float], headings: 
 
 def _strengths(profile: pd.DataFrame) -> list[str]:
     return [
-        printable(strength, _STRENGTH) if isinstance(strength, str) else f"{strength:g}"
+        printable(strength, _STRENGTH) if isinstance(strength, str) else number(strength, 6)
         for strength in profile["strength"]
     ]

@@ -24,7 +24,7 @@ from trajhmm.figures.style import (
     state_colors,
     state_hatches,
 )
-from trajhmm.figures.texts import ROOM, as_it_stands, printable, text_size
+from trajhmm.figures.texts import ROOM, Ticks, as_it_stands, broken_alike, number, printable, text_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +114,7 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: Width = "
     shares = timeline.contributions[:, [timeline.metrics.index(name) for name in names]]
     with print_style():
         if ax is None:
-            figure = Figure(figsize=(inches(width), 0.75 + 0.16 * len(names)), layout="constrained")
+            figure = Figure(figsize=(inches(width), 0.75 + 0.19 * len(names)), layout="constrained")
             ax = figure.add_subplot()
         limit = max(float(np.quantile(shares, 0.999)), 1.0)
         mesh = ax.pcolormesh(
@@ -126,12 +126,14 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: Width = "
             vmax=np.sqrt(limit),
             rasterized=True,
         )
-        labels = [printable(name, max(ROOM, 0.45 * size_of(ax)[0])) for name in names]
-        ax.set_yticks(np.arange(len(names)) + 0.5, labels, fontsize=current_style().small)
+        across = size_of(ax)[0]
+        labels = broken_alike([printable(name, max(ROOM, 0.45 * across)) for name in names], across)
+        ax.set_yticks(np.arange(len(names)) + 0.5, labels, fontsize=current_style().small, linespacing=0.95)
         as_it_stands(ax.get_yticklabels())
         ax.tick_params(axis="y", length=0)
         ax.invert_yaxis()
         ax.set_xlabel("step")
+        ax.xaxis.set_major_formatter(Ticks())
         _draw_moments(ax, timeline, named=True)
         bar = ax.figure.colorbar(mesh, ax=ax, pad=0.015, fraction=0.03, aspect=12)
         ticks = [value for value in (0.0, 1.0, 4.0, 10.0, 25.0, 100.0) if value <= limit]
@@ -196,7 +198,7 @@ def _draw_values(ax: Axes, timeline: Timeline, name: str, values: NDArray[np.flo
     if ax.get_yscale() == "linear":
         ax.locator_params(axis="y", nbins=3)
     # Powers set as exponents would fall below the smallest size of type.
-    ax.yaxis.set_major_formatter(_number)
+    ax.yaxis.set_major_formatter(Ticks())
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -212,7 +214,7 @@ def _draw_score(ax: Axes, timeline: Timeline) -> None:
         ax.set_yticks([timeline.threshold, *decades])
         ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(*_limits(timeline))
-    ax.yaxis.set_major_formatter(_number)
+    ax.yaxis.set_major_formatter(lambda value, _: number(value))
     low, high = min(float(score.min()), timeline.threshold), max(float(score.max()), timeline.threshold)
     ax.set_ylim(low - 0.15 * reach, high + 0.3 * max(high, reach))
     _name(ax, "score")
@@ -233,7 +235,7 @@ def _draw_risk(ax: Axes, timeline: Timeline) -> None:
     ax.set_xlim(*_limits(timeline))
     ax.set_ylim(-0.05, 1.05)
     ax.set_yticks([0.0, 0.5, 1.0])
-    ax.yaxis.set_major_formatter(_number)
+    ax.yaxis.set_major_formatter(Ticks())
     _name(ax, "risk")
 
 
@@ -260,11 +262,8 @@ def _draw_states(ax: Axes, timeline: Timeline) -> None:
     ax.set_yticks([])
     _name(ax, "state of the map" if timeline.of_map else "state")
     ax.set_xlabel("step")
+    ax.xaxis.set_major_formatter(Ticks())
     ax.spines["left"].set_visible(False)
-
-
-def _number(value: float, _: float) -> str:
-    return f"{value:.3g}"
 
 
 def _name(ax: Axes, name: str) -> None:
