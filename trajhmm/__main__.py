@@ -1,6 +1,6 @@
 """``python -m trajhmm``."""
 
-from trajhmm.cli import main
+from trajhmm.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

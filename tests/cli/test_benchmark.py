@@ -8,7 +8,7 @@ import pandas as pd
 DATA = Path(__file__).parents[2] / "data"
 
 
-def test_a_benchmark_of_a_few_is_written_and_told(trajhmm, tmp_path):
+def test_a_benchmark_of_a_few_is_written_and_told(trajhmm_process, tmp_path):
     line = (
         "--data",
         DATA,
@@ -21,11 +21,11 @@ def test_a_benchmark_of_a_few_is_written_and_told(trajhmm, tmp_path):
         "--jobs",
         "1",
     )
-    first = trajhmm("benchmark", "-o", tmp_path / "a", *line)
+    first = trajhmm_process("benchmark", "-o", tmp_path / "a", *line)
     assert first.code == 0, first.err
     assert "olmo_core             recall 0.77 (0.63–0.88)" in first.out
     assert first.err.endswith("a: results.csv, runs.csv, index.html\n")
-    trajhmm("benchmark", "-o", tmp_path / "b", *line)
+    trajhmm_process("benchmark", "-o", tmp_path / "b", *line)
     names = ["index.html", "results.csv", "runs.csv"]
     for folder in ("a", "b"):
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == names

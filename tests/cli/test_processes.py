@@ -56,6 +56,7 @@ def test_the_verbs_are_those_that_have_a_test_here():
     assert VERBS == [
         "analyze",
         "audit",
+        "benchmark",
         "collect",
         "convert",
         "decode",

@@ -90,3 +90,16 @@ def test_main_leaves_signals_as_they_were(logs, monkeypatch):
     with pytest.raises(SystemExit):
         main()
     assert [signal.getsignal(ending) for ending in ENDINGS] == before
+
+
+def test_threads_that_live_on_do_not_change_the_exit_code():
+    """As those of Arrow do now and then, which abort a process whose interpreter is torn down meanwhile."""
+    program = (
+        "import sys, threading, time, atexit, trajhmm.cli as cli\n"
+        "atexit.register(lambda: print('tidied', flush=True))\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "sys.argv = ['trajhmm', 'inspect', 'nowhere']\n"
+        "cli.program()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=40, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "tidied\n", "error: nowhere: no such file or folder\n")

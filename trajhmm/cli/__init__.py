@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import signal
@@ -108,6 +109,22 @@ def main() -> None:
             code = _told(error)
     _drop_what_nobody_takes()
     sys.exit(_BY_SIGNAL + came[0] if came and code == _INTERRUPTED else code)
+
+
+def program() -> None:
+    """`main` in a process of its own, which ends with its exit code whatever libraries do when they are torn down.
+
+    A thread of Arrow that lets go of a Python object while the interpreter is torn down aborts the process
+    (https://github.com/apache/arrow/issues/45017), so that one in a hundred commands on a busy machine ended with 134.
+    """
+    code: object = 1
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    atexit._run_exitfuncs()  # noqa: SLF001 (as `multiprocessing` ends its processes)
+    _drop_what_nobody_takes()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 @contextmanager
