@@ -19,6 +19,16 @@ OF_WARNINGS = ("timeline", "drivers", "recall", "leads")
 # Of what other verbs wrote: in test_stability.py.
 OF_STABILITY = ("stability", "phases", "probability", "hazard", "spikes", "lyapunov")
 CONVERGED = ("--converged", "eval_accuracy > 0.9")
+# That a kind takes beside those of all.
+OPTIONS = {
+    "map": (*CONVERGED, "--refits", "0"),
+    "raster": CONVERGED,
+    "regression": CONVERGED,
+    "convergence": (*CONVERGED, "--refits", "0", "--since", "start"),
+    "states": ("logs.parquet", *CONVERGED, "--refits", "1"),
+    "edges": ("logs.parquet", *CONVERGED, "--refits", "1"),
+    "detours": ("logs.parquet", *CONVERGED, "--refits", "1"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +70,8 @@ def analysed_once(analysed, monkeypatch):
 
 @pytest.mark.parametrize("kind", [kind for kind in FIGURES if kind not in (*OF_WARNINGS, *OF_STABILITY)])
 def test_every_kind_of_figure_is_written(kind, work, analysed_once, trajhmm):
-    line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", f"{kind}.svg", "--refits", "0"]
-    done = trajhmm(*line, "--width", "column", "--style", "icml", "--since", "start")
+    line = ["figure", kind, "logs.parquet", "--model", "model.json", "-o", f"{kind}.svg", *OPTIONS.get(kind, ())]
+    done = trajhmm(*line, "--width", "column", "--style", "icml")
     assert (done.code, done.out) == (0, ""), done.err
     assert done.err.endswith(f"{kind}.svg: written\n")
     # 3.25 inches, in points.
@@ -129,9 +139,9 @@ def test_what_is_missing_is_said(line, code, said, work, trajhmm):
 
 @pytest.mark.parametrize("kind", [kind for kind in TABLES if kind not in OF_STABILITY])
 def test_every_kind_of_table_is_written(kind, work, analysed_once, trajhmm):
-    logs = [] if kind == "selection" else ["logs.parquet", *CONVERGED]
+    of_tables = {**OPTIONS, "regression": ("logs.parquet", *CONVERGED)}
     for suffix in ("tex", "csv"):
-        line = ["table", kind, *logs, "--model", "model.json", "-o", f"{kind}.{suffix}", "--refits", "1"]
+        line = ["table", kind, *of_tables.get(kind, ()), "--model", "model.json", "-o", f"{kind}.{suffix}"]
         done = trajhmm(*line)
         assert (done.code, done.out) == (0, ""), done.err
     rows = list(csv.reader((work / f"{kind}.csv").read_text(encoding="utf-8").splitlines()))
@@ -146,9 +156,8 @@ def test_every_kind_of_table_is_written(kind, work, analysed_once, trajhmm):
 
 def test_tables_say_what_comes_back(work, analysed_once, trajhmm):
     rows = {}
-    for kind, refits in (("states", "1"), ("edges", "1"), ("detours", "1"), ("selection", "0")):
-        line = ["table", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "--refits", refits, "-o", "t.csv"]
-        assert trajhmm(*line).code == 0
+    for kind in ("states", "edges", "detours", "selection"):
+        assert trajhmm("table", kind, *OPTIONS.get(kind, ()), "--model", "model.json", "-o", "t.csv").code == 0
         rows[kind] = list(csv.DictReader((work / "t.csv").read_text(encoding="utf-8").splitlines()))
     assert all(0 < float(row["recovery"]) <= 1 and float(row["forks_found"]) in (0, 1) for row in rows["states"])
     for row in rows["edges"]:
@@ -163,11 +172,11 @@ def test_a_detour_on_a_figure_is_one_that_comes_back_in_refits(work, trajhmm, mo
     """As `trajhmm analyze` says it: the same refits, and none for figures that show no detours."""
     asked = []
     monkeypatch.setattr(dynamics, "analyze", lambda *_, **options: asked.append(options) or sys.exit(0))
-    for kind in ("map", "convergence", "raster", "regression"):
-        line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", "x.pdf"]
-        trajhmm(*line, "--within", "seed", "--seed", "3")
-    assert [options["refits"] for options in asked] == [20, 20, 0, 0]
-    assert {(options["within"], options["seed"]) for options in asked} == {("seed", 3)}
+    for kind in ("map", "convergence", "regression"):
+        line = ["figure", kind, "logs.parquet", "--model", "model.json", *CONVERGED, "-o", "x.pdf", "--seed", "3"]
+        trajhmm(*line, *([] if kind == "regression" else ["--within", "seed"]))
+    assert [options["refits"] for options in asked] == [20, 20, 0]
+    assert [(options["within"], options["seed"]) for options in asked] == [("seed", 3), ("seed", 3), (None, 3)]
 
 
 def test_numbers_are_rounded_for_print_and_whole_in_csv():

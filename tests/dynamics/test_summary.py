@@ -101,8 +101,8 @@ def test_no_finding_says_what_was_tested_and_what_is_censored(analysed):
         analysed, [evidence(passes_test=False), evidence(p_value=None, delay=None, passes_test=False)], met=9
     )
     assert told.startswith(
-        "No state is found to delay convergence ('eval_accuracy > 0.9', 3 of 12 runs censored as they never do): of 1 "
-        "of 2 states that could be tested, none delays it surely."
+        "No state is found to delay convergence ('eval_accuracy > 0.9', 3 of 12 runs censored as they never do): 1 of "
+        "2 states could be tested, and none of them delays it for sure."
     )
     told = finding(analysed, [evidence(p_value=None, delay=None, passes_test=False)])
     assert "none could be tested, as runs do not part at any of them" in told

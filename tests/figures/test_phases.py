@@ -42,7 +42,7 @@ def test_axes_can_be_chosen_and_one_attribute_is_a_strip():
 
 
 def test_what_cannot_be_drawn_is_an_error():
-    with pytest.raises(AnalysisError, match="no attribute 'sigma'; expected one of: mu, learning_rate"):
+    with pytest.raises(AnalysisError, match=r"no attribute 'sigma' \(found: mu, learning_rate"):
         figures.plot_phase_diagram(PHASES, x="sigma")
     with pytest.raises(AnalysisError, match="several phases at mu"):
         figures.plot_phase_diagram(PHASES, x="mu", y="mu")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import say_unmet
+from trajhmm.cli.asked import collect_seldom, say_unmet
 from trajhmm.cli.options import (
     ALL_CORES,
     DetourRule,
@@ -68,6 +68,7 @@ def analyze(
 
     Example: trajhmm analyze logs/ --model model.json --converged 'eval_accuracy > 0.9' -o analysis/
     """
+    collect_seldom()
     from trajhmm import dynamics
     from trajhmm.dynamics.files import write_analysis
     from trajhmm.hmm import load_model

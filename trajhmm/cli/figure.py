@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
+from trajhmm.cli.asked import Asked, Converged, OptionalLogs, collect_seldom, kind_of
+from trajhmm.cli.kinds import For, options_of_kinds
 from trajhmm.cli.options import (
     DetourRule,
     NoCache,
@@ -132,8 +133,9 @@ def _map(asked: AskedFigure) -> Axes:
 def _raster(asked: AskedFigure) -> Axes:
     from trajhmm.figures import plot_state_raster
 
-    times = None if asked.converged is None else asked.analysis.convergence_times
-    return plot_state_raster(asked.result.map, convergence=times, width=asked.width.value)
+    training_map = asked.decoded.map
+    times = None if asked.converged is None else asked.times(training_map.runs)
+    return plot_state_raster(training_map, convergence=times, width=asked.width.value)
 
 
 def _curves(asked: AskedFigure) -> Axes:
@@ -277,8 +279,27 @@ KINDS: dict[str, Callable[[AskedFigure], Axes]] = {
 }
 # Kinds that show which states are detours: by the same refits as `trajhmm analyze`.
 _OF_DETOURS = ("map", "convergence")
+_OF_MAPS = ("map", "raster", "curves", "regression", "convergence", "profile")
+_OF_RUNS, _OF_DETECTORS = ("timeline", "drivers"), ("recall", "leads")
+# Options that not all kinds take.
+OPTIONS = {
+    "model": For((*_OF_MAPS, "selection", *_OF_RUNS, *_OF_DETECTORS)),
+    "converged": For(("map", "raster", "regression", "convergence")),
+    "metric": For(("curves", "timeline")),
+    "state": For(("convergence",)),
+    "since": For(("convergence",)),
+    "step_scale": For(("curves",)),
+    "run": For(("curves", *_OF_RUNS)),
+    **dict.fromkeys(("truth", "collapse", "sustained", "onset"), For((*_OF_RUNS, *_OF_DETECTORS))),
+    **dict.fromkeys(("group", "condition"), For(_OF_DETECTORS)),
+    **dict.fromkeys(("rule", "within", "refits"), For(_OF_DETOURS, beside="converged")),
+    "seed": For(("map", "regression", "convergence", *_OF_DETECTORS)),
+    **dict.fromkeys(("run_by", "rename", "where", "step", "table"), For((*_OF_MAPS, *_OF_RUNS, *_OF_DETECTORS))),
+    "no_cache": For(_OF_MAPS),
+}
 
 
+@options_of_kinds(OPTIONS)
 def figure(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", callback=kind_of(KINDS), show_default=False)
@@ -298,26 +319,20 @@ def figure(
         typer.Option(
             "--metric",
             metavar="NAME",
-            help="For curves: a panel each (of one run: one for all); repeat or separate by commas.",
+            help="A panel each (of curves of one --run: one for all); repeat or separate by commas.",
         ),
     ] = None,
     state: Annotated[
-        int | None, typer.Option("--state", metavar="K", help="For convergence: by default a detour if there is one.")
+        int | None, typer.Option("--state", metavar="K", help="By default a detour if there is one.")
     ] = None,
     since: Annotated[
         Since,
-        typer.Option("--since", help="For convergence: count from where runs part, or from the start of training."),
+        typer.Option("--since", help="Count from where runs part, or from the start of training."),
     ] = Since.BRANCH,
-    step_scale: Annotated[
-        StepScale, typer.Option("--step-scale", help="For curves: how steps are spaced.")
-    ] = StepScale.LINEAR,
+    step_scale: Annotated[StepScale, typer.Option("--step-scale", help="How steps are spaced.")] = StepScale.LINEAR,
     run: Annotated[
         str | None,
-        typer.Option(
-            "--run",
-            metavar="NAME",
-            help="For timeline and drivers; for curves: this run alone, its metrics on one panel.",
-        ),
+        typer.Option("--run", metavar="NAME", help="The run to look at; of curves, its metrics on one panel."),
     ] = None,
     truth: TruthFile = None,
     collapse: Collapse = None,
@@ -345,6 +360,7 @@ def figure(
 
     Example: trajhmm figure map logs/ --model model.json --converged 'eval_accuracy > 0.9' -o map.pdf --style icml
     """
+    collect_seldom()
     from trajhmm.figures import figure_format, print_style, save_figure
 
     figure_format(output)

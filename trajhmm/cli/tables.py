@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import Asked, Converged, OptionalLogs, kind_of
+from trajhmm.cli.asked import Asked, Converged, OptionalLogs, collect_seldom, kind_of
 from trajhmm.cli.kinds import For, options_of_kinds
 from trajhmm.cli.options import (
     DetourRule,
@@ -243,6 +243,7 @@ def table(
 
     Example: trajhmm table detours logs/ --model model.json --converged 'eval_accuracy > 0.9' -o detours.tex
     """
+    collect_seldom()
     from trajhmm.files import write_text
 
     formats = {".tex": as_latex, ".csv": as_csv}

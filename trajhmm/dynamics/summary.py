@@ -98,7 +98,7 @@ def describe_finding(analysis: Analysis, model: Model) -> str:
         finding = " ".join(_delays(e) for e in sorted(strict, key=lambda e: -(e.delay.effect if e.delay else 0.0)))
     else:
         why = (
-            f"of {len(tested)} of {model.n_states} states that could be tested, none delays it surely"
+            f"{len(tested)} of {model.n_states} states could be tested, and none of them delays it for sure"
             if tested
             else "none could be tested, as runs do not part at any of them"
         )

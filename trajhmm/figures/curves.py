@@ -29,6 +29,7 @@ from trajhmm.figures.style import (
     state_hatches,
 )
 from trajhmm.figures.texts import Ticks, as_it_stands, printable, wrapped
+from trajhmm.naming import instead_of, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +108,7 @@ def plot_metric_panels(
         No such metric, or no such scale.
     """
     if not metrics:
-        raise AnalysisError(f"no metrics to draw (found: {', '.join(trajectories.metrics)})")
+        raise AnalysisError(f"no metrics to draw (found: {listed(trajectories.metrics)})")
     with print_style():
         height = 0.35 + len(metrics) * PANEL_HEIGHT + 0.3
         figure = Figure(figsize=(inches(width), height), layout="constrained")
@@ -209,7 +210,7 @@ def _draw_metric(
     linewidth: float = 0.8,
 ) -> None:
     if metric not in trajectories.metrics:
-        raise AnalysisError(f"no metric {metric!r} in these runs (found: {', '.join(trajectories.metrics)})")
+        raise AnalysisError(f"no metric {metric!r} in these runs{instead_of(metric, trajectories.metrics)}")
     values = trajectories.values[:, trajectories.metrics.index(metric)]
     lines, dots, ends = _stretches(trajectories, drawable(values))
     visited, n_states = _states(trajectories)

@@ -12,6 +12,7 @@ from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
 from trajhmm.figures.style import DETOUR_INK, POINTS, Width, inches, line_colors, print_style, size_of
 from trajhmm.figures.texts import printable
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +124,7 @@ def _named(comparison: Comparison, names: Sequence[str] | None) -> list[str]:
         return [*([_OURS] if _OURS in known else []), *others[:_MOST_NAMED]]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise AnalysisError(f"no detector {unknown[0]!r} was compared (found: {', '.join(known)})")
+        raise AnalysisError(f"no detector {unknown[0]!r} was compared{instead_of(unknown[0], known)}")
     if len(names) > _MOST_NAMED + 1:
         raise AnalysisError(f"{len(names)} detectors cannot all be told apart; name at most {_MOST_NAMED + 1}")
     return list(names)

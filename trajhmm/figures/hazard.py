@@ -14,6 +14,7 @@ from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, new_axes, print_style
 from trajhmm.figures.texts import Ticks, number, printable, text_size
+from trajhmm.naming import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +62,7 @@ def plot_hazard(hazard: pd.DataFrame, *, width: Width = "column") -> tuple[Axes,
     if missing or not len(hazard):
         what = f"no column {missing[0]!r}" if missing else "no row"
         raise AnalysisError(
-            f"{what} in this hazard (found: {', '.join(map(str, hazard.columns)) or 'none'}); draw the hazard.csv of "
-            "'trajhmm stability'"
+            f"{what} in this hazard (found: {listed(hazard.columns)}); draw the hazard.csv of 'trajhmm stability'"
         )
     by = [str(name) for name in hazard.columns if name not in WANTED]
     groups = _groups(hazard, by)

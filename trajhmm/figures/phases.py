@@ -14,6 +14,7 @@ from trajhmm.errors import AnalysisError
 from trajhmm.figures.legends import LINE, columns_for, legend_above
 from trajhmm.figures.style import INK, POINTS, Width, inches, ink_on, new_axes, print_style, size_of
 from trajhmm.figures.texts import Ticks, as_it_stands, number, printable, text_size
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ def plot_phase_diagram(
     y = (attributes[-2] if len(attributes) > 1 else None) if y is None else y
     for name in (x, y):
         if name is not None and name not in attributes:
-            raise AnalysisError(f"phases have no attribute {name!r}; expected one of: {', '.join(attributes)}")
+            raise AnalysisError(f"phases have no attribute {name!r}{instead_of(name, attributes)}")
     phases = phases.astype(object).where(phases.notna(), "none")
     across, up = _values(phases[x]), [None] if y is None else _values(phases[y])
     seen: dict[tuple[int, int], str] = {}

@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from trajhmm.errors import AnalysisError
 from trajhmm.figures.style import FAINT_INK, INK, POINTS, Width, current_style, inches, print_style
 from trajhmm.figures.texts import Ticks, number, printable, text_size
-from trajhmm.naming import shown
+from trajhmm.naming import listed, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +63,7 @@ def plot_stability_profile(profile: pd.DataFrame, *, width: Width = "column") ->
     if missing or not len(profile):
         what = f"no column {missing[0]!r}" if missing else "no row"
         raise AnalysisError(
-            f"{what} in this profile (found: {', '.join(map(str, profile.columns)) or 'none'}); draw the "
-            "profile.csv of 'trajhmm audit'"
+            f"{what} in this profile (found: {listed(profile.columns)}); draw the profile.csv of 'trajhmm audit'"
         )
     heights, headings = _rows(profile)
     total = max(heights) + 1.0
