@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -295,6 +296,17 @@ def test_every_run_alarmed_is_said_so(shop, trajhmm, tmp_path):
         "alarm: run ill 001",
         "every run raised an alarm",
     ]
+
+
+def test_an_alarm_says_which_command_draws_it_and_that_does(shop, trajhmm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = ("warn", many_ill(tmp_path, 2), "--model", shop / "reference.json")
+    (look,) = [line for line in trajhmm(*line).err.splitlines() if line.startswith("look: ")]
+    assert "--run 'ill 000'" in look
+    drawn = trajhmm(*shlex.split(look.removeprefix("look: trajhmm ")))
+    assert (drawn.code, drawn.err) == (0, "timeline.png: written\n")
+    assert "look:" not in trajhmm(*line, "--json").err
+    assert "look:" not in trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json").err
 
 
 def test_a_command_gets_the_object_that_json_prints(shop, trajhmm_process, tmp_path):

@@ -16,8 +16,9 @@ from trajhmm.figures import (
     plot_warning_timeline,
 )
 from trajhmm.figures.style import DETOUR_INK
+from trajhmm.warning.tracking import Driver
 
-from .made import made_comparison, made_timeline, misplaced
+from .made import WATCHED, made_comparison, made_timeline, misplaced
 
 
 def texts(ax):
@@ -155,3 +156,16 @@ def test_a_run_of_one_row_is_drawn(plot):
 def test_names_that_are_not_there_are_refused():
     with pytest.raises(AnalysisError, match="no detector 'adwin' was compared"):
         plot_lead_times(made_comparison(), names=["adwin"])
+
+
+def test_the_metrics_that_the_alarm_names_stand_on_top():
+    """What adds most to the surprise may be others, where a view of a loss rang."""
+    made = made_timeline()
+    rung = (
+        Driver(metric=WATCHED[3], contribution=1.0, view="loss rise"),
+        Driver(metric="gone", contribution=1.0, view="x"),
+    )
+    seen = replace(made, alarm=replace(made.alarm, drivers=rung))
+    drawn = [text.get_text() for text in plot_warning_timeline(seen).figure.findobj(Text)]
+    named = [text for text in drawn if text in WATCHED]
+    assert named == [WATCHED[3], "grad_norm", "train_loss"]

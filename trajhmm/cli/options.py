@@ -123,6 +123,18 @@ class Reading:
 
         return Settings.of(**self._settings())
 
+    def as_options(self) -> list[str]:
+        """The same as words of a command line, save the condition on rows."""
+        named = (
+            ("--run-by", self.run_by),
+            ("--rename", self.rename),
+            ("--step", [self.step]),
+            ("--table", [self.table]),
+        )
+        return [
+            word for option, given in named for value in given or [] if value is not None for word in (option, value)
+        ]
+
     def _settings(self) -> dict[str, Any]:
         return {
             "run_by": split(self.run_by),

@@ -68,7 +68,7 @@ def plot_warning_timeline(
     AnalysisError
         No such metric, or more than three.
     """
-    names = telling_metrics(timeline, _MOST_PANELS) if metrics is None else list(metrics)
+    names = _rung_first(timeline, _MOST_PANELS) if metrics is None else list(metrics)
     unknown = [name for name in names if name not in timeline.metrics]
     if unknown:
         raise AnalysisError(f"no metric {unknown[0]!r} in this model (found: {', '.join(timeline.metrics)})")
@@ -143,8 +143,15 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: Width = "
     return ax
 
 
+def _rung_first(timeline: Timeline, n: int) -> list[str]:
+    """The ``n`` metrics to look at: those that the alarm names, then those that add most to the surprise."""
+    named = [] if timeline.alarm is None else [driver.metric for driver in timeline.alarm.drivers]
+    known = [name for name in named if name in timeline.metrics]
+    return list(dict.fromkeys([*known, *telling_metrics(timeline, len(timeline.metrics))]))[:n]
+
+
 def telling_metrics(timeline: Timeline, n: int) -> list[str]:
-    """The ``n`` metrics that add most to the score at the alarm; without one, over all rows."""
+    """The ``n`` metrics that add most to the surprise at the alarm; without one, over all rows."""
     if timeline.alarm is None:
         shares = timeline.contributions.mean(axis=0)
     else:

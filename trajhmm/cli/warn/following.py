@@ -14,7 +14,7 @@ from trajhmm.cli.terminal import counted, echo, in_json, say
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.livetable import live_table
 from trajhmm.cli.warn.objects import object_of
-from trajhmm.cli.warn.remarks import Remarks
+from trajhmm.cli.warn.remarks import Remarks, say_where_to_look
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
@@ -25,6 +25,7 @@ def follow(
     model: Model | None,
     reading: Reading,
     *,
+    model_file: Path | None,
     state: Path | None,
     interval: float,
     as_json: bool,
@@ -48,7 +49,7 @@ def follow(
     raised = any(tracker.alarm_step is not None for tracker in trackers.values())
     with nullcontext() if as_json else live_table(watch.monitor.threshold) as table:
         commands = AlarmCommands(command)
-        remarks, printed = Remarks(watch, logs, silent_after), _Printed()
+        remarks, printed, looked = Remarks(watch, logs, silent_after), _Printed(), False
         try:
             while True:
                 for tracker, alarm in watch.poll():
@@ -56,6 +57,9 @@ def follow(
                     told = in_json(object_of(tracker, watch.monitor))
                     commands.start(tracker.run, told)  # first: whoever reads the line may end the watch at once
                     (printed.line if table is None else table.above)(told if as_json else f"alarm: {alarm}")
+                    if not (looked or as_json):
+                        say_where_to_look(tracker.run, logs, model_file, reading)
+                        looked = True
                 printed.again()
                 remarks.say()
                 if table is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trajhmm.cli.options import Reading
 from trajhmm.cli.terminal import counted, say
 from trajhmm.cli.warn.silence import Silence
 
@@ -186,6 +188,13 @@ def say_misfit(monitor: Monitor) -> bool:
         "logged, like the reference?"
     )
     return True
+
+
+def say_where_to_look(run: str, logs: Sequence[Path], model: Path | None, reading: Reading) -> None:
+    """Say which command draws a run that alarmed; without a model there is none."""
+    if model is not None:
+        words = ["trajhmm", "figure", "timeline", *map(str, logs), "--model", str(model), "--run", run]
+        say(f"look: {shlex.join([*words, *reading.as_options(), '-o', 'timeline.png'])}")
 
 
 class _Standing:

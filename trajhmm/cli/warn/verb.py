@@ -15,7 +15,14 @@ from trajhmm.cli.terminal import echo, in_json, say, say_notes
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import follow as follow_logs
 from trajhmm.cli.warn.objects import object_of, write_scores
-from trajhmm.cli.warn.remarks import is_beyond, say_beyond, say_misfit, say_never_logged, say_rarer
+from trajhmm.cli.warn.remarks import (
+    is_beyond,
+    say_beyond,
+    say_misfit,
+    say_never_logged,
+    say_rarer,
+    say_where_to_look,
+)
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
@@ -88,6 +95,7 @@ def warn(
             logs,
             fitted,
             reading,
+            model_file=model,
             state=state,
             interval=interval,
             as_json=as_json,
@@ -95,7 +103,8 @@ def warn(
             silent_after=silent_after,
         )
     else:
-        raised, whole = _once(logs, fitted, reading, scores=scores, as_json=as_json, command=command), True
+        raised = _once(logs, fitted, reading, model_file=model, scores=scores, as_json=as_json, command=command)
+        whole = True
     if raised:
         raise typer.Exit(ALARM_RAISED)
     if not whole:
@@ -103,7 +112,14 @@ def warn(
 
 
 def _once(
-    logs: list[Path], model: Model | None, reading: Reading, *, scores: Path | None, as_json: bool, command: str | None
+    logs: list[Path],
+    model: Model | None,
+    reading: Reading,
+    *,
+    model_file: Path | None,
+    scores: Path | None,
+    as_json: bool,
+    command: str | None,
 ) -> bool:
     from trajhmm.warning.monitor import Monitor
 
@@ -129,6 +145,9 @@ def _once(
                 echo(f"alarm: {tracker.alarm}{_by_now(tracker)}")
     if not as_json:
         echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
+        alarmed = [tracker.run for tracker in trackers if tracker.alarm is not None]
+        if alarmed:
+            say_where_to_look(alarmed[0], logs, model_file, reading)
     if scores is not None:
         write_scores(scored, monitor, scores)
         say(f"{scores}: written")
