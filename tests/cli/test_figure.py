@@ -211,3 +211,12 @@ def test_all_that_latex_reads_otherwise_is_escaped():
     assert escaped("a_b {c} $5 ~ ^ \\ R² ↑↓ <") == (
         "a\\_b \\{c\\} \\$5 \\textasciitilde{} \\textasciicircum{} \\textbackslash{} R$^2$ $\\uparrow$$\\downarrow$ $<$"
     )
+
+
+def test_a_report_marks_which_runs_collapsed(work, trajhmm):
+    line = ["report", "logs.parquet", "--model", "model.json", "-o", "page.html"]
+    done = trajhmm(*line, "--collapse", "eval_accuracy > 0.9")
+    assert done.code == 0, done.err
+    assert "Collapsed at" in (work / "page.html").read_text(encoding="utf-8")
+    wrong = trajhmm(*line, "--collapse", "eval_accuracy >")
+    assert wrong.code == 2

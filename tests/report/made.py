@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
+from trajhmm.dynamics import Trajectories
 from trajhmm.logs import RunSet
 from trajhmm.simulate import planted
 
@@ -40,6 +41,18 @@ def watched_logs(n, *, seed=0, drifting=0, rows=80):
         frame.insert(1, "step", 10 * np.arange(rows))
         parts.append(frame)
     return RunSet.from_frame(pd.concat(parts))
+
+
+def made_trajectories(runs, metrics):
+    """Trajectories of runs, each a triple of steps, values and states."""
+    return Trajectories(
+        runs=tuple(f"run {run}" for run in range(len(runs))),
+        lengths=np.array([len(steps) for steps, _, _ in runs]),
+        steps=np.concatenate([steps for steps, _, _ in runs]).astype(np.int64),
+        metrics=tuple(metrics),
+        values=np.concatenate([np.asarray(v, dtype=float).reshape(len(s), len(metrics)) for s, v, _ in runs]),
+        path=np.concatenate([path for _, _, path in runs]).astype(np.int64),
+    )
 
 
 class _Page(HTMLParser):

@@ -16,10 +16,13 @@ from trajhmm.dynamics.summary import findings, share_of_runs
 from trajhmm.errors import AnalysisError
 from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.logs import Note
+from trajhmm.naming import shown
+from trajhmm.report.curves import curves
 from trajhmm.warning.calibration import calibration_of
+from trajhmm.warning.evaluation import derive_truth
 from trajhmm.warning.monitor import Monitor
 
-from .made import EVIL, Page, planted_logs
+from .made import EVIL, Page, made_trajectories, planted_logs
 
 DETOURS = "States weighed as detours"
 CONVERGENCE = "Convergence, and the share of rows in each state"
@@ -184,7 +187,11 @@ def test_a_name_that_is_markup_is_shown_as_text(analysed, warned):
     for page in (analysed.page, warned.page):
         assert EVIL in page.words
         assert EVIL not in page.html
-        assert [tag for tag, _ in page.tags].count("script") == 1
+        # One that is run, and the data that it draws, which no browser runs.
+        assert [attrs for tag, attrs in page.tags if tag == "script"] == [
+            {"type": "application/json", "id": "data"},
+            {},
+        ]
 
 
 HOSTILE = [
@@ -213,7 +220,9 @@ def test_hostile_names_add_no_tag_and_no_attribute_and_turn_no_text_around(warne
     def kinds(page):
         return {(tag, *sorted(attributes)) for tag, attributes in page.tags}
 
-    assert kinds(page) <= kinds(warned.page)
+    # Names that are too long for a row are shortened for the eye.
+    shortened = {("span", "aria-hidden", "title"), ("span", "class")}
+    assert kinds(page) <= kinds(warned.page) | shortened
     assert not {name for _, attributes in page.tags for name in attributes if name.startswith("on")}
     assert all(attributes["href"].startswith("#") for _, attributes in page.tags if "href" in attributes)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page.html)
@@ -295,7 +304,11 @@ def test_alarms_are_those_of_the_monitor(warned):
     alarms = {run: tracker.alarm for run, tracker in monitor.trackers.items() if tracker.alarm is not None}
     assert 0 < len(alarms) < warned.runs.n_runs
     page, table = warned.page, "Runs that alarmed"
-    assert page.column(table, "Run") == list(alarms)
+    # The drift of one is that of the other, so that only rounding orders their risks.
+    risks = [-1.0 if np.isnan(risk) else risk for risk in page.values(table, "Risk at the end")]
+    assert risks == sorted(risks, reverse=True)
+    assert sorted(page.column(table, "Run")) == sorted(alarms)
+    alarms = {run: alarms[run] for run in page.column(table, "Run")}
     assert page.values(table, "Alarm at step") == [alarm.step for alarm in alarms.values()]
     assert page.values(table, "Score then") == [alarm.score for alarm in alarms.values()]
     risks = [float(monitor.trackers[run].last.risk[-1]) for run in alarms]
@@ -349,3 +362,122 @@ def test_a_folder_without_stability_is_an_error(warned, stability, tmp_path):
     with pytest.raises(th.TrajHMMError, match="expected a folder that") as error:
         th.render_report(warned.runs, warned.model, stability=[tmp_path])
     assert len(str(error.value).splitlines()) == 1
+
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.html, re.DOTALL)[1])
+
+
+def read(run, metric):
+    """Values as the page's script reads them."""
+    low, high, logarithmic = run["scales"][metric]
+    text = run["values"][metric]
+    levels = np.array([[LETTERS.index(letter) for letter in text[at : at + 3]] for at in range(0, len(text), 3)])
+    levels = levels @ [4096, 64, 1]
+    parts = levels / (64**3 - 2)
+    values = low * (1 - parts) + high * parts
+    return np.where(levels == 64**3 - 1, np.nan, 10**values if logarithmic else values)
+
+
+def test_curves_hold_every_row_where_there_is_room(analysed):
+    data, trajectories = data_of(analysed.page), analysed.analysis.trajectories
+    assert data["metrics"][:2] == list(analysed.analysis.map.telling_metrics()[:2])
+    assert "Every logged row is there." in analysed.page.words
+    assert [run["name"] for run in data["runs"]] == list(trajectories.runs)
+    for run, (_, rows) in zip(data["runs"], trajectories.slices(), strict=True):
+        assert run["per"] == 1
+        steps = run["steps"]
+        if isinstance(steps, dict):
+            steps = [steps["first"] + at * steps["gap"] for at in range(steps["count"])]
+        assert steps == trajectories.steps[rows].tolist()
+        assert [state for state, count in run["states"] for _ in range(count)] == trajectories.path[rows].tolist()
+        for place, metric in enumerate(data["metrics"]):
+            values = trajectories.values[rows, trajectories.metrics.index(metric)]
+            np.testing.assert_allclose(read(run, place), values, atol=1e-5 * np.ptp(values) + 1e-12, err_msg=metric)
+
+
+def test_thinned_curves_keep_the_smallest_and_the_largest_value_of_each_stretch():
+    rng = np.random.default_rng(0)
+    n = 7001
+    values = np.column_stack([10.0 ** rng.uniform(-6, 1, n), rng.normal(size=n)])
+    values[3000, 1] = 1e4  # a peak of one row
+    values[:40, 0] = np.nan
+    path = np.repeat([0, 2], [3500, n - 3500])
+    trajectories = made_trajectories([(np.arange(n), values, path)] * 30, ("train_loss", "spiky"))
+    made = curves(trajectories, ["spiky"], {"run 0": [("Converged at", "7")]})
+    assert made.metrics == ("spiky", "train_loss")
+    run = made.data["runs"][0]
+    assert made.rows == run["per"] > 1
+    assert run["facts"] == [["Converged at", "7"]]
+    assert run["shares"] == [[0, 0.4999], [2, 0.5001]]
+    for place, column in enumerate((1, 0)):
+        found = read(run, place).reshape(-1, 2)
+        for at, start in enumerate(range(0, n, run["per"])):
+            stretch = values[start : start + run["per"], column]
+            stretch = stretch[np.isfinite(stretch)]
+            expected = (stretch.min(), stretch.max()) if len(stretch) else (np.nan, np.nan)
+            np.testing.assert_allclose(found[at], expected, rtol=1e-3, atol=0.05 * column)
+    assert len(json.dumps(made.data)) < 700_000
+    assert curves(made_trajectories([([], [], [])], ("loss",)), [], {}) is None
+
+
+def test_the_largest_numbers_there_are_have_a_scale():
+    values = np.array([-1.7e308, 1.7e308, 0.0, np.inf])
+    [run] = curves(made_trajectories([(range(4), values, [0] * 4)], ("loss",)), [], {}).data["runs"]
+    np.testing.assert_allclose(read(run, 0)[:2], values[:2], rtol=1e-5)
+    assert np.isnan(read(run, 0)[3])
+
+
+def test_profiles_say_what_was_logged_beside_what_the_model_sees(analysed):
+    trajectories = analysed.analysis.trajectories
+    for state in analysed.analysis.map.states:
+        rows = trajectories.values[trajectories.path == state.state]
+        rows = rows[:, [trajectories.metrics.index(metric) for metric in analysed.analysis.map.metrics]]
+        found = analysed.page.values(f"Profile of state {state.state}", "Logged, median")
+        np.testing.assert_allclose(found, np.median(rows, axis=0))
+        low = analysed.page.values(f"Profile of state {state.state}", "Nine of ten rows")
+        np.testing.assert_allclose(low, np.quantile(rows, 0.05, axis=0))
+
+
+def test_the_page_opens_with_what_was_found(analysed, warned):
+    said = findings(analysed.analysis, analysed.model)
+    plain = Page(th.render_report(analysed.runs, analysed.model))
+    for page, sentence in ((analysed.page, said.headline), (plain, "5 states come back: halves of the runs agree")):
+        at = page.words.index(sentence)
+        assert at < page.words.index("with problems")
+    alarmed = len(warned.page.column("Runs that alarmed", "Run"))
+    assert f"{alarmed} of 6 runs have left what healthy runs do." in warned.page.words
+    calibration = calibration_of(warned.model)
+    assert f"Of new healthy runs at most {calibration.attainable:.1%} would ever alarm." in warned.page.words
+
+
+def test_with_a_condition_collapses_stand_beside_runs_and_alarms(analysed, warned):
+    condition = "weight_l2 > 8"
+    truths = derive_truth(warned.runs, condition)
+    collapsed = {run: truth.collapse_step for run, truth in truths.items() if truth.collapse_step is not None}
+    assert 0 < len(collapsed) < 6
+    page = Page(th.render_report(warned.runs, warned.model, collapse=condition))
+    assert page.column("Runs", "Collapsed at") == [str(collapsed.get(run, "never")) for run in truths]
+    names = page.column("Runs that alarmed", "Run")
+    at = page.values("Runs that alarmed", "Collapse at step")
+    np.testing.assert_array_equal(at, [collapsed.get(run, np.nan) for run in names])
+    alarms = page.values("Runs that alarmed", "Alarm at step")
+    np.testing.assert_array_equal(page.values("Runs that alarmed", "Steps ahead"), np.subtract(at, alarms))
+    ahead = sum(collapse > alarm for collapse, alarm in zip(at, alarms, strict=True))
+    assert f"{len(collapsed)} runs collapse by '{condition}'; {ahead} of them alarmed before" in page.words
+    assert set(page.column("Runs that stayed quiet", "Collapse at step")) == {"none"}
+    assert "Collapse at step" not in [text for text, _ in warned.page.tables["Runs that alarmed"][0]]
+    of_a_map = Page(th.render_report(analysed.runs, analysed.model, collapse="eval_accuracy > 0.9"))
+    assert "never" in of_a_map.column("Runs", "Collapsed at")
+    with pytest.raises(AnalysisError, match="accuracy"):
+        th.render_report(warned.runs, warned.model, collapse="accuracy < 0.5")
+
+
+def test_hostile_names_stay_text_in_the_data_of_the_script(warned):
+    names = [HOSTILE[index % len(HOSTILE)] + str(index) for index in range(warned.runs.n_runs)]
+    runs = replace(warned.runs, runs=tuple(names), attributes=warned.runs.attributes.set_axis(names))
+    data = data_of(Page(th.render_report(runs, warned.model)))
+    assert [run["name"] for run in data["runs"]] == [shown(name) for name in names]

@@ -48,6 +48,12 @@ def report(
         typer.Option("--stability", metavar="DIR", help="What 'trajhmm audit' or 'stability' wrote, to show as well."),
         READS,
     ] = None,
+    collapse: Annotated[
+        str | None,
+        typer.Option(
+            "--collapse", metavar="CONDITION", help="Mark which runs collapsed and when: 'eval_accuracy < 0.5'."
+        ),
+    ] = None,
     rule: Rule = DetourRule.STRICT,
     within: Within = None,
     refits: Refits = 20,
@@ -74,6 +80,9 @@ def report(
     if converged is not None:
         with usage_errors():
             parse_condition(converged)
+    if collapse is not None:
+        with usage_errors():
+            parse_condition(collapse)
     fitted = load_model(model)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     analysis, cache = None, cache_of(no_cache=no_cache)
@@ -96,5 +105,13 @@ def report(
     say_notes(runs.notes if analysis is None else analysis.notes)
     say_left_out(runs.notes)
     say_lost(runs.notes if analysis is None else analysis.notes, runs.n_runs)
-    write_report(output, runs, fitted, analysis=analysis, sources=[*logs, model], stability=stability or [])
+    write_report(
+        output,
+        runs,
+        fitted,
+        analysis=analysis,
+        sources=[*logs, model],
+        stability=stability or [],
+        collapse=collapse,
+    )
     say(f"{output}: written")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from trajhmm.dynamics import Trajectories
 from trajhmm.errors import ModelFileError
 from trajhmm.hmm import Model
 from trajhmm.logs import RunSet
 from trajhmm.report.tables import Cell, Column, Row, Table, fixed, share, short, whole, words
 from trajhmm.warning.calibration import Calibration, calibration_of
 from trajhmm.warning.monitor import Monitor
+from trajhmm.warning.runs import RunTruth
 from trajhmm.warning.tracking import Alarm, Scored, Tracker
 
 WIDTH, HEIGHT = 240.0, 72.0
@@ -34,6 +36,7 @@ class ScoreChart:
     curve: str
     threshold: float
     alarm: float
+    collapse: float | None
     first_step: str
     last_step: str
     caption: str
@@ -41,17 +44,37 @@ class ScoreChart:
 
 @dataclass(frozen=True, kw_only=True)
 class Alarms:
-    """Everything that a model for warning says of runs."""
+    """Everything that a model for warning says of runs.
 
+    Attributes
+    ----------
+    headline : what was found and how sure it is.
+    facts : of the calibration.
+    alarmed : how many runs.
+    collapse : condition of a collapse; empty if that was not asked for.
+    table, quiet, charts : runs that alarmed, of the highest risk first; those that did not; scores of the former.
+    trajectories : what was scored, with the score itself, beside states; −1 where these are not known.
+    """
+
+    headline: str
     facts: tuple[tuple[str, str], ...]
     alarmed: int
+    collapse: str
     table: Table
     quiet: Table
     charts: tuple[ScoreChart, ...]
+    trajectories: Trajectories
 
 
-def alarms(runs: RunSet, model: Model) -> Alarms:
+def alarms(runs: RunSet, model: Model, *, collapse: str = "", truths: Mapping[str, RunTruth] | None = None) -> Alarms:
     """Score runs and lay out what there is to warn of.
+
+    Parameters
+    ----------
+    runs : the logs.
+    model : for warning.
+    collapse : condition of a collapse; empty if what became of the runs is not known.
+    truths : what became of each run under that condition.
 
     Raises
     ------
@@ -65,13 +88,77 @@ def alarms(runs: RunSet, model: Model) -> Alarms:
     scored = monitor.score(runs)
     trackers = [monitor.trackers[run] for run in runs.runs]
     raised = [(tracker, tracker.alarm) for tracker in trackers if tracker.alarm is not None]
+    # Of the highest risk first; of whom it is too early to tell last.
+    raised.sort(key=lambda one: (-_risk_of(one[0]), one[1].step))
     quiet = [tracker for tracker in trackers if tracker.alarm is None]
+    steps = {run: truth.collapse_step for run, truth in (truths or {}).items()}
     return Alarms(
+        headline=_headline(raised, runs.n_runs, calibration, collapse, steps),
         facts=_facts(calibration, model),
         alarmed=len(raised),
-        table=_alarm_table(raised),
-        quiet=_quiet_table(quiet, calibration),
-        charts=tuple(_chart(alarm, scored[tracker.run]) for tracker, alarm in raised),
+        collapse=collapse,
+        table=_alarm_table(raised, steps if collapse else None),
+        quiet=_quiet_table(quiet, calibration, steps if collapse else None),
+        charts=tuple(_chart(alarm, scored[tracker.run], steps.get(tracker.run)) for tracker, alarm in raised),
+        trajectories=_trajectories(runs, scored),
+    )
+
+
+def _risk_of(tracker: Tracker) -> float:
+    """Risk at the last row; −1 where it is too early to tell."""
+    last = tracker.last
+    return -1.0 if last is None or np.isnan(last.risk[-1]) else float(last.risk[-1])
+
+
+def _headline(
+    raised: Sequence[tuple[Tracker, Alarm]],
+    n_runs: int,
+    calibration: Calibration,
+    collapse: str,
+    steps: Mapping[str, int | None],
+) -> str:
+    promise = f"Of new healthy runs at most {calibration.attainable:.1%} would ever alarm."
+    if not raised:
+        found = f"None of {n_runs} runs has left what healthy runs do."
+    else:
+        first, alarm = raised[0]
+        risk = _risk_of(first)
+        found = f"{len(raised)} of {n_runs} runs {'has' if len(raised) == 1 else 'have'} left what healthy runs do. "
+        found += "Of the highest risk" if risk >= 0 else "The first"
+        found += f" is {first.run}" + (f" ({risk:.0%})" if risk >= 0 else "") + f", alarm at step {alarm.step:,}."
+    if not collapse:
+        return f"{found} {promise}"
+    at = {tracker.run: alarm.step for tracker, alarm in raised}
+    collapsed = {run: step for run, step in steps.items() if step is not None}
+    ahead = [step - at[run] for run, step in collapsed.items() if run in at and at[run] < step]
+    told = f"{len(collapsed)} runs collapse by '{collapse}'"
+    if collapsed:
+        told += f"; {len(ahead)} of them alarmed before"
+        told += f", {np.median(ahead):,.0f} steps ahead in the median" if ahead else ""
+    others = sum(run not in collapsed for run in at)
+    return f"{found} {told}; {others} of the {n_runs - len(collapsed)} others alarmed. {promise}"
+
+
+def _trajectories(runs: RunSet, scored: Mapping[str, Scored]) -> Trajectories:
+    """Metrics as logged at the rows that were scored, and the score."""
+    names, lengths, steps, values, path = [], [], [], [], []
+    for run, rows in runs.slices():
+        found = scored.get(run)
+        if found is None or not len(found.steps):
+            continue
+        at = np.searchsorted(runs.steps[rows], found.steps)
+        names.append(run)
+        lengths.append(len(found.steps))
+        steps.append(found.steps)
+        values.append(np.column_stack([found.score, runs.values[rows][np.minimum(at, rows.stop - rows.start - 1)]]))
+        path.append(found.state)
+    return Trajectories(
+        runs=tuple(names),
+        lengths=np.array(lengths, dtype=np.int64),
+        steps=np.concatenate([np.empty(0, dtype=np.int64), *steps]),
+        metrics=("score", *runs.metrics),
+        values=np.concatenate([np.empty((0, 1 + len(runs.metrics))), *values]),
+        path=np.concatenate([np.empty(0, dtype=np.int64), *path]).astype(np.int64),
     )
 
 
@@ -92,14 +179,15 @@ def _facts(calibration: Calibration, model: Model) -> tuple[tuple[str, str], ...
     )
 
 
-def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
+def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]], steps: Mapping[str, int | None] | None) -> Table:
     return Table(
         name="Runs that alarmed",
         columns=(
             Column(title="Run", number=False),
             Column(title="Alarm at step"),
             Column(title="Score then"),
-            Column(title="Risk at the end"),
+            Column(title="Risk at the end", sorted="descending"),
+            *_collapse_columns(steps, ahead=True),
             Column(title="Last step"),
             Column(title="Driven by", number=False),
         ),
@@ -110,6 +198,7 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
                     whole(alarm.step),
                     fixed(alarm.score, 1),
                     _risk(tracker),
+                    *_collapse_cells(steps, tracker.run, alarm.step),
                     whole(tracker.last_step),
                     words(", ".join(driver.brief for driver in alarm.drivers[:_MOST_DRIVERS])),
                 )
@@ -119,21 +208,35 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]]) -> Table:
     )
 
 
+def _collapse_columns(steps: Mapping[str, int | None] | None, *, ahead: bool) -> tuple[Column, ...]:
+    if steps is None:
+        return ()
+    return (Column(title="Collapse at step"), *((Column(title="Steps ahead"),) if ahead else ()))
+
+
+def _collapse_cells(steps: Mapping[str, int | None] | None, run: str, alarm: int | None = None) -> tuple[Cell, ...]:
+    """When the run collapsed, and how far ahead of that its alarm came, if it had one."""
+    if steps is None:
+        return ()
+    at = steps.get(run)
+    ahead = () if alarm is None else (whole(None if at is None else at - alarm),)
+    return (Cell(text="none") if at is None else whole(at), *ahead)
+
+
 def _risk(tracker: Tracker) -> Cell:
     """The risk at the last row, or that it is too early to tell."""
-    last = tracker.last
-    if last is None or np.isnan(last.risk[-1]):
-        return Cell(text="too early to tell")
-    return share(float(last.risk[-1]))
+    risk = _risk_of(tracker)
+    return Cell(text="too early to tell") if risk < 0 else share(risk)
 
 
-def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
+def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration, steps: Mapping[str, int | None] | None) -> Table:
     return Table(
         name="Runs that stayed quiet",
         columns=(
             Column(title="Run", number=False),
             Column(title="Largest score"),
             Column(title="Below the threshold by"),
+            *_collapse_columns(steps, ahead=False),
             Column(title="Last step"),
         ),
         rows=tuple(
@@ -142,6 +245,7 @@ def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
                     words(tracker.run),
                     fixed(tracker.largest, 1),
                     fixed(calibration.threshold - tracker.largest, 1),
+                    *_collapse_cells(steps, tracker.run),
                     whole(tracker.last_step),
                 )
             )
@@ -150,7 +254,7 @@ def _quiet_table(quiet: Iterable[Tracker], calibration: Calibration) -> Table:
     )
 
 
-def _chart(alarm: Alarm, scored: Scored) -> ScoreChart:
+def _chart(alarm: Alarm, scored: Scored, collapse: int | None) -> ScoreChart:
     """The largest score of each of at most 240 stretches; what is far above the threshold runs along the top."""
     finite = scored.score[np.isfinite(scored.score)]
     lowest = float(min(finite.min(initial=alarm.threshold), alarm.threshold - 1.0))
@@ -168,7 +272,10 @@ def _chart(alarm: Alarm, scored: Scored) -> ScoreChart:
         curve="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points),
         threshold=round((top - alarm.threshold) * to_y, 1),
         alarm=round((alarm.step - first) * to_x, 1),
+        collapse=None if collapse is None else round((collapse - first) * to_x, 1),
         first_step=f"{first:,}",
         last_step=f"{last:,}",
-        caption=f"alarm at step {alarm.step:,}, peak {short(peak)}" + (" (cut off above)" if peak > top else ""),
+        caption=f"alarm at step {alarm.step:,}, peak {short(peak)}"
+        + (" (cut off above)" if peak > top else "")
+        + ("" if collapse is None else f", collapse at step {collapse:,}"),
     )

@@ -27,6 +27,7 @@ def overview(
     *,
     visits: Mapping[str, tuple[int, ...]] | None = None,
     convergence: Convergence | None = None,
+    collapses: Mapping[str, int | None] | None = None,
 ) -> Overview:
     """Make the table of runs.
 
@@ -36,6 +37,7 @@ def overview(
     notes : what the reader and the model saw and did.
     visits : states that each run visits; runs that were left out are not in it. None where there is no map.
     convergence : of the runs, if that was asked for.
+    collapses : step at which each run collapsed, or None, if that was asked for.
     """
     problems: dict[str, list[str]] = {run: [] for run in runs.runs}
     for note in notes:
@@ -48,6 +50,9 @@ def overview(
     if convergence is not None:
         columns.append(Column(title="Converged at"))
         extra.append(_converged(convergence))
+    if collapses is not None:
+        columns.append(Column(title="Collapsed at"))
+        extra.append(lambda run: whole(at) if (at := collapses.get(run)) is not None else Cell(text="never"))
     if visits is not None:
         columns.append(Column(title="States"))
         extra.append(lambda run: visited(visits.get(run, ())))

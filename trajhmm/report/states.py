@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trajhmm.dynamics.maps.training_map import MapState, TrainingMap
+from trajhmm.dynamics.maps.trajectories import Trajectories
 from trajhmm.figures.raster import row_bounds
-from trajhmm.report.tables import MISSING, Bar, Cell, Column, Row, Table, fixed, short, words
+from trajhmm.report.tables import MISSING, Bar, Cell, Column, Row, Table, fixed, number, short, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +22,40 @@ class Profile:
     table: Table
 
 
-def profiles(training_map: TrainingMap) -> tuple[Profile, ...]:
-    """Describe every state that some run visits."""
+def profiles(training_map: TrainingMap, trajectories: Trajectories) -> tuple[Profile, ...]:
+    """Describe every state that some run visits: in the scaled units of the model, and in those that were logged."""
     widest = max((float(np.abs(state.means).max()) for state in training_map.states), default=1.0)
     entries = _entries(training_map)
     return tuple(
-        _profile(state, training_map, entries[state.state], widest) for state in training_map.states if state.runs
+        _profile(state, training_map, entries[state.state], widest, _logged(trajectories, training_map, state))
+        for state in training_map.states
+        if state.runs
     )
 
 
-def _profile(state: MapState, training_map: TrainingMap, entries: list[int], widest: float) -> Profile:
+def _logged(trajectories: Trajectories, training_map: TrainingMap, state: MapState) -> list[tuple[float, float, float]]:
+    """Median, and where nine of ten rows in the state begin and end, of each metric as logged; NaN without any."""
+    columns = [trajectories.metrics.index(metric) for metric in training_map.metrics]
+    rows = trajectories.values[trajectories.path == state.state][:, columns]
+    found = []
+    for column in rows.T:
+        known = column[np.isfinite(column)]
+        quantiles = np.quantile(known, [0.5, 0.05, 0.95]) if len(known) else np.full(3, np.nan)
+        found.append((float(quantiles[0]), float(quantiles[1]), float(quantiles[2])))
+    return found
+
+
+def _range(low: float, high: float) -> Cell:
+    return Cell(text=MISSING) if np.isnan(low) else Cell(text=f"{short(low)} to {short(high)}", value=low)
+
+
+def _profile(
+    state: MapState,
+    training_map: TrainingMap,
+    entries: list[int],
+    widest: float,
+    logged: list[tuple[float, float, float]],
+) -> Profile:
     rows = state.rows / len(training_map.path)
     top = ", ".join(
         f"{part.metric} {'↑' if part.movement > 0 else '↓'} ({short(part.importance)})" for part in state.top_metrics
@@ -55,11 +80,22 @@ def _profile(state: MapState, training_map: TrainingMap, entries: list[int], wid
                 Column(title="Mean"),
                 Column(title="Spread"),
                 Column(title="Drawn", number=False, plain=True),
+                Column(title="Logged, median"),
+                Column(title="Nine of ten rows"),
             ),
             rows=tuple(
-                Row(cells=(words(metric), fixed(mean), fixed(spread), _drawn(mean, widest)))
-                for metric, mean, spread in zip(
-                    training_map.metrics, state.means.tolist(), state.deviations.tolist(), strict=True
+                Row(
+                    cells=(
+                        words(metric),
+                        fixed(mean),
+                        fixed(spread),
+                        _drawn(mean, widest),
+                        number(median),
+                        _range(low, high),
+                    )
+                )
+                for metric, mean, spread, (median, low, high) in zip(
+                    training_map.metrics, state.means.tolist(), state.deviations.tolist(), logged, strict=True
                 )
             ),
         ),

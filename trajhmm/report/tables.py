@@ -43,11 +43,15 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """Title of a column, and whether it holds numbers; a ``plain`` one is not sorted by."""
+    """Title of a column, and whether it holds numbers; a ``plain`` one is not sorted by.
+
+    ``sorted`` says which way the rows stand by it from the start: ``ascending`` or ``descending``.
+    """
 
     title: str
     number: bool = True
     plain: bool = False
+    sorted: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
