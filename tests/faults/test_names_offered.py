@@ -40,8 +40,10 @@ def test_lists_end():
     assert "did you mean 'layer_37/weight_norm'" in instead_of("layer_37_weight_norm", MANY)
 
 
-def test_a_hundred_thousand_names_are_looked_through_in_no_time():
-    assert len(instead_of("run_99999", [f"run_{n}" for n in range(100_000)])) < 200
+def test_a_hundred_thousand_names_are_not_all_looked_through():
+    told = instead_of("run_99999", [f"run_{n}" for n in range(100_000)])
+    assert "'run_9999'" in told, "of those that are looked at"
+    assert "'run_99999'" not in told
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from trajhmm.figures.style import (
     state_hatches,
 )
 from trajhmm.figures.texts import ROOM, Ticks, as_it_stands, broken_alike, number, printable, text_size
+from trajhmm.naming import instead_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def plot_warning_timeline(
     names = _rung_first(timeline, _MOST_PANELS) if metrics is None else list(metrics)
     unknown = [name for name in names if name not in timeline.metrics]
     if unknown:
-        raise AnalysisError(f"no metric {unknown[0]!r} in this model (found: {', '.join(timeline.metrics)})")
+        raise AnalysisError(f"no metric {unknown[0]!r} in this model{instead_of(unknown[0], timeline.metrics)}")
     if len(names) > _MOST_PANELS:
         raise AnalysisError(f"{len(names)} metrics do not fit; name at most {_MOST_PANELS}")
     told = bool(np.isfinite(timeline.risk).any())
