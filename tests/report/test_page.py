@@ -18,6 +18,7 @@ from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.logs import Note
 from trajhmm.naming import shown
 from trajhmm.report.curves import curves
+from trajhmm.report.tables import short
 from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.evaluation import derive_truth
 from trajhmm.warning.monitor import Monitor
@@ -481,3 +482,11 @@ def test_hostile_names_stay_text_in_the_data_of_the_script(warned):
     runs = replace(warned.runs, runs=tuple(names), attributes=warned.runs.attributes.set_axis(names))
     data = data_of(Page(th.render_report(runs, warned.model)))
     assert [run["name"] for run in data["runs"]] == [shown(name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(-6.45e-5, "−6.45×10⁻⁵"), (2.5e9, "2.5×10⁹"), (12_345.0, "12,345"), (0.25, "0.25"), (float("-inf"), "−∞")],
+)
+def test_numbers_have_no_e_and_a_real_minus(value, said):
+    assert short(value) == said

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 MISSING = "–"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,11 @@ def visited(states: Iterable[int]) -> Cell:
 
 
 def short(value: float) -> str:
-    """Three digits that count, with commas rather than powers of ten up to a million."""
+    """Three digits that count, with commas rather than powers of ten up to a million: ``6.45×10⁻⁵``."""
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
-    return text.replace("-", "−")
+    mantissa, _, power = text.partition("e")
+    if power:
+        mantissa += "×10" + str(int(power)).translate(_RAISED)
+    return mantissa.replace("-", "−")

@@ -35,7 +35,7 @@
   function short(value) {
     if (!value) return "0";
     const size = Math.abs(value);
-    const text = size >= 1e-4 && size < 1e7 ? value.toLocaleString("en", { maximumSignificantDigits: 4 }) : value.toExponential(2).replace(/e([+-])(\d+)/, (_, sign, power) => `×10${sign === "-" ? "⁻" : ""}${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`);
+    const text = size >= 1e-4 && size < 1e7 ? value.toLocaleString("en", { maximumSignificantDigits: 4 }) : value.toExponential(2).replace(/\.?0*e/, "e").replace(/e([+-])(\d+)/, (_, sign, power) => `×10${sign === "-" ? "⁻" : ""}${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`);
     return text.replace(/-/g, "−");
   }
 
