@@ -59,6 +59,8 @@ def test_the_table_names_parameters_and_kinds_that_there_are(room, verb):
         (["table", "states", "logs", "--within", "seed"], "--within says nothing without --converged"),
         (["table", "detours", "logs", "--refits", "20"], "--refits says nothing without --converged"),
         (["figure", "map", "logs", "--rule", "strict"], "--rule says nothing without --converged"),
+        (["report", "logs", "--model", "m.json", "--within", "seed"], "--within says nothing without --converged"),
+        (["report", "logs", "--model", "m.json", "--seed", "0"], "--seed says nothing without --converged"),
         (["fit", "logs", "--false-alarm", "0.05"], "--false-alarm is for warning; fit --for map does not take it"),
         (["fit", "logs", "--sustained", "5"], "--sustained is for warning; fit --for map does not take it"),
     ],

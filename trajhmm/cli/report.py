@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.asked import say_unmet
+from trajhmm.cli.asked import collect_seldom, say_unmet
 from trajhmm.cli.kinds import For, options_of_kinds
 from trajhmm.cli.options import (
     ALL_CORES,
@@ -72,6 +72,7 @@ def report(
 
     Example: trajhmm report logs/ --model model.json --converged 'eval_accuracy > 0.9' -o report.html
     """
+    collect_seldom()
     from trajhmm.dynamics import analyze
     from trajhmm.hmm import load_model
     from trajhmm.logs import parse_condition
