@@ -154,7 +154,7 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(LogError, match=r"audit_lm/runs\.parquet: missing; --data names"):
         run_benchmark(tmp_path, sets=["lm"])
-    with pytest.raises(LogError, match="no set 'lmm'; expected one of classifier, lm"):
+    with pytest.raises(LogError, match=r"no set 'lmm'; did you mean 'lm'"):
         run_benchmark(DATA, sets=["lmm"])
     with pytest.raises(LogError, match="no detector 'cusumm'"):
         run_benchmark(DATA, sets=["lm"], detectors=["cusumm"])

@@ -173,7 +173,7 @@ def test_no_healthy_run_is_an_error(name):
 
 
 def test_an_unknown_detector_is_an_error():
-    with pytest.raises(FitError, match="no detector 'oracle'; expected one of random, "):
+    with pytest.raises(FitError, match=r"no detector 'oracle' \(found: random, .* and 23 more\)"):
         make_detector("oracle")
 
 

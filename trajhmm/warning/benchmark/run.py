@@ -16,6 +16,7 @@ import numpy as np
 
 from trajhmm.errors import FitError, LogError, TrajHMMError
 from trajhmm.hmm.rows.parallel import Progress
+from trajhmm.naming import instead_of
 from trajhmm.warning.benchmark.sets import SETS
 from trajhmm.warning.detectors import DETECTORS, make_detector
 from trajhmm.warning.detectors.entered import Guest, entered_detectors, looks_ahead
@@ -237,7 +238,7 @@ def _trials(data: str, name: str) -> tuple[list[Trial], list[Trial]]:
 def _check_names(what: str, wanted: Sequence[str], known: Sequence[str]) -> None:
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise LogError(f"no {what} {unknown[0]!r}; expected one of {', '.join(known)}")
+        raise LogError(f"no {what} {unknown[0]!r}{instead_of(unknown[0], known)}")
 
 
 def _place(task: Task, kept: Path) -> Path:
