@@ -167,8 +167,8 @@ def test_of_one_run_other_metrics_and_one_alone_can_be_asked_for():
 @pytest.mark.parametrize(
     ("run", "metrics", "said"),
     [
-        ("run0", [], "no run 'run0' under this model; did you mean 'run 0' or 'run 1'"),
-        ("other", [], "no run 'other' under this model; for example 'run 0'"),
+        ("run0", [], "no run 'run0' under this model; did you mean 'run 0'"),
+        ("other", [], r"no run 'other' under this model \(found: run 0, "),
         ("run 0", ["accuracy"], "no metric 'accuracy'"),
         ("run 0", ["train_loss"] * 4, "4 metrics do not fit on one panel; name at most 3"),
     ],

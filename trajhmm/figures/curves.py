@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -186,9 +185,7 @@ def _only(trajectories: Trajectories, run: str) -> Trajectories:
     """One of the runs."""
     found = dict(trajectories.slices())
     if run not in found:
-        close = get_close_matches(run, trajectories.runs, n=2)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"for example {trajectories.runs[0]!r}"
-        raise AnalysisError(f"no run {run!r} under this model; {hint}")
+        raise AnalysisError(f"no run {run!r} under this model{instead_of(run, trajectories.runs)}")
     rows = found[run]
     return replace(
         trajectories,
