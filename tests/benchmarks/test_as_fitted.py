@@ -1,7 +1,7 @@
 """Warnings of the model as ``trajhmm fit --for warning`` makes it, on the audits, seeds of a tested run held out.
 
-Run with ``pytest tests/benchmarks/test_as_fitted.py -s --override-ini addopts=``; prints a table for the handbook, means
-over four ways to split into five folds of seeds.
+Run with ``pytest tests/benchmarks/test_as_fitted.py -s --override-ini addopts=``; prints a table for the
+handbook, means over four ways to split into five folds of seeds.
 """
 
 from __future__ import annotations
