@@ -130,6 +130,13 @@ def six_states():
     )
 
 
+def looping():
+    """Five states that runs leave for the next and come back to: in a column, arrows lie where captions would stand."""
+    there = [[0, 1, 2, 3, 4]] * 10
+    back = [[0, 1, 2, 3, 2, 3, 4, 3, 4]] * 18 + [[0, 1, 2, 3, 4, 2, 3, 4]] * 8 + [[0, 1, 2, 1, 2, 4]] * 4
+    return made_map(there + back, 5)
+
+
 def made_convergence(training_map, steps):
     """Convergence at the steps given; never where None."""
     return Convergence(

@@ -159,6 +159,8 @@ def test_of_one_run_the_losses_share_a_panel_and_differ_in_dashes():
 def test_of_one_run_other_metrics_and_one_alone_can_be_asked_for():
     ax = plot_run_curves(one_of_two(), "run 1", ["weight_l2"])
     assert ax.get_ylabel() == "weight_l2"
+    drawn_values = np.concatenate([segment[:, 1] for one in ax.collections for segment in one.get_segments()])
+    assert set(drawn_values) == set(one_of_two().values[50:, 2])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["state 0", "1", "3"]
     plain = made_trajectories([([0, 1], [1, 2], [0, 0])])
     assert plot_run_curves(plain, "run 0").get_ylabel() == "weight_l2"

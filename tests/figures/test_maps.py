@@ -14,6 +14,7 @@ from .made import (
     crowded,
     discs,
     drawn,
+    looping,
     made_certificate,
     made_map,
     misplaced,
@@ -30,7 +31,13 @@ def irreproducible():
     return replace(ten_states(), certificate=unsure(10))
 
 
-MAPS = {"ten": ten_states, "irreproducible": irreproducible, "crowded": crowded, "six": six_states}
+MAPS = {
+    "ten": ten_states,
+    "irreproducible": irreproducible,
+    "crowded": crowded,
+    "six": six_states,
+    "looping": looping,
+}
 WIDTHS = (3.25, 6.75)
 
 

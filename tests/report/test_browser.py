@@ -498,6 +498,11 @@ def test_on_a_narrow_screen_no_row_is_mostly_empty(opened, name):
     heights = browser.execute_script(
         "return [...document.querySelectorAll('tbody tr')].map((row) => row.getBoundingClientRect().height)"
     )
+    words = browser.execute_script(
+        "return [...document.querySelectorAll('#alarms th + td ~ td.text:last-child')]"
+        ".map((cell) => cell.getBoundingClientRect().width)"
+    )
+    assert min(words) > 300
     # Four lines and a half; with what drove an alarm in a column of one word a line they had eight.
     assert max(heights) < 100
 
