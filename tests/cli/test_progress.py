@@ -49,9 +49,9 @@ def on_a_terminal(folder, *words):
     ("words", "seen"),
     [
         (["analyze", "--refits", "2", "-o", "out"], ["refitting", "drawing", "5/5"]),
-        (["report", "--refits", "2", "-o", "r.html"], ["refitting"]),
-        (["figure", "map", "--refits", "2", "-o", "m.png"], ["refitting"]),
-        (["table", "detours", "--refits", "2", "-o", "t.csv"], ["refitting"]),
+        pytest.param(["report", "--refits", "2", "-o", "r.html"], ["refitting"], marks=pytest.mark.slow),
+        pytest.param(["figure", "map", "--refits", "2", "-o", "m.png"], ["refitting"], marks=pytest.mark.slow),
+        pytest.param(["table", "detours", "--refits", "2", "-o", "t.csv"], ["refitting"], marks=pytest.mark.slow),
     ],
 )
 def test_long_work_is_seen_on_a_terminal_and_not_in_a_pipe(words, seen, folder, trajhmm_process):

@@ -48,6 +48,7 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.c
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_where_compiled_code_cannot_be_kept_it_is_compiled_anew(tmp_path):
     nowhere = """
 from numba.core import caching

@@ -127,6 +127,7 @@ def test_pure_noise_has_no_reproducible_map_and_says_so():
     assert found.fit.parameters.n_states == found.certificate.states == max(means, key=lambda k: (means[k], -k))
 
 
+@pytest.mark.slow
 def test_noise_ends_without_error_through_the_command(tmp_path, trajhmm):
     import pandas as pd
 

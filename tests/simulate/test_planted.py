@@ -58,6 +58,7 @@ def test_one_seed_one_log_and_another_seed_another():
     assert (planted(seed=5).logs.values != planted(seed=6).logs.values).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_planted_states_and_detour_are_found(seed):
     truth, ari, n_states, flagged, matched, analysis = analysed(seed, detour=True, **FEW)

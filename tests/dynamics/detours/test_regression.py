@@ -148,6 +148,7 @@ def test_total_variation_does_not_depend_on_numbering_and_the_published_version_
     assert other.wasserstein_index.mean != pytest.approx(one.wasserstein_index.mean)
 
 
+@pytest.mark.slow
 def test_interval_of_the_mean_distance_covers_it():
     rng = np.random.default_rng(4)
     covered = 0
