@@ -51,7 +51,7 @@ def test_a_set_of_runs_is_asked_like_a_mapping(shown):
     assert name in runs
     assert "seed" not in runs
     np.testing.assert_array_equal(one.values, runs.values[180:240])
-    with pytest.raises(KeyError, match=rf"no run '{name}x'; did you mean {name}"):
+    with pytest.raises(KeyError, match=rf"no run '{name}x'; did you mean '{name}'"):
         runs[f"{name}x"]
 
 

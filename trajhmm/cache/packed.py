@@ -71,6 +71,9 @@ def _packed(value: Any, arrays: dict[int, NDArray[Any]]) -> Any:
 
 def _unpacked(tree: Any, arrays: tuple[NDArray[Any], ...], hint: Any) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
+    if hasattr(origin, "__value__"):  # the name of another type, as NDArray is from NumPy 2.5 on
+        hint = origin.__value__[inner]
+        origin, inner = get_origin(hint), get_args(hint)
     if origin in (types.UnionType, Union):
         (other,) = (one for one in inner if one is not type(None))
         return None if tree is None else _unpacked(tree, arrays, other)
