@@ -45,7 +45,7 @@ class Run(SphinxDirective):
         """Run it; what does not end as it should fails the build."""
         language = self.arguments[0] if self.arguments else "sh"
         code, says = "\n".join(self.content), self.options.get("says")
-        printed = self._ran(code, language)
+        printed = self._ran(code, language).replace(str(PROJECT / "data"), "$DATA")
         shown: list[nodes.Node] = []
         if says != "alone":
             shown.append(nodes.literal_block(code, code, language=language))
