@@ -96,6 +96,40 @@ def test_what_a_stranger_gets_wrong_is_an_error_of_this_library():
         Guest(entered="mine", inner=TooShort()).scores(run_of())
 
 
+class Exits(HighLoss):
+    def _scores(self, run):
+        raise SystemExit(0)
+
+
+class Dice(HighLoss):
+    def _scores(self, run):
+        return np.random.default_rng().random(run.n_rows)
+
+
+def test_a_stranger_that_ends_the_program_does_not_and_names_are_its_own(monkeypatch):
+    with pytest.raises(FitError, match="mine: SystemExit: 0"):
+        Guest(entered="mine", inner=Exits()).scores(run_of())
+    enter(monkeypatch, cusum=HighLoss, gone=SystemExit(0))
+    found, wrong = entered_detectors()
+    assert found == {}
+    assert "a detector of trajhmm is called cusum" in wrong["cusum of x:cusum"]
+    assert "SystemExit" in wrong["gone"]
+
+
+def test_what_is_kept_stays_in_its_folder_whatever_a_detector_is_called(monkeypatch, tmp_path):
+    name = "../../evil/name"
+    enter(monkeypatch, **{name: HighLoss})
+    asked = {"sets": ["classifier"], "detectors": [name], "budgets": [0.1]}
+    result = run_benchmark(DATA, **asked, kept=tmp_path / "a" / "b" / "kept")
+    assert result.results()["recall"].notna().all()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert len(list((tmp_path / "a" / "b" / "kept").iterdir())) == 1
+
+
+def test_dice_are_told_from_looking_ahead():
+    assert "does not repeat itself: run a has other scores" in looks_ahead(Dice(), [run_of()])
+
+
 def test_who_looks_ahead_is_found_out():
     assert looks_ahead(HighLoss(), [run_of()]) is None
     assert "looks ahead: the first 40 scores of run a change" in looks_ahead(LooksAhead(), [run_of()])

@@ -23,7 +23,21 @@ _SAME_OPTIMUM = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Filtered:
+class _Posteriors:
+    """What `Filtered` and `Smoothed` have in common; they stay two types."""
+
+    runs: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    probs: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        n_rows, n_states = self.probs.shape
+        return f"{type(self).__name__}({len(self.runs)} runs, {n_rows} rows, {n_states} states)"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Filtered(_Posteriors):
     """What is known at each row from the rows up to it.
 
     Attributes
@@ -33,14 +47,7 @@ class Filtered:
     predictive_logpdf : (N,), log p(z_t | z_1…t-1) in nats.
     """
 
-    runs: tuple[str, ...]
-    lengths: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    probs: NDArray[np.float64]
     predictive_logpdf: NDArray[np.float64]
-
-    def __repr__(self) -> str:
-        return _described(self)
 
     def frame(self) -> pd.DataFrame:
         """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
@@ -52,8 +59,8 @@ class Filtered:
         return float(self.predictive_logpdf.sum())
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Smoothed:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Smoothed(_Posteriors):
     """What is known at each row from the whole run.
 
     Attributes
@@ -63,23 +70,11 @@ class Smoothed:
     path : (N,) int64, the likeliest sequence of states (Viterbi).
     """
 
-    runs: tuple[str, ...]
-    lengths: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    probs: NDArray[np.float64]
     path: NDArray[np.int64]
-
-    def __repr__(self) -> str:
-        return _described(self)
 
     def frame(self) -> pd.DataFrame:
         """The rows as a DataFrame, as in the states file: ``run, step, state, probability, p_0 … p_{K-1}``."""
         return _frame(self)
-
-
-def _described(decoded: Filtered | Smoothed) -> str:
-    n_rows, n_states = decoded.probs.shape
-    return f"{type(decoded).__name__}({len(decoded.runs)} runs, {n_rows} rows, {n_states} states)"
 
 
 def _frame(decoded: Filtered | Smoothed) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -242,7 +243,7 @@ def _check_names(what: str, wanted: Sequence[str], known: Sequence[str]) -> None
 
 
 def _place(task: Task, kept: Path) -> Path:
-    return kept / f"{task.set}.{task.detector}.json"
+    return kept / f"{task.set}.{quote(task.detector, safe='')}.json"
 
 
 def _read(task: Task, kept: Path | None) -> Entry | None:

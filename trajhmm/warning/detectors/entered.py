@@ -67,7 +67,7 @@ class Guest(Detector):
     def _call(self, method: Callable[[Any], Any], given: Any) -> Any:
         try:
             return method(given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FitError(f"{self.entered}: {type(error).__name__}: {error}") from error
 
 
@@ -81,13 +81,20 @@ def entered_detectors() -> tuple[dict[str, Guest], dict[str, str]]:
         [project.entry-points."trajhmm.detectors"]
         my_rule = "my_package.rules:MyRule"
     """
+    from trajhmm.warning.detectors import DETECTORS
+
     found: dict[str, Guest] = {}
     wrong: dict[str, str] = {}
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda one: one.name):
+        if entry.name in DETECTORS:
+            wrong[f"{entry.name} of {entry.value}"] = (
+                f"a detector of trajhmm is called {entry.name}; enter another name"
+            )
+            continue
         try:
             loaded = entry.load()
             detector = loaded() if isinstance(loaded, type) else loaded
-        except Exception as error:  # noqa: BLE001 (a stranger's code)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a stranger's code)
             wrong[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
             continue
         if isinstance(detector, Detector):
@@ -100,7 +107,7 @@ def entered_detectors() -> tuple[dict[str, Guest], dict[str, str]]:
 
 
 def looks_ahead(detector: Detector, runs: Sequence[CausalRun]) -> str | None:
-    """Whether scores of a fitted detector change when later rows are cut off; in words if they do.
+    """Whether scores of a fitted detector change when later rows are cut off, or by themselves; in words if they do.
 
     Parameters
     ----------
@@ -109,6 +116,8 @@ def looks_ahead(detector: Detector, runs: Sequence[CausalRun]) -> str | None:
     """
     for run in runs:
         whole = detector.scores(run)
+        if not np.array_equal(detector.scores(run), whole):
+            return f"does not repeat itself: run {run.run} has other scores the second time; draw from a seed"
         for rows in {max(int(run.n_rows * share), 1) for share in _CUTS}:
             if not np.array_equal(detector.scores(run.first_rows(rows)), whole[:rows]):
                 return f"looks ahead: the first {rows} scores of run {run.run} change when later rows are cut off"
