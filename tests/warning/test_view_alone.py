@@ -133,7 +133,7 @@ def test_a_monitor_without_a_model_watches_what_the_first_row_holds():
     assert alarm.step > 200
     assert alarm.risk is None
     assert alarm.state is None
-    assert "risk too early to tell" in str(alarm)
+    assert "no risk without a model" in str(alarm)
     driver = alarm.drivers[0]
     assert (driver.metric, driver.view, driver.direction) == ("train_loss", LossRise.name, "up")
     assert driver.healthy_low < driver.healthy_high

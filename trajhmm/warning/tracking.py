@@ -80,7 +80,7 @@ class Alarm:
     ----------
     run, step : which, and when first.
     score, threshold : in units of what healthy runs reach; the score is infinite where a value was not finite.
-    risk : in [0, 1], that it ends in collapse; None where it is too early to tell.
+    risk : in [0, 1], that it ends in collapse; None where it is too early to tell, or no model tells it.
     state : the likeliest state at that row: of the map if the model carries one, else a phase of training; None where
         that is not known.
     drivers : what drove it, largest first.
@@ -102,9 +102,10 @@ class Alarm:
         drivers = ", ".join(map(str, self.drivers[:3])) or "no metric"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
-        risk = "too early to tell" if self.risk is None else f"{self.risk:.0%}"
+        untold = "risk too early to tell" if self.state is not None else "no risk without a model"
+        risk = untold if self.risk is None else f"risk {self.risk:.0%}"
         on_map = "" if self.place is None else f"; {self.place}"
-        return f"{place}: {drivers}; {what} (threshold {self.threshold:.4g}){on_map}, risk {risk}"
+        return f"{place}: {drivers}; {what} (threshold {self.threshold:.4g}){on_map}, {risk}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
