@@ -1,14 +1,13 @@
 """Logs, state files, truths and checkpoints that anybody may have written: an error in a line, or what is there.
 
 The quick part runs with the other tests; ``pytest -m fuzz tests/fuzz/test_readers.py -s`` tries 100,000 of each, or
-``TRAJHMM_FUZZ`` of them.
+``TRAJHMM_FUZZ`` of them, others each time (:mod:`.tally` adds up).
 """
 
 import json
 import os
 import random
 import sqlite3
-import sys
 import time
 
 import numpy as np
@@ -25,11 +24,13 @@ from trajhmm.warning.evaluation import read_truth
 from trajhmm.warning.monitor import Watch
 
 from .mutate import mutated, other_cells, scrambled
+from .tally import mebibytes, tell
 
 HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
 FEW, MANY = 40, int(os.environ.get("TRAJHMM_FUZZ", "100000"))
 LONGEST_LINE = 1500
-LONGEST = 5.0  # seconds, on an idle machine; the quick part does not look at the clock
+# Seconds on an idle machine, and MiB; the quick part does not look at them.
+LONGEST, MOST = 5.0, 1024
 
 
 def frame(rows=12):
@@ -115,34 +116,51 @@ def tried(use, path):
     return bool(told)
 
 
-def hold(name, n, folder, seed, *, timed=False):
-    folder.mkdir()
-    path, refused, slowest = folder / name, 0, 0.0
-    if name in BINARY:
-        BINARY[name](path)
-    raw = TEXT[name] if name in TEXT else path.read_bytes()
+def tries(path, spoil, uses, n, seed):
+    """How many spoilt versions of a file are refused by the first use of it, and seconds that the slowest took."""
+    raw, refused, slowest = path.read_bytes(), 0, 0.0
     rng = random.Random(seed)  # noqa: S311 (no secret)
     for _ in range(n):
-        path.write_bytes(spoilt(raw, name, rng))
+        path.write_bytes(spoil(raw, rng))
         started = time.monotonic()
-        refused += tried(whole, path)
-        tried(followed, path)
+        first, *_ = [tried(use, path) for use in uses]
+        refused += first
         slowest = max(slowest, time.monotonic() - started)
-    assert 0 < refused < n
-    assert not timed or slowest < LONGEST
     return refused, slowest
+
+
+def a_log(name, folder):
+    """A good log of a format, how it is spoilt, and how it is read."""
+    folder.mkdir()
+    path = folder / name
+    if name in BINARY:
+        BINARY[name](path)
+    else:
+        path.write_bytes(TEXT[name])
+    return path, lambda raw, rng: spoilt(raw, name, rng), (whole, followed)
+
+
+def very_many(name, path, spoil, uses):
+    """As many as are asked for, others each time."""
+    before = mebibytes()
+    refused, slowest = tries(path, spoil, uses, MANY, time.time_ns())
+    grown = mebibytes() - before
+    tell(name, inputs=MANY, refused=refused, slowest=slowest, grown=grown)
+    assert 0 < refused < MANY
+    assert slowest < LONGEST
+    assert grown < MOST
 
 
 @pytest.mark.parametrize("name", [*TEXT, *BINARY])
 def test_a_log_that_anybody_may_have_written_is_read_or_refused_in_a_line(name, tmp_path):
-    hold(name, FEW, tmp_path / "logs", 1)
+    refused, _ = tries(*a_log(name, tmp_path / "logs"), FEW, 1)
+    assert 0 < refused < FEW
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", [*TEXT, *BINARY])
 def test_a_hundred_thousand_logs(name, tmp_path):
-    refused, slowest = hold(name, MANY, tmp_path / "logs", time.time_ns(), timed=True)
-    sys.stdout.write(f"{name}: {MANY:,} inputs, {refused:,} refused, the slowest {slowest:.2f} s\n")
+    very_many(name, *a_log(name, tmp_path / "logs"))
 
 
 TRUTH = b"run,onset,collapse_step\na,10,20\nb,-1,-1\nc,5,-1\n"
@@ -177,25 +195,24 @@ def loaders(folder):
         return "\n".join(other_cells(raw.decode().split("\n"), rng)).encode("utf-8", "surrogatepass")
 
     return {
-        "truth": (truth, cells, read_truth),
-        "npz": (weights, scrambled, tensors),
-        "state": (state, scrambled, resume),
+        "truth": (truth, cells, [read_truth]),
+        "npz": (weights, scrambled, [tensors]),
+        "state": (state, scrambled, [resume]),
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "n"),
-    [
-        *((name, FEW) for name in ("truth", "npz", "state")),
-        *(pytest.param(name, MANY, marks=pytest.mark.fuzz) for name in ("truth", "npz", "state")),
-    ],
-)
-def test_what_else_is_loaded_does_or_is_refused_in_a_line(name, n, tmp_path):
-    path, spoil, use = loaders(tmp_path)[name]
-    use(path)
-    raw, rng, refused = path.read_bytes(), random.Random(n), 0  # noqa: S311 (no secret)
-    for _ in range(n):
-        path.write_bytes(spoil(raw, rng))
-        refused += tried(use, path)
+LOADED = ("truth", "npz", "state")
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_what_else_is_loaded_does_or_is_refused_in_a_line(name, tmp_path):
+    path, spoil, uses = loaders(tmp_path)[name]
+    assert not tried(uses[0], path)
+    refused, _ = tries(path, spoil, uses, FEW, FEW)
     assert refused > 0
-    sys.stdout.write(f"{name}: {n:,} inputs, {refused:,} refused\n")
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", LOADED)
+def test_a_hundred_thousand_of_what_else_is_loaded(name, tmp_path):
+    very_many(name, *loaders(tmp_path)[name])
