@@ -10,13 +10,14 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.compiled import Laid, settle
 from trajhmm.errors import ArrayError
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
@@ -39,15 +40,21 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
     wanted : of each array the sizes of its shape, one after the other: a letter, which is the same size wherever it
         stands; ``2D``, twice that; ``5``, a number; ``R?``, which may be 0 as well; ``K1+``, which may not be 0. In
         front ``int`` or ``bool`` of arrays that hold no floats; behind ``filled`` for an array that is written to,
-        ``packed`` for one that must be C-contiguous, ``below M`` for one of places in M rows, -1 for none.
+        ``below M`` for one of places in M rows, -1 for none.
         ``G runs of N`` are (G + 1,) row offsets from 0 to N, none less than the one before. A number in place of a
         text: a whole number of at least that; two numbers: a finite number above the first, at most the second.
+        Arguments that are not named are truth values, whole numbers or floats, as the loop's annotations say.
 
     Raises
     ------
     ArrayError
         When called: a shape, a type, an offset or a number is not what was asked for. Arrays that are only read are
-        converted where nothing but precision is lost: lists, other kinds of floats, other orders of bytes.
+        converted where nothing but precision is lost: lists, other kinds of floats, other orders of bytes or axes.
+
+    Notes
+    -----
+    A loop is compiled once, when it is first called, for C-contiguous arrays of which those that are only read may be
+    read-only; not again for each mixture of orders and flags that callers have.
     """
 
     def decorate(loop: Loop) -> Loop:
@@ -55,10 +62,12 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
         names = list(signature.parameters)
         plan = [(names.index(name), _argument(f"{loop.__name__}: {name}", what)) for name, what in wanted.items()]
         # Shapes that were found to fit need not be looked at again: a run that is followed comes row by row.
+        types = {names[place]: argument.type for place, argument in plan}
         picked = _picker([place for place, argument in plan if isinstance(argument, (_Array, _Offsets))])
         dtypes = tuple(argument.dtype for _, argument in plan if isinstance(argument, (_Array, _Offsets)))
         again = [(place, argument) for place, argument in plan if not isinstance(argument, _Array) or argument.again]
         known: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
+        settles = [partial(settle, loop, [types.get(name) for name in names])]
 
         def checked(*given: Any, **named: Any) -> Any:
             if named or len(given) != len(names):
@@ -82,9 +91,12 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
                 given = _fitted(given, plan, sizes)
                 if shapes is not None and len(known) < _REMEMBERED:
                     known[shapes] = sizes
+            for first in tuple(settles):  # threads may come at once
+                first()
+                settles.clear()
             try:
                 return loop(*given)
-            except _refusals() as error:
+            except TypeError as error:  # not of the types that it was compiled for
                 converted = _fitted(given, plan, {})
                 if all(one is other for one, other in zip(given, converted, strict=True)):
                     raise ArrayError(f"{loop.__name__}: arguments of types that it is not compiled for") from error
@@ -95,13 +107,6 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
         return cast("Loop", checked)
 
     return decorate
-
-
-def _refusals() -> tuple[type[Exception], ...]:
-    """What numba raises over an array of another type, or one that cannot be written to; looked up once it has."""
-    from numba.core.errors import NumbaError
-
-    return NumbaError, AttributeError
 
 
 def _picker(places: Sequence[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
@@ -179,6 +184,10 @@ def _other_shape(name: str, array: NDArray[Any], shape: Sequence[int | None]) ->
 class _Argument(Protocol):
     """What is asked of one argument of a loop."""
 
+    @property
+    def type(self) -> Laid:
+        """What a loop is compiled for."""
+
     def fit(self, value: Any, sizes: dict[str, int]) -> Any:
         """The value as the loop takes it; ``sizes`` of letters is added to."""
 
@@ -192,6 +201,7 @@ class _Whole:
 
     name: str
     least: int
+    type: ClassVar[Laid] = Laid("int64")
 
     def fit(self, value: Any, sizes: dict[str, int]) -> int:
         del sizes
@@ -210,6 +220,7 @@ class _Real:
     name: str
     above: float
     most: float
+    type: ClassVar[Laid] = Laid("float64")
 
     def fit(self, value: Any, sizes: dict[str, int]) -> float:
         del sizes
@@ -230,6 +241,7 @@ class _Offsets:
     runs: str
     rows: str
     dtype: ClassVar[np.dtype[Any]] = _INT
+    type: ClassVar[Laid] = Laid("int64", ndim=1)
 
     def fit(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
         offsets = whole_of(self.name, value, (None,))
@@ -254,13 +266,17 @@ class _Array:
     dtype: np.dtype[Any]
     sizes: tuple[tuple[int, str, int], ...]
     filled: bool
-    packed: bool
     below: str | None
 
     @property
     def again(self) -> bool:
-        """Whether its shape does not say all."""
-        return self.packed or self.below is not None
+        """Whether its shape and type do not say all."""
+        return self.below is not None
+
+    @property
+    def type(self) -> Laid:
+        """What a loop is compiled for."""
+        return Laid(self.dtype.name, ndim=len(self.sizes), filled=self.filled)
 
     def fit(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
         if type(value) is not np.ndarray or value.dtype is not self.dtype:
@@ -276,13 +292,13 @@ class _Array:
                 raise self._misshapen(shape, sizes)
         if self.filled and not value.flags.writeable:
             raise ArrayError(f"{self.name} is to be filled, and cannot be written to; give a copy")
+        if not value.flags.carray if self.filled else not (value.flags.c_contiguous and value.flags.aligned):
+            value = self._packed(value)
         return self.fit_again(value, sizes)
 
     def fit_again(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
         if type(value) is not np.ndarray:
             return self.fit(value, sizes)
-        if self.packed and not value.flags.c_contiguous:
-            value = self._packed(value)
         if self.below is not None and len(value) and not (value.min() >= -1 and value.max() < sizes[self.below]):
             raise ArrayError(
                 f"{self.name} from {value.min()} to {value.max()}; expected places below {sizes[self.below]}"
@@ -299,7 +315,7 @@ class _Array:
     def _packed(self, value: NDArray[Any]) -> NDArray[Any]:
         if self.filled:
             raise ArrayError(f"{self.name} is to be filled; expected a C-contiguous array")
-        return np.ascontiguousarray(value)
+        return np.require(value, requirements=("C", "A"))
 
     def _misshapen(self, shape: tuple[int, ...], sizes: dict[str, int]) -> ArrayError:
         letters = ", ".join(f"{'' if factor == 1 and letter else factor}{letter}" for factor, letter, _ in self.sizes)
@@ -318,7 +334,7 @@ def _argument(name: str, what: str | int | tuple[float, float]) -> _Argument:
     below = words[words.index("below") + 1] if "below" in words else None
     dtype = _DTYPES.get(words[0], _FLOAT)
     sizes = tuple(_size(word) for word in words[dtype is not _FLOAT :] if _SIZE.fullmatch(word) and word != below)
-    return _Array(name, dtype, sizes, "filled" in words, "packed" in words, below)
+    return _Array(name, dtype, sizes, "filled" in words, below)
 
 
 def _size(word: str) -> tuple[int, str, int]:

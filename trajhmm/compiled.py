@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
-from numba import njit
+from numba import njit, types
 
 _Division = Literal["python", "numpy"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -36,3 +37,47 @@ def _compiled(function: Any, error_model: _Division) -> Any:
         return njit(function, cache=True, nogil=True, error_model=error_model)
     except RuntimeError:  # numba's "no locator available": there is no place to keep it
         return njit(function, nogil=True, error_model=error_model)
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """How an argument of a compiled loop lies in memory: a number, or a C-contiguous array of ``ndim`` axes.
+
+    Parameters
+    ----------
+    dtype : ``float64``, ``int64`` or ``bool``.
+    ndim : None for a number.
+    filled : whether the loop writes to it; what it only reads may be read-only.
+    """
+
+    dtype: str
+    ndim: int | None = None
+    filled: bool = False
+
+
+_NUMBERS = {"bool": Laid("bool"), "int": Laid("int64"), "float": Laid("float64")}
+
+
+def settle(function: Any, arguments: Sequence[Laid | None]) -> None:
+    """Compile a function for these arguments, and for no others ever.
+
+    Left to itself numba compiles anew for each mixture of layouts and flags that it meets: seconds for somebody whose
+    array is a data frame's.
+
+    Parameters
+    ----------
+    function : what `compiled` returned.
+    arguments : one for each, in order; None for the number that the function's annotation says.
+    """
+    if not hasattr(function, "disable_compile"):  # NUMBA_DISABLE_JIT
+        return
+    names = function.py_func.__code__.co_varnames
+    told = function.py_func.__annotations__
+    laid = [_NUMBERS[told[name]] if one is None else one for name, one in zip(names, arguments, strict=False)]
+    function.compile(tuple(map(_type, laid)))
+    function.disable_compile()
+
+
+def _type(one: Laid) -> Any:
+    number = getattr(types, one.dtype if one.dtype != "bool" else "boolean")
+    return number if one.ndim is None else types.Array(number, one.ndim, "C", readonly=not one.filled)

@@ -4,7 +4,9 @@ A loop reads where it is told to; with ``NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=…
 """
 
 import importlib
+import inspect
 import pkgutil
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -268,14 +270,25 @@ def test_a_loop_takes_lists_frames_and_other_orders_of_bytes_or_refuses_them(nam
     check_alike(name, place, [swapped, fit.tolist(), *frames])
 
 
-@pytest.mark.slow  # each order of axes is compiled for by itself
 @pytest.mark.parametrize(("name", "place"), PLACES)
 def test_a_loop_takes_other_orders_of_axes_or_refuses_them(name, place):
     fit = LOOPS[name][1][place]
     frozen = fit.copy()
     frozen.setflags(write=False)
+    odd = np.frombuffer(b"." + fit.tobytes(), dtype=fit.dtype, offset=1).reshape(fit.shape)
     strided = np.repeat(fit, 2, axis=-1)[..., ::2]
-    check_alike(name, place, [np.asfortranarray(fit), strided, fit[::-1].copy()[::-1], frozen])
+    check_alike(name, place, [np.asfortranarray(fit), strided, fit[::-1].copy()[::-1], frozen, odd])
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_is_compiled_once(name):
+    loop, given = LOOPS[name]
+    called(name)
+    for place, fit in enumerate(given):
+        if isinstance(fit, np.ndarray):
+            with suppress(ArrayError):  # that is to be filled
+                called(name, place, np.asfortranarray(fit[::-1].copy()[::-1]))
+    assert len(inspect.getclosurevars(loop).nonlocals["loop"].signatures) == 1
 
 
 def test_a_path_that_cannot_be_written_to_is_not():

@@ -72,7 +72,7 @@ def diagonal_densities(
     """
     n_rows, n_metrics = values.shape
     n_states = len(means)
-    run = 0
+    run = offsets[0]  # 0, not a constant, for which numba would compile apart
     logs = np.empty((n_states, BLOCK))
     column = np.empty(BLOCK)
     powers = np.empty(BLOCK, dtype=np.int64)
@@ -106,7 +106,7 @@ def diagonal_densities(
     partial="M K",
     place="int N? below M",
     means="K1+ D",
-    whitening="K D D packed",
+    whitening="K D D",
     centre="D",
     offsets="R runs of N",
     doubt="R? D",
@@ -146,7 +146,7 @@ def full_densities(
     shifts = np.zeros(n_states * n_metrics)
     constants = np.full(n_states, -0.5 * n_metrics * LOG_TWO_PI)
     precisions = np.zeros((n_states, n_metrics))
-    run = 0
+    run = offsets[0]  # 0, not a constant, for which numba would compile apart
     for k in range(n_states):
         for d in range(n_metrics):
             constants[k] += math.log(whitening[k, d, d])

@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 
 @takes(
     values="N D",
-    weights="N K packed",
+    weights="N K",
     centre="D",
     groups="G runs of N",
     mass="G K filled",

@@ -46,7 +46,7 @@ def _recursions(known: int | None) -> tuple[Any, Any]:
         densities="N1+ K1+",
         offsets="R runs of N",
         startprob="K",
-        transmat="K K packed",
+        transmat="K K",
         before="K filled",
         alpha="N K filled",
         sums="N filled",
@@ -124,11 +124,11 @@ def _recursions(known: int | None) -> tuple[Any, Any]:
         densities="N1+ K1+ filled",
         offsets="R runs of N",
         weights="R",
-        transposed="K K packed",
+        transposed="K K",
         alpha="N K",
         sums="N",
         beta="K filled",
-        ahead="N K filled packed",
+        ahead="N K filled",
     )
     @compiled
     def backward(

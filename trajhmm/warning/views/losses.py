@@ -105,11 +105,11 @@ class LossSum(_OfLosses):
 
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         past = np.ascontiguousarray(known[:, :-1])
-        seen = past[:, 0].copy()
+        seen, sums = past[:, 0].copy(), known[:, -1].copy()
         moved = np.empty(values.shape)
         innovations.advance(values, fresh, self._own_floors, _SPAN, past, moved)
-        _add_up(moved, fresh, seen, known[:, -1], each)
-        known[:, :-1] = past
+        _add_up(moved, fresh, seen, sums, each)
+        known[:, :-1], known[:, -1] = past, sums
 
 
 class LossRise(_OfLosses):
