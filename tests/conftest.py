@@ -32,6 +32,21 @@ settings.register_profile("search", derandomize=False)
 settings.load_profile("same")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at marks
+def pytest_collection_modifyitems(items):
+    """Leave the cases of a test that is sampled to ``-m once``, but for some that are evenly spread."""
+    cases = {}
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_one in cases.values():
+        wanted = min(of_one[0].get_closest_marker("sampled").args[0], len(of_one))
+        kept = {place * len(of_one) // wanted for place in range(wanted)}
+        for place, item in enumerate(of_one):
+            if place not in kept:
+                item.add_marker("once")
+
+
 @pytest.fixture
 def public_data():
     """Path of one of the public logs that ``data/SOURCES.md`` lists; skips where they are not at hand."""

@@ -66,9 +66,13 @@ def instead_of(wanted: object, names: Iterable[object]) -> str:
     'accuracy' in these logs``. Meant are names that are written nearly so, or that hold it as a word.
     """
     there = [str(name) for name in names]
-    close = [f"'{shown(name)[:_LONGEST]}'" for name in _close_to(str(wanted), there)]
-    question = f"; did you mean {' or '.join(close)}?" if close else ""
-    return f"{question} (found: {listed(there)})"
+    return f"{meant(wanted, there)} (found: {listed(there)})"
+
+
+def meant(wanted: object, names: Iterable[object]) -> str:
+    """``; did you mean 'map' or 'raster'?``; nothing where no name is like what was ``wanted``."""
+    close = [f"'{shown(name)[:_LONGEST]}'" for name in _close_to(str(wanted), [str(name) for name in names])]
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _close_to(wanted: str, names: list[str]) -> list[str]:

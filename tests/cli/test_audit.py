@@ -50,6 +50,7 @@ def done(logs, tmp_path_factory):
     return folder, ended
 
 
+@pytest.mark.once
 def test_a_process_leaves_tables_claims_words_and_figures(done):
     folder, ended = done
     assert ended.returncode == 0, ended.stderr

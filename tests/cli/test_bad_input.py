@@ -231,8 +231,8 @@ def test_a_run_that_is_not_finite_is_cut_there_and_the_user_is_told(way, logs, m
 
     decoded = trajhmm("decode", logs, "--model", model, "-o", tmp_path / "states.parquet")
     assert decoded.code == 0
-    assert "1 cut" in decoded.err
-    assert "1 non-finite" in decoded.err
+    assert "cut there" in decoded.err
+    assert "not finite" in decoded.err
     states = pd.read_parquet(tmp_path / "states.parquet")
     assert states.groupby("run").size().to_dict() == {"seed_0": ROWS, "seed_1": ROWS, "seed_2": 20, "seed_3": ROWS}
     assert states[states["run"] == "seed_2"]["step"].max() == 190
@@ -321,6 +321,7 @@ class TestModelFiles:
             "made for loss, norm; these logs lack norm (found: loss, weight_l2, accuracy); map names with --r" in said
         )
 
+    @pytest.mark.sampled(1)
     def test_made_for_other_metrics_that_a_rename_brings_back(self, verb, logs, model, tmp_path, trajhmm):
         plain = verbs(logs, model, tmp_path / "plain")[verb]
         renamed = verbs(logs, model, tmp_path / "renamed")[verb]

@@ -4,10 +4,12 @@ import hashlib
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 DATA = Path(__file__).parents[2] / "data"
 
 
+@pytest.mark.once
 def test_a_benchmark_of_a_few_is_written_and_told(trajhmm_process, tmp_path):
     line = (
         "--data",

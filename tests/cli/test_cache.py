@@ -60,6 +60,7 @@ def line(*words, refits="4"):
     return [*words, "logs.parquet", "--model", "model.json", "--converged", CONVERGED, "--refits", refits]
 
 
+@pytest.mark.once
 def test_an_analysis_is_found_again_byte_for_byte(work, trajhmm, monkeypatch):
     assert trajhmm(*line("analyze"), "--no-cache", "-o", "anew").code == 0
     with monkeypatch.context() as patch:
@@ -101,6 +102,7 @@ def test_tables_are_found_again_byte_for_byte(kind, work, trajhmm, request):
     assert (work / "anew.csv").read_bytes() == (work / "found.csv").read_bytes()
 
 
+@pytest.mark.once
 def test_a_report_is_found_again_byte_for_byte(work, trajhmm):
     assert trajhmm(*line("report"), "--no-cache", "-o", "anew.html").code == 0
     assert trajhmm(*line("report"), "-o", "found.html").code == 0
@@ -141,6 +143,7 @@ def test_the_fingerprint_of_a_model_is_the_checksum_of_its_file(work):
     assert th.load_model(work / "model.json").fingerprint == told[1]
 
 
+@pytest.mark.once
 def test_damaged_forged_and_foreign_entries_change_nothing(work, trajhmm):
     """Every entry is spoilt in each way: the same bytes come out, and no error."""
     words = [*line("figure", "map"), "-o"]

@@ -68,6 +68,7 @@ def analysed_once(analysed, monkeypatch):
     monkeypatch.setattr(dynamics, "analyze", once)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", [kind for kind in FIGURES if kind not in (*OF_WARNINGS, *OF_STABILITY)])
 def test_every_kind_of_figure_is_written(kind, work, analysed_once, trajhmm):
     line = ["figure", kind, "logs.parquet", "--model", "model.json", "-o", f"{kind}.svg", *OPTIONS.get(kind, ())]
@@ -78,6 +79,7 @@ def test_every_kind_of_figure_is_written(kind, work, analysed_once, trajhmm):
     assert re.search(r'width="234pt"', (work / f"{kind}.svg").read_text())
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["selection", "profile"])
 def test_some_figures_need_no_logs_and_come_out_the_same(kind, work, trajhmm, trajhmm_process):
     for run, name in ((trajhmm, "once.pdf"), (trajhmm_process, "again.pdf")):

@@ -45,6 +45,7 @@ def on_a_terminal(folder, *words):
     return shown.decode()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("words", "seen"),
     [

@@ -114,6 +114,7 @@ def on_map(shop):
     return shop
 
 
+@pytest.mark.once
 def test_with_a_map_states_are_the_maps_in_words_json_and_scores(on_map, trajhmm, tmp_path):
     line = ("warn", on_map / "running.parquet", "--model")
     (alarm, *_) = trajhmm(*line, on_map / "on_map.json").out.splitlines()
@@ -167,6 +168,7 @@ def test_a_map_that_cannot_be_shown_is_refused_in_a_line(on_map, trajhmm, monkey
     assert not (on_map / "refused.json").exists()
 
 
+@pytest.mark.once
 def test_a_map_cannot_warn_and_a_reference_makes_no_map(shop, trajhmm, tmp_path):
     assert trajhmm("fit", shop / "healthy.parquet", "-o", tmp_path / "map.json", "--states", 2).code == 0
     ended = trajhmm("warn", shop / "running.parquet", "--model", tmp_path / "map.json")

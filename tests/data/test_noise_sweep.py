@@ -354,6 +354,7 @@ def test_some_rows_are_made_again(part, logs, name, rows_kept):
     np.testing.assert_allclose(again, kept[again.columns], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.once
 def test_the_card_says_what_the_file_holds(results, logs):
     card = (FOLDER / "README.md").read_text().splitlines()
     lines = results.lines(logs)

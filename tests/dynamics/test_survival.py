@@ -213,6 +213,7 @@ def test_cox_regression_counts_nobody_twice_where_runs_enter_as_others_converge(
     assert np.log(ratio.ratio) == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.once
 def test_holm_steps_down_as_that_of_statsmodels():
     # Sorted 0.01, 0.03, 0.04 times 3, 2, 1, and never smaller than the one before.
     np.testing.assert_allclose(holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])

@@ -115,6 +115,7 @@ def assert_still_the_same(made, assert_same_logs):
     return after
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_a_verb_wrote_among_the_logs_does_not_change_how_they_are_read(
     verb, made, here, trajhmm, assert_same_logs

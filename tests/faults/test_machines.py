@@ -36,6 +36,7 @@ def ended(code, folder):
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.once
 def test_no_verb_reaches_the_network(tmp_path):
     no_network = """
 import socket

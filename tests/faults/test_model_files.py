@@ -108,6 +108,7 @@ def stranger(content, path, value, folder):
     return loaded(written(changed(content, path, value)), folder)
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [

@@ -111,6 +111,7 @@ VERBS = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("line", VERBS)
 def test_no_verb_hands_what_names_hold_to_the_terminal(line, here, trajhmm):
     (here / f"{EVIL}.json").write_text("{}")
@@ -212,6 +213,7 @@ def test_too_little_memory_is_told_in_words(trajhmm, monkeypatch):
 # ---------------------------------------------------------------- streams that are closed, full or gone
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("streams", "code"),
     [("2>&-", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1), ("2>/dev/full >out", 0), ("| :", None)],
@@ -438,6 +440,7 @@ def damaged(text, rng):
     return "\n".join(map(",".join, table)) + "\n"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", FINISHED)
 def test_a_changed_table_is_drawn_or_refused_in_a_line(kind, tmp_path, trajhmm, monkeypatch):
     monkeypatch.chdir(tmp_path)

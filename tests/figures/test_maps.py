@@ -65,6 +65,7 @@ def words(ax):
     return [text.get_text() for text in ax.texts]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("make", MAPS.values(), ids=MAPS)
 def test_states_stand_from_left_to_right_by_entry(make):
     training_map = make()
@@ -213,6 +214,7 @@ def test_where_states_stand_close_all_counts_are_in_the_key(show_metrics):
     assert sorted(word for word in said if word.isdigit()) == [str(state) for state in range(10)]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("make", "width", "show_metrics"), CASES)
 def test_a_caption_stands_nearest_to_its_own_state(make, width, show_metrics):
     ax = plotted(make, width, show_metrics=show_metrics)

@@ -108,6 +108,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FIGURES)
 def test_hostile_names_stand_in_a_figure_as_they_are(name, tmp_path):
     figure = FIGURES[name]().get_figure(root=True)

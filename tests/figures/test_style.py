@@ -70,6 +70,7 @@ def test_drawing_and_saving_leave_the_settings_alone(tmp_path):
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in IN_ALL_FORMATS else pytest.mark.slow) for name in NAMES]
 )
@@ -112,6 +113,7 @@ assert "matplotlib.pyplot" not in sys.modules
 """
 
 
+@pytest.mark.once
 def test_another_process_with_other_hashes_and_settings_gives_the_same_bytes_without_pyplot(tmp_path):
     (tmp_path / "matplotlibrc").write_text("pdf.fonttype: 3\nfont.family: serif\nsavefig.bbox: tight\n")
     root = Path(__file__).parents[2]
@@ -137,6 +139,7 @@ def fonts_in(content):
     return names, {kind.decode() for kind in re.findall(rb"/Subtype /(Type3|TrueType|CIDFontType2|Type1)\b", content)}
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("name", NAMES)
 def test_all_text_is_set_in_the_font_of_the_style(name):
     family = "STIXGeneral" if style_of(name) in ("neurips", "icml", "iclr") else "DejaVu Sans"

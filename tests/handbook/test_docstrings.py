@@ -80,6 +80,7 @@ def of_torch():
     }
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:alarm:trajhmm.TrajHMMWarning")
 @pytest.mark.parametrize("name", ["trajhmm", *MODULES])
 def test_examples_run(name, shop, tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ def test_a_model_file_round_trips_bit_for_bit(model, tmp_path, logs):
     assert loaded.status == model.status
 
 
+@pytest.mark.once
 def test_one_seed_gives_one_file_whatever_the_threads_and_another_seed_another(tmp_path):
     logs = planted(n_runs=6, n_rows=30, seed=3).logs
     for name, seed, jobs in (("a", 0, 1), ("b", 0, 2), ("c", 1, 1)):

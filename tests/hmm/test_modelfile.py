@@ -41,6 +41,7 @@ def changed(content, path, value):
     return copy
 
 
+@pytest.mark.once
 def test_a_file_of_before_there_were_shifts_is_one_without(content, tmp_path, fitted):
     new = ("shift_variance", "scale_variance", "certificate")
     old = {key: value for key, value in content.items() if key not in new}

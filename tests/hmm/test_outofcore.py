@@ -96,6 +96,7 @@ def assert_same_model(found, expected):
     assert sorted(map(str, found.notes)) == sorted(map(str, expected.notes))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "choice", [{"criterion": "bic"}, {"criterion": "heldout", "states": [1, 3], "restarts": 1}], ids=["bic", "heldout"]
 )
@@ -108,6 +109,7 @@ def test_a_fit_from_disk_is_the_fit_from_memory(logs, choice):
     assert_same_model(without_notes_of(runs, found), expected)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_whatever_the_scaling_a_fit_from_disk_is_the_fit_from_memory(logs, scaling):
     runs = th.read_logs(logs)
@@ -127,6 +129,7 @@ def test_whatever_the_scaling_a_fit_from_disk_is_the_fit_from_memory(logs, scali
     assert_same_model(without_notes_of(runs, found), expected)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("criterion", ["icl", "heldout"])
 def test_runs_with_shifts_and_scales_are_the_same_from_disk(logs, criterion):
     runs = th.read_logs(logs)
@@ -211,6 +214,7 @@ def test_whatever_the_scaling_a_fit_on_a_cluster_is_the_fit_from_memory(logs, cl
     assert_same_model(without_notes_of(th.read_logs(logs), found), expected)
 
 
+@pytest.mark.once
 @on_cluster
 def test_a_fit_on_a_cluster_is_the_fit_from_memory_though_a_worker_is_killed(logs, cluster):
     expected = fitted(th.read_logs(logs))

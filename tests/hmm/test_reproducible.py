@@ -102,6 +102,7 @@ def test_a_map_is_reproducible_if_halves_every_state_and_seeds_agree():
 # --- the number of states
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (3, 4))])
 def test_the_planted_number_of_states_comes_back(seed):
     values, lengths, path = three_states(seed)
@@ -118,6 +119,7 @@ def test_the_planted_number_of_states_comes_back(seed):
     assert tried[3] == found.certificate.at(3).mean
 
 
+@pytest.mark.once
 def test_pure_noise_has_no_reproducible_map_and_says_so():
     values, lengths = noise(0)
     found = select(values, lengths)
@@ -182,6 +184,7 @@ def test_splits_do_not_depend_on_the_seed_and_each_half_has_half_of_the_runs(mon
     assert seeds[0][0] != seeds[0][1]
 
 
+@pytest.mark.once
 def test_the_result_does_not_depend_on_threads():
     values, lengths, _ = three_states(1)
     one, other = (select(values, lengths, states=[2, 3], n_jobs=jobs) for jobs in (1, 2))
@@ -190,6 +193,7 @@ def test_the_result_does_not_depend_on_threads():
     assert one.curve == other.curve
 
 
+@pytest.mark.once
 def test_another_criterion_chooses_and_the_certificate_is_of_its_choice():
     values, lengths, _ = three_states(2)
     found = select(values, lengths, states=[2, 4], criterion="bic")
@@ -247,6 +251,7 @@ def test_a_likelier_fit_of_another_seed_takes_the_place_of_the_first_everywhere(
 # --- logs
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("runs", "rows"), [(3, 40), (4, 3), (6, 2), (4, 40)])
 def test_few_runs_and_short_runs_end_in_a_map_or_a_reason(runs, rows):
     logs = planted(n_runs=runs, n_rows=40, seed=1).logs.frame().groupby("run").head(rows)
@@ -267,6 +272,7 @@ def test_a_smooth_road_ends_in_a_map_with_its_verdict():
     assert model.n_states == model.certificate.states >= 2
 
 
+@pytest.mark.once
 def test_one_seed_gives_one_file_and_the_certificate_is_in_it(tmp_path):
     logs = planted(n_runs=8, n_rows=50, seed=5).logs
     for name, jobs in (("a", 1), ("b", 2)):

@@ -29,6 +29,7 @@ def drawn(parameters, lengths, rng):
     return np.array(rows), np.concatenate(([0], np.cumsum(lengths)))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_under_the_model_they_are_standard_normal_and_uncorrelated(covariance_type):
     rng = np.random.default_rng(7)
@@ -182,6 +183,7 @@ def test_what_cannot_be_known_is_none_and_json():
     assert single.sd.value == pytest.approx(0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("options", [{}, {"emissions": "ar"}, {"scaling": "shared"}])
 def test_a_certificate_holds_those_of_its_map(options):
     logs = planted(n_runs=8, n_rows=60, seed=3, offset_sd=2.0, ar=0.5).logs

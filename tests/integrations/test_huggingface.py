@@ -16,7 +16,10 @@ pytest.importorskip("accelerate", reason="the Trainer needs accelerate: pip inst
 from trajhmm.integrations.huggingface import RunLoggerCallback  # noqa: E402
 
 # Pinned memory is asked for by default, and missed where there is no accelerator.
-pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning"),
+]
 
 
 @pytest.fixture(autouse=True, scope="module")

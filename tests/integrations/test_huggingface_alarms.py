@@ -15,7 +15,10 @@ from trajhmm.integrations.huggingface import AlarmCallback, RunLoggerCallback  #
 
 nn = torch.nn
 # Pinned memory is asked for by default, and missed where there is no accelerator.
-pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning"),
+]
 LAST, SPOILT = 20, 12
 # What is known of a run, however its rows were dealt out.
 KNOWN = ("last_step", "values", "streak", "memory", "largest", "alarm_step")
@@ -87,6 +90,7 @@ def reference(tmp_path_factory):
     }
 
 
+@pytest.mark.once
 def test_on_alarm_the_run_is_saved_and_stopped_at_that_step(reference, tmp_path):
     alarms = []
     watched = AlarmCallback(reference["logged"], "seed_1", on_alarm=alarms.append, stop=True, save=True)

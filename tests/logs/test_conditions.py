@@ -364,6 +364,7 @@ def written(tree, draw):
     return gap.join([tree[1], *(word for sign, right in tree[2] for word in (sign, operand(right)))])
 
 
+@pytest.mark.once
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_conditions_mean_what_python_means_row_by_row(data):

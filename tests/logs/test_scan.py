@@ -170,6 +170,7 @@ def texts(notes, *, of_runs):
     return {str(note) for note in notes if (note.run is not None) == of_runs}
 
 
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("max_rows", [1, 45, 1000])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("layout", LAYOUTS)

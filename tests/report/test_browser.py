@@ -134,6 +134,7 @@ def detour_of(analysed):
     return analysed.analysis.map.detours[0]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["map", "warning", "long"])
 def test_it_opens_without_a_word_on_the_console(opened, name):
     browser = opened(name)
@@ -530,6 +531,7 @@ def axe_source():
     return path.read_text(encoding="utf-8")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["map", "many", "warning", "long"])

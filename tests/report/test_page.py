@@ -29,6 +29,7 @@ DETOURS = "States weighed as detours"
 CONVERGENCE = "Convergence, and the share of rows in each state"
 
 
+@pytest.mark.once
 def test_the_table_of_detours_holds_the_numbers_of_the_analysis(analysed):
     page, expected, evidence = analysed.page, analysed.analysis.detours, analysed.analysis.evidence
     assert expected["is_detour"].any()  # else there is little to compare
@@ -279,6 +280,7 @@ def test_a_run_without_usable_rows_is_listed_and_named_as_left_out(analysed):
     assert page.column("Runs", "Run") == list(runs.runs)
 
 
+@pytest.mark.once
 def test_forty_runs_of_a_thousand_rows_stay_below_five_megabytes():
     runs = planted_logs(n_runs=40, n_rows=1000)
     model = th.fit(runs, states=8, scaling="per-run", restarts=1, iterations=10, halves=0)
@@ -291,6 +293,7 @@ def test_forty_runs_of_a_thousand_rows_stay_below_five_megabytes():
     assert len(th.render_report(runs, model, analysis=busy).encode()) < 5_000_000
 
 
+@pytest.mark.once
 def test_from_the_ninth_state_on_colours_are_hatched(analysed):
     model = th.fit(analysed.runs, states=9, scaling="per-run", restarts=1, iterations=5, halves=0)
     page = Page(th.render_report(analysed.runs, model))

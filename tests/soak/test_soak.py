@@ -142,6 +142,7 @@ def hold(hour, whole):
     assert hour.watch.unsaved is None
 
 
+@pytest.mark.once
 def test_a_short_watch_with_faults_of_every_kind(model, tmp_path, monkeypatch):
     monkeypatch.setattr(statefile, "_PATIENCE", 0.01)
     hour = Hour(model, tmp_path, jobs=60, rows=120, seed=1, a_poll=0.5, faults=0.12)

@@ -42,6 +42,7 @@ def known(tracker):
     return {name: told[name] for name in (*KNOWN, "on_map")}
 
 
+@pytest.mark.sampled(1)
 def test_however_rows_are_dealt_out_the_states_are_the_same(model):
     frame = frame_of(drifting(), "bad")
     frame.loc[:4, "weight_l2"] = np.nan  # logged later
@@ -67,6 +68,7 @@ def test_nothing_of_the_future_is_in_a_state(model):
         np.testing.assert_array_equal(begun.left, whole.left[:n])
 
 
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("how", WRITERS)
 @pytest.mark.parametrize("what", LOGS)
 @pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])
@@ -129,6 +131,7 @@ def test_a_damaged_state_of_a_run_is_an_error_in_one_line(model):
             Monitor(model).resume({"a": {**stored, "on_map": wrong}})
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_knows_where_every_run_is(model, tmp_path, kills):
     rng = np.random.default_rng(kills)

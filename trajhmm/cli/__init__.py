@@ -159,6 +159,8 @@ def _told(error: Exception) -> int:
     if isinstance(error, typer.Abort) or isinstance(error.__cause__, KeyboardInterrupt):
         return _INTERRUPTED
     if hasattr(error, "show"):  # a wrong command, told by click or by the copy of it that typer brings along
+        if not getattr(error, "message", None) and (help_of := getattr(getattr(error, "param", None), "help", None)):
+            error.message = help_of  # type: ignore[attr-defined]  # what is missing is said, with what it is for
         usage = io.StringIO()
         error.show(usage)
         say_lines(usage.getvalue().removesuffix("\n"))

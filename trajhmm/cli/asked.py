@@ -14,7 +14,7 @@ import typer
 from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, say_left_out, usage_errors
 from trajhmm.cli.paths import READS
 from trajhmm.cli.terminal import progress_bar, say, say_lost, say_notes
-from trajhmm.naming import listed
+from trajhmm.naming import listed, meant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,7 +210,7 @@ def kind_of(kinds: dict[str, Any]) -> Callable[[str], str]:
 
     def check(kind: str) -> str:
         if kind not in kinds:
-            raise typer.BadParameter(f"{kind!r}: expected one of {', '.join(kinds)}")
+            raise typer.BadParameter(f"{kind!r}: expected one of {', '.join(kinds)}{meant(kind, kinds)}")
         return kind
 
     return check

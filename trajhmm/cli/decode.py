@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
-from trajhmm.cli.paths import PARQUET
+from trajhmm.cli.paths import STATES
 from trajhmm.cli.terminal import say, say_notes
 
 
@@ -16,7 +16,9 @@ def decode(
     logs: Logs,
     model: ModelFile,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="states.parquet", help="States file to write."), PARQUET
+        Path,
+        typer.Option("-o", "--output", metavar="states.parquet", help="States file to write, Parquet or CSV."),
+        STATES,
     ],
     filtered: Annotated[
         bool, typer.Option("--filtered", help="Use each row and those before it only, not the whole run.")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _LEFT_OUT, _CUT = ", run left out", " on, cut there"
 _DIVERGED, _NOT_FITTED = "diverged: ", " is not fitted: "
 _AT_STEP = re.compile(r" at step -?\d+")
+# Letters of all notes up to which they are told in full.
+_NOTES = 200
 _RUNS_NAMED, _METRICS_NAMED = 3, 8
 
 
@@ -100,9 +102,13 @@ def counted(n: int, what: str) -> str:
 
 
 def say_notes(notes: Iterable[Note], *, more: str = "('trajhmm inspect' lists those of the files)") -> None:
-    """Count what was repaired or left out, by kind; ``more`` ends the line."""
-    counts = Counter(note.kind for note in notes)
-    if counts:
+    """Say what was repaired or left out: in words where that fits a line or two, else how often by kind and ``more``."""
+    notes = [note for note in notes if _NOT_FITTED not in note.text]  # which `say_lost` says
+    told = "; ".join(map(str, notes))
+    if notes and len(told) <= _NOTES:
+        say(f"notes on the logs: {told}")
+    elif notes:
+        counts = Counter(note.kind for note in notes)
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         say(f"notes on the logs: {listed} {more}")
 

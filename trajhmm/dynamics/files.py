@@ -20,7 +20,7 @@ from trajhmm.naming import shown_lines
 
 
 def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list[Path]:
-    """Write states, detours, evidence, convergence, map, certificate, regression, … and summary into ``folder``.
+    """Write states, detours, evidence, convergence, visits, map, certificate, regression, … and summary into ``folder``.
 
     Returns
     -------
@@ -40,6 +40,7 @@ def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list
         ("detours.csv", analysis.detours),
         ("evidence.csv", analysis.evidence),
         ("convergence.csv", analysis.convergence),
+        ("visits.csv", analysis.map.visits()),
     ):
         write_csv(frame, target / name)
         written.append(target / name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from trajhmm.files import write_parquet
+from trajhmm.files import write_csv, write_parquet
 from trajhmm.hmm.results import Filtered, Smoothed
 
 
@@ -31,5 +31,9 @@ def states_table(decoded: Filtered | Smoothed) -> pa.Table:
 
 
 def write_states(decoded: Filtered | Smoothed, path: str | Path) -> None:
-    """Write the states file, whole or not at all."""
-    write_parquet(states_table(decoded), path)
+    """Write the states file, whole or not at all: Parquet, or CSV where its name ends so."""
+    table = states_table(decoded)
+    if Path(path).suffix.lower() == ".csv":
+        write_csv(table.to_pandas(), path)
+    else:
+        write_parquet(table, path)

@@ -41,6 +41,7 @@ def false_alarms(name, **options):
     return sum(bool(found) for found, _ in flagged(*made.NULLS[name], **options))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", made.NULLS)
 def test_what_costs_nothing_is_seldom_flagged(name):
     assert false_alarms(name, n_runs=20, sets=FEW) <= 6

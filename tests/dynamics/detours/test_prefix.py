@@ -44,6 +44,7 @@ def setup():
     return logs, *prepared(logs, 5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("scaling", ["mixed", "own-start", "per-run"])
 def test_where_the_state_decides_the_rest_the_first_rows_tell_it(scaling):
     logs = decided(1)
@@ -58,6 +59,7 @@ def test_where_the_state_decides_the_rest_the_first_rows_tell_it(scaling):
     assert points[0].r2_states < 0.3
 
 
+@pytest.mark.once
 def test_states_that_say_nothing_predict_nothing():
     logs = drift(n_runs=40, n_rows=100, speed_sd=0.3, seed=0).logs
     model, scaled, values = prepared(logs, 4, scaling="own-start")

@@ -70,3 +70,17 @@ def test_movement_is_the_difference_of_means_and_the_largest_importance_comes_fi
 
 def test_a_map_carries_the_certificate_of_its_model(training_map):
     assert training_map.certificate is CERTIFICATE
+
+
+def test_visits_say_which_runs_are_ever_where_and_from_when(training_map):
+    visits = training_map.visits()
+    assert visits.columns.tolist() == ["run", "state", "rows", "share", "times", "first_step", "last_step"]
+    assert [tuple(row) for row in visits.itertuples(index=False)] == [
+        ("a", 0, 2, 0.4, 1, 0, 10),
+        ("a", 1, 1, 0.2, 1, 20, 20),
+        ("a", 2, 2, 0.4, 1, 30, 40),
+        ("b", 0, 1, pytest.approx(1 / 6), 1, 0, 0),
+        ("b", 2, 3, 0.5, 3, 10, 50),
+        ("b", 1, 2, pytest.approx(1 / 3), 2, 20, 40),
+        ("c", 0, 2, 1.0, 1, 0, 10),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from trajhmm.dynamics.maps.attribution import state_gradient
 from trajhmm.features import Sequences
 from trajhmm.hmm import Filtered, Model, Smoothed
 from trajhmm.hmm.certificate import Certificate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TOP_METRICS = 3
 
@@ -104,6 +108,26 @@ class TrainingMap:
     def n_states(self) -> int:
         """Number of states, K."""
         return len(self.states)
+
+    def visits(self) -> pd.DataFrame:
+        """Which runs visit which states: a row for each run and each state it is ever in, in order of entry.
+
+        ``rows`` and ``share`` of its rows there, how many ``times`` it comes in, and from ``first_step`` to
+        ``last_step``.
+        """
+        import pandas as pd
+
+        run = np.repeat(np.arange(len(self.runs)), self.lengths)
+        begins = np.concatenate(([0], np.cumsum(self.lengths)[:-1]))
+        enters = np.diff(self.path, prepend=-1) != 0
+        enters[begins[self.lengths > 0]] = True
+        rows = pd.DataFrame({"run": run, "state": self.path, "step": self.steps, "enters": enters})
+        groups = rows.groupby(["run", "state"], sort=False)
+        found = groups.agg(
+            rows=("step", "size"), times=("enters", "sum"), first_step=("step", "first"), last_step=("step", "last")
+        ).reset_index()
+        found.insert(3, "share", found["rows"] / self.lengths[found["run"]])
+        return found.assign(run=np.asarray(self.runs, dtype=object)[found["run"]])
 
     def telling_metrics(self, most: int = 4) -> tuple[str, ...]:
         """The metrics with the largest importances over all states, at most ``most``."""

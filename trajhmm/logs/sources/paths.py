@@ -18,7 +18,7 @@ from trajhmm.logs.formats.sql import SQL, read_sql
 from trajhmm.logs.formats.table import Table, plain_cell
 from trajhmm.logs.runset import Note
 from trajhmm.logs.sources.products import no_log
-from trajhmm.naming import Attribute, natural_key, plain_text, value_of
+from trajhmm.naming import Attribute, listed, natural_key, plain_text, value_of
 
 _PART = re.compile(r"part[-_.]?\d+.*|[0-9a-f]{32}-\d+", re.IGNORECASE)
 _HIVE_BLANK = "__HIVE_DEFAULT_PARTITION__"
@@ -119,7 +119,8 @@ def find_log_files(
     base = common_folder(roots)
     formats = _formats(searched, forced, [] if notes is None else notes)
     if not formats:
-        raise LogError(f"{roots[0]}: no log files in this folder, of {len(searched)} that may be by their names")
+        looked_at = listed(sorted(path.name for path in searched), most=3)
+        raise LogError(f"{roots[0]}: no log files in this folder (looked at {looked_at})")
     if table is not None:
         formats = {path: SQL if SQL.may_be(path.as_posix()) else found for path, found in formats.items()}
         if SQL not in formats.values():
