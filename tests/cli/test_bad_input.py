@@ -457,6 +457,7 @@ def test_a_convert_over_its_own_source_keeps_the_source(logs, refused):
     assert (logs / "seed_0.parquet").read_bytes() == before
 
 
+@pytest.mark.once
 def test_what_an_analysis_leaves_among_the_logs_is_no_log(logs, model, trajhmm):
     """A user may well write into the folder of logs, and then read it again."""
     before = json.loads(trajhmm("inspect", logs, "--json").out)

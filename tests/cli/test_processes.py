@@ -118,6 +118,7 @@ def model(workshop, simulated):
     return workshop / "model.json"
 
 
+@pytest.mark.once
 def test_simulate_gives_the_same_bytes_for_the_same_seed(simulated, workshop, trajhmm, trajhmm_process):
     line = ["simulate", "planted", "--runs", "8", "--rows", "40"]
     assert trajhmm_process(*line, "-o", workshop / "again.parquet").code == 0
@@ -251,6 +252,7 @@ def test_demo_leaves_a_whole_analysis(tmp_path, trajhmm_process):
     }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("verb", ["inspect", "convert", "fit", "decode", "analyze", "report", "figure", "table"])
 def test_a_bad_input_ends_a_process_with_1_and_one_line(verb, tmp_path, trajhmm, trajhmm_process, monkeypatch):
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")

@@ -143,6 +143,7 @@ def test_with_a_map_states_are_the_maps_in_words_json_and_scores(on_map, trajhmm
             assert told["left"] in (None, 0, 1, 2)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
@@ -344,6 +345,7 @@ def test_a_command_that_fails_is_told_once_and_changes_nothing_else(shop, trajhm
     ]
 
 
+@pytest.mark.once
 def test_a_command_that_hangs_and_never_reads_holds_up_neither_alarms_nor_the_end(shop, tmp_path):
     """Eight hang: as many as may run at once; the alarms go on, Ctrl-C ends the watch, and the commands live on."""
     logs = many_ill(tmp_path, AT_ONCE)
@@ -372,6 +374,7 @@ def test_a_command_that_hangs_and_never_reads_holds_up_neither_alarms_nor_the_en
     until(lambda: (tmp_path / "over").exists() and (tmp_path / "over").read_text() == "over\n" * AT_ONCE)
 
 
+@pytest.mark.once
 def test_many_alarms_at_once_start_few_commands_at_once_and_all_in_the_end(shop, trajhmm_process, tmp_path):
     """Each command takes down how many of them it sees running."""
     logs = many_ill(tmp_path, 200)
@@ -384,6 +387,7 @@ def test_many_alarms_at_once_start_few_commands_at_once_and_all_in_the_end(shop,
     assert sorted((tmp_path / "told").read_text().splitlines()) == sorted(ended.out.splitlines())
 
 
+@pytest.mark.once
 def test_commands_that_ended_leave_no_zombies(shop, tmp_path):
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with watching(shop, many_ill(tmp_path, 5), "--exec", f"echo x >> {tmp_path}/ran", **settings) as process:
@@ -412,6 +416,7 @@ def test_following_what_is_not_there_or_lacks_a_metric_is_said(shop, tmp_path):
         assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.once
 def test_a_finished_file_is_scored_without_what_takes_long_to_load(shop):
     program = (
         f"import sys; sys.argv = ['trajhmm', 'warn', {str(shop / 'fine.parquet')!r}, '--model', "
@@ -474,6 +479,7 @@ def test_a_terminal_shows_runs_in_a_live_table_and_is_left_as_it_was(terminal, t
     assert "alarm: run a at step 400: grad_norm" in shown
 
 
+@pytest.mark.once
 def test_a_terminal_that_asks_for_json_gets_plain_lines(terminal, tmp_path):
     start, screen = terminal
     frame_of("ill", 21, jump=40).to_parquet(tmp_path / "ill.parquet")

@@ -67,6 +67,7 @@ def refusal(path, **settings):
     return said
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("view", VIEWS)
 def test_views_without_end_are_refused_soon(view, database):
     refusal(database(f"CREATE VIEW v AS {VIEWS[view]}"), table="v")
@@ -101,6 +102,7 @@ def test_a_database_is_read_while_another_program_writes(database):
     writer.close()
 
 
+@pytest.mark.once
 def test_a_watch_says_it_and_goes_on(database, tmp_path):
     database(f"CREATE VIEW v AS {VIEWS['without end']}")
     (tmp_path / "b.csv").write_text("step,loss\n" + "".join(f"{step},1.5\n" for step in range(9)))
@@ -110,6 +112,7 @@ def test_a_watch_says_it_and_goes_on(database, tmp_path):
     assert "without end" in follower.torn[tmp_path / "a.db"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "view",
     [

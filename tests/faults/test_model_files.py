@@ -543,6 +543,7 @@ def test_what_is_told_of_a_long_part_is_short(path, value, map_content, tmp_path
     assert str(refused.value).isprintable()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "raw",
     [b'"' * 30_000_000, b"[" + b",".join([b"9" * 399] * 80_000) + b"]", b"{" + b'"":0,' * 1_900_000 + b'"a":0}'],

@@ -514,6 +514,7 @@ def test_numbers_and_harmless_text_stay_as_they_are(tmp_path):
     assert raw["name"].tolist() == [f"'{cell}" if cell == "-" else cell for cell in PLAIN]
 
 
+@pytest.mark.once
 def test_tables_of_verbs_are_guarded_and_figures_of_them_are_not(here, trajhmm):
     log(9).assign(run="=HYPERLINK(1)").to_parquet("logs/evil.parquet")
     assert trajhmm(*FOLDERS["analyze"][0], "-o", "out").code == 0

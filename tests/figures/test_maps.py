@@ -94,6 +94,7 @@ def test_rarely_visited_states_and_detours_leave_the_main_line():
     assert height[1] != height[0]
 
 
+@pytest.mark.once
 def test_discs_and_arrows_grow_with_runs():
     for make in MAPS.values():
         training_map = make()
@@ -239,6 +240,7 @@ def test_without_metrics_only_runs_are_named():
     )
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("make", "width", "show_metrics"), CASES)
 def test_no_labels_overlap_or_are_cut_off(make, width, show_metrics):
     figure = plotted(make, width, show_metrics=show_metrics).figure
@@ -299,6 +301,7 @@ def test_axes_of_ones_own_are_filled_to_their_size():
         assert box.x1 <= left.bbox.x1 + 0.5
 
 
+@pytest.mark.once
 def test_axes_too_small_for_the_key_warn_and_those_too_low_for_the_map_too():
     with pytest.warns(TrajHMMWarning, match="names of metrics"):
         plot_training_map(six_states(), ax=Figure(figsize=(3.0, 1.6)).add_subplot())

@@ -93,6 +93,7 @@ def lost_mark():
     return ax
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "planted"),
     [("regression", lambda: moved_dot(made_regression())), ("map of six", other_colour), ("wide profile", lost_mark)],

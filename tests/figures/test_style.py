@@ -82,6 +82,7 @@ def test_same_input_same_bytes(name):
         assert content == file_of(name, format), format
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["narrow raster", "panels"])
 def test_saving_in_another_order_gives_the_same_bytes(tmp_path, name):
     figure = GALLERY[name]().figure
@@ -150,6 +151,7 @@ def test_all_text_is_set_in_the_font_of_the_style(name):
     ]
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_have_real_minus_signs_and_no_e(name):
     said = [text.get_text() for text in printed(name).texts]

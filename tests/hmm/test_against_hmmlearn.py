@@ -64,6 +64,7 @@ def test_planted_logs_of_ragged_runs_some_of_one_row(covariance_type, implementa
     assert_same_climb(sequences.values, lengths, 4, covariance_type, implementation=implementation)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["sparse_parities", "digits", "modular_addition", "audit_rl"])
 def test_logs_of_this_project(name, data_folder):
     runs = th.read_logs(data_folder / name / "runs.parquet")

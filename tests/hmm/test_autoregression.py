@@ -139,6 +139,7 @@ def test_the_likelihood_never_falls_and_is_what_it_says(covariance_type):
     assert learnt.log_likelihoods[-1] == pytest.approx(reached, rel=1e-9)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("shift_sd", [0.0, 2.0])
 def test_coefficients_and_states_of_rows_that_remember_are_found(shift_sd):
     rng = np.random.default_rng(3)

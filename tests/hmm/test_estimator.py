@@ -116,6 +116,7 @@ def test_one_heavy_run_among_light_ones_counts_as_so_many_copies():
     np.testing.assert_allclose(again.means_, model.means_, atol=1e-2)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("factor", [1e-150, 1e-120, 1e-60, 1e60, 1e140, 1e148, 2.0**-490, 2.0**400])
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_units_of_the_rows_do_not_matter_where_floats_hold_the_variances(factor, covariance_type):

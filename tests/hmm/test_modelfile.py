@@ -57,6 +57,7 @@ def test_a_file_of_before_there_were_shifts_is_one_without(content, tmp_path, fi
     assert model.hmm.shift_variance_ is None
 
 
+@pytest.mark.once
 def test_what_a_mixed_model_knows_comes_back_bit_for_bit(content, tmp_path, fitted):
     model = loaded(content, tmp_path)
     assert model.scaling == "mixed"

@@ -106,6 +106,7 @@ def store(request, tmp_path_factory):
     return Store(request.param, folder)
 
 
+@pytest.mark.sampled(1)
 def test_runs_are_read_as_they_were_logged(store):
     runs = store.read("a", "b")
     assert runs.runs == ("a", "b")

@@ -389,6 +389,7 @@ print(json.dumps(peak() - before))
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of memory")
 def test_memory_does_not_grow_with_the_data(tmp_path):
     """Beyond what an eighth of the data needs, all of it needs less than a quarter of its own size."""

@@ -112,6 +112,7 @@ def log_points(writer, points, **options):
         writer.add_scalar(tag, value, step, **options)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["torch", "tensorboardX"])
 def test_what_a_writer_logged_is_read(name, tmp_path):
     points = list(three_metrics(range(40)))

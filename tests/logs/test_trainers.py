@@ -93,6 +93,7 @@ def trained(tmp_path_factory):
     return root
 
 
+@pytest.mark.once
 def test_trainer_state_of_a_real_trainer(trained):
     path = trained / "plain" / "trainer_state.json"
     table = table_of(path)
@@ -627,6 +628,7 @@ SAMPLES = {
 }
 
 
+@pytest.mark.once
 @settings(deadline=None, max_examples=400)
 @given(
     name=st.sampled_from(sorted(SAMPLES)),

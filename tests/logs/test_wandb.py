@@ -85,6 +85,7 @@ run.finish()
     assert "totals of the summary are no steps (best), left out" in said
 
 
+@pytest.mark.sampled(1)
 @needs_wandb
 @pytest.mark.parametrize("same_second", [False, True])
 def test_a_resumed_run_in_two_files_is_one_run_by_its_name(tmp_path, same_second):
@@ -150,6 +151,7 @@ run.finish()
     assert any("1 damaged blocks" in note.text for note in runs.notes)
 
 
+@pytest.mark.once
 @needs_wandb
 def test_two_runs_of_one_name_are_called_by_their_ids(tmp_path):
     for run_id in ("aaa", "bbb"):

@@ -22,6 +22,8 @@ from .made import planted_logs
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (trajhmm[test])")
 Select = pytest.importorskip("selenium.webdriver.support.ui").Select
+
+pytestmark = pytest.mark.once
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 if not (CHROMIUM and DRIVER):
     pytest.skip("needs chromium and chromium-driver (Debian's packages)", allow_module_level=True)
@@ -134,7 +136,6 @@ def detour_of(analysed):
     return analysed.analysis.map.detours[0]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["map", "warning", "long"])
 def test_it_opens_without_a_word_on_the_console(opened, name):
     browser = opened(name)
@@ -531,7 +532,6 @@ def axe_source():
     return path.read_text(encoding="utf-8")
 
 
-@pytest.mark.sampled(4)
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["map", "many", "warning", "long"])

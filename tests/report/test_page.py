@@ -48,6 +48,7 @@ def test_the_table_of_detours_holds_the_numbers_of_the_analysis(analysed):
     np.testing.assert_allclose(page.values(DETOURS, "Refits"), evidence["survives_refits"].astype(float))
 
 
+@pytest.mark.once
 def test_the_table_of_convergence_holds_steps_and_bags_of_states(analysed):
     page, analysis = analysed.page, analysed.analysis
     assert page.column(CONVERGENCE, "Run") == analysis.convergence["run"].tolist()

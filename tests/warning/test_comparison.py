@@ -194,6 +194,7 @@ def test_a_detector_that_cannot_be_used_says_why(trials):
     assert frame.loc[0, "detector"] == "kl"
 
 
+@pytest.mark.once
 def test_the_table_is_the_same_each_time_and_goes_into_json(trials):
     detectors = {name: make_detector(name) for name in ("random", "olmo2", "envelope", "logistic")}
     one, other = (compare(trials, detectors, seed=3, resamples=50) for _ in range(2))

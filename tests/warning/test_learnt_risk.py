@@ -72,6 +72,7 @@ def test_rows_since_the_alarm():
     assert rows_since(np.zeros(3, dtype=bool), np.ones(3, dtype=bool)).tolist() == [-1, -1, -1]
 
 
+@pytest.mark.once
 def test_many_runs_outweigh_the_prior(portfolio):
     """Against scikit-learn's regression without any prior, on the same rows."""
     labelled = ended(800, 1.0, 2, collapse=True) + ended(800, 0.4, 3, collapse=False)

@@ -309,6 +309,7 @@ def follow(model_file, logs, state):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_every_alarm_is_told_at_least_once(model, model_file, tmp_path, kills):
     rng = np.random.default_rng(kills)

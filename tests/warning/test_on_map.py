@@ -56,6 +56,7 @@ def logs():
     )
 
 
+@pytest.mark.once
 def test_a_map_changes_no_score_and_no_alarm(carrying, logs):
     plain = Monitor(carrying["none"])
     expected = plain.score(logs)

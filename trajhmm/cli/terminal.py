@@ -102,7 +102,7 @@ def counted(n: int, what: str) -> str:
 
 
 def say_notes(notes: Iterable[Note], *, more: str = "('trajhmm inspect' lists those of the files)") -> None:
-    """Say what was repaired or left out: in words where that fits a line or two, else how often by kind and ``more``."""
+    """Say what was repaired or left out: in words where they are few, else how often by kind and ``more``."""
     notes = [note for note in notes if _NOT_FITTED not in note.text]  # which `say_lost` says
     told = "; ".join(map(str, notes))
     if notes and len(told) <= _NOTES:

@@ -20,7 +20,7 @@ from trajhmm.naming import shown_lines
 
 
 def write_analysis(analysis: Analysis, model: Model, folder: str | Path) -> list[Path]:
-    """Write states, detours, evidence, convergence, visits, map, certificate, regression, … and summary into ``folder``.
+    """Write states, detours, evidence, convergence, visits, map, certificate, … and summary into ``folder``.
 
     Returns
     -------

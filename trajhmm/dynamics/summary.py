@@ -121,7 +121,7 @@ def _by_paper(analysis: Analysis) -> str:
         return "By the published rule (--rule paper) no state is a detour."
     is_a = "is a detour" if len(states) == 1 else "are detours"
     return (
-        f"By the published rule (--rule paper) {_listed(states)} {is_a}: some runs converge without, and time spent there "
+        f"By the published rule (--rule paper) {_listed(states)} {is_a}: some runs converge without, and time there "
         "goes with late convergence. Over whole runs that is close to a tautology."
     )
 

@@ -58,6 +58,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("net", [-0.08, 0.0, 0.08])
 def test_intervals_hold_the_planted_net_effect(net):
     rng = np.random.default_rng(7)
