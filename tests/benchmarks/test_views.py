@@ -11,15 +11,17 @@ from trajhmm.warning.evaluation import compare
 
 from .families import FAMILIES, audit, sweep
 
-PHASE, SUM, RISE = "phase", "loss sum", "loss rise"
+PHASE, SUM, RISE, COURSE = "phase", "loss sum", "loss rise", "course"
 VARIANTS = {
-    "all three views": ViewPortfolio(),
+    "all views": ViewPortfolio(),
     "phase alone": ViewPortfolio(views=(PHASE,)),
     "loss sum alone": ViewPortfolio(views=(SUM,)),
     "loss rise alone": ViewPortfolio(views=(RISE,)),
-    "without phase": ViewPortfolio(views=(SUM, RISE)),
-    "without loss sum": ViewPortfolio(views=(PHASE, RISE)),
-    "without loss rise": ViewPortfolio(views=(PHASE, SUM)),
+    "course alone": ViewPortfolio(views=(COURSE,)),
+    "without phase": ViewPortfolio(views=(SUM, RISE, COURSE)),
+    "without loss sum": ViewPortfolio(views=(PHASE, RISE, COURSE)),
+    "without loss rise": ViewPortfolio(views=(PHASE, SUM, COURSE)),
+    "without course": ViewPortfolio(views=(PHASE, SUM, RISE)),
     "one state": ViewPortfolio(states=1),
     "eight states": ViewPortfolio(states=8),
     "full covariances": ViewPortfolio(covariance="full"),

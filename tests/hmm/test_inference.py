@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, log_density, smooth_rows
 from trajhmm.hmm.inference.statistics import estep
 from trajhmm.hmm.learning.hmmlearn_engine import from_hmmlearn, to_hmmlearn
@@ -145,3 +146,31 @@ def test_log_density_is_the_normal_density(covariance_type):
             if there.any():
                 density = stats.multivariate_normal(mean[there], matrix[np.ix_(there, there)])
                 assert marginal[row] == pytest.approx(density.logpdf(values[row, there]), rel=EXACT)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_densities_by_row_do_not_depend_on_the_other_rows_whatever_is_missing(covariance):
+    rng = np.random.default_rng(3)
+    matrices = np.array([m @ m.T + np.eye(4) for m in rng.normal(size=(2, 4, 4))])
+    emissions = Emissions.of(
+        Parameters(
+            startprob=np.full(2, 0.5),
+            transmat=np.full((2, 2), 0.5),
+            means=rng.normal(size=(2, 4)),
+            covars=matrices if covariance == "full" else matrices[0],
+            covariance_type=covariance,
+        )
+    )
+    values = rng.normal(size=(60, 4))
+    values[rng.random((60, 4)) < 0.3] = np.nan
+    values[7] = np.nan
+    together = emissions.log_densities_by_row(values)
+    alone = np.concatenate([emissions.log_densities_by_row(row[np.newaxis]) for row in values])
+    np.testing.assert_array_equal(alone, together)
+    for row, found in zip(values, together, strict=True):
+        known = ~np.isnan(row)
+        for k in range(2):
+            matrix = emissions.parameters.matrices()[k][np.ix_(known, known)]
+            mean = emissions.parameters.means[k][known]
+            expected = stats.multivariate_normal(mean, matrix).logpdf(row[known]) if known.any() else 0.0
+            assert found[k] == pytest.approx(expected, rel=1e-10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,9 @@ from trajhmm.arrays import floats_of
 from trajhmm.hmm.kernels.densities import LOG_TWO_PI, diagonal_densities, full_densities, full_densities_by_row
 from trajhmm.hmm.kernels.moments import diagonal_moments, full_moments
 from trajhmm.hmm.parameters import Parameters
+
+# Patterns of missing metrics that are remembered.
+_PATTERNS = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,13 +96,49 @@ class Emissions:
         """(N, K) log-densities of (N, D) rows, the same to the last bit whatever rows come after."""
         log_densities = np.empty((len(values), self.parameters.n_states))
         complete = not np.isnan(values.sum())
-        if self.parameters.is_diagonal or not complete:
+        if self.parameters.is_diagonal:
             self.densities(values, log_densities, complete=complete, scaled=False)
-            return log_densities
+        elif complete:
+            self._by_row(values, log_densities)
+        else:
+            patterns, of_row = np.unique(np.isnan(values), axis=0, return_inverse=True)
+            for number, missing in enumerate(patterns):
+                rows = np.flatnonzero(of_row.ravel() == number)
+                part = np.zeros((len(rows), self.parameters.n_states))
+                if not missing.all():
+                    self._without(missing)._by_row(values[rows][:, ~missing], part)  # noqa: SLF001
+                log_densities[rows] = part
+        return log_densities
+
+    def _by_row(self, values: NDArray[np.float64], log_densities: NDArray[np.float64]) -> None:
+        """Fill log-densities of complete rows under full covariances, each row by itself."""
         roots = np.diagonal(self.precision, axis1=1, axis2=2)
         constants = np.log(roots).sum(axis=1) - 0.5 * values.shape[1] * LOG_TWO_PI
         full_densities_by_row(values, self.parameters.means, self.precision, constants, log_densities)
-        return log_densities
+
+    def _without(self, missing: NDArray[np.bool_]) -> Emissions:
+        """The distributions of the other metrics, under full covariances."""
+        known = np.flatnonzero(~missing)
+        pattern = missing.tobytes()
+        if pattern not in self._narrower:
+            if len(self._narrower) >= _PATTERNS:
+                self._narrower.clear()
+            of_them = replace(
+                self.parameters,
+                means=self.parameters.means[:, known],
+                covars=self.parameters.matrices()[:, known[:, np.newaxis], known],
+                covariance_type="full",
+                shift_variance=None,
+                scale_variance=None,
+                autoregression=None,
+            )
+            self._narrower[pattern] = Emissions.of(of_them)
+        return self._narrower[pattern]
+
+    @cached_property
+    def _narrower(self) -> dict[bytes, Emissions]:
+        """Of some metrics, by which are missing: few such patterns at a time, as metrics are carried forward."""
+        return {}
 
     def moments(
         self,

@@ -59,7 +59,8 @@ class ViewPortfolio(Detector):
 
     def _scores(self, run: CausalRun) -> NDArray[np.float64]:
         rare = self._learnt(self.portfolio_).rarities(run)
-        largest: NDArray[np.float64] = np.max([rare[view] for view in self.views or rare], axis=0)
+        seen = [rare[view] for view in self.views or rare if view in rare]  # not all are looked at everywhere
+        largest: NDArray[np.float64] = np.max(seen, axis=0) if seen else np.zeros(run.n_rows)
         return largest
 
 

@@ -16,10 +16,11 @@ from trajhmm.features.samestep import agreement_of
 from trajhmm.hmm import GaussianHMM
 from trajhmm.hmm.parameters import CovarianceType, Parameters
 from trajhmm.hmm.rows.parallel import in_threads
+from trajhmm.warning.views.course import Course, fit_course
 from trajhmm.warning.views.interface import Floats, View
 from trajhmm.warning.views.losses import LossRise, LossSum
 from trajhmm.warning.views.phases import BURN_IN, MEMORY, Phases
-from trajhmm.warning.views.portfolio import VIEWS, Portfolio, Rarity, largest_scores
+from trajhmm.warning.views.portfolio import Portfolio, Rarity, largest_scores, situation_of
 from trajhmm.warning.views.surprise import Surprise, rows_of
 
 # Percentiles of healthy values that are told beside an alarm.
@@ -159,7 +160,18 @@ def cross_fitted(
 
     fitted = in_threads(fitted_without, range(n_folds), n_jobs=jobs)
     told(len(fitted))
-    others = [_loss_views(surprise.features) for surprise, _ in fitted]
+    agreement = agreement_of(healthy, fitted[0][0].features.scales)
+
+    def others_without(fold: int) -> tuple[LossSum | LossRise | Course, ...]:
+        features = fitted[fold][0].features
+        losses = _loss_views(features)
+        if situation_of(agreement) == "matched":  # there it finds nothing that the others do not, and costs time
+            return losses
+        kept = np.flatnonzero(folds != fold).tolist()
+        some, taken = [healthy[i] for i in kept], [counting[i] for i in kept]
+        return (*losses, fit_course(some, taken, features, most_rows=MOST_ROWS))
+
+    others = in_threads(others_without, range(n_folds), n_jobs=jobs)
     views: list[tuple[View, ...]] = [(surprise, *more) for (surprise, _), more in zip(fitted, others, strict=True)]
     scores = []
     for fold, run, kept in zip(folds, healthy, counting, strict=True):
@@ -174,7 +186,6 @@ def cross_fitted(
         ]
     ).transpose(1, 0, 2)
     rarity = Rarity.of(largest)
-    agreement = agreement_of(healthy, fitted[0][0].features.scales)
     bands = _bands(healthy, phases)
     portfolios = tuple(
         Portfolio(surprise=surprise, others=more, phases=phases, rarity=rarity, bands=bands, agreement=agreement)
@@ -211,4 +222,4 @@ def _bands(healthy: Sequence[CausalRun], phases: Phases) -> NDArray[np.float64]:
 
 def _loss_views(features: LevelsAndInnovations) -> tuple[LossSum | LossRise, ...]:
     losses = np.array([d for d, metric in enumerate(features.metrics) if is_loss(metric)], dtype=np.int64)
-    return tuple(view(losses, features.floors) for view in VIEWS.values()) if len(losses) else ()
+    return (LossSum(losses, features.floors), LossRise(losses, features.floors)) if len(losses) else ()

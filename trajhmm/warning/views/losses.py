@@ -45,6 +45,11 @@ class _OfLosses(View):
         self.floors = floors
         self._own_floors = floors[columns]
 
+    @property
+    def n_metrics(self) -> int:
+        """D, of all metrics."""
+        return len(self.floors)
+
     def start(self) -> Floats:
         return np.zeros(len(self.columns) * self.kept)
 

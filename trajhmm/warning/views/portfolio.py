@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trajhmm.features import CausalRun, LevelsAndInnovations, innovations
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.stored import Stored, StoredError
+from trajhmm.warning.views.course import Course
 from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stretches
 from trajhmm.warning.views.losses import LossRise, LossSum
 from trajhmm.warning.views.phases import BURN_IN, COUNTED, LAST, MEMORY, Phases
@@ -20,8 +21,8 @@ from trajhmm.warning.views.surprise import Surprise
 
 Ints = NDArray[np.int64]
 
-# Views of single metrics, by name.
-VIEWS: dict[str, type[LossSum | LossRise]] = {kind.name: kind for kind in (LossSum, LossRise)}
+# Views beside the one that knows the state, by name.
+VIEWS: dict[str, type[LossSum | LossRise | Course]] = {kind.name: kind for kind in (LossSum, LossRise, Course)}
 # A view's unit in a phase rests on as many numbers as there are healthy runs: it is drawn half-way to that of the
 # view's other phases. It is a nat, or a spread, at least: a sum that stays at zero in most healthy runs has no other.
 _DRAWN, _LEAST = 0.5, 1.0
@@ -117,6 +118,11 @@ class Rarity:
             knots=knots,
             n_runs=piece["n_runs"].whole(1),
         )
+
+
+def situation_of(agreement: float) -> str:
+    """``matched`` where healthy runs agree at the same step as runs of one configuration do; ``sweep`` if not."""
+    return "matched" if agreement >= _MATCHED else "sweep"
 
 
 def largest_scores(scores: Floats, phases: Ints, n_phases: int) -> Floats:
@@ -239,7 +245,7 @@ class Portfolio:
     """
 
     surprise: Surprise
-    others: tuple[LossSum | LossRise, ...]
+    others: tuple[LossSum | LossRise | Course, ...]
     phases: Phases
     rarity: Rarity
     bands: Floats
@@ -248,7 +254,7 @@ class Portfolio:
     @property
     def situation(self) -> str:
         """``matched`` if the healthy runs were of one configuration, as far as logs can tell; ``sweep`` if not."""
-        return "matched" if self.agreement >= _MATCHED else "sweep"
+        return situation_of(self.agreement)
 
     def band(self, step: int, memory: Memory) -> Floats:
         """(D, 2) between which values healthy runs were in the phase of a step; ``memory`` does not matter."""
@@ -415,7 +421,7 @@ class Portfolio:
         shapes = {
             "rarity": (self.rarity.centre.shape, (1 + len(self.others), n_phases)),
             "parameters": ((self.surprise.parameters.n_metrics,), (self.features.n_features,)),
-            **{f"{view.name}: floors": (view.floors.shape, (n_metrics,)) for view in self.others},
+            **{f"{view.name}: metrics": ((view.n_metrics,), (n_metrics,)) for view in self.others},
         }
         for name, (found, expected) in shapes.items():
             if found != expected:
