@@ -37,6 +37,7 @@ KINDS = {
     "tied": {"scaling": "own-start", "covariance": "tied", "halves": 1},
     "remembers": {"scaling": "shared", "emissions": "ar"},
     "warning": {},
+    "sweep": {},
 }
 EXAMPLES, MANY = 60, int(os.environ.get("TRAJHMM_FUZZ", "100000")) // len(KINDS) + 1
 SECONDS, MOST = 5.0, 1024  # an idle machine's, and MiB
@@ -45,7 +46,7 @@ RANDOM = st.randoms(use_true_random=False)
 FIRST = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
-def healthy(n, rows=40, seed=0):
+def healthy(n, rows=40, seed=0, apart=0.0):
     rng = np.random.default_rng(seed)
     t = np.arange(rows)
     frames = [
@@ -54,7 +55,7 @@ def healthy(n, rows=40, seed=0):
                 "run": f"run {i}",
                 "step": 10 * t,
                 "train_loss": 2 * np.exp(-t / 15) + 0.5 + rng.normal(0, 0.02, rows),
-                "grad_norm": 1 + rng.normal(0, 0.1, rows),
+                "grad_norm": (1 + rng.normal(0, 0.1, rows)) * np.exp(apart * i),
             }
         )
         for i in range(n)
@@ -68,11 +69,13 @@ class Made:
     def __init__(self, folder):
         logs = planted(n_runs=5, n_rows=30, seed=3).logs
         self.path = folder / "model.json"
-        self.logs = dict.fromkeys(KINDS, logs) | {"warning": healthy(2, seed=9)}
+        self.logs = dict.fromkeys(KINDS, logs) | dict.fromkeys(("warning", "sweep"), healthy(2, seed=9))
         self.contents = {}
         for kind, how in KINDS.items():
-            if kind == "warning":
-                model = fit_warning(healthy(4), metrics=WATCHED, restarts=1, iterations=5)
+            if kind in ("warning", "sweep"):
+                apart = 1.0 if kind == "sweep" else 0.0
+                model = fit_warning(healthy(4, apart=apart), metrics=WATCHED, restarts=1, iterations=5)
+                assert Monitor(model).situation == ("sweep" if apart else "matched")
             else:
                 model = th.fit(logs, metrics=METRICS, states=2, restarts=1, iterations=4, **{"halves": 0, **how})
             model.save(self.path)
@@ -150,7 +153,7 @@ def test_other_values_types_and_shapes_give_an_error_in_a_line_or_a_model_that_i
     tried()
 
 
-@pytest.mark.parametrize("kind", ["mixed", "warning"])
+@pytest.mark.parametrize("kind", ["mixed", "sweep"])
 def test_damaged_bytes_give_an_error_in_a_line(kind, made):
     raw = written(made.contents[kind])
 

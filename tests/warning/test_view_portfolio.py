@@ -26,6 +26,23 @@ def portfolio(crossed):
     return crossed.portfolios[0]
 
 
+@pytest.fixture(scope="module", params=["matched", "sweep"])
+def either(request, portfolio):
+    """Of healthy runs that are alike, and of others whose levels and roads are their own."""
+    if request.param == "matched":
+        assert portfolio.situation == "matched"
+        return portfolio
+    rng = np.random.default_rng(20)
+    runs = []
+    for i in range(12):
+        curve = training(rng)
+        curve = np.column_stack([np.interp(np.arange(150) * rng.uniform(0.3, 1), np.arange(150), c) for c in curve.T])
+        runs.append(made_run(curve * np.exp(rng.normal(0, 1.0, 3)), run=f"run {i}"))
+    found = cross_fitted(runs, np.arange(12) % 3, **FIT).portfolios[0]
+    assert [view.name for view in found.views] == ["phase", "loss sum", "loss rise", "course"]
+    return found
+
+
 def told(portfolio, run, cuts=(), *, stored=False):
     """All columns of what is told of a run whose rows come in blocks; through JSON in between where asked."""
     memory, parts = portfolio.start(), []
@@ -51,8 +68,8 @@ def gappy(seed, rows=300):
 
 @pytest.mark.parametrize("stored", [False, True], ids=["in memory", "through a state file"])
 @pytest.mark.parametrize("seed", range(4))
-def test_live_is_batch_to_the_last_bit(portfolio, seed, stored):
-    run = gappy(seed)
+def test_live_is_batch_to_the_last_bit(either, seed, stored):
+    portfolio, run = either, gappy(seed)
     expected, behind = told(portfolio, run)
     rng = np.random.default_rng(seed)
     for cuts in (range(1, run.n_rows), np.sort(rng.integers(0, run.n_rows, 12))):
@@ -62,7 +79,8 @@ def test_live_is_batch_to_the_last_bit(portfolio, seed, stored):
         assert memory.to_list() == behind.to_list()
 
 
-def test_the_past_alone_counts(portfolio):
+def test_the_past_alone_counts(either):
+    portfolio = either
     for seed in range(3):
         run = gappy(seed)
         whole, _ = told(portfolio, run)
