@@ -91,8 +91,8 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
                 given = _fitted(given, plan, sizes)
                 if shapes is not None and len(known) < _REMEMBERED:
                     known[shapes] = sizes
-            for first in tuple(settles):  # threads may come at once
-                first()
+            for settle_it in tuple(settles):
+                settle_it()
                 settles.clear()
             try:
                 return loop(*given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
@@ -55,6 +57,7 @@ class Laid:
     filled: bool = False
 
 
+_settling, _settled = threading.Lock(), weakref.WeakSet[Any]()
 _NUMBERS = {"bool": Laid("bool"), "int": Laid("int64"), "float": Laid("float64")}
 
 
@@ -74,8 +77,11 @@ def settle(function: Any, arguments: Sequence[Laid | None]) -> None:
     names = function.py_func.__code__.co_varnames
     told = function.py_func.__annotations__
     laid = [_NUMBERS[told[name]] if one is None else one for name, one in zip(names, arguments, strict=False)]
-    function.compile(tuple(map(_type, laid)))
-    function.disable_compile()
+    with _settling:  # threads may come at once
+        if function not in _settled:
+            function.compile(tuple(map(_type, laid)))
+            function.disable_compile()
+            _settled.add(function)
 
 
 def _type(one: Laid) -> Any:

@@ -6,6 +6,8 @@ A loop reads where it is told to; with ``NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=…
 import importlib
 import inspect
 import pkgutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,7 +18,8 @@ from numba.core.registry import CPUDispatcher
 
 import trajhmm
 import trajhmm as th
-from trajhmm.arrays import floats_of, whole_of
+from trajhmm.arrays import floats_of, takes, whole_of
+from trajhmm.compiled import compiled
 from trajhmm.dynamics.stability.instability.scores import olmo_scores, robust_scores
 from trajhmm.errors import ArrayError, TrajHMMError
 from trajhmm.features import CausalRun
@@ -289,6 +292,25 @@ def test_a_loop_is_compiled_once(name):
             with suppress(ArrayError):  # that is to be filled
                 called(name, place, np.asfortranarray(fit[::-1].copy()[::-1]))
     assert len(inspect.getclosurevars(loop).nonlocals["loop"].signatures) == 1
+
+
+def test_threads_that_call_a_loop_for_the_first_time_at_once_compile_it_once():
+    @takes(values="N", sums="N filled")
+    @compiled
+    def doubled(values, sums):
+        sums[:] = 2 * values
+
+    together, values = threading.Barrier(8), np.arange(5.0)
+
+    def one(_):
+        sums = np.empty(5)
+        together.wait()
+        doubled(values, sums)
+        return sums
+
+    with ThreadPoolExecutor(8) as threads:
+        for sums in threads.map(one, range(8)):
+            np.testing.assert_array_equal(sums, 2 * values)
 
 
 def test_a_path_that_cannot_be_written_to_is_not():
