@@ -27,7 +27,7 @@ _DTYPES = {"int": _INT, "bool": _BOOL}
 _SIZE = re.compile(r"(\d*)([A-Z]?)(\?|1\+)?")
 # No number of rows is larger.
 _MOST = 2**40
-_shape, _dtype = attrgetter("shape"), attrgetter("dtype")
+_shape, _dtype, _packed = attrgetter("shape"), attrgetter("dtype"), attrgetter("flags.c_contiguous")
 # Shapes that each loop remembers.
 _REMEMBERED = 4096
 
@@ -76,7 +76,7 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
             try:
                 arrays = picked(given)
                 shapes = tuple(map(_shape, arrays))
-                if tuple(map(_dtype, arrays)) == dtypes:
+                if tuple(map(_dtype, arrays)) == dtypes and all(map(_packed, arrays)):
                     sizes = known.get(shapes)
             except (AttributeError, TypeError):  # not all are arrays
                 shapes = None
