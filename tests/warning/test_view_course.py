@@ -1,5 +1,6 @@
 """The view of where a run is and where it is going, against scipy and pandas; in sweeps alone."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.stats import multivariate_normal
 from trajhmm.features import LevelsAndInnovations
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.stored import StoredError
+from trajhmm.warning.tracking import Alarm, Driver
 from trajhmm.warning.views.course import Course, fit_course
 from trajhmm.warning.views.crossfit import cross_fitted
 from trajhmm.warning.views.interface import Rows
@@ -184,3 +186,15 @@ def test_it_comes_back_from_a_file_to_the_last_bit():
 def test_a_damaged_part_is_refused(name, to):
     with pytest.raises(StoredError, match="course"):
         Course.from_dict({**view().to_dict(), name: to})
+
+
+def test_an_alarm_whose_metrics_are_usual_each_says_that_together_they_are_not():
+    usual = Driver(
+        metric="a", contribution=3.0, view="course", value=2.0, direction="up", healthy_low=1, healthy_high=3
+    )
+    odd = replace(usual, metric="b", value=4.0)
+    of = {"run": "r", "step": 5, "score": 9.0, "threshold": 3.0, "risk": None, "state": 0}
+    said = "a 2 ↑ (usual here 1–3): each as usual, but not together; score 9"
+    assert said in str(Alarm(drivers=(usual,), **of))
+    for drivers in ((usual, odd), (replace(usual, view="phase"),), (replace(usual, value=None),), ()):
+        assert "together" not in str(Alarm(drivers=drivers, **of))

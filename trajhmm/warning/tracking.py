@@ -23,6 +23,7 @@ from trajhmm.warning.calibration import RiskCurve, calibration_of, portfolio_of
 from trajhmm.warning.onmap.states import MapStates, Place, map_states_of
 from trajhmm.warning.risk import rows_since
 from trajhmm.warning.views.alone import Alone
+from trajhmm.warning.views.course import Course
 from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Memory, Portfolio, as_stored
 from trajhmm.warning.views.surprise import SPAN
@@ -42,7 +43,7 @@ class Driver:
 
     Attributes
     ----------
-    metric, contribution : in nats for the view ``phase``, in spreads for those of the losses.
+    metric, contribution : in nats for the views ``phase`` and ``course``, in spreads for those of the losses.
     view : the view that rang.
     value : of the metric at the alarm; None where it is not finite.
     direction : ``up`` or ``down``: above or below where healthy rows are; within, against its own last rows. None where
@@ -58,6 +59,12 @@ class Driver:
     direction: str | None = None
     healthy_low: float | None = None
     healthy_high: float | None = None
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is where nine of ten healthy rows are: what is odd is how metrics go together."""
+        known = self.value is not None and self.healthy_low is not None and self.healthy_high is not None
+        return known and self.healthy_low <= self.value <= self.healthy_high  # type: ignore[operator]
 
     @property
     def brief(self) -> str:
@@ -99,7 +106,10 @@ class Alarm:
     place: Place | None = None
 
     def __str__(self) -> str:
-        drivers = ", ".join(map(str, self.drivers[:3])) or "no metric"
+        told = self.drivers[:3]
+        drivers = ", ".join(map(str, told)) or "no metric"
+        if told and all(driver.view == Course.name and driver.is_usual for driver in told):
+            drivers += ": each as usual, but not together"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
         untold = "risk too early to tell" if self.state is not None else "no risk without a model"
