@@ -14,7 +14,7 @@ from trajhmm.cli.terminal import counted, echo, in_json, say
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.livetable import live_table
 from trajhmm.cli.warn.objects import object_of
-from trajhmm.cli.warn.remarks import Remarks, say_where_to_look
+from trajhmm.cli.warn.remarks import Remarks, say_alone, say_where_to_look
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
@@ -44,7 +44,7 @@ def follow(
             return False, True
     watch = Watch(model, logs, reading.settings(), state=state, metrics=metrics)
     if model is None:
-        say(f"no --model: each run is judged by its own past; watched: {', '.join(watch.monitor.metrics)}")
+        say_alone(watch.monitor)
     trackers = watch.monitor.trackers
     raised = any(tracker.alarm_step is not None for tracker in trackers.values())
     with nullcontext() if as_json else live_table(watch.monitor.threshold) as table:

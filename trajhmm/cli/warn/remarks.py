@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trajhmm.cli.options import Reading
 from trajhmm.cli.terminal import counted, say
 from trajhmm.cli.warn.silence import Silence
+from trajhmm.naming import listed
 
 if TYPE_CHECKING:
     from trajhmm.warning.monitor import Monitor, Watch
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 _RUNS_LOOKED_AT = 100
 # Of files, or runs, of which the same is to be said, so many are named.
 _NAMED = 3
+# So many metrics that are watched are named.
+_WATCHED = 30
 # So many runs that alarm almost at once are no chance.
 _MISFITS = 3
 # Seconds after which what still is not as it should be is said again.
 _AGAIN = 600.0
+
+
+def say_alone(monitor: Monitor) -> None:
+    """Say by what runs are judged without a model, and which metrics are watched."""
+    say(f"no --model: each run is judged by its own past; watched: {listed(monitor.metrics, most=_WATCHED)}")
 
 
 def say_never_logged(monitor: Monitor, runs: Sequence[str]) -> None:
@@ -185,7 +193,7 @@ def say_misfit(monitor: Monitor) -> bool:
         return False
     say(
         f"warning: {len(alarmed)} of {len(monitor.trackers)} runs alarmed almost at once: are they trained, and "
-        "logged, like the reference?"
+        "logged, like the reference? If so, fit it to more of what goes well; if not, judge them without --model"
     )
     return True
 

@@ -17,6 +17,7 @@ from trajhmm.cli.warn.following import follow as follow_logs
 from trajhmm.cli.warn.objects import object_of, write_scores
 from trajhmm.cli.warn.remarks import (
     is_beyond,
+    say_alone,
     say_beyond,
     say_misfit,
     say_never_logged,
@@ -129,7 +130,7 @@ def _once(
     scored = monitor.score(runs)
     trackers = [monitor.trackers[run] for run in runs.runs]
     if model is None:
-        say(f"no --model: each run is judged by its own past; watched: {', '.join(monitor.metrics)}")
+        say_alone(monitor)
     else:
         say_never_logged(monitor, runs.runs)
     say_beyond([run for run in runs.runs if is_beyond(run, monitor)], monitor)
