@@ -10,14 +10,13 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.compiled import Laid, settle
 from trajhmm.errors import ArrayError
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
@@ -30,6 +29,22 @@ _MOST = 2**40
 _shape, _dtype, _packed = attrgetter("shape"), attrgetter("dtype"), attrgetter("flags.c_contiguous")
 # Shapes that each loop remembers.
 _REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """How an argument of a compiled loop lies in memory: a number, or a C-contiguous array of ``ndim`` axes.
+
+    Parameters
+    ----------
+    dtype : ``float64``, ``int64`` or ``bool``.
+    ndim : None for a number.
+    filled : whether the loop writes to it; what it only reads may be read-only.
+    """
+
+    dtype: str
+    ndim: int | None = None
+    filled: bool = False
 
 
 def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
@@ -67,7 +82,8 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
         dtypes = tuple(argument.dtype for _, argument in plan if isinstance(argument, (_Array, _Offsets)))
         again = [(place, argument) for place, argument in plan if not isinstance(argument, _Array) or argument.again]
         known: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
-        settles = [partial(settle, loop, [types.get(name) for name in names])]
+        laid = [types.get(name) for name in names]
+        unsettled = [loop]
 
         def checked(*given: Any, **named: Any) -> Any:
             if named or len(given) != len(names):
@@ -91,9 +107,11 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
                 given = _fitted(given, plan, sizes)
                 if shapes is not None and len(known) < _REMEMBERED:
                     known[shapes] = sizes
-            for settle_it in tuple(settles):
-                settle_it()
-                settles.clear()
+            if unsettled:
+                from trajhmm.compiled import settle
+
+                settle(loop, laid)
+                unsettled.clear()
             try:
                 return loop(*given)
             except TypeError as error:  # not of the types that it was compiled for

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
 from numba import njit, types
+
+from trajhmm.arrays import Laid
 
 _Division = Literal["python", "numpy"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -39,22 +40,6 @@ def _compiled(function: Any, error_model: _Division) -> Any:
         return njit(function, cache=True, nogil=True, error_model=error_model)
     except RuntimeError:  # numba's "no locator available": there is no place to keep it
         return njit(function, nogil=True, error_model=error_model)
-
-
-@dataclass(frozen=True, slots=True)
-class Laid:
-    """How an argument of a compiled loop lies in memory: a number, or a C-contiguous array of ``ndim`` axes.
-
-    Parameters
-    ----------
-    dtype : ``float64``, ``int64`` or ``bool``.
-    ndim : None for a number.
-    filled : whether the loop writes to it; what it only reads may be read-only.
-    """
-
-    dtype: str
-    ndim: int | None = None
-    filled: bool = False
 
 
 _settling, _settled = threading.Lock(), weakref.WeakSet[Any]()

@@ -237,7 +237,7 @@ CALIBRATION, PORTFOLIO = ["calibration"], ["portfolio"]
         ([*PORTFOLIO, "views", 0, "columns"], [0, 0], "some metrics, each once"),
         ([*PORTFOLIO, "views", 0, "columns"], [], "some metrics, each once"),
         ([*PORTFOLIO, "views", 0, "floors"], [0.0, 0.0], "loss sum.floors: 0; expected numbers from 1e-120"),
-        ([*PORTFOLIO, "views", 0, "floors"], [1.0], r"loss sum: floors: shape \(1,\); expected \(2,\)"),
+        ([*PORTFOLIO, "views", 0, "floors"], [1.0], r"loss sum: metrics: shape \(1,\); expected \(2,\)"),
         ([*PORTFOLIO, "views", 0, "name"], "luck", "name 'luck': expected one of loss sum, loss rise"),
         ([*PORTFOLIO, "views", 0, "name"], "loss rise", "views, each once"),
         (["scaler", "spread", 0], 0.0, "scaler.spread: 0; expected numbers from 1e-120"),

@@ -259,7 +259,7 @@ def test_convert_to_anything_else_is_refused(name, refused):
 @pytest.mark.parametrize(
     ("verb", "name", "expected"),
     [
-        ("decode", "states.csv", ".parquet or .pq"),
+        ("decode", "states.jsonl", ".parquet or .pq or .csv"),
         ("warn", "scores.jsonl", ".parquet or .pq"),
         ("fit", "model.parquet", ".json"),
         ("report", "report.pdf", ".html or .htm"),
