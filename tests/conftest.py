@@ -34,7 +34,7 @@ settings.load_profile("same")
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at marks
 def pytest_collection_modifyitems(items):
-    """Leave the cases of a test that is sampled to ``-m once``, but for some that are evenly spread."""
+    """Leave the cases of a test that is sampled to ``-m slow``, but for some that are evenly spread."""
     cases = {}
     for item in items:
         if item.get_closest_marker("sampled"):
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items):
         kept = {place * len(of_one) // wanted for place in range(wanted)}
         for place, item in enumerate(of_one):
             if place not in kept:
-                item.add_marker("once")
+                item.add_marker("slow")
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def audited(frame, folder, *options):
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_blank_seeds_late_onsets_and_a_flag_for_a_buffer_are_answered(frame, tmp_path):
     flagged = frame["buffer"] != "none"
     odd = frame.drop(columns="buffer").assign(

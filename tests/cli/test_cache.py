@@ -143,7 +143,7 @@ def test_the_fingerprint_of_a_model_is_the_checksum_of_its_file(work):
     assert th.load_model(work / "model.json").fingerprint == told[1]
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_damaged_forged_and_foreign_entries_change_nothing(work, trajhmm):
     """Every entry is spoilt in each way: the same bytes come out, and no error."""
     words = [*line("figure", "map"), "-o"]

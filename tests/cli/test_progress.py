@@ -45,7 +45,7 @@ def on_a_terminal(folder, *words):
     return shown.decode()
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "seen"),
     [

@@ -331,7 +331,7 @@ for line in lines:
 """
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_on_a_full_disk_every_old_file_stands_whole_and_nothing_else_is_left(here):
     lines = {}
     for line, name in FILES.values():

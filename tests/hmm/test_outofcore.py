@@ -129,7 +129,7 @@ def test_whatever_the_scaling_a_fit_from_disk_is_the_fit_from_memory(logs, scali
     assert_same_model(without_notes_of(runs, found), expected)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["icl", "heldout"])
 def test_runs_with_shifts_and_scales_are_the_same_from_disk(logs, criterion):
     runs = th.read_logs(logs)

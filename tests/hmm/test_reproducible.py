@@ -119,7 +119,7 @@ def test_the_planted_number_of_states_comes_back(seed):
     assert tried[3] == found.certificate.at(3).mean
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_pure_noise_has_no_reproducible_map_and_says_so():
     values, lengths = noise(0)
     found = select(values, lengths)
@@ -193,7 +193,7 @@ def test_the_result_does_not_depend_on_threads():
     assert one.curve == other.curve
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_another_criterion_chooses_and_the_certificate_is_of_its_choice():
     values, lengths, _ = three_states(2)
     found = select(values, lengths, states=[2, 4], criterion="bic")

@@ -281,7 +281,7 @@ def test_a_run_without_usable_rows_is_listed_and_named_as_left_out(analysed):
     assert page.column("Runs", "Run") == list(runs.runs)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_forty_runs_of_a_thousand_rows_stay_below_five_megabytes():
     runs = planted_logs(n_runs=40, n_rows=1000)
     model = th.fit(runs, states=8, scaling="per-run", restarts=1, iterations=10, halves=0)

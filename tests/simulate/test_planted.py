@@ -70,7 +70,7 @@ def test_planted_states_and_detour_are_found(seed):
     assert row["runs_with"] == pytest.approx(truth.took_detour.sum(), abs=2)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_without_a_planted_detour_none_is_found():
     _, ari, n_states, flagged, _, _ = analysed(0, detour=False, layout="spread", offset_sd=1.0, **FEW)
     assert ari >= 0.95
@@ -97,7 +97,7 @@ def test_detours_are_found_in_nineteen_of_twenty_and_invented_in_at_most_one():
     assert chosen.count(5) >= 19
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_planted_detour_survives_refits_on_resampled_runs():
     truth = planted(seed=0, layout="spread", offset_sd=1.0, **FEW)
     model = th.fit(truth.logs, states=5, halves=0, restarts=2)

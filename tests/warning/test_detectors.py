@@ -67,7 +67,7 @@ def test_names_are_keys():
     assert all(detector.name == name for name, detector in baselines().items())
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 def test_scores_depend_on_no_later_row(fitted):
     run = patchy_run()
     whole = fitted.scores(run)

@@ -68,7 +68,7 @@ def test_nothing_of_the_future_is_in_a_state(model):
         np.testing.assert_array_equal(begun.left, whole.left[:n])
 
 
-@pytest.mark.sampled(18)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("how", WRITERS)
 @pytest.mark.parametrize("what", LOGS)
 @pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])

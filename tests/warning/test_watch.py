@@ -133,7 +133,7 @@ def killed_at(statement, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_each_statement_that_writes_the_state_no_alarm_is_lost(model, tmp_path, step):
     """From making the file to the last commit; each time the watch is started again and carries on."""
