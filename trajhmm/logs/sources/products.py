@@ -29,6 +29,7 @@ _AMONG_OTHERS = {
     frozenset({"state", "runs_with", "runs_without", "coefficient"}): "detours",
     frozenset({"state", "converged_with", "converged_without"}): "evidence for detours",
     frozenset({"state", "runs", "rows", "entry_step", "top_metrics"}): "states of a map",
+    frozenset({"run", "state", "rows", "share", "times", "first_step", "last_step"}): "visits of states",
     frozenset({"source", "target", "runs", "times", "probability"}): "edges of a map",
     frozenset({"states", "log_likelihood", "outcome", "chosen"}): "a curve over numbers of states",
     frozenset({"dimension", "strength", "collapsed", "recovery_steps", "area_ratio"}): _STABILITY,
