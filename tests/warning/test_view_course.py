@@ -198,3 +198,32 @@ def test_an_alarm_whose_metrics_are_usual_each_says_that_together_they_are_not()
     assert said in str(Alarm(drivers=(usual,), **of))
     for drivers in ((usual, odd), (replace(usual, view="phase"),), (replace(usual, value=None),), ()):
         assert "together" not in str(Alarm(drivers=drivers, **of))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda i, t, rng: np.where(t < 40, np.nan, rng.normal(size=60) + i),
+        lambda i, _t, rng: -1e140 * rng.random(60) * 10.0 ** (-20 * i),
+        lambda _i, t, _rng: np.where(t == 30, 1.0, 0.0),
+        lambda _i, _t, rng: np.where(rng.random(60) < 0.5, 0.0, 10.0 ** rng.uniform(-8, 8, 60)),
+        lambda _i, t, rng: np.where(t % 2, np.nan, rng.normal(size=60)),
+    ],
+    ids=["late", "huge", "flat but for a step", "zero at half of the rows", "logged at every other row"],
+)
+@pytest.mark.filterwarnings("error")
+def test_whatever_a_metric_of_a_sweep_is_scores_are_finite_and_come_back_from_a_file(odd):
+    t, runs = np.arange(60), []
+    for i in range(6):
+        rng = np.random.default_rng(i)
+        own = np.exp(-t / rng.uniform(5, 60) + rng.normal()) * np.exp(rng.normal(0, 0.05, 60))
+        logged = pd.DataFrame({"a": own, "b": own**2 * np.exp(rng.normal(0, 2)), "c": odd(i, t, rng)})
+        runs.append(made_run(logged.ffill().to_numpy(), run=str(i), logged=logged.notna().to_numpy()))
+    portfolio = cross_fitted(runs, np.arange(6) % 3, **FIT).portfolios[0]
+    assert portfolio.views[-1].name == "course"
+    again = Course.from_dict(portfolio.views[-1].to_dict())
+    for run in runs:
+        rows, _ = portfolio.rows(run.steps, run.values, run.logged, portfolio.start())
+        scores = again.scores(rows, again.start())
+        assert np.isfinite(scores).all()
+        np.testing.assert_array_equal(scores, portfolio.views[-1].scores(rows, again.start()))

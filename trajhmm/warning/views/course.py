@@ -133,7 +133,8 @@ def fit_course(
     def columns() -> Iterator[Floats]:
         for run, kept in zip(runs, taken, strict=True):
             scaled = features.scales(run.columns(features.metrics)[kept])
-            yield _levels_and_departures(scaled, np.full(scaled.shape[1], np.nan))[::stride]
+            # A copy, as a view of some rows would hold on to all of them.
+            yield _levels_and_departures(scaled, np.full(scaled.shape[1], np.nan))[::stride].copy()
 
     rows = np.concatenate(list(columns()))
     n_metrics = len(features.metrics)
