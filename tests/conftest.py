@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items):
         kept = {place * len(of_one) // wanted for place in range(wanted)}
         for place, item in enumerate(of_one):
             if place not in kept:
+                item.own_markers = [mark for mark in item.own_markers if mark.name != "once"]
                 item.add_marker("slow")
 
 

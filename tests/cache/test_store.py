@@ -251,6 +251,7 @@ def _put_and_get(folder, number):
     sys.exit(number)
 
 
+@pytest.mark.once
 def test_several_processes_use_one_folder_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_put_and_get, args=(tmp_path / "cache", 40 + n)) for n in range(3)]

@@ -71,6 +71,7 @@ def test_a_process_leaves_tables_claims_words_and_figures(done):
     assert profile["lead_share"].dropna().tolist() == [1.0, 1.0]
 
 
+@pytest.mark.once
 def test_claims_are_answered_with_numbers_that_are_never_null(done):
     claims = json.loads((done[0] / "claims.json").read_text(encoding="utf-8"))
     assert {name: claim["n"] for name, claim in claims.items()} == {"decoupling": 13, "buffering": 24, "precedence": 11}
@@ -83,6 +84,7 @@ def test_claims_are_answered_with_numbers_that_are_never_null(done):
         assert "would say" in claim["sentence"]
 
 
+@pytest.mark.once
 def test_the_same_command_gives_the_same_bytes(logs, done, trajhmm, tmp_path):
     ended = trajhmm("audit", logs, *ASKED, "--states", "3", "--jobs", "1", "-o", tmp_path / "again")
     assert ended.code == 0
@@ -90,6 +92,7 @@ def test_the_same_command_gives_the_same_bytes(logs, done, trajhmm, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (done[0] / name).read_bytes(), name
 
 
+@pytest.mark.once
 def test_columns_of_other_names_give_the_same(logs, done, trajhmm, tmp_path):
     frame = pd.read_parquet(logs)
     names = {"dimension": "what", "strength": "amount", "onset": "begin", "seed": "twin", "buffer": "calm"}

@@ -124,6 +124,7 @@ def test_no_numeric_metric(verb, logs, model, tmp_path, refused):
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("left", [0, 7, 0.5, 0.99])
+@pytest.mark.sampled(6)
 def test_torn_parquet(verb, left, logs, model, tmp_path, refused):
     whole = (logs / "seed_2.parquet").read_bytes()
     (logs / "seed_2.parquet").write_bytes(whole[: left if isinstance(left, int) else int(left * len(whole))])
@@ -162,6 +163,7 @@ def test_several_runs_that_nothing_names(verb, logs, model, tmp_path, refused):
         ("--where", "step > 999", "--where 'step > 999': none of 120 rows meets the condition"),
     ],
 )
+@pytest.mark.sampled(10)
 def test_columns_that_are_not_there(verb, option, argument, complaint, logs, model, tmp_path, refused):
     assert complaint in refused(*verbs(logs, model, tmp_path)[verb], option, argument)
 
@@ -371,6 +373,7 @@ def test_what_converged_means_has_to_be_a_condition_on_the_logs(
         (["--bogus"], "No such option: --bogus"),
     ],
 )
+@pytest.mark.sampled(10)
 def test_a_wrong_option_of_any_verb(verb, arguments, complaint, logs, model, tmp_path, refused):
     assert complaint in refused(*verbs(logs, model, tmp_path)[verb], *arguments, code=2)
 
@@ -416,6 +419,7 @@ def test_a_wrong_option_of_fit(arguments, complaint, logs, tmp_path, refused):
     ],
     ids=["one number", "several", "hmmlearn"],
 )
+@pytest.mark.once
 def test_a_map_of_two_runs_is_fitted_and_called_not_tested(arguments, said, logs, tmp_path, trajhmm):
     two = [logs / "seed_0.parquet", logs / "seed_1.parquet"]
     done = trajhmm("fit", *two, "-o", tmp_path / "m.json", "--restarts", "1", *arguments)

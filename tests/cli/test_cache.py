@@ -83,6 +83,7 @@ def test_an_analysis_is_found_again_byte_for_byte(work, trajhmm, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["map", "raster", "curves", "profile", "regression", "convergence"])
+@pytest.mark.sampled(2)
 def test_figures_are_found_again_byte_for_byte(kind, work, trajhmm, request):
     beside = {"map": None, "convergence": None, "curves": -4, "profile": -4}.get(kind, -2)  # of converged and refits
     words = line("figure", kind)[:beside]
@@ -94,6 +95,7 @@ def test_figures_are_found_again_byte_for_byte(kind, work, trajhmm, request):
 
 
 @pytest.mark.parametrize("kind", ["states", "edges", "detours", "regression"])
+@pytest.mark.sampled(1)
 def test_tables_are_found_again_byte_for_byte(kind, work, trajhmm, request):
     words = line("table", kind) if kind != "regression" else line("table", kind)[:-2]
     assert trajhmm(*words, "--no-cache", "-o", "anew.csv").code == 0
@@ -186,6 +188,7 @@ def test_a_cache_that_cannot_be_written_is_none(work, trajhmm, monkeypatch):
     assert "cache" not in done.err
 
 
+@pytest.mark.once
 def test_figures_from_the_cache_load_little(work):
     for words in (["figure", "map", "-o", "map.pdf"], ["table", "states", "-o", "states.csv"]):
         program = (

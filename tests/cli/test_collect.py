@@ -31,6 +31,7 @@ def tree(tmp_path):
     return tmp_path / "checkpoints"
 
 
+@pytest.mark.once
 def test_collect_writes_a_run_log_and_says_what_it_did_on_standard_error(tree, tmp_path, trajhmm, trajhmm_process):
     done = trajhmm_process("collect", "checkpoints", "-o", "logs.parquet", "--heads", "2", cwd=tmp_path)
     assert (done.code, done.out) == (0, "")
@@ -146,6 +147,7 @@ def test_heads_of_a_model_folder_are_read_from_its_configuration(tmp_path, trajh
     assert read_logs(tmp_path / "logs.parquet").runs == ("out",)
 
 
+@pytest.mark.once
 def test_weights_in_safetensors_and_numpy_archives_are_collected_without_torch(tree, tmp_path):
     pytest.importorskip("safetensors.numpy").save_file(weights(3, 0), tree / "step_0.safetensors")
     program = (
@@ -158,6 +160,7 @@ def test_weights_in_safetensors_and_numpy_archives_are_collected_without_torch(t
     assert len(pq.read_table(tmp_path / "logs.parquet")) == 7
 
 
+@pytest.mark.once
 def test_a_progress_bar_is_shown_on_a_terminal(tree, tmp_path):
     reader, terminal = pty.openpty()
     line = [sys.executable, "-m", "trajhmm", "collect", tree, "-o", tmp_path / "logs.parquet"]

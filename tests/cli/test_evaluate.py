@@ -121,6 +121,7 @@ def test_tables_and_figures_are_written(told, logs, trajhmm, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])
 @pytest.mark.parametrize("kind", ["timeline", "drivers"])
+@pytest.mark.sampled(2)
 def test_figures_of_a_run_come_out_the_same_every_time(told, logs, trajhmm, tmp_path, kind, suffix):
     asked = ["figure", kind, logs, "--model", told[0], "--run", "doomed_42", "--collapse", "accuracy < 0.5"]
     for name in ("one", "other"):

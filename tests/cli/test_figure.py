@@ -68,7 +68,7 @@ def analysed_once(analysed, monkeypatch):
     monkeypatch.setattr(dynamics, "analyze", once)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", [kind for kind in FIGURES if kind not in (*OF_WARNINGS, *OF_STABILITY)])
 def test_every_kind_of_figure_is_written(kind, work, analysed_once, trajhmm):
     line = ["figure", kind, "logs.parquet", "--model", "model.json", "-o", f"{kind}.svg", *OPTIONS.get(kind, ())]
@@ -81,6 +81,7 @@ def test_every_kind_of_figure_is_written(kind, work, analysed_once, trajhmm):
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["selection", "profile"])
+@pytest.mark.once
 def test_some_figures_need_no_logs_and_come_out_the_same(kind, work, trajhmm, trajhmm_process):
     for run, name in ((trajhmm, "once.pdf"), (trajhmm_process, "again.pdf")):
         done = run("figure", kind, "--model", "model.json", "-o", name)
@@ -89,6 +90,7 @@ def test_some_figures_need_no_logs_and_come_out_the_same(kind, work, trajhmm, tr
     assert b"/Type3" not in (work / "once.pdf").read_bytes()
 
 
+@pytest.mark.once
 def test_metrics_and_the_scale_of_steps_are_the_users(work, trajhmm):
     line = ["figure", "curves", "logs.parquet", "--model", "model.json", "--metric", "weight_l2,trace"]
     for scale in ("linear", "log", "sqrt"):
@@ -132,6 +134,7 @@ def test_curves_of_one_run_show_that_run_alone(work, trajhmm):
         (["table", "selection", "-o", "x.txt"], 1, "x.txt: expected a name that ends in .tex or .csv"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_what_is_missing_is_said(line, code, said, work, trajhmm):
     done = trajhmm(*line, "--model", "model.json")
     assert done.code == code
@@ -140,6 +143,7 @@ def test_what_is_missing_is_said(line, code, said, work, trajhmm):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TABLES if kind not in OF_STABILITY])
+@pytest.mark.sampled(1)
 def test_every_kind_of_table_is_written(kind, work, analysed_once, trajhmm):
     of_tables = {**OPTIONS, "regression": ("logs.parquet", *CONVERGED)}
     for suffix in ("tex", "csv"):

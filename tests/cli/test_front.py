@@ -25,6 +25,7 @@ def test_there_is_one_version(trajhmm):
         ("fish", {"_TYPER_COMPLETE_ARGS": "trajhmm ev", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
     ],
 )
+@pytest.mark.once
 def test_shells_complete_verbs(shell, typed):
     program = Path(sysconfig.get_path("scripts")) / "trajhmm"
     asked = {**os.environ, "_TRAJHMM_COMPLETE": f"complete_{shell}", **typed}

@@ -32,7 +32,7 @@ def given(name):
     return [flag(name)] if VALUES[name] is None else [flag(name), VALUES[name]]
 
 
-@pytest.mark.sampled(60)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize(("verb", "kind", "name"), BEYOND)
 def test_options_of_other_kinds_are_refused(verb, kind, name, trajhmm):
     """Also where the default is given, and before anything is read."""

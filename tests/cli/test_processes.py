@@ -131,6 +131,7 @@ def test_simulate_gives_the_same_bytes_for_the_same_seed(simulated, workshop, tr
     assert {"onset", "collapse_step", "convergence_step", "took_detour"} <= set(truth.columns)
 
 
+@pytest.mark.once
 def test_inspect_prints_a_table_and_json_on_standard_output(simulated, trajhmm_process):
     plain = trajhmm_process("inspect", simulated)
     assert (plain.code, plain.err) == (0, "")
@@ -164,6 +165,7 @@ def test_fit_writes_a_model_and_the_same_seed_the_same_bytes(model, workshop, tr
     assert (workshop / "again.json").read_bytes() == model.read_bytes()
 
 
+@pytest.mark.once
 def test_decode_writes_states_that_agree_with_the_library(model, simulated, workshop, trajhmm, trajhmm_process):
     for run, options, name in [(trajhmm_process, [], "states.parquet"), (trajhmm, ["--filtered"], "filtered.parquet")]:
         done = run("decode", simulated, "--model", model, "-o", workshop / name, *options)
@@ -253,7 +255,7 @@ def test_demo_leaves_a_whole_analysis(tmp_path, trajhmm_process):
     }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("verb", ["inspect", "convert", "fit", "decode", "analyze", "report", "figure", "table"])
 def test_a_bad_input_ends_a_process_with_1_and_one_line(verb, tmp_path, trajhmm, trajhmm_process, monkeypatch):
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
@@ -300,6 +302,7 @@ def test_a_reader_that_has_gone_away_is_no_error_with_a_traceback(simulated):
         assert process.wait(timeout=60) == 1
 
 
+@pytest.mark.once
 def test_ctrl_c_during_a_fit_leaves_the_old_model_and_no_traceback(simulated, tmp_path):
     old = tmp_path / "model.json"
     old.write_text("the old file, whole")
@@ -359,6 +362,7 @@ def test_the_search_for_heavy_modules_finds_them():
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+@pytest.mark.sampled(7)
 def test_every_command_explains_itself_with_an_example(words, trajhmm):
     done = trajhmm(*words, "--help")
     assert (done.code, done.err) == (0, "")

@@ -44,6 +44,7 @@ def test_exponents_and_both_kinds_of_stability(made, trajhmm_process, tmp_path):
     assert (tmp_path / "convergence.png").stat().st_size > 10_000
 
 
+@pytest.mark.once
 def test_phases_of_learning(made, trajhmm, tmp_path):
     ended = trajhmm("stability", made / "net.parquet", "--by", "mu,learning_rate", "-o", tmp_path)
     assert ended.code == 0
@@ -53,6 +54,7 @@ def test_phases_of_learning(made, trajhmm, tmp_path):
     assert (tmp_path / "phases.png").stat().st_size > 5_000
 
 
+@pytest.mark.once
 def test_freezing_is_the_last_change_of_sign_to_a_logged_row(made, trajhmm, tmp_path):
     ended = trajhmm("stability", made / "valley.parquet", "--by", "eta,sigma", "-o", tmp_path)
     assert ended.code == 0
@@ -83,6 +85,7 @@ def test_what_is_asked_for_and_not_there_is_an_error(made, trajhmm, tmp_path):
     assert (ended.code, (tmp_path / "file").read_text()) == (1, "")
 
 
+@pytest.mark.once
 def test_figures_and_tables_of_what_was_written(made, trajhmm, tmp_path):
     """From the folder or the file, without a model; numbers as in the file."""
     for name, by in (("rank", "learning_rate"), ("net", "mu,learning_rate")):

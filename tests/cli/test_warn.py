@@ -313,6 +313,7 @@ def test_an_alarm_says_which_command_draws_it_and_that_does(shop, trajhmm, tmp_p
     assert "look:" not in trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json").err
 
 
+@pytest.mark.once
 def test_a_command_gets_the_object_that_json_prints(shop, trajhmm_process, tmp_path):
     asked = ["warn", shop / "running.parquet", "--model", shop / "reference.json", "--json"]
     ended = trajhmm_process(*asked, "--exec", "cat > told.json; echo heard; echo me >&2", cwd=tmp_path)
@@ -322,6 +323,7 @@ def test_a_command_gets_the_object_that_json_prints(shop, trajhmm_process, tmp_p
     assert "heard\nme\n" in ended.err
 
 
+@pytest.mark.once
 def test_without_an_alarm_no_command_runs(shop, trajhmm_process, tmp_path):
     asked = ["warn", shop / "fine.parquet", "--model", shop / "reference.json", "--exec", "touch ran"]
     assert trajhmm_process(*asked, cwd=tmp_path).code == 0
@@ -400,6 +402,7 @@ def test_commands_that_ended_leave_no_zombies(shop, tmp_path):
         assert process.wait(timeout=60) == 3
 
 
+@pytest.mark.once
 def test_following_what_is_not_there_or_lacks_a_metric_is_said(shop, tmp_path):
     logs = tmp_path / "logs"
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -455,6 +458,7 @@ def terminal(shop):
     os.close(theirs)
 
 
+@pytest.mark.once
 def test_a_terminal_shows_runs_in_a_live_table_and_is_left_as_it_was(terminal, tmp_path):
     start, screen = terminal
     frames = [frame_of(f"fine [{i}]", 20) for i in range(20)]
@@ -491,6 +495,7 @@ def test_a_terminal_that_asks_for_json_gets_plain_lines(terminal, tmp_path):
     assert "\x1b" not in screen().removesuffix("\x1b[0m")
 
 
+@pytest.mark.once
 def test_of_many_files_that_cannot_be_read_a_few_are_named(shop, tmp_path):
     for i in range(9):
         frame_of(f"run {i}", i).drop(columns="step").to_csv(tmp_path / f"{i}.csv", index=False)

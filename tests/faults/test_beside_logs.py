@@ -115,7 +115,7 @@ def assert_still_the_same(made, assert_same_logs):
     return after
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_a_verb_wrote_among_the_logs_does_not_change_how_they_are_read(
     verb, made, here, trajhmm, assert_same_logs
@@ -130,6 +130,7 @@ def test_what_a_verb_wrote_among_the_logs_does_not_change_how_they_are_read(
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "ndjson"])
 @pytest.mark.parametrize("verb", PRINTS)
+@pytest.mark.sampled(3)
 def test_what_a_verb_printed_into_a_file_among_the_logs_is_no_log(verb, ending, made, here, trajhmm, assert_same_logs):
     Path(f"runs/printed.{ending}").write_text(trajhmm(*PRINTS[verb]).out)
     assert_still_the_same(made, assert_same_logs)
@@ -161,6 +162,7 @@ def test_tables_that_a_spreadsheet_saved_anew_are_known(made, here, assert_same_
 LYAPUNOV = f"quantity,exponent,{_INTERVAL},n_runs,l2_stable,probability_stable"
 
 
+@pytest.mark.once
 def test_a_folder_of_nothing_else_is_an_error_that_says_so(here, trajhmm):
     assert trajhmm(*[word.replace("OUT", "out") for word in VERBS["stability"]]).code == 0
     with pytest.raises(LogError, match=r"out/.*\.csv: .* that trajhmm wrote, no log$"):

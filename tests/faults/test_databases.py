@@ -69,6 +69,7 @@ def refusal(path, **settings):
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.once
 def test_views_without_end_are_refused_soon(view, database):
     refusal(database(f"CREATE VIEW v AS {VIEWS[view]}"), table="v")
 
@@ -121,6 +122,7 @@ def test_a_watch_says_it_and_goes_on(database, tmp_path):
         "SELECT range AS step, md5(range::VARCHAR) || md5((range + 1)::VARCHAR) AS word FROM range(2000000)",
     ],
 )
+@pytest.mark.once
 def test_views_of_duckdb_without_end_are_refused_soon(view, tmp_path):
     duckdb = pytest.importorskip("duckdb", reason="needs the extra duckdb")
     with duckdb.connect(str(tmp_path / "a.duckdb")) as connection:

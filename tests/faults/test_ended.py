@@ -47,6 +47,7 @@ def started(*line, ignored=None):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.once
 def test_a_file_that_is_being_written_leaves_no_trace_and_the_old_one_stands(ending, logs, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -72,6 +73,7 @@ def test_what_is_ignored_stays_so(logs, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.once
 def test_a_watch_says_at_its_end_what_it_saw(ending, logs):
     with started("-m", "trajhmm", "warn", logs, "--follow", "--interval", "0.05") as process:
         while "1 run so far" not in (line := process.stderr.readline()):

@@ -114,6 +114,7 @@ def test_what_is_too_far_off_for_an_axis_is_drawn_at_its_end():
     np.testing.assert_array_equal(drawable(values), [[np.nan, np.inf, -np.inf], [1e300, -1e300, 0.1]])
 
 
+@pytest.mark.once
 def test_figures_of_numbers_as_large_as_floats_hold_are_drawn(tmp_path, trajhmm):
     (tmp_path / "logs").mkdir()
     for seed in range(5):

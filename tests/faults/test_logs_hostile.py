@@ -89,6 +89,7 @@ HOLES = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("events.out") else name for name in HOLES]
 )
+@pytest.mark.sampled(5)
 def test_a_file_that_was_made_longer_than_what_was_written_is_refused_soon(name, tmp_path):
     path = hole(tmp_path / name, HOLES[name], 3 * 2**30 if name.endswith("wandb") else 20 * 2**30)
     (path.parent.parent / "meta.yaml").write_text("run_name: a\n")
@@ -209,6 +210,7 @@ def test_cells_of_json_lines_stand_where_they_were_written(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["settings", "tables", "trackio", "mlflow"])
+@pytest.mark.sampled(1)
 def test_other_ways_to_rows_with_columns_of_their_own_are_refused(kind, tmp_path):
     path = tmp_path
     if kind == "settings":

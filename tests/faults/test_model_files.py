@@ -455,6 +455,7 @@ def test_the_files_that_take_most_to_read_take_less_than_a_gibibyte(tmp_path):
         assert time.perf_counter() - began < LONG
 
 
+@pytest.mark.once
 def test_what_is_too_much_for_a_file_is_not_saved_and_the_old_file_stands(fitted, tmp_path):
     k, d = 8, 512
     large = Parameters(

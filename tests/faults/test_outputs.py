@@ -112,6 +112,7 @@ def linked(source, target, how):
 
 @pytest.mark.parametrize("how", ["hard link", "link", "link to a link"])
 @pytest.mark.parametrize("verb", FILES)
+@pytest.mark.sampled(7)
 def test_an_output_that_is_one_of_the_logs_or_the_model_is_refused(verb, how, here, refused):
     line, name = FILES[verb]
     source = here / "model.json" if verb == "figure" else here / "logs" / "seed_2.parquet"
@@ -163,6 +164,7 @@ def test_checkpoints_are_not_written_over(here, refused):
 
 
 @pytest.mark.parametrize("verb", FOLDERS)
+@pytest.mark.once
 def test_a_folder_in_which_one_file_is_being_read_is_left_as_it_was(verb, here, refused):
     line, name = FOLDERS[verb]
     also = " as logs/seed_2.parquet"
@@ -194,6 +196,7 @@ def test_two_outputs_of_one_name_are_refused(refused):
     assert said == "error: same: is to hold two different things; name another file for one of them"
 
 
+@pytest.mark.once
 def test_what_was_written_among_the_logs_may_be_written_again(here, trajhmm):
     for _ in range(2):
         for line in (

@@ -307,6 +307,7 @@ FULL = """
 
 
 @pytest.mark.parametrize("room", [0, 300])
+@pytest.mark.once
 def test_rows_that_a_full_disk_kept_out_come_through_when_it_clears(room, tmp_path):
     done = in_a_process(FULL, tmp_path / "logs", room)
     seconds, last_step = done.stdout.split()

@@ -213,7 +213,7 @@ def test_too_little_memory_is_told_in_words(trajhmm, monkeypatch):
 # ---------------------------------------------------------------- streams that are closed, full or gone
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("streams", "code"),
     [("2>&-", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1), ("2>/dev/full >out", 0), ("| :", None)],
@@ -239,6 +239,7 @@ def test_a_closed_standard_error_is_not_written_into_the_output(here):
     assert all(json.loads(line)["step"] >= 0 for line in Path("out.jsonl").read_text().splitlines())
 
 
+@pytest.mark.once
 def test_a_terminal_that_knows_no_letters_but_ascii_gets_the_others_by_number(here):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
     line = [sys.executable, "-m", "trajhmm", "warn", "logs.parquet"]
@@ -440,7 +441,7 @@ def damaged(text, rng):
     return "\n".join(map(",".join, table)) + "\n"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", FINISHED)
 def test_a_changed_table_is_drawn_or_refused_in_a_line(kind, tmp_path, trajhmm, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -37,6 +37,7 @@ def alarms(watch):
     return [alarm.step for _, alarm in watch.poll()]
 
 
+@pytest.mark.once
 def test_a_second_watch_on_one_state_file_is_refused_and_may_go_on_when_the_first_ends(tmp_path):
     state = tmp_path / "state.db"
     grow(tmp_path / "logs", 0, 5)

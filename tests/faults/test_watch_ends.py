@@ -43,11 +43,13 @@ def logs(tmp_path):
     return folder
 
 
+@pytest.mark.once
 def test_all_was_read(logs):
     said, out, code = watched(logs, lambda line: "1 run so far" in line)
     assert (said.splitlines()[-1], out, code) == ("stopped; 1 run seen, 0 alarmed", "", 0)
 
 
+@pytest.mark.once
 def test_a_file_that_cannot_be_read_is_named_at_the_end_and_the_code_is_1(logs):
     (logs / "b.parquet").write_bytes(b"PAR1 half")
     (logs / "c.csv").write_bytes("step,loss,gr\xf6\xdfe\n1,2,3\n".encode("latin-1"))
@@ -59,6 +61,7 @@ def test_a_file_that_cannot_be_read_is_named_at_the_end_and_the_code_is_1(logs):
     )
 
 
+@pytest.mark.once
 def test_an_alarm_counts_for_more_than_a_file_that_cannot_be_read(logs):
     (logs / "b.parquet").write_bytes(b"PAR1 half")
     with (logs / "a.csv").open("a") as file:
@@ -68,6 +71,7 @@ def test_an_alarm_counts_for_more_than_a_file_that_cannot_be_read(logs):
     assert (out.count("alarm: run a at step"), code) == (1, 3)
 
 
+@pytest.mark.once
 def test_lines_that_were_passed_over_are_told_and_counted_at_the_end(logs):
     with (logs / "a.csv").open("a") as file:
         file.writelines(["60,1\n", "61,1,1,1,1\n"])

@@ -85,7 +85,7 @@ def test_one_bin_is_a_dot_with_its_interval_and_one_group_has_no_key():
     assert ax.get_legend() is None
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("width", ["column", "full"])
 @pytest.mark.parametrize("style", ["default", "icml", "nature"])
 @pytest.mark.parametrize("table", [FEW, MANY], ids=["few", "many"])

@@ -65,7 +65,7 @@ def words(ax):
     return [text.get_text() for text in ax.texts]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("make", MAPS.values(), ids=MAPS)
 def test_states_stand_from_left_to_right_by_entry(make):
     training_map = make()
@@ -109,6 +109,7 @@ def test_discs_and_arrows_grow_with_runs():
                     assert (count < other_count) == (size < other_size - 1e-9)
 
 
+@pytest.mark.once
 def test_arrows_start_and_end_at_the_rims_of_their_states():
     for width in WIDTHS:
         ax = plotted(ten_states, width)
@@ -131,6 +132,7 @@ def test_arrows_back_curve_below_and_arrows_that_skip_states_above():
         assert curves[skip][1:3, 1].min() > level
 
 
+@pytest.mark.once
 def test_arrows_keep_clear_of_states_that_they_do_not_touch():
     for make in MAPS.values():
         ax = plotted(make)
@@ -215,7 +217,7 @@ def test_where_states_stand_close_all_counts_are_in_the_key(show_metrics):
     assert sorted(word for word in said if word.isdigit()) == [str(state) for state in range(10)]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("make", "width", "show_metrics"), CASES)
 def test_a_caption_stands_nearest_to_its_own_state(make, width, show_metrics):
     ax = plotted(make, width, show_metrics=show_metrics)
@@ -319,6 +321,7 @@ def test_axes_too_small_for_the_key_warn_and_those_too_low_for_the_map_too():
     ],
     ids=["none", "good", "bad"],
 )
+@pytest.mark.once
 def test_a_map_says_how_far_it_comes_back_above_all_else(certificate, said):
     ax = plot_training_map(replace(six_states(), certificate=certificate), width="column")
     badge = [text for text in ax.texts if text.get_gid() == "badge"]

@@ -68,6 +68,7 @@ def test_verdicts_differ_in_shape():
 
 @pytest.mark.parametrize("width", ["column", "full"])
 @pytest.mark.parametrize("style", ["default", "neurips", "nature"])
+@pytest.mark.sampled(2)
 def test_no_texts_overlap_or_are_cut_at_the_size_of_print(style, width):
     with print_style(style):
         figure = plot_spikes(SPIKES, width=width)[0].figure

@@ -89,6 +89,7 @@ def test_rows_are_named_and_dimensions_stand_above_theirs(panels):
 
 @pytest.mark.parametrize("width", ["column", "full"])
 @pytest.mark.parametrize("style", ["default", "neurips", "icml", "nature"])
+@pytest.mark.sampled(2)
 def test_no_texts_overlap_or_are_cut_at_the_size_of_print(style, width):
     with print_style(style):
         figure = plot_stability_profile(PROFILE, width=width)[0].figure
@@ -107,6 +108,7 @@ def test_it_is_as_wide_as_a_column_and_reads_in_grey(panels):
     assert all(1.05 / (luminance(ink) + 0.05) > 4.5 for ink in inks)
 
 
+@pytest.mark.once
 def test_the_same_profile_gives_the_same_bytes(tmp_path):
     for name in ("one.pdf", "other.pdf", "one.png", "other.png"):
         save_figure(plot_stability_profile(PROFILE)[0], tmp_path / name)

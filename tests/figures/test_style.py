@@ -64,6 +64,7 @@ def test_print_style_is_undone():
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.once
 def test_drawing_and_saving_leave_the_settings_alone(tmp_path):
     before = dict(mpl.rcParams)
     save_figure(plot_training_map(six_states()).figure, tmp_path / "map.pdf")
@@ -74,6 +75,7 @@ def test_drawing_and_saving_leave_the_settings_alone(tmp_path):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in IN_ALL_FORMATS else pytest.mark.slow) for name in NAMES]
 )
+@pytest.mark.once
 def test_same_input_same_bytes(name):
     # Both new: a figure that was shown in other dots before may have been laid out a hair differently.
     with print_style(style_of(name)):
@@ -140,7 +142,7 @@ def fonts_in(content):
     return names, {kind.decode() for kind in re.findall(rb"/Subtype /(Type3|TrueType|CIDFontType2|Type1)\b", content)}
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_all_text_is_set_in_the_font_of_the_style(name):
     family = "STIXGeneral" if style_of(name) in ("neurips", "icml", "iclr") else "DejaVu Sans"
@@ -159,6 +161,7 @@ def test_numbers_have_real_minus_signs_and_no_e(name):
 
 
 @pytest.mark.parametrize("name", IN_PDF)
+@pytest.mark.sampled(3)
 def test_pdf_fonts_are_type_42_and_nothing_is_dated(name):
     content = file_of(name, "pdf")
     names, kinds = fonts_in(content)
@@ -203,6 +206,7 @@ def test_png_has_300_dots_an_inch_and_the_size_of_the_figure():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sampled(12)
 def test_no_text_is_smaller_than_six_points(name):
     sizes = {text.get_text(): text.get_fontsize() for text in printed(name).texts}
     assert min(sizes.values()) >= 6, sizes

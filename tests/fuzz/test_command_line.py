@@ -129,6 +129,7 @@ WORDS = NAMES.filter(
 
 @settings(max_examples=25, **SETTINGS)
 @given(verb=st.sampled_from(["inspect", "fit", "figure", "warn"]), words=st.lists(WORDS, max_size=4))
+@pytest.mark.once
 def test_any_words_on_the_command_line_are_borne(trajhmm, tmp_path, monkeypatch, verb, words):
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()

@@ -144,6 +144,7 @@ def test_the_models_themselves_can_be_used(kind, made):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled(2)
 def test_other_values_types_and_shapes_give_an_error_in_a_line_or_a_model_that_is_sane(kind, made):
     @FIRST
     @given(rng=RANDOM)

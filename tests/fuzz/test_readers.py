@@ -152,6 +152,7 @@ def very_many(name, path, spoil, uses):
 
 
 @pytest.mark.parametrize("name", [*TEXT, *BINARY])
+@pytest.mark.sampled(4)
 def test_a_log_that_anybody_may_have_written_is_read_or_refused_in_a_line(name, tmp_path):
     refused, _ = tries(*a_log(name, tmp_path / "logs"), FEW, 1)
     assert 0 < refused < FEW

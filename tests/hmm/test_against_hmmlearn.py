@@ -57,6 +57,7 @@ def assert_same_climb(values, lengths, k, covariance_type, **settings):
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("implementation", ["log", "scaling"])
+@pytest.mark.sampled(2)
 def test_planted_logs_of_ragged_runs_some_of_one_row(covariance_type, implementation):
     sequences = map_sequences(planted(n_runs=8, seed=2).logs)
     lengths = np.array([1, 200, 1, 37, 2, 1])
@@ -64,7 +65,7 @@ def test_planted_logs_of_ragged_runs_some_of_one_row(covariance_type, implementa
     assert_same_climb(sequences.values, lengths, 4, covariance_type, implementation=implementation)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["sparse_parities", "digits", "modular_addition", "audit_rl"])
 def test_logs_of_this_project(name, data_folder):
     runs = th.read_logs(data_folder / name / "runs.parquet")

@@ -126,6 +126,7 @@ def test_another_coefficient_leaves_levels_and_innovations(covariance_type):
 
 
 @pytest.mark.parametrize("covariance_type", ["diag", "full", "tied", "spherical"])
+@pytest.mark.sampled(1)
 def test_the_likelihood_never_falls_and_is_what_it_says(covariance_type):
     rng = np.random.default_rng(2)
     p = sticky(rng, 3, 3, covariance_type=covariance_type)
@@ -141,6 +142,7 @@ def test_the_likelihood_never_falls_and_is_what_it_says(covariance_type):
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("shift_sd", [0.0, 2.0])
+@pytest.mark.once
 def test_coefficients_and_states_of_rows_that_remember_are_found(shift_sd):
     rng = np.random.default_rng(3)
     p = sticky(rng, 3, 4)
@@ -218,6 +220,7 @@ def test_a_row_tells_a_level_with_the_one_before_it_alone(fitted):
         np.testing.assert_allclose(scaled.values[t], level, rtol=1e-12)
 
 
+@pytest.mark.once
 def test_the_memory_is_that_of_the_number_of_states_chosen():
     rng = np.random.default_rng(5)
     values, _, offsets = drawn(sticky(rng, 3, 3), np.full(3, 0.5), [100] * 8, rng)
@@ -263,6 +266,7 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
         th.fit(scan_logs([tmp_path / "logs.parquet"]), states=2, emissions="ar")
 
 
+@pytest.mark.once
 def test_the_command_line_fits_it(tmp_path, trajhmm):
     logs, model = tmp_path / "logs.parquet", tmp_path / "model.json"
     write_logs(planted(n_runs=6, n_rows=60, ar=0.5, seed=0).logs, logs)

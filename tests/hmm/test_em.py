@@ -40,6 +40,7 @@ def start(chunk, k, covariance_type, restart=1, **settings_):
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("floor", [1e-12, 0.05])
+@pytest.mark.sampled(2)
 def test_engines_agree_iteration_by_iteration(covariance_type, floor):
     chunk = chunk_of(*blobs(0)[:2])
     begin = start(chunk, 4, covariance_type, floor=floor)
@@ -177,6 +178,7 @@ def test_same_seed_same_parameters_and_another_seed_other_starts():
     covariance_type=st.sampled_from(["diag", "full"]),
     seed=st.integers(0, 100),
 )
+@pytest.mark.once
 def test_no_nan_and_same_states_whatever_the_units(scale, shift, covariance_type, seed):
     values, lengths, _ = blobs(seed, runs=3, rows=20)
     base = GaussianHMM(2, covariance_type=covariance_type, n_restarts=1).fit(values, lengths)
@@ -190,6 +192,7 @@ def test_no_nan_and_same_states_whatever_the_units(scale, shift, covariance_type
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), covariance_type=st.sampled_from(COVARIANCE_TYPES), data=st.data())
+@pytest.mark.once
 def test_the_order_of_runs_does_not_matter(seed, covariance_type, data):
     rng = np.random.default_rng(seed)
     values, _, _ = blobs(seed, runs=5, rows=30)

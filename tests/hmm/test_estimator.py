@@ -74,7 +74,7 @@ def test_a_metric_that_is_missing_in_all_new_rows_is_marginalised(covariance_typ
         GaussianHMM(3).fit(new, lengths)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("weight", [1e-3, 1e-12, 7.0, 1e300])
 @pytest.mark.parametrize("shrinkage", [0.0, 2.0])
 @pytest.mark.parametrize("covariance_type", ["diag", "full"])

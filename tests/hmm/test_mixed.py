@@ -103,6 +103,7 @@ def climbs(chunk, start, iterations=12):
     stretch=st.sampled_from([7, 8192]),
     exact=st.booleans(),
 )
+@pytest.mark.once
 def test_the_bound_never_falls(
     seed, k, d, covariance_type, missing, whole, weights, scales, floor, shrinkage, stretch, exact
 ):
@@ -199,6 +200,7 @@ def exact_log_likelihood(values, parameters, *, sds=9.0, points=6001):
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.sampled(2)
 def test_the_bound_is_below_the_likelihood_and_near_it_where_states_stand_apart(covariance_type, gaps):
     rng = np.random.default_rng(5)
     lengths = [6, 1, 4]
@@ -353,6 +355,7 @@ def slopes(function, at, *, positive=False):
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("shrinkage", [0.0, 2.0])
 @pytest.mark.parametrize("missing", [0.0, 0.25])
+@pytest.mark.sampled(5)
 def test_an_m_step_is_the_maximum_over_each_block(covariance_type, shrinkage, missing):
     rng = np.random.default_rng([11, len(covariance_type), int(shrinkage)])
     diagonal = covariance_type in ("diag", "spherical")

@@ -107,6 +107,7 @@ def test_states_table_holds_the_state_and_its_probability(model, logs):
 
 
 @pytest.mark.parametrize("halves", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.once
 def test_pythia_fits_at_every_number_of_states_without_nan_or_warning(public_data, halves):
     runs = th.read_logs(public_data("pythia_160m"), run_by="seed")
     with warnings.catch_warnings(), np.errstate(divide="raise", over="raise", invalid="raise"):
@@ -120,6 +121,7 @@ def test_pythia_fits_at_every_number_of_states_without_nan_or_warning(public_dat
     assert np.isfinite(model.hmm.means_).all()
 
 
+@pytest.mark.once
 def test_hmmlearn_engine_agrees_on_real_logs(public_data):
     runs = th.read_logs(public_data("pythia_160m"), run_by="seed")
     same = {"states": 8, "restarts": 2, "iterations": 32, "scaling": "per-run", "halves": 0}  # hmmlearn knows no shifts

@@ -104,6 +104,7 @@ def test_a_map_is_reproducible_if_halves_every_state_and_seeds_agree():
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (3, 4))])
+@pytest.mark.once
 def test_the_planted_number_of_states_comes_back(seed):
     values, lengths, path = three_states(seed)
     found = select(values, lengths)
@@ -210,6 +211,7 @@ def test_fewer_than_four_runs_cannot_be_halved_and_bic_chooses():
     assert found.fit.parameters.n_states == by_bic.fit.parameters.n_states
 
 
+@pytest.mark.once
 def test_where_no_half_can_be_fitted_bic_chooses_and_nothing_is_known(monkeypatch):
     monkeypatch.setattr(Halver, "halves", lambda *_: None)
     values, lengths, _ = three_states(4)
@@ -218,6 +220,7 @@ def test_where_no_half_can_be_fitted_bic_chooses_and_nothing_is_known(monkeypatc
     assert found.certificate.reproducible is None
 
 
+@pytest.mark.once
 def test_a_likelier_fit_of_another_seed_takes_the_place_of_the_first_everywhere(monkeypatch):
     values, lengths, _ = three_states(0)
     fitted = selection.Job.choose
@@ -266,6 +269,7 @@ def test_runs_of_one_row_have_nothing_to_fit():
         th.fit(th.RunSet.from_frame(logs), states=2)
 
 
+@pytest.mark.once
 def test_a_smooth_road_ends_in_a_map_with_its_verdict():
     model = th.fit(drift(n_runs=8, n_rows=50, n_metrics=4, seed=2).logs, states=[2, 3], **QUICK)
     assert model.certificate.reproducible in (True, False)
@@ -304,6 +308,7 @@ def test_states_and_shifts_of_planted_runs_are_recovered():
     np.testing.assert_allclose(tau, true.std(axis=0), rtol=0.2)
 
 
+@pytest.mark.once
 def test_a_fit_with_scales_that_fails_leaves_the_map_without(monkeypatch):
     from trajhmm.hmm import fitmap
 

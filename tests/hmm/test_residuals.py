@@ -29,7 +29,7 @@ def drawn(parameters, lengths, rng):
     return np.array(rows), np.concatenate(([0], np.cumsum(lengths)))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_under_the_model_they_are_standard_normal_and_uncorrelated(covariance_type):
     rng = np.random.default_rng(7)
@@ -119,6 +119,7 @@ def test_missing_values_have_none_and_leave_the_others_right():
         assert metric.autocorrelation.value == pytest.approx(0, abs=4 / np.sqrt(0.49 * len(values)))
 
 
+@pytest.mark.once
 def test_rows_that_remember_are_found_out():
     correlated, independent = (
         planted(layout="spread", ar=ar, n_runs=20, n_rows=400, stays=(64, 56, 48), detour_stay=144, offset_sd=1, seed=0)

@@ -26,6 +26,7 @@ def three_states(seed, *, runs=10, rows=40):
 
 
 @pytest.mark.parametrize("criterion", ["bic", "icl", "heldout"])
+@pytest.mark.once
 def test_three_planted_states_are_chosen(criterion):
     values, lengths = three_states(0)
     model, curve = select(values, lengths, restarts=3, states=range(1, 6), criterion=criterion)

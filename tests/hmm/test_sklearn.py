@@ -36,11 +36,13 @@ def failed(estimator):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.once
 def test_all_checks_hold_but_those_that_are_named():
     assert failed(OneRun(n_components=2)) == set(EXCEPTIONS)
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.once
 def test_the_checks_can_fail():
     assert "check_n_features_in" in failed(Forgetful(n_components=2))
 

@@ -36,6 +36,7 @@ def there_and_back(seed=0, *, runs=10, share=12):
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("n", [30, 300, 20_000])
+@pytest.mark.sampled(4)
 def test_runs_of_one_row_are_a_mixture_that_every_restart_finds(covariance_type, n):
     """No run can be cut into shares: states that begin alike stay empty, or end as one state under three names."""
     values, drawn = mixture(0, n)
@@ -93,6 +94,7 @@ def test_a_shaken_copy_keeps_zeros_only_if_asked():
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.sampled(4)
 def test_left_to_right_never_goes_back_whatever_the_restart(covariance_type, seed):
     values, lengths = there_and_back(seed)
     free = GaussianHMM(3, covariance_type=covariance_type).fit(values, lengths)

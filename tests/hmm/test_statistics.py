@@ -38,7 +38,7 @@ def in_logarithms(chunk, parameters, monkeypatch):
         return estep(chunk, parameters)
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("left_to_right", [False, True])
 @pytest.mark.parametrize("k", [1, 2, 5, 9, 16, 33])

@@ -70,6 +70,7 @@ def test_runs_are_read_as_they_were_logged(tmp_path):
 
 
 @needs_dvclive
+@pytest.mark.once
 def test_later_values_win_where_a_run_was_resumed(tmp_path):
     write(tmp_path / "a", ONE_RUN.format(folder="dvclive", lr=0.1, loss=[9.0, 8.0, 7.0, 6.0, 5.0, 4.0]))
     write(

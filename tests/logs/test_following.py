@@ -82,6 +82,7 @@ def everything(follower):
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), kind=st.sampled_from(["csv", "tsv", "jsonl"]), piece=st.sampled_from([300, 2**22]))
+@pytest.mark.once
 def test_however_a_file_grows_byte_by_byte_the_rows_are_those_of_the_whole(tmp_path_factory, data, kind, piece):
     raw = {"csv": CSV, "tsv": TSV, "jsonl": JSON}[kind].encode()
     cuts = sorted(data.draw(st.sets(st.integers(1, len(raw)), max_size=12)))

@@ -22,6 +22,7 @@ KINDS = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 0], [0, 0, 1, 0, 1], [0, 1, 0, 1
     st.lists(st.integers(0, 100), max_size=6),
     st.integers(0, 10**6),
 )
+@pytest.mark.once
 def test_row_by_row_as_in_whole_runs(stretches, cuts, seed):
     rng = np.random.default_rng(seed)
     present = np.repeat(KINDS[[kind for kind, _ in stretches]], [n for _, n in stretches], axis=0).astype(bool)
@@ -58,6 +59,7 @@ def missed_live(present, values, rng):
 
 
 @pytest.mark.parametrize("kinds", [2, 5, 128])
+@pytest.mark.once
 def test_where_columns_stand_in_hundreds_of_ways_live_judges_as_a_batch(kinds, monkeypatch):
     """A batch judged nothing of the whole run; live never stopped."""
     for module in (blanks, missing):

@@ -107,6 +107,7 @@ def store(request, tmp_path_factory):
 
 
 @pytest.mark.sampled(1)
+@pytest.mark.once
 def test_runs_are_read_as_they_were_logged(store):
     runs = store.read("a", "b")
     assert runs.runs == ("a", "b")
@@ -126,6 +127,7 @@ def test_runs_are_read_as_they_were_logged(store):
     assert clipped == (store.kind == "database")
 
 
+@pytest.mark.once
 def test_runs_of_one_name_are_called_by_their_ids_and_deleted_ones_left_out(store):
     runs = store.read()
     named = [name for name in runs.runs if len(name) < 32]
@@ -135,6 +137,7 @@ def test_runs_of_one_name_are_called_by_their_ids_and_deleted_ones_left_out(stor
     assert any("2 runs that were deleted in MLflow are left out (" in note.text for note in runs.notes)
 
 
+@pytest.mark.once
 def test_a_resumed_run_goes_on_from_the_step_resumed_at(store):
     runs = store.read("resumed")
     np.testing.assert_array_equal(runs.steps, np.arange(15))
@@ -143,6 +146,7 @@ def test_a_resumed_run_goes_on_from_the_step_resumed_at(store):
     assert any(note.kind == "resume" for note in runs.notes)
 
 
+@pytest.mark.once
 def test_points_of_one_step_stay_rows_in_the_order_of_their_times(store):
     if store.kind == "folder":
         ((path),) = (path for path in store.folder.rglob("acc") if path.read_text().startswith("3000"))
@@ -156,6 +160,7 @@ def test_points_of_one_step_stay_rows_in_the_order_of_their_times(store):
     np.testing.assert_array_equal(table.numbers["loss"][rows][[0, 4, 7, 8, 9]], [8, 4, 3, 2, 1])
 
 
+@pytest.mark.once
 def test_metrics_without_steps_are_counted_or_left_out_and_said(store):
     runs = store.read("stepless", "partly")
     rows = dict(runs.slices())
@@ -168,6 +173,7 @@ def test_metrics_without_steps_are_counted_or_left_out_and_said(store):
     assert any("beside, left out beside metrics with steps" in text for text in said)
 
 
+@pytest.mark.once
 def test_one_run_or_experiment_of_a_store_can_be_named(store):
     if store.kind == "database":
         assert "a" in read_logs(store.folder / "mlflow.db", format="mlflow").runs
@@ -202,6 +208,7 @@ def test_a_line_that_is_no_point_is_an_error_that_says_where(line, tmp_path):
         read_logs(tmp_path)
 
 
+@pytest.mark.once
 def test_rows_so_far_are_read_while_a_transaction_is_open(store, tmp_path):
     if store.kind == "folder":
         pytest.skip("folders have no transactions")

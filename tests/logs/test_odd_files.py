@@ -269,6 +269,7 @@ def test_a_parquet_file_torn_in_the_middle_is_an_error(tmp_path):
         read_logs(tmp_path)
 
 
+@pytest.mark.once
 def test_a_long_csv_may_change_from_whole_numbers_to_fractions(tmp_path):
     """pyarrow reads in blocks of a megabyte and must not settle on integers at the first."""
     lines = (f"{i},{0 if i < 90_000 else 0.5},{'' if i < 120_000 else i / 3}" for i in range(130_000))
@@ -414,6 +415,7 @@ PIECES = [
     start=st.sampled_from(["", PLAIN, '{"step": 0, "loss": 1}\n{"step": 1, "loss": 2}\n', "step,loss\n0,1\n1,2\n"]),
     rest=st.lists(st.sampled_from(PIECES), max_size=25).map("".join),
 )
+@pytest.mark.once
 def test_any_text_is_read_or_is_an_error_with_a_message(suffix, start, rest, tmp_path_factory):
     path = tmp_path_factory.mktemp("logs") / f"a.{suffix}"
     path.write_text(start + rest)

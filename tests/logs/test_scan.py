@@ -170,7 +170,7 @@ def texts(notes, *, of_runs):
     return {str(note) for note in notes if (note.run is not None) == of_runs}
 
 
-@pytest.mark.sampled(30)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("max_rows", [1, 45, 1000])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -198,6 +198,7 @@ def test_pieces_together_are_the_whole(layout, way, max_rows, frame, tmp_path):
     max_rows=st.integers(1, 120),
     seed=st.integers(0, 10**6),
 )
+@pytest.mark.once
 def test_a_file_is_cut_between_runs_wherever_its_row_groups_end(lengths, group, max_rows, seed, tmp_path_factory):
     path = tmp_path_factory.mktemp("logs") / "all.parquet"
     rng = np.random.default_rng(seed)

@@ -127,6 +127,7 @@ def test_what_a_writer_logged_is_read(name, tmp_path):
     assert len(cells(runs, "run_a", "eval/loss")) == 10
 
 
+@pytest.mark.once
 def test_scalars_as_tensors_are_read_alike(tmp_path):
     points = list(three_metrics(range(20)))
     with writers()["torch"](tmp_path / "run_a") as writer:
@@ -740,6 +741,7 @@ def test_a_download_that_holds_words_is_refused(tmp_path):
 # Cost
 
 
+@pytest.mark.once
 def test_nothing_is_compiled_until_an_event_file_is_read(tmp_path):
     (tmp_path / "a.csv").write_text("step,loss\n1,2\n2,3\n")
     written(tmp_path / "b" / FIRST, points_file(three_metrics(range(3))))

@@ -51,6 +51,7 @@ def write_offline(folder, program):
 
 
 @needs_wandb
+@pytest.mark.once
 def test_an_offline_run_is_read_as_it_was_logged(tmp_path):
     write_offline(
         tmp_path,
@@ -88,6 +89,7 @@ run.finish()
 @pytest.mark.sampled(1)
 @needs_wandb
 @pytest.mark.parametrize("same_second", [False, True])
+@pytest.mark.once
 def test_a_resumed_run_in_two_files_is_one_run_by_its_name(tmp_path, same_second):
     (first,) = write_offline(
         tmp_path,
@@ -119,6 +121,7 @@ run.finish()
 
 
 @needs_wandb
+@pytest.mark.once
 def test_records_across_blocks_torn_tails_and_damage(tmp_path):
     (path,) = write_offline(
         tmp_path,

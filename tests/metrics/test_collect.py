@@ -359,6 +359,7 @@ def test_attributes_of_other_kinds_and_missing_ones_fit_in_one_log(tmp_path):
 # Cost.
 
 
+@pytest.mark.once
 def test_memory_holds_one_checkpoint_and_no_embeddings(tmp_path):
     numpy_files = pytest.importorskip("safetensors.numpy")
     rng = np.random.default_rng(0)

@@ -58,6 +58,7 @@ def test_the_table_of_convergence_holds_steps_and_bags_of_states(analysed):
         np.testing.assert_allclose(page.values(CONVERGENCE, f"In {state}"), analysis.bags[:, state])
 
 
+@pytest.mark.once
 def test_the_regression_and_the_curve_over_states_are_there(analysed):
     name = "Regression of convergence on the share of rows in each state"
     r = analysed.analysis.regression
@@ -74,6 +75,7 @@ def test_the_regression_and_the_curve_over_states_are_there(analysed):
     assert f"{analysed.model.n_states} (chosen)" in analysed.page.column(tried, "States")
 
 
+@pytest.mark.once
 def test_sentences_are_those_of_the_summary(analysed):
     said = findings(analysed.analysis, analysed.model)
     sentences = [
@@ -95,6 +97,7 @@ STATES, EDGES = "How far each state comes back", "Edges, and how sure their shar
 HALVED = "Numbers of states that were tried in halves"
 
 
+@pytest.mark.once
 def test_how_far_the_map_comes_back_stands_first(analysed):
     certificate, page = analysed.model.certificate, analysed.page
     assert certificate.reproducible
@@ -111,6 +114,7 @@ def test_how_far_the_map_comes_back_stands_first(analysed):
     np.testing.assert_allclose(page.values("What the map does not expect of a row", "Autocorrelation"), memory)
 
 
+@pytest.mark.once
 def test_refits_and_intervals_are_those_of_the_analysis(analysed):
     page, refits, training_map = analysed.page, analysed.analysis.refits, analysed.analysis.map
     np.testing.assert_allclose(page.values(STATES, "Detour in refits"), refits.detours / refits.n)
@@ -122,6 +126,7 @@ def test_refits_and_intervals_are_those_of_the_analysis(analysed):
     np.testing.assert_allclose(page.values(EDGES, "In refits"), found)
 
 
+@pytest.mark.once
 def test_a_map_that_does_not_come_back_says_so_beside_its_title_and_in_the_drawing(analysed):
     halves = Halves(states=analysed.model.n_states, agreement=(0.5,), recovery=(0.4,) * analysed.model.n_states)
     model = replace(analysed.model, certificate=Certificate(states=halves.states, halves=(halves,)))
@@ -133,6 +138,7 @@ def test_a_map_that_does_not_come_back_says_so_beside_its_title_and_in_the_drawi
     ]
 
 
+@pytest.mark.once
 def test_a_map_of_which_nothing_is_known_is_called_not_tested(analysed):
     model = replace(analysed.model, certificate=None, criterion="bic")
     page = Page(th.render_report(analysed.runs, model))
@@ -141,6 +147,7 @@ def test_a_map_of_which_nothing_is_known_is_called_not_tested(analysed):
     assert HALVED not in page.tables
 
 
+@pytest.mark.once
 def test_lower_bounds_and_confounders_are_named_in_the_table(analysed):
     by = Association(attribute="optimizer", p_value=0.001, p_adjusted=0.002, levels=(("a", 9, 9), ("b", 1, 9)))
     evidence = tuple(
@@ -157,6 +164,7 @@ def test_lower_bounds_and_confounders_are_named_in_the_table(analysed):
     assert [text == "optimizer (a: 9 of 9, b: 1 of 9)" for text in page.column(DETOURS, "Goes with")] == tested
 
 
+@pytest.mark.once
 def test_profiles_hold_means_runs_and_entries(analysed):
     training_map = analysed.analysis.map
     for state in training_map.states:
@@ -166,6 +174,7 @@ def test_profiles_hold_means_runs_and_entries(analysed):
         np.testing.assert_allclose(analysed.page.values(name, "Spread"), state.deviations)
 
 
+@pytest.mark.once
 def test_the_raster_has_each_run_once_with_the_states_that_it_visits(analysed):
     training_map = analysed.analysis.map
     bands = [attrs["data-visits"] for tag, attrs in analysed.page.tags if tag == "li" and "data-visits" in attrs]
@@ -180,12 +189,14 @@ def test_the_raster_has_each_run_once_with_the_states_that_it_visits(analysed):
     assert sum(widths) == pytest.approx(100 * len(training_map.runs), rel=1e-2)
 
 
+@pytest.mark.once
 def test_problems_stand_beside_their_runs(analysed):
     problems = dict(zip(analysed.page.column("Runs", "Run"), analysed.page.column("Runs", "Problems"), strict=True))
     assert "gap: 1 gap in the steps" in problems["seed_01"]
     assert problems["seed_02"] == "–"
 
 
+@pytest.mark.once
 def test_a_name_that_is_markup_is_shown_as_text(analysed, warned):
     for page in (analysed.page, warned.page):
         assert EVIL in page.words
@@ -237,6 +248,7 @@ def test_hostile_names_add_no_tag_and_no_attribute_and_turn_no_text_around(warne
     assert (tmp_path / "page.html").write_text(page.html, encoding="utf-8")
 
 
+@pytest.mark.once
 def test_the_page_loads_nothing(analysed, warned):
     for page in (analysed.page, warned.page):
         assert not re.search(r"https?:|//[a-z]|@import|\bsrc=", page.html)
@@ -244,6 +256,7 @@ def test_the_page_loads_nothing(analysed, warned):
         assert all(attrs["href"].startswith("#") for _, attrs in page.tags if "href" in attrs)
 
 
+@pytest.mark.once
 def test_files_are_named_without_the_folders_they_lie_in(analysed, tmp_path):
     note = Note(kind="torn", text=f"{tmp_path}/secret/logs/a.jsonl: last line is half-written, left out")
     sources = [tmp_path / "secret" / "logs", tmp_path / "secret" / "model.json"]
@@ -255,6 +268,7 @@ def test_files_are_named_without_the_folders_they_lie_in(analysed, tmp_path):
     assert str(Path.home()) not in page.html
 
 
+@pytest.mark.once
 def test_the_same_input_gives_the_same_bytes(analysed, tmp_path):
     again = th.render_report(analysed.runs, analysed.model, analysis=analysed.analysis)
     assert again == analysed.page.html
@@ -264,6 +278,7 @@ def test_the_same_input_gives_the_same_bytes(analysed, tmp_path):
     assert other != again
 
 
+@pytest.mark.once
 def test_a_map_without_a_condition_has_no_detours(analysed):
     page = Page(th.render_report(analysed.runs, analysed.model))
     assert DETOURS not in page.tables
@@ -271,6 +286,7 @@ def test_a_map_without_a_condition_has_no_detours(analysed):
     assert page.values("Profile of state 0", "Mean") == analysed.page.values("Profile of state 0", "Mean")
 
 
+@pytest.mark.once
 def test_a_run_without_usable_rows_is_listed_and_named_as_left_out(analysed):
     runs = analysed.runs
     values = runs.values.copy()
@@ -337,6 +353,7 @@ def test_a_run_whose_first_value_is_not_finite_has_a_chart_too(warned):
     assert "nan" not in " ".join(attrs["d"] for tag, attrs in page.tags if tag == "path")
 
 
+@pytest.mark.once
 def test_an_analysis_does_not_go_with_a_model_for_warning(analysed, warned):
     with pytest.raises(AnalysisError, match="fitted for warning"):
         th.render_report(warned.runs, warned.model, analysis=analysed.analysis)
@@ -387,6 +404,7 @@ def read(run, metric):
     return np.where(levels == 64**3 - 1, np.nan, 10**values if logarithmic else values)
 
 
+@pytest.mark.once
 def test_curves_hold_every_row_where_there_is_room(analysed):
     data, trajectories = data_of(analysed.page), analysed.analysis.trajectories
     assert data["metrics"][:2] == list(analysed.analysis.map.telling_metrics()[:2])
@@ -436,6 +454,7 @@ def test_the_largest_numbers_there_are_have_a_scale():
     assert np.isnan(read(run, 0)[3])
 
 
+@pytest.mark.once
 def test_profiles_say_what_was_logged_beside_what_the_model_sees(analysed):
     trajectories = analysed.analysis.trajectories
     for state in analysed.analysis.map.states:
@@ -447,6 +466,7 @@ def test_profiles_say_what_was_logged_beside_what_the_model_sees(analysed):
         np.testing.assert_allclose(low, np.quantile(rows, 0.05, axis=0))
 
 
+@pytest.mark.once
 def test_the_page_opens_with_what_was_found(analysed, warned):
     said = findings(analysed.analysis, analysed.model)
     plain = Page(th.render_report(analysed.runs, analysed.model))
@@ -459,6 +479,7 @@ def test_the_page_opens_with_what_was_found(analysed, warned):
     assert f"Of new healthy runs at most {calibration.attainable:.1%} would ever alarm." in warned.page.words
 
 
+@pytest.mark.once
 def test_with_a_condition_collapses_stand_beside_runs_and_alarms(analysed, warned):
     condition = "weight_l2 > 8"
     truths = derive_truth(warned.runs, condition)

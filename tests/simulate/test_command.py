@@ -77,6 +77,7 @@ def run(folder, *line):
 
 
 @pytest.mark.parametrize("kind", CASES)
+@pytest.mark.sampled(1)
 def test_a_process_writes_what_python_simulates(kind, tmp_path, assert_same_logs):
     options, simulation = CASES[kind]
     expected = simulation()

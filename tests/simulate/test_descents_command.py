@@ -26,6 +26,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("kind", CASES)
+@pytest.mark.once
 def test_the_command_writes_what_python_simulates(kind, tmp_path, trajhmm, trajhmm_process, assert_same_logs):
     options, simulation, columns = CASES[kind]
     expected = simulation()

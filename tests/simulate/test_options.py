@@ -76,6 +76,7 @@ def test_a_bystander_does_not_move_a_single_convergence(detour):
 
 
 @pytest.mark.parametrize("dwell_sd", [0.0, 0.5])
+@pytest.mark.once
 def test_runs_that_pass_the_bystander_converge_when_others_do(dwell_sd):
     total, remaining, _, took = many(100, detour=False, bystander=True, dwell_sd=dwell_sd)
     took = took.astype(bool)

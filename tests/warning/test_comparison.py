@@ -173,6 +173,7 @@ def test_thresholds_come_from_calibration_runs_alone():
             assert (outcome.outcome is Outcome.TRUE) == caught[outcome.run]
 
 
+@pytest.mark.once
 def test_the_budget_is_kept_over_many_splits():
     """Healthy runs with heavy-tailed peaks: the mean share that alarms is the budget, within its binomial error."""
     rng = np.random.default_rng(0)
@@ -213,6 +214,7 @@ def test_lead_is_passed_on():
     assert in_time.report.recall.value == 1.0
 
 
+@pytest.mark.once
 def test_planted_collapses_are_found_with_few_false_alarms(trials):
     detectors = {name: make_detector(name) for name in ("random", "envelope", "logistic")}
     rows = {(row.detector, row.budget): row.report for row in compare(trials, detectors, resamples=50).rows}

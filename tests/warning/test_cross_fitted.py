@@ -70,6 +70,7 @@ def test_of_one_or_two_configurations_runs_are_left_out_one_by_one(folds_of):
         assert sorted(folds.values()) == list(range(8))
 
 
+@pytest.mark.once
 def test_configurations_that_are_far_apart_show_only_if_they_are_left_out():
     """Six configurations whose weight norms differ: a new one is far off, which runs of seen ones cannot tell."""
     known, unknown = (

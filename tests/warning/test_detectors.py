@@ -67,7 +67,7 @@ def test_names_are_keys():
     assert all(detector.name == name for name, detector in baselines().items())
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(6)
 def test_scores_depend_on_no_later_row(fitted):
     run = patchy_run()
     whole = fitted.scores(run)
@@ -78,6 +78,7 @@ def test_scores_depend_on_no_later_row(fitted):
         assert fitted.scores(run.first_rows(n)).tobytes() == whole[:n].tobytes(), n
 
 
+@pytest.mark.sampled(10)
 def test_scores_depend_on_no_later_value(fitted):
     run = patchy_run()
     whole = fitted.scores(run)

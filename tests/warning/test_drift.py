@@ -116,6 +116,7 @@ def slow_growth(values, share, least):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("share", "least"), [(0.25, 10), (0.5, 20)])
+@pytest.mark.sampled(2)
 def test_growth(seed, share, least):
     values = series_of(np.random.default_rng(seed))
     found = make_detector("loss_growth", share=share, least=least).scores(made_run(values))

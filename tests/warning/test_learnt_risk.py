@@ -165,6 +165,7 @@ def test_truth_must_name_every_run_and_leave_some_healthy():
         ({"collapsed": 1.5}, r"risk\.collapsed 1\.5: expected a whole number"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_a_damaged_or_older_risk_is_refused_in_words(risk, told):
     from trajhmm.errors import ModelFileError
 

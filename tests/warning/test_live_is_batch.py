@@ -120,7 +120,7 @@ def json_lines(rows):
 WRITERS = {"csv": csv_lines, "jsonl": json_lines}
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("how", WRITERS)
 @pytest.mark.parametrize("what", LOGS)
 @pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])

@@ -89,6 +89,7 @@ def test_states_are_those_of_the_map(maps, carrying, name):
     assert 0.7 < states.worst <= states.agreement
 
 
+@pytest.mark.once
 def test_runs_that_differ_by_offsets_are_found_out_row_by_row():
     simulated = planted(n_runs=30, n_rows=120, layout="spread", offset_sd=1.0, seed=2)
     logs, metrics = simulated.logs, simulated.logs.metrics[:-1]

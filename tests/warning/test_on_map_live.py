@@ -68,7 +68,7 @@ def test_nothing_of_the_future_is_in_a_state(model):
         np.testing.assert_array_equal(begun.left, whole.left[:n])
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("how", WRITERS)
 @pytest.mark.parametrize("what", LOGS)
 @pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])
@@ -108,6 +108,7 @@ def test_a_run_that_is_resumed_from_before_goes_on_from_what_was_known_there(mod
     assert again.trackers["a"].last.state[0] >= 0
 
 
+@pytest.mark.once
 def test_a_state_file_belongs_to_the_map(model, tmp_path):
     state = tmp_path / "state.db"
     frame_of(drifting(), "a").to_parquet(tmp_path / "a.parquet")
@@ -133,6 +134,7 @@ def test_a_damaged_state_of_a_run_is_an_error_in_one_line(model):
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.once
 def test_killed_at_random_moments_it_knows_where_every_run_is(model, tmp_path, kills):
     rng = np.random.default_rng(kills)
     model.save(tmp_path / "reference.json")

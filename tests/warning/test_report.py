@@ -104,6 +104,7 @@ def test_clopper_and_pearson():
     assert np.isnan(share(0, 0).value)
 
 
+@pytest.mark.once
 def test_bootstrap_intervals_hold_the_truth_as_often_as_they_say():
     """Mean lead of runs with a known distribution; 200 samples of 40 runs."""
     inside = 0

@@ -68,6 +68,7 @@ def gappy(seed, rows=300):
 
 @pytest.mark.parametrize("stored", [False, True], ids=["in memory", "through a state file"])
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.sampled(5)
 def test_live_is_batch_to_the_last_bit(either, seed, stored):
     portfolio, run = either, gappy(seed)
     expected, behind = told(portfolio, run)

@@ -44,6 +44,7 @@ def grown(folder, runs, rng, most, watch, restarted=None):
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])
 @pytest.mark.parametrize("most", [1, 30], ids=["row by row", "some rows a poll"])
+@pytest.mark.sampled(1)
 def test_what_begins_later_counts_as_in_a_finished_log(most, restarts, tmp_path):
     folder, state = tmp_path / "logs", tmp_path / "state.db"
     folder.mkdir()

@@ -71,7 +71,9 @@ def audit(
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            "--metrics", metavar="a,b", help="Metrics of the map; by default all but performance and its kind."
+            "--metrics",
+            metavar="NAME",
+            help="Metrics of the map, by default all but performance and its kind; repeat or separate by commas.",
         ),
     ] = None,
     states: Annotated[
@@ -79,8 +81,7 @@ def audit(
         typer.Option(
             "--states",
             metavar="K|A:B",
-            help="Number of states of the map, or those to choose from.",
-            show_default="2:6",
+            help="Number of states of the map, or those to choose from; by default 2:6.",
         ),
     ] = None,
     seed: Seed = 0,

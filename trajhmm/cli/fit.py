@@ -94,10 +94,15 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write."), MODEL],
     purpose: Annotated[Purpose, typer.Option("--for", help="What the model is for.")] = Purpose.MAP,
     metrics: Annotated[
-        list[str] | None, typer.Option("--metrics", metavar="a,b", help="Metrics to fit; by default all but outcomes.")
+        list[str] | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAME",
+            help="Metrics to fit, by default all but outcomes; repeat or separate by commas.",
+        ),
     ] = None,
     states: Annotated[
-        str | None, typer.Option("--states", metavar="1:8|6", help="Number of states, or a range to choose from.")
+        str | None, typer.Option("--states", metavar="K|A:B", help="Number of states, or those to choose from: 1:8.")
     ] = None,
     covariance: Annotated[
         Covariance | None, typer.Option("--covariance", help="Of a state's metrics; by default diag.")

@@ -31,7 +31,12 @@ class DetourRule(StrEnum):
 
 
 Logs = Annotated[
-    list[Path], typer.Argument(metavar="LOGS", help="Log files or folders: Parquet, CSV, TSV, JSON lines."), READS
+    list[Path],
+    typer.Argument(
+        metavar="LOGS",
+        help="Log files or folders: Parquet, CSV, JSON lines, TensorBoard, W&B, MLflow and more, told by content.",
+    ),
+    READS,
 ]
 RunBy = Annotated[
     list[str] | None,

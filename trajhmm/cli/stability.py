@@ -28,7 +28,9 @@ def stability(
     ],
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", metavar="COLUMN,…", help="Attributes whose values make the groups: learning_rate."),
+        typer.Option(
+            "--by", metavar="COLUMN", help="Attributes whose values make the groups; repeat or separate by commas."
+        ),
     ] = None,
     model: Annotated[
         Path | None,

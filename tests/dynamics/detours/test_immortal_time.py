@@ -42,6 +42,7 @@ def sets_with_harmless_excursions(n):
 
 
 @pytest.mark.parametrize("n", [20, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.once
 def test_harmless_excursions_are_seldom_a_detour_though_log_rank_says_so(n):
     evidence = list(sets_with_harmless_excursions(n))
     branch = np.mean([e.is_strict for e in evidence])

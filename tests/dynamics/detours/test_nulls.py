@@ -41,7 +41,7 @@ def false_alarms(name, **options):
     return sum(bool(found) for found, _ in flagged(*made.NULLS[name], **options))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", made.NULLS)
 def test_what_costs_nothing_is_seldom_flagged(name):
     assert false_alarms(name, n_runs=20, sets=FEW) <= 6
@@ -103,6 +103,7 @@ TRUTHS = {
 
 
 @pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.sampled(1)
 def test_what_delays_is_found_and_nothing_else(name):
     world, state = TRUTHS[name]
     sets = list(flagged(world, 6, n_runs=30, sets=12, n_rows=400))

@@ -46,6 +46,7 @@ def setup():
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("scaling", ["mixed", "own-start", "per-run"])
+@pytest.mark.once
 def test_where_the_state_decides_the_rest_the_first_rows_tell_it(scaling):
     logs = decided(1)
     model, scaled, values = prepared(logs, 5, scaling=scaling)
@@ -110,6 +111,7 @@ def test_rows_to_come_do_not_change_what_is_predicted_now(setup):
     assert (_predicted(view, 70, scaled, RawRows(values=past, loss=None), times)[0] != before[0])[view.held].any()
 
 
+@pytest.mark.once
 def test_rows_that_remember_are_freed_of_it_without_the_run(setup):
     logs, model, scaled, values = setup
     remembers = replace(model, parameters=replace(model.parameters, autoregression=np.full(8, 0.5)))
@@ -124,6 +126,7 @@ def test_rows_that_remember_are_freed_of_it_without_the_run(setup):
     np.testing.assert_allclose(one, other, atol=30)
 
 
+@pytest.mark.once
 def test_a_loss_that_is_the_remaining_time_is_found_out(setup):
     logs, model, scaled, values = setup
     times = convergence_of(logs, "eval_accuracy > 0.9")
@@ -137,6 +140,7 @@ def test_a_loss_that_is_the_remaining_time_is_found_out(setup):
     assert [point.n_runs for point in points] == sorted((point.n_runs for point in points), reverse=True)
 
 
+@pytest.mark.once
 def test_the_same_whatever_the_threads_and_another_with_another_seed():
     logs = decided(0, n_runs=20)
     model, scaled, values = prepared(logs, 5, scaling="own-start")

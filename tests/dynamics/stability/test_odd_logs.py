@@ -79,7 +79,7 @@ APART = ("learning_rate", "twin")
 GROUPED = ("one row in some", "text", "blank", "blank and text", "no batch")
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "by"), [*((kind, ()) for kind in ODD), *((kind, APART) for kind in GROUPED)])
 def test_odd_logs_are_measured_as_far_as_they_go(kind, by, tmp_path):
     runs = RunSet.from_frame(ODD[kind])

@@ -34,6 +34,7 @@ def logs(settings, ends):
     return RunSet.from_frame(pd.concat(frames, ignore_index=True))
 
 
+@pytest.mark.once
 def test_freezing_of_the_two_valleys_comes_later_with_more_noise():
     made = two_valley(etas=[0.01, 0.03, 0.1], sigmas=[0.01, 0.1], n_runs=12, n_steps=6000, every=10, seed=2)
     frozen = freezing_table(made.logs, changes_of_sign(made.logs, "x"), ["eta", "sigma"])

@@ -49,6 +49,7 @@ def claim_about(pairs):
 
 
 @pytest.mark.parametrize(("plain", "buffered", "verdict"), [(0.9, 0.1, "yes"), (0.1, 0.9, "no"), (0.02, 0.02, "no")])
+@pytest.mark.once
 def test_a_buffer_that_saves_is_told_from_one_that_does_not(plain, buffered, verdict):
     outcomes, design = buffered_audit(3, plain, buffered, seeds=24)
     pairs = pairs_of(outcomes, design)
@@ -113,6 +114,7 @@ def survivors(rho, seeds=8, each=8, seed=0, between=0.0):
 @pytest.mark.parametrize(
     ("rho", "each", "verdict"), [(0.9, 8, "no"), (-0.9, 8, "no"), (0.0, 40, "yes"), (0.3, 4, "depends")]
 )
+@pytest.mark.sampled(1)
 def test_decoupling_is_told_by_the_rank_correlation(rho, each, verdict):
     frame, design = survivors(rho, each=each, seed=4)
     found = decoupling(frame, design, np.random.default_rng(0))

@@ -87,6 +87,7 @@ def test_intervals_of_the_profile_hold_the_truth_in_90_to_99_percent(seeds):
 
 
 @pytest.mark.parametrize(("effect", "wrong"), [(0.0, "yes"), pytest.param(0.4, "no", marks=pytest.mark.slow)])
+@pytest.mark.once
 def test_a_buffer_is_seldom_taken_for_the_other(effect, wrong):
     claims = [buffer_claim(seed, effect) for seed in range(FEW)]
     assert np.mean([claim.ci_low <= effect <= claim.ci_high for claim in claims]) >= 0.7

@@ -164,6 +164,7 @@ def test_too_few_baselines_give_no_path_but_a_reason():
     assert deviation_columns(found, outcomes)[["deviation", "preceded"]].isna().all(axis=None)
 
 
+@pytest.mark.once
 def test_maps_do_not_see_what_collapse_is_read_from():
     runs = made_audit(np.random.default_rng(0), FATES, baselines=12)
     values = np.column_stack([runs.values, 1 - runs.column("eval_accuracy")])

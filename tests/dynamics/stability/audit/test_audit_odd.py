@@ -347,7 +347,7 @@ def usual():
     return made_audit(np.random.default_rng(0), fates, buffered=fates, baselines=7).frame()
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("seed", range(40))
 def test_odd_tables_end_in_an_answer_or_an_error_that_teaches(usual, tmp_path, seed):
     rng = np.random.default_rng(seed)

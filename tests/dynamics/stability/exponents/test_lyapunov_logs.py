@@ -41,6 +41,7 @@ def holds(rate, truth):
 @pytest.mark.parametrize("line", ["ends", "least-squares"])
 @pytest.mark.parametrize("n_runs", [5, 10])
 @pytest.mark.parametrize("kind", ["rank one", "correlated", "different"])
+@pytest.mark.sampled(4)
 def test_intervals_hold_the_truth(kind, n_runs, line):
     rng = np.random.default_rng(1)
     held = 0

@@ -35,6 +35,7 @@ def made(n_runs, steps, counts, last=STEPS):
 @pytest.mark.parametrize("frailty", [0.0, 0.5])
 @pytest.mark.parametrize("n_runs", [10, 30])
 @pytest.mark.parametrize("shape", ["constant", "falling"])
+@pytest.mark.sampled(2)
 def test_intervals_hold_a_known_hazard(shape, n_runs, frailty):
     at = np.arange(1, STEPS + 1)
     hazard = np.full(STEPS, 0.02) if shape == "constant" else 0.05 * np.exp(-at / 400)

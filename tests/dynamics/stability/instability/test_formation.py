@@ -82,6 +82,7 @@ def test_a_start_or_an_end_at_which_layers_differ_most_is_no_rise_and_fall(kind)
 
 
 @pytest.mark.parametrize("kind", ["none", "together", "each at its own time"])
+@pytest.mark.once
 def test_layers_that_do_not_part_together_are_seldom_said_to(kind):
     values = [formations(logs(kind, 5, 100 + repeat), permutations=39)[0].p_value for repeat in range(40)]
     # Of 40, binomial: six or more at a true 5% in 1.4% of cases.

@@ -60,6 +60,7 @@ KINDS = [
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("net", [-0.08, 0.0, 0.08])
+@pytest.mark.once
 def test_intervals_hold_the_planted_net_effect(net):
     rng = np.random.default_rng(7)
     made = [planted(rng, net, **KINDS[n % len(KINDS)]) for n in range(200)]

@@ -47,6 +47,7 @@ def logs(kind, n_runs=12, seed=0, noise=0.3):
     ("kind", "verdict"),
     [("three", "three"), ("two", "fewer"), ("four", "more"), ("smooth", "more"), ("back and forth", "out of order")],
 )
+@pytest.mark.sampled(1)
 def test_the_verdict_is_what_the_logs_were_made_with(kind, verdict):
     found = three_phases(logs(kind))
     assert found.verdict == verdict
