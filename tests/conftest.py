@@ -34,7 +34,10 @@ settings.load_profile("same")
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at marks
 def pytest_collection_modifyitems(items):
-    """Leave the cases of a test that is sampled to ``-m slow``, but for some that are evenly spread."""
+    """Leave the cases of a test that is sampled to ``-m slow``, but for some that are evenly spread.
+
+    What is slow is for ``-m slow`` alone, whatever else it is.
+    """
     cases = {}
     for item in items:
         if item.get_closest_marker("sampled"):
@@ -44,8 +47,10 @@ def pytest_collection_modifyitems(items):
         kept = {place * len(of_one) // wanted for place in range(wanted)}
         for place, item in enumerate(of_one):
             if place not in kept:
-                item.own_markers = [mark for mark in item.own_markers if mark.name != "once"]
                 item.add_marker("slow")
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "once"]
 
 
 @pytest.fixture

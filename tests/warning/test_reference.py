@@ -188,6 +188,20 @@ def test_the_promise_is_kept_over_many_splits(source):
     assert 0.025 - 2.58 * error < mean < 0.05 + 2.58 * error, f"{mean:.4f} ± {error:.4f}"
 
 
+@pytest.mark.parametrize(("runs", "holding", "refused"), [(12, 1, True), (4, 1, True), (4, 2, False), (12, 8, False)])
+def test_a_metric_of_too_few_runs_is_refused_by_name(runs, holding, refused):
+    names = healthy_logs(runs).metrics
+    logs = healthy_logs(runs).frame()
+    lacking = logs["run"].isin(sorted(logs["run"].unique())[holding:])
+    logs.loc[lacking, "grad_norm"] = np.nan
+    logs = RunSet.from_frame(logs)
+    if refused:
+        with pytest.raises(FitError, match=rf"^grad_norm: logged by {holding} of {runs} healthy runs"):
+            fit_warning(logs, metrics=names, states=1, restarts=1)
+    else:
+        assert fit_warning(logs, metrics=names, states=1, restarts=1).metrics == names
+
+
 def test_metrics_that_are_missing_are_named():
     model = fit(healthy_logs(4))
     frame = frame_of(drifting(), "a").drop(columns="grad_norm")

@@ -80,8 +80,8 @@ def fit_warning(
     LogError
         Unknown metrics, or none that changes; ``truth`` does not name a run.
     FitError
-        Fewer than three healthy runs, or a share that is none; a map of metrics that are not watched, or one that sees
-        whole runs (``per-run``).
+        Fewer than three healthy runs, a metric that too few of them log, or a share that is none; a map of metrics that
+        are not watched, or one that sees whole runs (``per-run``).
     """
     sound, ended = _told_apart(runs, truth)
     names, said = chosen_metrics(sound, metrics)

@@ -140,7 +140,13 @@ def cross_fitted(
     ----------
     folds : (R,) of each run.
     settings : of `fit_surprise`.
+
+    Raises
+    ------
+    FitError
+        A metric is logged by too few runs for each fold's others to hold one.
     """
+    _check_spread(healthy, folds)
     phases = Phases.of(healthy)
     counting = [phases.counting(run.steps, run.logged, np.zeros(MEMORY)) for run in healthy]
     n_folds = int(folds.max()) + 1
@@ -205,6 +211,19 @@ def cross_fitted(
         ),
         explained=np.array([-score[0].mean() for score in scores]),
     )
+
+
+def _check_spread(healthy: Sequence[CausalRun], folds: NDArray[np.int64]) -> None:
+    """Refuse a metric that is in no run of some of the parts that are learnt from: all folds but one, half of them."""
+    halved = int(folds.max()) + 1 >= _FOLDS_TO_HALVE
+    for column, metric in enumerate(healthy[0].metrics):
+        there = np.array([bool(np.isfinite(run.values[:, column]).any()) for run in healthy])
+        held = set(folds[there].tolist())
+        if len(held) < 2 or (halved and len({fold % 2 for fold in held}) < 2):
+            raise FitError(
+                f"{metric}: logged by {there.sum()} of {len(healthy)} healthy runs, and a reference tells what is usual "
+                "by comparing many; leave it out with --metrics"
+            )
 
 
 def _bands(healthy: Sequence[CausalRun], phases: Phases) -> NDArray[np.float64]:
