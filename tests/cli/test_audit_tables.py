@@ -79,6 +79,4 @@ def test_what_is_no_onset_is_an_error_of_two_lines(frame, tmp_path):
 
 
 def test_the_help_says_the_states_that_are_tried(trajhmm):
-    assert f"[default: ({STATES[0]}:{STATES[-1]})]" in " ".join(
-        trajhmm("audit", "--help").out.replace("│", " ").split()
-    )
+    assert f"by default {STATES[0]}:{STATES[-1]}." in " ".join(trajhmm("audit", "--help").out.replace("│", " ").split())

@@ -266,7 +266,7 @@ def check_alike(name, place, others):
 
 
 @pytest.mark.parametrize(("name", "place"), PLACES)
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(12)
 def test_a_loop_takes_lists_frames_and_other_orders_of_bytes_or_refuses_them(name, place):
     fit = LOOPS[name][1][place]
     swapped = fit.astype(fit.dtype.newbyteorder(">")) if fit.dtype != bool else fit.tolist()

@@ -67,7 +67,7 @@ def test_names_are_keys():
     assert all(detector.name == name for name, detector in baselines().items())
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(8)
 def test_scores_depend_on_no_later_row(fitted):
     run = patchy_run()
     whole = fitted.scores(run)
@@ -78,7 +78,7 @@ def test_scores_depend_on_no_later_row(fitted):
         assert fitted.scores(run.first_rows(n)).tobytes() == whole[:n].tobytes(), n
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(8)
 def test_scores_depend_on_no_later_value(fitted):
     run = patchy_run()
     whole = fitted.scores(run)
@@ -90,6 +90,7 @@ def test_scores_depend_on_no_later_value(fitted):
     assert fitted.scores(other)[:90].tobytes() == whole[:90].tobytes()
 
 
+@pytest.mark.sampled(8)
 def test_events_score_infinity_and_nothing_else_does(fitted):
     run = patchy_run()
     np.testing.assert_array_equal(np.isinf(fitted.scores(run)), run.events)
@@ -134,6 +135,7 @@ def test_scores_are_finite_for_any_finite_input(fitted, values):
         *("mixture", "mixture_differences", "mixture_own_past"),
     ],
 )
+@pytest.mark.sampled(8)
 def test_a_dull_or_wild_reference_is_no_trouble(name, values, reference):
     needs_its_package(name)
     healthy = tuple(widened(made_run(values + 1e-3 * seed * values, run=str(seed))) for seed in range(4))
@@ -141,11 +143,13 @@ def test_a_dull_or_wild_reference_is_no_trouble(name, values, reference):
     assert np.isfinite(fitted.scores(widened(made_run(training(np.random.default_rng(0)))))).all()
 
 
+@pytest.mark.sampled(8)
 def test_no_rows_have_no_scores(fitted):
     assert fitted.scores(patchy_run().first_rows(0)).shape == (0,)
 
 
 @pytest.mark.parametrize("name", list(DETECTORS))
+@pytest.mark.sampled(8)
 def test_a_fit_leaves_the_detector_as_it_was(name, reference):
     needs_its_package(name)
     detector = make_detector(name)
@@ -158,6 +162,7 @@ def test_a_fit_leaves_the_detector_as_it_was(name, reference):
 
 
 @pytest.mark.parametrize("name", list(DETECTORS))
+@pytest.mark.sampled(8)
 def test_what_learns_says_that_it_has_not(name, reference):
     needs_its_package(name)
     detector = make_detector(name)
@@ -169,6 +174,7 @@ def test_what_learns_says_that_it_has_not(name, reference):
 
 
 @pytest.mark.parametrize("name", list(DETECTORS))
+@pytest.mark.sampled(8)
 def test_no_healthy_run_is_an_error(name):
     with pytest.raises(FitError, match="the reference holds no healthy run"):
         make_detector(name).fit(Reference(healthy=()))
