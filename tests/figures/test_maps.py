@@ -252,6 +252,7 @@ def test_no_labels_overlap_or_are_cut_off(make, width, show_metrics):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.sampled(4)
 def test_no_label_covers_a_state(width):
     ax = plotted(ten_states, width)
     renderer = drawn(ax.figure)

@@ -153,7 +153,7 @@ def test_all_text_is_set_in_the_font_of_the_style(name):
     ]
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_have_real_minus_signs_and_no_e(name):
     said = [text.get_text() for text in printed(name).texts]
@@ -215,6 +215,7 @@ def test_no_text_is_smaller_than_six_points(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sampled(8)
 def test_no_text_overlaps_another_or_is_cut_off(name):
     assert overlapping(printed(name).boxes) == []
     assert outside(printed(name).boxes, printed(name).figure) == []

@@ -113,6 +113,7 @@ def test_events_score_infinity_and_nothing_else_does(fitted):
         np.cumprod(np.full((200, 3), 2.0), axis=0),
     ],
 )
+@pytest.mark.sampled(16)
 def test_scores_are_finite_for_any_finite_input(fitted, values):
     assert np.isfinite(fitted.scores(widened(made_run(values)))).all()
 
