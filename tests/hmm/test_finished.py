@@ -26,6 +26,25 @@ def test_the_effect_is_one_if_rows_stand_alone(simulated, model):
     assert rows_stand_alone(model, simulated.logs)
 
 
+def test_the_effect_is_that_of_each_visit_in_turn(simulated, model):
+    decoded, sequences, known = model.decode(simulated.logs), model.sequences(simulated.logs), model.parameters
+    squares, rows = 0.0, 0
+    for begin, end in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
+        values, states = sequences.values[begin:end], decoded.path[begin:end]
+        while len(states):
+            state = states[0]
+            n = int(np.argmin(np.append(states, -1) == state))
+            off = [
+                sum(values[row, metric] - known.means[state, metric] for row in range(n)) ** 2
+                / known.variances()[state, metric]
+                for metric in range(known.n_metrics)
+            ]
+            squares, rows = squares + sum(off) / len(off), rows + n
+            values, states = values[n:], states[n:]
+    assert rows == len(decoded.path)
+    assert design_effect(model, simulated.logs) == pytest.approx(squares / rows, rel=1e-9)
+
+
 @pytest.mark.parametrize("times", [4, 8])
 def test_the_effect_is_as_many_rows_as_are_alike(simulated, model, times):
     one, logs = design_effect(model, simulated.logs), simulated.logs
