@@ -9,8 +9,8 @@ import pytest
 import trajhmm as th
 from trajhmm import dynamics
 from trajhmm.cli.figure import KINDS as FIGURES
+from trajhmm.cli.output.typeset import Column, Estimate, P, as_csv, as_latex, escaped
 from trajhmm.cli.tables import KINDS as TABLES
-from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex, escaped
 from trajhmm.logs import write_logs
 from trajhmm.simulate import planted
 

@@ -19,7 +19,7 @@ import typer
 from trajhmm import RunSet, TrajHMMError, fit, read_logs
 from trajhmm.cli import app
 from trajhmm.cli.analyze import _curves_of
-from trajhmm.cli.paths import marks_of
+from trajhmm.cli.options.paths import marks_of
 from trajhmm.files import read_csv, reads, together, write_csv, write_text, writing
 
 OLD = b"the old file, whole"

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from trajhmm import RunSet, fit
 from trajhmm.cli import main
-from trajhmm.cli.terminal import in_json
-from trajhmm.cli.typeset import Column, as_csv, as_latex, escaped
+from trajhmm.cli.output.terminal import in_json
+from trajhmm.cli.output.typeset import Column, as_csv, as_latex, escaped
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import _Printed
 from trajhmm.cli.warn.livetable import RunTable

@@ -34,8 +34,8 @@ from trajhmm.cli import (
     tables,
     warn,
 )
-from trajhmm.cli.paths import careful
-from trajhmm.cli.terminal import echo, say, say_lines
+from trajhmm.cli.options.paths import careful
+from trajhmm.cli.output.terminal import echo, say, say_lines
 from trajhmm.errors import TrajHMMError
 
 app = typer.Typer(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import collect_seldom, say_unmet
-from trajhmm.cli.options import (
+from trajhmm.cli.options.asked import collect_seldom, say_unmet
+from trajhmm.cli.options.common import (
     ALL_CORES,
     DetourRule,
     Jobs,
@@ -31,8 +31,8 @@ from trajhmm.cli.options import (
     say_left_out,
     usage_errors,
 )
-from trajhmm.cli.paths import FOLDER
-from trajhmm.cli.terminal import echo_lines, progress_bar, say, say_lost, say_notes
+from trajhmm.cli.options.paths import FOLDER
+from trajhmm.cli.output.terminal import echo_lines, progress_bar, say, say_lost, say_notes
 from trajhmm.files import together
 
 if TYPE_CHECKING:

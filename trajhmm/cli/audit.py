@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options import (
+from trajhmm.cli.options.common import (
     ALL_CORES,
     Jobs,
     Logs,
@@ -22,9 +22,9 @@ from trajhmm.cli.options import (
     states_of,
     usage_errors,
 )
-from trajhmm.cli.paths import FOLDER
-from trajhmm.cli.terminal import echo_lines, progress_bar, say, say_notes
-from trajhmm.cli.truth import Sustained
+from trajhmm.cli.options.paths import FOLDER
+from trajhmm.cli.options.truth import Sustained
+from trajhmm.cli.output.terminal import echo_lines, progress_bar, say, say_notes
 from trajhmm.files import together
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES, Seed, split
-from trajhmm.cli.paths import FOLDER, READS
-from trajhmm.cli.terminal import echo, progress_bar, say
+from trajhmm.cli.options.common import ALL_CORES, Seed, split
+from trajhmm.cli.options.paths import FOLDER, READS
+from trajhmm.cli.output.terminal import echo, progress_bar, say
 from trajhmm.files import together
 
 if TYPE_CHECKING:

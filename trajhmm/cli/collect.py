@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.paths import GROWING_LOG, READS
-from trajhmm.cli.terminal import progress_bar, say
+from trajhmm.cli.options.paths import GROWING_LOG, READS
+from trajhmm.cli.output.terminal import progress_bar, say
 from trajhmm.files import reads
 
 _MOST_NAMED = 4

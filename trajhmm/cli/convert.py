@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, Where
-from trajhmm.cli.paths import ANY
-from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, Where
+from trajhmm.cli.options.paths import ANY
+from trajhmm.cli.output.terminal import say, say_notes
 
 
 def convert(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.options import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
-from trajhmm.cli.paths import STATES
-from trajhmm.cli.terminal import say, say_notes
+from trajhmm.cli.options.common import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
+from trajhmm.cli.options.paths import STATES
+from trajhmm.cli.output.terminal import say, say_notes
 
 
 def decode(

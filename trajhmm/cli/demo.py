@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES, NoCache, cache_of
-from trajhmm.cli.paths import FOLDER
-from trajhmm.cli.terminal import echo, echo_lines, progress_bar, say
+from trajhmm.cli.options.common import ALL_CORES, NoCache, cache_of
+from trajhmm.cli.options.paths import FOLDER
+from trajhmm.cli.output.terminal import echo, echo_lines, progress_bar, say
 from trajhmm.files import reads, together
 
 CONVERGED = "eval_accuracy > 0.9"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Seed, Step, TableName, WarningModel, Where
-from trajhmm.cli.paths import FOLDER
-from trajhmm.cli.terminal import echo, echo_json, progress_bar, say, say_notes
-from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
+from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Seed, Step, TableName, WarningModel, Where
+from trajhmm.cli.options.paths import FOLDER
+from trajhmm.cli.options.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
+from trajhmm.cli.output.terminal import echo, echo_json, progress_bar, say, say_notes
 from trajhmm.files import together
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import Asked, Converged, OptionalLogs, collect_seldom, kind_of
-from trajhmm.cli.kinds import For, options_of_kinds
-from trajhmm.cli.options import (
+from trajhmm.cli.options.asked import Asked, Converged, OptionalLogs, collect_seldom, kind_of
+from trajhmm.cli.options.common import (
     DetourRule,
     NoCache,
     OptionalModel,
@@ -30,9 +29,10 @@ from trajhmm.cli.options import (
     cache_of,
     split,
 )
-from trajhmm.cli.paths import ANY
-from trajhmm.cli.terminal import say
-from trajhmm.cli.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
+from trajhmm.cli.options.kinds import For, options_of_kinds
+from trajhmm.cli.options.paths import ANY
+from trajhmm.cli.options.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
+from trajhmm.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.kinds import For, options_of_kinds
-from trajhmm.cli.options import (
+from trajhmm.cli.options.common import (
     ALL_CORES,
     Jobs,
     Logs,
@@ -24,9 +23,10 @@ from trajhmm.cli.options import (
     split,
     states_of,
 )
-from trajhmm.cli.paths import MODEL, READS
-from trajhmm.cli.terminal import counted, progress_bar, say, say_lost, say_notes
-from trajhmm.cli.truth import Collapse, Onset, Sustained, Truth, TruthFile
+from trajhmm.cli.options.kinds import For, options_of_kinds
+from trajhmm.cli.options.paths import MODEL, READS
+from trajhmm.cli.options.truth import Collapse, Onset, Sustained, Truth, TruthFile
+from trajhmm.cli.output.terminal import counted, progress_bar, say, say_lost, say_notes
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, Where
-from trajhmm.cli.terminal import echo, echo_json
+from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, Where
+from trajhmm.cli.output.terminal import echo, echo_json
 from trajhmm.naming import shown
 
 _MOST_NOTES = _MOST_PROBLEMS = 40

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.asked import collect_seldom, say_unmet
-from trajhmm.cli.kinds import For, options_of_kinds
-from trajhmm.cli.options import (
+from trajhmm.cli.options.asked import collect_seldom, say_unmet
+from trajhmm.cli.options.common import (
     ALL_CORES,
     DetourRule,
     Jobs,
@@ -30,8 +29,9 @@ from trajhmm.cli.options import (
     say_left_out,
     usage_errors,
 )
-from trajhmm.cli.paths import HTML, READS
-from trajhmm.cli.terminal import progress_bar, say, say_lost, say_notes
+from trajhmm.cli.options.kinds import For, options_of_kinds
+from trajhmm.cli.options.paths import HTML, READS
+from trajhmm.cli.output.terminal import progress_bar, say, say_lost, say_notes
 
 
 @options_of_kinds(dict.fromkeys(("rule", "within", "refits", "seed", "jobs"), For(beside="converged")))

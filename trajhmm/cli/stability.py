@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, split
-from trajhmm.cli.paths import FOLDER, READS
-from trajhmm.cli.terminal import echo_lines, say, say_notes
+from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, split
+from trajhmm.cli.options.paths import FOLDER, READS
+from trajhmm.cli.output.terminal import echo_lines, say, say_notes
 from trajhmm.files import together
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.asked import Asked, Converged, OptionalLogs, collect_seldom, kind_of
-from trajhmm.cli.kinds import For, options_of_kinds
-from trajhmm.cli.options import (
+from trajhmm.cli.options.asked import Asked, Converged, OptionalLogs, collect_seldom, kind_of
+from trajhmm.cli.options.common import (
     DetourRule,
     NoCache,
     OptionalModel,
@@ -27,9 +26,10 @@ from trajhmm.cli.options import (
     Within,
     cache_of,
 )
-from trajhmm.cli.paths import ANY
-from trajhmm.cli.terminal import say
-from trajhmm.cli.typeset import Column, Estimate, P, as_csv, as_latex
+from trajhmm.cli.options.kinds import For, options_of_kinds
+from trajhmm.cli.options.paths import ANY
+from trajhmm.cli.output.terminal import say
+from trajhmm.cli.output.typeset import Column, Estimate, P, as_csv, as_latex
 from trajhmm.errors import TrajHMMError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from trajhmm.cli.paths import careful
+from trajhmm.cli.options.paths import careful
 from trajhmm.cli.simulate import descents, states
 
 app = typer.Typer(help="Simulate run logs with known truth.", no_args_is_help=True)

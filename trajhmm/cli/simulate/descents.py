@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options import Seed
+from trajhmm.cli.options.common import Seed
+from trajhmm.cli.output.terminal import counted, progress_bar, say
 from trajhmm.cli.simulate.files import Output, Runs, Truth, simulated, write_truth
-from trajhmm.cli.terminal import counted, progress_bar, say
 
 if TYPE_CHECKING:
     import pandas as pd

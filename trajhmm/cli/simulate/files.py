@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from trajhmm.cli.paths import CSV, LOG
+from trajhmm.cli.options.paths import CSV, LOG
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options import Seed
-from trajhmm.cli.paths import PARQUET
+from trajhmm.cli.options.common import Seed
+from trajhmm.cli.options.paths import PARQUET
+from trajhmm.cli.output.terminal import say
 from trajhmm.cli.simulate.files import Output, Runs, Truth, simulated, write_truth
-from trajhmm.cli.terminal import say
 
 if TYPE_CHECKING:
     from trajhmm.simulate import Simulated, SimulatedStates

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
-from trajhmm.cli.terminal import counted, say, say_lines
+from trajhmm.cli.output.terminal import counted, say, say_lines
 
 AT_ONCE = 8
 # Seconds that the end waits for the next of the commands to end.

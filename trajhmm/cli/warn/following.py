@@ -9,8 +9,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trajhmm.cli.options import Reading
-from trajhmm.cli.terminal import counted, echo, in_json, say
+from trajhmm.cli.options.common import Reading
+from trajhmm.cli.output.terminal import counted, echo, in_json, say
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.livetable import live_table
 from trajhmm.cli.warn.objects import object_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trajhmm.cli.terminal import counted
+from trajhmm.cli.output.terminal import counted
 from trajhmm.naming import shown
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trajhmm.cli.options import Reading
-from trajhmm.cli.terminal import counted, say
+from trajhmm.cli.options.common import Reading
+from trajhmm.cli.output.terminal import counted, say
 from trajhmm.cli.warn.silence import Silence
 from trajhmm.naming import listed
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
-from trajhmm.cli.paths import PARQUET, STATE
-from trajhmm.cli.terminal import echo, in_json, say, say_notes
+from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
+from trajhmm.cli.options.paths import PARQUET, STATE
+from trajhmm.cli.output.terminal import echo, in_json, say, say_notes
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import follow as follow_logs
 from trajhmm.cli.warn.objects import object_of, write_scores

@@ -221,8 +221,8 @@ def _check_spread(healthy: Sequence[CausalRun], folds: NDArray[np.int64]) -> Non
         held = set(folds[there].tolist())
         if len(held) < 2 or (halved and len({fold % 2 for fold in held}) < 2):
             raise FitError(
-                f"{metric}: logged by {there.sum()} of {len(healthy)} healthy runs, and a reference tells what is usual "
-                "by comparing many; leave it out with --metrics"
+                f"{metric}: logged by {there.sum()} of {len(healthy)} healthy runs, and a reference tells what is "
+                "usual by comparing many; leave it out with --metrics"
             )
 
 

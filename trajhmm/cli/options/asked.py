@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options import ALL_CORES, DetourRule, Reading, say_left_out, usage_errors
-from trajhmm.cli.paths import READS
-from trajhmm.cli.terminal import progress_bar, say, say_lost, say_notes
+from trajhmm.cli.options.common import ALL_CORES, DetourRule, Reading, say_left_out, usage_errors
+from trajhmm.cli.options.paths import READS
+from trajhmm.cli.output.terminal import progress_bar, say, say_lost, say_notes
 from trajhmm.naming import listed, meant
 
 if TYPE_CHECKING:

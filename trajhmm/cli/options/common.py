@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.paths import READS
-from trajhmm.cli.terminal import progress_bar, say
+from trajhmm.cli.options.paths import READS
+from trajhmm.cli.output.terminal import progress_bar, say
 from trajhmm.errors import ConditionError
 from trajhmm.files import reads
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trajhmm.cli.terminal import quietly
+from trajhmm.cli.output.terminal import quietly
 from trajhmm.errors import TrajHMMError
 from trajhmm.files import check_writable, reads, writing
 

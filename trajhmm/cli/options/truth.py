@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.paths import READS
+from trajhmm.cli.options.paths import READS
 
 if TYPE_CHECKING:
     from trajhmm.logs import RunSet
@@ -75,7 +75,7 @@ class Truth:
         LogError
             The file does not name a run.
         """
-        from trajhmm.cli.options import usage_errors
+        from trajhmm.cli.options.common import usage_errors
         from trajhmm.errors import LogError
         from trajhmm.warning.evaluation import attribute_onsets, derive_truth, read_truth
 

@@ -1,0 +1,1 @@
+"""What users give to verbs: arguments and options that several have, and what is read from them."""
