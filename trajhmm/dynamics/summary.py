@@ -13,10 +13,10 @@ from trajhmm.dynamics.detours.again import PrefixPoint, Refits
 from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, StateEvidence
 from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
 from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate
-from trajhmm.dynamics.survival import clopper_pearson
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, ResidualSummary
 from trajhmm.logs import Note
+from trajhmm.shares import exact_interval
 
 _WIDTH = 100
 # An autocorrelation of pseudo-residuals from which on rows are said to remember.
@@ -328,7 +328,7 @@ def _told(edge: MapEdge, n_runs: int, refits: Refits | None) -> str:
 
 def share_of_runs(runs: int, n_runs: int) -> tuple[float, float]:
     """95% Clopper–Pearson interval of a share of runs."""
-    return clopper_pearson(runs, n_runs)
+    return exact_interval(runs, n_runs)
 
 
 def _convergence_paragraph(analysis: Analysis) -> str:

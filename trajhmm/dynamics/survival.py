@@ -50,16 +50,6 @@ def expanded_tail(n: int, level: float = 0.95) -> float:
     return float(ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)))
 
 
-def clopper_pearson(found: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a share, if ``found`` of ``n`` were counted (Clopper and Pearson 1934)."""
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = betaincinv(found, n - found + 1, tail) if found > 0 else 0.0
-    high = betaincinv(found + 1, n - found, 1 - tail) if found < n else 1.0
-    return float(low), float(high)
-
-
 def restricted_mean(
     times: NDArray[np.float64], converged: NDArray[np.bool_], weights: NDArray[np.float64], horizon: float
 ) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.detours.evidence import StateEvidence, Survival
-from trajhmm.dynamics.survival import clopper_pearson
+from trajhmm.shares import exact_interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,7 +50,7 @@ class Refits:
 
     def interval(self, found: int) -> tuple[float, float]:
         """95% Clopper–Pearson interval of the share of refits that find something, if ``found`` of them did."""
-        return clopper_pearson(found, self.n)
+        return exact_interval(found, self.n)
 
     def survival_of(self, evidence: Sequence[StateEvidence]) -> tuple[StateEvidence, ...]:
         """The evidence with how often each state passed the branch test again."""

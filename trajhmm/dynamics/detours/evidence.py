@@ -14,8 +14,9 @@ from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.dynamics.detours.delays import Delay, delay_of, stratified_rank_test
 from trajhmm.dynamics.detours.regression import Regression
 from trajhmm.dynamics.maps.training_map import TrainingMap
-from trajhmm.dynamics.survival import HazardRatio, clopper_pearson, cox_hazard_ratio, holm, logrank_p
+from trajhmm.dynamics.survival import HazardRatio, cox_hazard_ratio, holm, logrank_p
 from trajhmm.logs.runset import offsets_of
+from trajhmm.shares import exact_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ class Survival:
     @property
     def interval(self) -> tuple[float, float]:
         """95% Clopper–Pearson interval of the share."""
-        return clopper_pearson(self.found, self.refits)
+        return exact_interval(self.found, self.refits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from trajhmm.dynamics.survival import kaplan_meier, student_bounds
+from trajhmm.shares import LEVEL, score_intervals
 from trajhmm.warning.evaluation.intervals import group_counts
 
 RESAMPLES = 2000
-LEVEL = 0.95
 _Array = NDArray[np.float64]
 Statistic = Callable[[NDArray[np.int64]], _Array]
 """(B, n) how often each run is drawn → (B,) the statistic of each draw; NaN where it is not defined."""
@@ -46,8 +46,8 @@ def share(hits: int, n: int, level: float = LEVEL) -> Interval:
     """``hits`` of ``n``, with Wilson's interval (1927): of few runs an exact one would cover 99% and more."""
     if n == 0:
         return UNDEFINED
-    found = stats.binomtest(hits, n).proportion_ci(confidence_level=level, method="wilson")
-    return Interval(value=hits / n, low=float(found.low), high=float(found.high))
+    low, high = score_intervals(hits, n, level)
+    return Interval(value=hits / n, low=float(low[0]), high=float(high[0]))
 
 
 def over_seeds(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+
+from trajhmm.shares import exact_interval
 
 RESAMPLES = 2000
 
@@ -42,8 +43,8 @@ def share(hits: int, trials: int) -> Estimate:
     """``hits`` of ``trials``, with the exact interval of Clopper and Pearson (1934)."""
     if trials == 0:
         return UNDEFINED
-    interval = binomtest(hits, trials).proportion_ci(method="exact")
-    return Estimate(value=hits / trials, low=float(interval.low), high=float(interval.high))
+    low, high = exact_interval(hits, trials)
+    return Estimate(value=hits / trials, low=low, high=high)
 
 
 def percentile_interval(value: float, resampled: NDArray[np.float64]) -> Estimate:

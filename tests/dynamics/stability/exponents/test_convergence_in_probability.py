@@ -3,14 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
 
 from trajhmm.dynamics.stability.exponents.convergence_in_probability import (
     CONVERGENCE_COLUMNS,
     by_step,
     convergence_in_probability,
     convergence_table,
-    wilson,
 )
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
@@ -41,15 +39,6 @@ def test_shares_and_moments_are_those_of_the_runs_at_each_step():
     np.testing.assert_allclose(found.log_second_moment[1], np.log(np.exp([-10.0, 2.0, -2.0, -6.0]).mean()))
     huge = convergence_in_probability(np.array([[800.0], [802.0], [-np.inf]]), bound=1.0)
     assert huge.log_first_moment[0] == pytest.approx(802 + np.log((1 + np.exp(-2)) / 3))
-
-
-@pytest.mark.parametrize("trials", [5, 40])
-def test_intervals_are_wilsons(trials):
-    hits = np.arange(trials + 1)
-    low, high = wilson(hits, np.full(trials + 1, trials))
-    expected = [binomtest(int(k), trials).proportion_ci(method="wilson") for k in hits]
-    np.testing.assert_allclose(low, [one.low for one in expected], atol=1e-12)
-    np.testing.assert_allclose(high, [one.high for one in expected], atol=1e-12)
 
 
 @pytest.mark.parametrize("n_runs", [10, 40])

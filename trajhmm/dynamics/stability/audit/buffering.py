@@ -8,7 +8,8 @@ import pandas as pd
 from trajhmm.dynamics.stability.audit.cells import strength_order
 from trajhmm.dynamics.stability.audit.claims import Claim, Verdict, answer, unanswered
 from trajhmm.dynamics.stability.audit.pairing import Design
-from trajhmm.dynamics.stability.intervals import LEVEL, Interval, mean_over_seeds, paired_shares
+from trajhmm.dynamics.stability.intervals import Interval, mean_over_seeds, paired_shares
+from trajhmm.shares import LEVEL
 
 WORTHWHILE = 0.1
 """A buffer that saves fewer than so large a share of runs counts as none."""

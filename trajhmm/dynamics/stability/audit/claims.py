@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from trajhmm.dynamics.stability.intervals import LEVEL, Interval
+from trajhmm.dynamics.stability.intervals import Interval
+from trajhmm.shares import LEVEL
 
 Verdict = Literal["yes", "no", "depends"]
 HALF_LEVEL = 0.8

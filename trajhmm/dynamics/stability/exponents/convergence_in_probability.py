@@ -17,6 +17,7 @@ from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.logs.runset import offsets_of
 from trajhmm.naming import instead_of
+from trajhmm.shares import score_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def convergence_in_probability(log_distance: NDArray[np.float64], *, bound: floa
     known = ~np.isnan(log_distance)
     n_runs = known.sum(axis=0).astype(np.int64)
     below = (known & (log_distance < np.log(bound))).sum(axis=0)
-    low, high = wilson(below, n_runs)
+    low, high = score_intervals(below, n_runs)
     return ConvergenceInProbability(
         share=np.divide(below, n_runs, out=np.full(len(n_runs), np.nan), where=n_runs > 0),
         ci_low=low,
@@ -125,16 +126,6 @@ def _over_steps(
     pieces = np.array_split(at, -(-len(at) * len(lengths) // _CELLS))
     found = [convergence_in_probability(by_step(values, steps, lengths, piece)[1], bound=bound) for piece in pieces]
     return at, {name: np.concatenate([getattr(one, name) for one in found]) for name in CONVERGENCE_COLUMNS[2:]}
-
-
-def wilson(hits: NDArray[np.int64], trials: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Wilson's 95% interval of shares (statsmodels); NaN without trials."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    some = trials > 0
-    low, high = np.full(len(trials), np.nan), np.full(len(trials), np.nan)
-    low[some], high[some] = proportion_confint(hits[some], trials[some], alpha=0.05, method="wilson")
-    return low, high
 
 
 def by_step(
