@@ -208,3 +208,31 @@ def test_metrics_that_are_missing_are_named():
     with pytest.raises(ModelFileError, match="these logs lack grad_norm"):
         Monitor(model).score(RunSet.from_frame(frame))
     assert causal_runs(RunSet.from_frame(frame))[0].metrics == ("train_loss", "weight_l2")
+
+
+def runs_of_steps(*steps):
+    frames = []
+    for number, of_one in enumerate(steps):
+        rng, n = np.random.default_rng(number), len(of_one)
+        loss = 2 * np.exp(-np.arange(n) / 60) + 0.5 + 0.02 * rng.normal(size=n)
+        frames.append(pd.DataFrame({"run": f"r{number}", "step": of_one, "loss": loss, "norm": 1 + rng.random(n)}))
+    return RunSet.from_frame(pd.concat(frames))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [range(0, 10_000, 100), range(0, 10_000, 100), range(1000), range(1000)],
+        [range(200), range(0, 2000, 10), range(0, 20_000, 100)],
+        [range(25), range(200), range(100, 300)],
+    ],
+    ids=["logged at two intervals", "at three", "one short, one resumed"],
+)
+def test_runs_that_are_logged_apart_make_a_reference_that_can_be_read(steps, tmp_path):
+    logs = runs_of_steps(*map(np.array, steps))
+    model = fit(logs, states=1, restarts=1, iterations=5)
+    model.save(tmp_path / "reference.json")
+    again = Monitor(load_model(tmp_path / "reference.json")).score(logs)
+    for run, scored in Monitor(model).score(logs).items():
+        np.testing.assert_array_equal(again[run].score, scored.score)
+        assert np.isfinite(scored.score).all()

@@ -98,3 +98,58 @@ def test_a_file_that_is_read_whole_again_is_known_again_after_a_metric_came(tmp_
         list(watch.poll())
     assert watch.monitor.metrics == ("grad_norm", "loss", "val_loss")
     assert (watch.gained, watch.monitor.trackers["a"].to_dict()["rows"]) == ({"a": 60}, 119)
+
+
+def test_a_blank_counts_though_a_metric_came_just_before(tmp_path):
+    path = tmp_path / "a.csv"
+    rng = np.random.default_rng(0)
+    lines = ["step,train_loss,grad_norm,weight_norm\n"]
+    for step in range(60):
+        loss = "" if step >= 53 else f"{2 + 0.01 * rng.normal():.4f}"
+        norm = f"{2 + 0.01 * rng.normal():.4f}" if step >= 51 else ""
+        lines.append(f"{step},{loss},{1 + 0.05 * rng.normal():.4f},{norm}\n")
+    path.write_text("".join(lines[:40]))
+    watch = Watch(None, [path], HOW, metrics=["train_loss", "grad_norm"])
+    live = [alarm for _, alarm in watch.poll()]
+    for line in (*lines[40:], ""):
+        with path.open("a") as file:
+            file.write(line)
+        live += [alarm for _, alarm in watch.poll()]
+    whole = Monitor()
+    whole.score(read_logs([path]))
+    assert whole.metrics == watch.monitor.metrics == ("grad_norm", "train_loss", "weight_norm")
+    assert [str(alarm) for alarm in live] == [str(whole.trackers["a"].alarm)]
+    assert live[0].step == 55
+    assert whole.trackers["a"].to_dict()["missing"] is not None
+
+
+def test_logs_of_outcomes_alone_are_judged_by_these(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{step},{0.9 + 0.01 * rng.normal() - 0.5 * (step > 150):.4f}\n" for step in range(200)]
+    (tmp_path / "a.csv").write_text("step,accuracy\n" + "".join(lines))
+    monitor = Monitor()
+    monitor.score(read_logs([tmp_path / "a.csv"]))
+    assert monitor.metrics == ("accuracy",)
+    assert 150 < monitor.trackers["a"].alarm.step < 160
+
+
+def test_a_row_that_is_held_back_has_logged_what_it_has(tmp_path):
+    (tmp_path / "a.csv").write_text("step,train_loss,val_loss\n0,1.5,\n")
+    watch = Watch(None, [tmp_path / "a.csv"], HOW, metrics=["train_loss", "val_loss"])
+    assert not list(watch.poll())
+    assert watch.monitor.trackers["a"].last_step is None  # more of its step may come
+    assert watch.monitor.unlogged("a") == ("val_loss",)
+
+
+def test_what_was_usual_is_told_of_before_the_row_that_alarms():
+    monitor, rng = Monitor(metrics=["grad_norm"]), np.random.default_rng(0)
+    for step in range(30):
+        assert monitor.update("a", step, {"grad_norm": 1 + 0.05 * rng.normal()}) is None
+    alarm, step = None, 30
+    while alarm is None:
+        tracker = monitor.trackers["a"]
+        band = tracker._scorer.views.band(step, tracker._known.memory)[0]
+        alarm = monitor.update("a", step, {"grad_norm": 3.0})
+        step += 1
+    driver = alarm.drivers[0]
+    assert (driver.healthy_low, driver.healthy_high) == pytest.approx(tuple(band), rel=1e-12)

@@ -147,8 +147,8 @@ class Monitor:
 
     def unlogged(self, run: str) -> tuple[str, ...]:
         """Metrics that the model watches and of which the run has logged no finite value so far."""
-        values = self._trackers[run].to_dict()["values"]
-        return tuple(metric for metric, value in zip(self.metrics, values, strict=True) if value is None)
+        never = self._trackers[run].unlogged
+        return tuple(metric for metric, lacks in zip(self.metrics, never, strict=True) if lacks)
 
     def score(self, runs: RunSet) -> dict[str, Scored]:
         """Score whole logs; alarms are then in `trackers`.
@@ -159,7 +159,9 @@ class Monitor:
             The logs lack a metric that the model watches.
         """
         if self._grows:
-            self.watch_more(dynamics(runs.metrics) or runs.metrics)
+            self.watch_more(runs.metrics)
+            if self._known is None:  # outcomes alone
+                self._known = Scorer(None, tuple(sorted(runs.metrics)))
         runs = with_metrics(runs, self.metrics)
         columns = [runs.metrics.index(metric) for metric in self.metrics]
         missed = None if runs.missed is None else runs.missed[:, columns]

@@ -112,7 +112,7 @@ class Alarm:
             drivers += ": each as usual, but not together"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
-        untold = "risk too early to tell" if self.state is not None else "no risk without a model"
+        untold = "risk too early to tell" if self.phase is not None else "no risk without a model"
         risk = untold if self.risk is None else f"risk {self.risk:.0%}"
         on_map = "" if self.place is None else f"; {self.place}"
         return f"{place}: {drivers}; {what} (threshold {self.threshold:.4g}){on_map}, {risk}"
@@ -338,6 +338,7 @@ class Tracker:
         self._alarm_row: int | None = None
         self._scorer = scorer
         self._known = scorer.nothing
+        self._first_step = 0
         # What was known at some rows, for a run that is resumed from an earlier step.
         self._checkpoints = [scorer.packed]
         self._checkpoints_moved = True
@@ -357,6 +358,13 @@ class Tracker:
     def holds_back(self) -> bool:
         """Whether the rows of the last step are not scored yet, as more of it may come; see `settle`."""
         return self._held
+
+    @property
+    def unlogged(self) -> NDArray[np.bool_]:
+        """(D,) which metrics had no finite value so far, not in a row that is held back either."""
+        never: NDArray[np.bool_] = np.isnan(self._known.values)
+        rows = self._last_rows
+        return never if rows is None else never & ~(rows.logged & np.isfinite(rows.values)).any(axis=0)
 
     @property
     def alarmed_early(self) -> bool:
@@ -456,7 +464,9 @@ class Tracker:
         back = np.flatnonzero(np.diff(steps) < 0) + 1
         begin = 0
         while begin < len(steps):
-            if self._known.last_step is not None and steps[begin] < self._known.last_step:
+            if self._known.last_step is None:
+                self._first_step = int(steps[begin])
+            elif steps[begin] < self._known.last_step:
                 self._go_back(int(steps[begin]))
             due = _BLOCK if finished else _rows_apart(self._known.rows)
             after = np.searchsorted(back, begin, side="right")
@@ -481,8 +491,10 @@ class Tracker:
         known = [one for one in self._checkpoints if not one[1] >= step]
         if not known:
             return
+        # Those behind it are of rows that are taken back.
+        self._checkpoints, self._checkpoints_moved = known, True
         then, end = _Known.unpacked(known[-1], self._scorer), now.last_step
-        begin = 0 if then.last_step is None else then.last_step
+        begin = self._first_step if then.last_step is None else then.last_step
         lost = 0.0 if end is None or end <= begin else (now.rows - then.rows) * max(step - begin, 0) / (end - begin)
         self._scorer.views.pause(then.memory, math.ceil(lost) + int(SPAN))
         self._known = replace(then, largest=max(then.largest, now.largest))
@@ -578,8 +590,11 @@ class Tracker:
         memory: Memory,
     ) -> list[Driver]:
         """What drove the score of the last of some rows, by the view that is the largest there."""
-        views, before = self._scorer.views, memory.copy()
-        of_views, rows = views.shares(steps, known, fresh, before)
+        views = self._scorer.views
+        of_views, rows = views.shares(steps, known, fresh, memory.copy())
+        before = memory.copy()
+        if len(steps) > 1:
+            views.advance(steps[:-1], known[:-1], fresh[:-1], before)
         shares, usual = of_views[view, -1], views.band(int(steps[-1]), before)
         order = np.argsort(-shares, kind="stable")
         return [
@@ -604,7 +619,7 @@ class Tracker:
         known = [_Known.unpacked(one, narrow) for one in self._checkpoints]
         self._checkpoints = [one.widened(narrow, scorer).packed() for one in known]
         self._checkpoints_moved = True
-        self._missing = Missing(scorer.metrics)
+        self._missing = self._missing.widened(scorer.metrics)
         rows = self._last_rows
         if rows is not None:
             values = np.full((len(rows.steps), len(scorer.metrics)), np.nan)
@@ -623,6 +638,7 @@ class Tracker:
             "last_rows": None if last is None else last.to_dict(),
             "held": self._held,
             "counter": self._counter.to_list(),
+            "first_step": self._first_step,
         }
 
     @property
@@ -647,6 +663,7 @@ class Tracker:
             checkpoints = np.empty(0)
         self._checkpoints = list(checkpoints.reshape(-1, size))
         self.alarm_step = stored["alarm_step"]
+        self._first_step = stored.get("first_step", 0)  # which files of before do not hold
         if stored.get("missing") is not None:
             self._missing = Missing.of(self._scorer.metrics, stored["missing"])
         if stored.get("last_rows") is not None:

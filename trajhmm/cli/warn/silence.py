@@ -18,7 +18,9 @@ class Silence:
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
+        # Rows that each run gained, as if it had begun with what the others had in the median when it came.
         self._gained: dict[str, int] = {}
+        self._now = 0
         self._clock: dict[str, int] = {}
         self._told: set[str] = set()
 
@@ -31,14 +33,15 @@ class Silence:
         """
         if not gained:
             return []
-        for run, rows in gained.items():
-            self._gained[run] = self._gained.get(run, 0) + rows
+        known = self._gained.keys() & gained.keys()
+        self._gained.update({run: self._gained[run] + gained[run] for run in known})
+        self._gained.update(dict.fromkeys(gained.keys() - known, self._now))
         self._told -= gained.keys()
-        going = sorted(self._gained[run] for run in self._gained)
-        clock = going[len(going) // 2]
-        self._clock.update(dict.fromkeys(gained, clock))
+        going = sorted(self._gained.values())
+        self._now = going[len(going) // 2]
+        self._clock.update(dict.fromkeys(gained, self._now))
         if len(going) < _FEWEST:
             return []
-        silent = [run for run, last in self._clock.items() if clock - last >= self._rows and run not in self._told]
+        silent = [run for run, last in self._clock.items() if self._now - last >= self._rows and run not in self._told]
         self._told.update(silent)
         return silent

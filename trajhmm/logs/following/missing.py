@@ -137,6 +137,17 @@ class Missing:
         self._times += n * here
         self._streak[here] = 0
 
+    def widened(self, watched: Sequence[str]) -> Missing:
+        """The same of more metrics that are watched, none of which has stood so far."""
+        wide = Missing(watched)
+        columns, rows = wide._columns(self._names), [wide._place[name] for name in self._watched]
+        for names, places in ((_OF_COLUMNS, columns), (_OF_METRICS, rows), (_OF_BOTH, np.ix_(rows, columns))):
+            for name in names:
+                getattr(wide, f"_{name}")[places] = getattr(self, f"_{name}")
+        wide._kind[columns], wide._first[columns] = self._kind, self._first
+        wide._rows, wide._n_kinds = self._rows, self._n_kinds
+        return wide
+
     def copy(self) -> Missing:
         """The same, to go on from by itself."""
         other = Missing(self._watched)
@@ -176,4 +187,8 @@ def _stretches(stands: Bools, n_watched: int) -> Iterator[slice]:
     yield from (slice(begin, end) for begin, end in pairwise([*np.flatnonzero(begins).tolist(), len(stands)]))
 
 
-_ARRAYS = ("changed", "rows_with", "begin", "end", "times", "streak", "at_begin", "at_end", "both")
+# What is kept of each of E columns, of D metrics that are watched, and of each of these beside each column.
+_OF_COLUMNS = ("changed", "rows_with")
+_OF_METRICS = ("begin", "end", "times", "streak")
+_OF_BOTH = ("at_begin", "at_end", "both")
+_ARRAYS = (*_OF_COLUMNS, *_OF_METRICS, *_OF_BOTH)

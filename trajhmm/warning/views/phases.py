@@ -54,7 +54,10 @@ class Phases:
         """From healthy runs of at least one row."""
         usual = _usual_steps(runs)
         last_step = int(np.median([run.steps[-1] for run in runs]))
-        rows = [row for row in _ROWS if row < len(usual)]
+        rows: list[int] = []
+        for row in _ROWS:  # where runs log at different intervals the median may stand still
+            if row < len(usual) and (not rows or usual[row] > usual[rows[-1]]):
+                rows.append(row)
         begins = np.array([np.iinfo(np.int64).min, *usual[rows]], dtype=np.int64)
         ends = [*rows, len(usual)]
         gaps = [np.diff(usual[max(first - 1, 0) : end]) for first, end in zip([0, *rows], ends, strict=True)]

@@ -135,8 +135,9 @@ def largest_scores(scores: Floats, phases: Ints, n_phases: int) -> Floats:
 
 def _units(largest: Floats) -> tuple[Floats, Floats]:
     """(B,) centre and size from (R, B) largest scores of runs; where few runs were, those of the phase before."""
-    there = ~np.isnan(largest)
-    known = np.flatnonzero(there.sum(axis=0) >= max(min(_FEWEST, len(largest)), _FEWEST_SHARE * len(largest)))
+    runs = (~np.isnan(largest)).sum(axis=0)
+    enough = max(min(_FEWEST, len(largest)), _FEWEST_SHARE * len(largest))
+    known = np.flatnonzero(runs >= min(enough, runs.max()))  # few runs that begin and end apart share none
     centre = np.nanmedian(largest[:, known], axis=0)
     size = np.nanquantile(largest[:, known], 0.75, axis=0) - centre
     size = _DRAWN * np.median(size) + (1 - _DRAWN) * size
