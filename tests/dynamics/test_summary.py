@@ -41,13 +41,13 @@ def summary(analysed, *, states, loss):
 
 
 def test_states_that_say_more_than_the_loss_add_to_it(analysed):
-    assert "at 1 of 1 points, so they add to it" in summary(analysed, states=0.3, loss=0.2)
-    assert "at 0 of 1 points, so they add little to it" in summary(analysed, states=0.2, loss=0.3)
+    assert "at 1 of 1 points, so they tell it better" in summary(analysed, states=0.3, loss=0.2)
+    assert "at 0 of 1 points, so they tell it no better" in summary(analysed, states=0.2, loss=0.3)
 
 
 @pytest.mark.parametrize("states", [0.0, 0.004, -0.01])
 def test_states_that_say_nothing_add_nothing_to_a_loss_that_says_less(analysed, states):
-    assert "at 0 of 1 points, so they add little to it" in summary(analysed, states=states, loss=-0.06)
+    assert "at 0 of 1 points, so they tell it no better" in summary(analysed, states=states, loss=-0.06)
 
 
 def evidence(*, with_=(12, 12), without=(10, 10), **changed):
@@ -58,7 +58,10 @@ def evidence(*, with_=(12, 12), without=(10, 10), **changed):
         "comparable_with": with_[1], "comparable_without": without[1],
         "comparable_converged_with": with_[0], "comparable_converged_without": without[0],
         "watched_until": None if converged else 9600, "is_excursion": False, "coefficient": 1.0,
-        "delay": Delay(effect=1234.0, ci_low=400.0, ci_high=2100.0, horizon=5000.0, is_lower_bound=not converged),
+        "delay": Delay(
+            effect=1234.0, ci_low=400.0, ci_high=2100.0, horizon=5000.0, is_restricted=not converged,
+            is_lower_bound=with_[0] < with_[1] and without[0] == without[1],
+        ),
         "p_value": 0.001, "p_adjusted": 0.003, "logrank_p": None, "hazard_ratio": None,
         "passes_test": True, "is_paper": False,
     }  # fmt: skip
@@ -92,7 +95,7 @@ def test_censoring_confounding_and_a_lack_of_refits_stand_where_the_number_stand
     seeds = Association(attribute="lr", p_value=0.001, p_adjusted=0.001, levels=(("0.1", 9, 10), ("0.2", 1, 10)))
     told = finding(analysed, [evidence(with_=(8, 12), confounded_by=(seeds,))], met=8)
     assert "converge at least 1,234 steps later" in told
-    assert "; 4 of them never converge and are censored; not refitted)" in told
+    assert "; 4 of the former never converge, and count up to 5,000 steps after the branch; not refitted)" in told
     assert "but visiting goes with lr, which may be the reason." in told
 
 
@@ -105,7 +108,7 @@ def test_no_finding_says_what_was_tested_and_what_is_censored(analysed):
         "2 states could be tested, and none of them delays it for sure."
     )
     told = finding(analysed, [evidence(p_value=None, delay=None, passes_test=False)])
-    assert "none could be tested, as runs do not part at any of them" in told
+    assert "none could be tested, as at none of them four runs part from four others" in told
 
 
 def test_a_condition_that_no_run_meets_is_told_first(analysed):
@@ -135,6 +138,17 @@ def test_runs_that_never_converge_are_counted_before_a_lower_bound_is_told():
     assert "2 of 6 converge by step 9,600, against 34 of 34 runs that leave the same state for another" in told
     assert "The delay is a lower bound: counted up to 5,000 steps after the branch" in told
     assert "steps later" not in told
+
+
+def test_a_delay_is_no_lower_bound_where_those_it_is_compared_with_never_converge(analysed):
+    found = evidence(with_=(10, 12), without=(7, 10), survival=Survival(found=18, refits=20))
+    told = finding(analysed, [found])
+    assert "converge 1,234 steps later than 10" in told
+    assert "; 2 of the former and 3 of the latter never converge, and count up to 5,000 steps after" in told
+    assert "lower bound" not in describe_detour(found)
+    assert "The delay is counted up to 5,000 steps after the branch, when the last run converges" in describe_detour(
+        found
+    )
 
 
 def test_an_excursion_is_compared_with_runs_that_stayed_as_long():

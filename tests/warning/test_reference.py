@@ -191,7 +191,7 @@ def test_the_promise_is_kept_over_many_splits(source):
 @pytest.mark.parametrize(("runs", "holding", "refused"), [(12, 1, True), (4, 1, True), (4, 2, False), (12, 8, False)])
 def test_a_metric_of_too_few_runs_is_refused_by_name(runs, holding, refused):
     names = healthy_logs(runs).metrics
-    logs = healthy_logs(runs).frame()
+    logs = healthy_logs(runs).frame().copy()
     lacking = logs["run"].isin(sorted(logs["run"].unique())[holding:])
     logs.loc[lacking, "grad_norm"] = np.nan
     logs = RunSet.from_frame(logs)

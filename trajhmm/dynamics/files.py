@@ -136,7 +136,7 @@ def regression_content(analysis: Analysis) -> dict[str, Any]:
         "coefficients": regression.coefficients.tolist(),
         "n_runs": regression.n_runs,
         "prefix_r2": [dataclasses.asdict(point) for point in analysis.prefix],
-        "paper": dataclasses.asdict(regression.paper),
+        "paper": {**dataclasses.asdict(regression.paper), "coefficients": regression.paper.coefficients.tolist()},
         "converged": analysis.convergence_times.condition,
     }
 

@@ -102,7 +102,7 @@ def describe_finding(analysis: Analysis, model: Model) -> str:
         why = (
             f"{len(tested)} of {model.n_states} states could be tested, and none of them delays it for sure"
             if tested
-            else "none could be tested, as runs do not part at any of them"
+            else "none could be tested, as at none of them four runs part from four others"
         )
         censored = int((~times.converged).sum())
         unseen = f", {censored} of {len(times.runs)} runs censored as they never do" if censored else ""
@@ -137,10 +137,11 @@ def _delays(e: StateEvidence) -> str:
         f"{e.delay.effect:,.0f} steps later than {e.comparable_without} that stood at the same place and did not (95% "
         f"interval {e.delay.ci_low:,.0f} to {e.delay.ci_high:,.0f}, p = {e.p_adjusted:.2g} after Holm's correction"
     )
-    if e.delay.is_lower_bound:
-        censored = e.comparable_with + e.comparable_without
-        censored -= e.comparable_converged_with + e.comparable_converged_without
-        text += f"; {censored} of them never converge and are censored"
+    if e.delay.is_restricted:
+        these = e.comparable_with - e.comparable_converged_with
+        others = e.comparable_without - e.comparable_converged_without
+        who = " and ".join(f"{n} of the {name}" for n, name in ((these, "former"), (others, "latter")) if n)
+        text += f"; {who} never converge, and count up to {e.delay.horizon:,.0f} steps after the branch"
     if e.survival is None:
         text += "; not refitted)"
     else:
@@ -294,6 +295,8 @@ def describe_map(training_map: TrainingMap) -> str:
         text = f"Runs, ever: {counts}; all visit the others."
     else:
         text = "Runs, ever: all visit the same states."
+    if empty := [state.state for state in training_map.states if not state.runs]:
+        text = text.replace("the others.", "the rest.") + f" No run visits {_listed(empty)}."
     forks = forks_of(training_map)
     if forks:
         text += (
@@ -384,12 +387,13 @@ def describe_detour(e: StateEvidence) -> str:
         with_it, without = "runs that go into it", "runs that had been as long in the state they left, from then on"
     else:
         with_it, without = "runs that pass through it", "runs that leave the same state for another"
-    if delay.is_lower_bound:
+    if delay.is_restricted:
+        bound = "The delay is a lower bound: counted" if delay.is_lower_bound else "The delay is counted"
         text = (
             f"{title}: of the {with_it}, {e.comparable_converged_with} of {e.comparable_with} converge by step "
-            f"{e.watched_until:,}, against {e.comparable_converged_without} of {e.comparable_without} {without}. The "
-            f"delay is a lower bound: counted up to {delay.horizon:,.0f} steps after the branch, when the last run "
-            f"converges, {delay.effect:,.0f} steps"
+            f"{e.watched_until:,}, against {e.comparable_converged_without} of {e.comparable_without} {without}. "
+            f"{bound} up to {delay.horizon:,.0f} steps after the branch, when the last run converges, "
+            f"{delay.effect:,.0f} steps"
         )
     else:
         text = (
@@ -456,16 +460,18 @@ def _prefix_paragraph(analysis: Analysis) -> str:
     if middle.r2_loss is None:
         return text + "."
     ahead = sum(_is_ahead(point) for point in analysis.prefix)
-    verdict = "so they add little to it" if 2 * ahead <= len(analysis.prefix) else "so they add to it"
+    better = "no better" if 2 * ahead <= len(analysis.prefix) else "better"
     return text + (
-        f" and {middle.r2_loss:.2f} from the loss alone; the states beat the loss, and a guess of the mean, at {ahead} "
-        f"of {len(analysis.prefix)} points, {verdict}."
+        f", {middle.r2_step:.2f} from the step alone and {middle.r2_loss:.2f} from the loss alone; the states beat "
+        f"both, and a guess of the mean, at {ahead} of {len(analysis.prefix)} points, so they tell it {better}."
     )
 
 
 def _is_ahead(point: PrefixPoint) -> bool:
-    """Whether the states say more than the loss and more than nothing, R² = 0, in the two decimals that are printed."""
-    return point.r2_loss is not None and round(point.r2_states, 2) > max(round(point.r2_loss, 2), 0.0)
+    """Whether the states say more than loss, step and nothing, R² = 0, in the two decimals that are printed."""
+    if point.r2_loss is None:
+        return False
+    return round(point.r2_states, 2) > max(round(point.r2_loss, 2), round(point.r2_step, 2), 0.0)
 
 
 def _dissimilarity_paragraph(analysis: Analysis) -> str:

@@ -15,8 +15,11 @@ from trajhmm.errors import AnalysisError
 from trajhmm.simulate import planted
 
 
-def parting_runs(delay, *, by_two=None, never=(), **options):
-    """24 runs from state 0 by 1 or by 2 to 3, where they converge; those by 2 are ``delay`` rows later."""
+def parting_runs(delay, *, by_two=None, never=(), until=99, **options):
+    """24 runs from state 0 by 1 or by 2 to 3, where they converge; those by 2 are ``delay`` rows later.
+
+    Those that ``never`` do are watched ``until`` a row.
+    """
     rng = np.random.default_rng(0)
     paths, steps = [], []
     by_two = range(1, 24, 2) if by_two is None else by_two
@@ -40,7 +43,7 @@ def parting_runs(delay, *, by_two=None, never=(), **options):
     convergence = Convergence(
         condition="accuracy > 0.9",
         runs=training_map.runs,
-        steps=np.where(converged, steps, 99),
+        steps=np.where(converged, steps, until),
         converged=converged,
     )
     regression = regress(bag_of_states(training_map.path, lengths, 4), convergence)
@@ -79,8 +82,25 @@ def test_runs_that_never_converge_make_the_delay_a_lower_bound():
     # Times count up to the last convergence, however long the others are watched: here in row 57 at most.
     assert evidence.delay.horizon <= 37
     known = parting_runs(15)[2]
+    assert not known.delay.is_restricted
     assert not known.delay.is_lower_bound
     assert known.watched_until is None
+
+
+def test_a_delay_is_a_bound_only_where_visiting_runs_alone_never_converge_and_were_watched_to_the_end():
+    others = parting_runs(15, never=(0, 2))[2].delay  # they may take longer than any that visits
+    assert (others.is_restricted, others.is_lower_bound) == (True, False)
+    both = parting_runs(15, never=(0, 1))[2].delay
+    assert (both.is_restricted, both.is_lower_bound) == (True, False)
+    lost = parting_runs(15, never=(1, 3), until=40)[2]  # before most converge: nothing is known of these two
+    assert (lost.delay.is_restricted, lost.delay.is_lower_bound) == (True, False)
+    assert lost.watched_until > 50  # the last that converges, and not the last that was lost
+
+
+def test_the_published_rule_counts_runs_that_never_converge_as_late():
+    evidence = parting_runs(15, never=range(1, 24, 2))  # all that go by 2 never do
+    assert np.isnan(evidence[2].coefficient)  # of the regression of those that converge
+    assert [e.state for e in evidence if e.is_paper] == [2]
 
 
 def test_where_no_control_converges_there_is_no_detour():

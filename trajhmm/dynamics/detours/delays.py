@@ -50,14 +50,16 @@ class Delay:
     effect : difference of restricted mean times, visiting less others, in steps.
     ci_low, ci_high : of it.
     horizon : steps after the branch up to which times count: the last at which a run converges.
-    is_lower_bound : whether some run that is compared never converged, so that the effect, which takes it to converge
-        at the horizon, is no more than that of those steps, and the whole delay can be longer.
+    is_restricted : whether some run that is compared never converged: the effect takes it to converge at the horizon.
+    is_lower_bound : whether these are visiting runs alone, all watched up to the horizon: the whole delay can then only
+        be longer. Where others never converge as well it may be shorter.
     """
 
     effect: float
     ci_low: float
     ci_high: float
     horizon: float
+    is_restricted: bool
     is_lower_bound: bool
 
 
@@ -102,8 +104,14 @@ def delay_of(
         ci_low=low,
         ci_high=high,
         horizon=horizon,
-        is_lower_bound=not all(bool(stratum.converged.all()) for stratum in strata),
+        is_restricted=not all(bool(arm[1].all()) for arm in (visiting_arm, other_arm)),
+        is_lower_bound=_is_lower_bound(visiting_arm, other_arm, horizon),
     )
+
+
+def _is_lower_bound(visiting: Arm, other: Arm, horizon: float) -> bool:
+    times, converged, _ = visiting
+    return bool(not converged.all() and other[1].all() and times[~converged].min() >= horizon)
 
 
 def _n_runs(strata: Sequence[Stratum]) -> int:

@@ -68,7 +68,7 @@ class StateEvidence:
     converged_with, converged_without : how many of them converge.
     comparable_with, comparable_without : runs on each side of the branch test.
     comparable_converged_with, comparable_converged_without : how many of them converge.
-    watched_until : the last step of those that are compared and do not converge; None if all do.
+    watched_until : the last step at which one that is compared converges or is watched; None if all converge.
     is_excursion : whether runs tend to come back to the state they left.
     coefficient : of the regression on the bag of states, in steps; NaN if no converged run visits the state.
     delay : effect on the time to convergence after the branch, in steps; None with fewer than four runs on a side.
@@ -282,9 +282,10 @@ def _evidence(
     k, visited, converged = test.comparison.state, test.comparison.visited, convergence.converged
     times = convergence.steps.astype(np.float64)
     coefficient = float(regression.coefficients[k])
+    slope = float(regression.paper.coefficients[k])
     visited_ever = _visited_ever(training_map, k)
     significant = regression.paper.f_p_value is not None and regression.paper.f_p_value < LEVEL
-    is_paper = significant and coefficient > 0 and bool((converged & ~visited_ever).any()) and bool(visited_ever.any())
+    is_paper = significant and slope > 0 and bool((converged & ~visited_ever).any()) and bool(visited_ever.any())
     return StateEvidence(
         state=k,
         runs_ever=int(visited_ever.sum()),
@@ -296,7 +297,7 @@ def _evidence(
         comparable_without=len(comparable_without),
         comparable_converged_with=int(converged[comparable_with].sum()),
         comparable_converged_without=int(converged[comparable_without].sum()),
-        watched_until=int(convergence.steps[censored].max()) if len(censored) else None,
+        watched_until=int(convergence.steps[compared].max()) if len(censored) else None,
         is_excursion=test.comparison.is_excursion,
         coefficient=coefficient,
         delay=test.delay,

@@ -14,11 +14,15 @@ PERMUTATIONS = 9999
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PaperRegression:
-    """The regression as published: runs that never converged count as converging at their last step."""
+    """The regression as published: runs that never converged count as converging at their last step.
+
+    ``coefficients`` (K,) as those of `Regression`.
+    """
 
     r2: float | None
     f_p_value: float | None
     n_runs: int
+    coefficients: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +85,10 @@ def regress(bags: NDArray[np.float64], convergence: Convergence, *, seed: int = 
     if len(y):
         coefficients[visited] = _coefficients(x[:, visited], y)
     left_out = _left_out(x, y) if r2 is not None else np.empty(0)
-    all_r2, all_p = r_squared(bags, convergence.steps.astype(np.float64))
+    all_steps = convergence.steps.astype(np.float64)
+    all_r2, all_p = r_squared(bags, all_steps)
+    all_coefficients, ever = np.full(bags.shape[1], np.nan), bags.any(axis=0)
+    all_coefficients[ever] = _coefficients(bags[:, ever], all_steps)
     return Regression(
         r2=r2,
         f_p_value=f_p_value,
@@ -92,7 +99,7 @@ def regress(bags: NDArray[np.float64], convergence: Convergence, *, seed: int = 
         observed=y,
         fitted=x[:, visited] @ coefficients[visited],
         left_out=left_out,
-        paper=PaperRegression(r2=all_r2, f_p_value=all_p, n_runs=len(kept)),
+        paper=PaperRegression(r2=all_r2, f_p_value=all_p, n_runs=len(kept), coefficients=all_coefficients),
         why_not=_why_not(x, y),
     )
 

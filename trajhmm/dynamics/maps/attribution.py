@@ -36,3 +36,33 @@ def state_gradient(
     towards = pulls[np.arange(len(values)), states]
     gradient: NDArray[np.float64] = towards - np.einsum("nk,nkd->nd", filtered, pulls)
     return gradient
+
+
+def by_logged_rows(
+    gradient: NDArray[np.float64], offsets: NDArray[np.int64], parameters: Parameters
+) -> NDArray[np.float64]:
+    """(N, D) `state_gradient` with respect to rows as they are logged, where rows remember the ones before.
+
+    The model then sees levels y_t = (z_t - φ z_t-1) / (1 - φ), of a run's first row z_1 itself: ∂y_t / ∂z_t is
+    1 / (1 - φ), and differs from metric to metric.
+
+    Parameters
+    ----------
+    gradient : (N, D) with respect to levels.
+    offsets : (R + 1,) row offsets of runs.
+    """
+    if parameters.autoregression is None:
+        return gradient
+    slopes = np.broadcast_to(1.0 / (1.0 - parameters.autoregression), gradient.shape).copy()
+    slopes[offsets[:-1][np.diff(offsets) > 0]] = 1.0
+    by_row: NDArray[np.float64] = gradient * slopes
+    return by_row
+
+
+def deviations_of_rows(parameters: Parameters) -> NDArray[np.float64]:
+    """(K, D) standard deviations of rows about the mean of their state; stationary ones where rows remember."""
+    deviations: NDArray[np.float64] = np.sqrt(parameters.variances())
+    if parameters.autoregression is None:
+        return deviations
+    phi = parameters.autoregression
+    return deviations * (1.0 - phi) / np.sqrt(1.0 - phi**2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.dynamics.maps.attribution import state_gradient
+from trajhmm.dynamics.maps.attribution import by_logged_rows, deviations_of_rows, state_gradient
 from trajhmm.features import Sequences
 from trajhmm.hmm import Filtered, Model, Smoothed
 from trajhmm.hmm.certificate import Certificate
@@ -148,7 +148,8 @@ def build_map(model: Model, sequences: Sequences, filtered: Filtered, smoothed: 
     filtered, smoothed : of the same runs under the same model.
     """
     parameters = model.parameters
-    gradient = np.abs(state_gradient(sequences.values, filtered.probs, smoothed.path, parameters))
+    gradient = state_gradient(sequences.values, filtered.probs, smoothed.path, parameters)
+    gradient = np.abs(by_logged_rows(gradient, sequences.offsets, parameters))
     path, offsets = smoothed.path, sequences.offsets
     owner = np.repeat(np.arange(sequences.n_runs), sequences.lengths)
     changed = np.diff(path, prepend=path[0]) != 0
@@ -224,11 +225,10 @@ def _state(
     parameters = model.parameters
     rows = np.flatnonzero(path == k)
     visiting, first = np.unique(owner[rows], return_index=True)
-    variances = parameters.variances()[k]
     return MapState(
         state=k,
         means=parameters.means[k],
-        deviations=np.sqrt(variances),
+        deviations=deviations_of_rows(parameters)[k],
         runs=len(visiting),
         rows=len(rows),
         entry_step=float(sequences.steps[rows[first]].mean()) if len(rows) else None,

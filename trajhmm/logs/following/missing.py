@@ -141,7 +141,7 @@ class Missing:
         """The same of more metrics that are watched, none of which has stood so far."""
         wide = Missing(watched)
         columns, rows = wide._columns(self._names), [wide._place[name] for name in self._watched]
-        for names, places in ((_OF_COLUMNS, columns), (_OF_METRICS, rows), (_OF_BOTH, np.ix_(rows, columns))):
+        for names, places in ((_OF_COLUMNS, columns), (_OF_METRICS, rows), (_OF_BOTH, np.ix_(np.array(rows), columns))):
             for name in names:
                 getattr(wide, f"_{name}")[places] = getattr(self, f"_{name}")
         wide._kind[columns], wide._first[columns] = self._kind, self._first
