@@ -143,6 +143,21 @@ def test_a_value_that_is_not_finite_is_a_collapse_at_once(value):
     assert derive_truth(logs, "loss > 9", sustained=2)["a"].collapse_step is None
 
 
+def test_a_run_that_is_perturbed_before_it_has_learnt_did_not_collapse_at_its_first_row():
+    curve = [0.1, 0.2, 0.3, 0.4, 0.45, 0.6, 0.9, 0.9, 0.9]
+    falls = [0.9] * 4 + [0.1] * 5
+    logs = logs_of(from_the_start=curve, before_the_first=curve, never=[0.1] * 9, late=curve, falls=falls)
+    onsets = {"from_the_start": 0, "before_the_first": -5, "never": 0, "late": 20, "falls": 20}
+    found = derive_truth(logs, "accuracy < 0.5", sustained=3, onsets=onsets)
+    assert {run: truth.collapse_step for run, truth in found.items()} == {
+        "from_the_start": None,
+        "before_the_first": None,
+        "never": 10,  # which never learns: it ended at its first row behind the onset
+        "late": None,
+        "falls": 40,
+    }
+
+
 def test_nothing_collapses_before_its_onset():
     low = [0.9, 0.4, 0.4, 0.4, 0.4, 0.9]
     logs = logs_of(late=low, never=low, at_start=[0.4] * 5)

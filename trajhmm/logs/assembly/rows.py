@@ -128,7 +128,7 @@ def run_names(stack: Stack, run_by: Sequence[str]) -> Text:
     Raises
     ------
     LogError
-        A cell of ``run_by`` is blank.
+        A cell of ``run_by`` is blank, or two runs would have one name.
     """
     fallback = Text(codes=stack.source, words=tuple(table.name for table in stack.tables))
     keys = list(run_by) or ([RUN_NAME] if RUN_NAME in stack.columns else [])
@@ -150,6 +150,12 @@ def run_names(stack: Stack, run_by: Sequence[str]) -> Text:
         pairs = names.codes * len(text.words) + text.codes
         unique, codes = np.unique(pairs, return_inverse=True)
         words = tuple(f"{names.words[p // len(text.words)]}/{text.words[p % len(text.words)]}" for p in unique)
+        if len(set(words)) < len(words):
+            word = next(word for word in words if words.count(word) > 1)
+            raise LogError(
+                f"{stack.tables[0].path}: two runs would be called {word!r}, by other values of {', '.join(keys)}; "
+                "write one of these columns without '/'"
+            )
         names = Text(codes=codes, words=words)
     return _only_used(names)
 

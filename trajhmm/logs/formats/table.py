@@ -224,6 +224,8 @@ def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
         kind = column.type
         if column_name in _INDEX_NAMES:
             left_out.append(f"{column_name or 'column without a name'} (an index)")
+        elif column_name == RUN_NAME and pa.types.is_integer(kind):  # floats do not tell all apart
+            texts[column_name] = Text.from_arrow(column.cast(pa.string()))
         elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or _castable(kind):
             if column.null_count:
                 present[column_name] = column.is_valid().to_numpy()

@@ -225,7 +225,8 @@ def _detector(name: str) -> Detector:
 def _check_causal(guest: Guest, trials: Sequence[Trial]) -> None:
     healthy = [trial.run for trial in trials if trial.truth.kind is Kind.HEALTHY]
     others = [trial.run for trial in trials if trial.truth.kind is Kind.COLLAPSED]
-    fitted = guest.fit(Reference(healthy=tuple(healthy[:_FITTED])))
+    labelled = tuple(trial for trial in trials if trial.truth.kind is not Kind.HEALTHY) if guest.uses_labels else ()
+    fitted = guest.fit(Reference(healthy=tuple(healthy[:_FITTED]), labelled=labelled))
     told = looks_ahead(fitted, [*healthy[-1:], *others[: _TRIED - 1]])
     if told is not None:
         raise FitError(told)

@@ -89,8 +89,8 @@ def derive_truth(
     The collapse step is the first row of the sustained stretch, or the row of the first non-finite value of a metric
     that the condition names, whichever comes first. Rows count where any of these metrics is logged; the others then
     carry their last value. A stretch that ends sooner is a spike and counted apart; one that the end of the log cuts
-    short is neither. Nor is one that begins with the first row and ends: the run had yet to learn. If it never ends,
-    the run collapsed at its first row.
+    short is neither. Nor is one that begins with the first row and ends, or that lasts over all rows up to the onset:
+    the run had yet to learn. If it never ends, the run collapsed at its first row.
 
     Parameters
     ----------
@@ -118,13 +118,14 @@ def derive_truth(
             raise AnalysisError(f"condition {condition!r}: names no metric, so that no run can come to meet it")
         logged = runs.logged[rows][:, named]
         broken = np.any(logged & ~np.isfinite(runs.values[rows][:, named]), axis=1)
-        looked_at = np.any(logged, axis=1)
+        looked_at, met = np.any(logged, axis=1), parsed.evaluate(columns)
+        from_start = True
         if run in onsets:
-            looked_at &= runs.steps[rows] > onsets[run]
+            behind = runs.steps[rows] > onsets[run]
+            from_start = bool(met[looked_at & ~behind].all())
+            looked_at &= behind
         steps = runs.steps[rows][looked_at]
-        collapse, spikes = find_collapse(
-            parsed.evaluate(columns)[looked_at], broken[looked_at], sustained, from_start=run not in onsets
-        )
+        collapse, spikes = find_collapse(met[looked_at], broken[looked_at], sustained, from_start=from_start)
         truths[run] = RunTruth(
             onset=onsets.get(run), collapse_step=None if collapse is None else int(steps[collapse]), spikes=spikes
         )
@@ -141,7 +142,7 @@ def find_collapse(
     holds : (n,) whether the condition holds.
     broken : (n,) whether a value is not finite; such a row is part of no stretch.
     sustained : rows in a row for which it has to hold, at least 1.
-    from_start : whether row 0 is the run's first, so that a stretch from there that ends is learning.
+    from_start : whether the condition held up to row 0, if there were rows: a stretch from there that ends is learning.
 
     Returns
     -------

@@ -56,6 +56,17 @@ def test_matrices_that_commute_have_the_exponents_of_their_axes():
     assert [one.ci_low for one in found] == pytest.approx([one.ci_low for one in alone])
 
 
+@pytest.mark.parametrize("growth", [[-0.5, 0.3], [0.3, -0.5]])
+def test_the_largest_comes_first_though_the_frame_never_turns(growth):
+    rng = np.random.default_rng(8)
+    jacobians = np.zeros((10, 200, 2, 2))
+    jacobians[..., [0, 1], [0, 1]] = np.exp(rng.normal(growth, 0.1, size=(10, 200, 2)))
+    jacobians[..., 0, 1] = rng.normal(size=(10, 200))  # triangular: the first coordinate is left to itself
+    found = jacobian_exponents(jacobians)
+    assert [one.value for one in found] == pytest.approx([0.3, -0.5], abs=0.02)
+    assert found[0].ci_low > 0 > found[1].ci_high
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_gaussian_matrices_have_newmans_exponents(size):
     """Newman 1986: independent standard normal entries, exponents (ln 2 + ψ((d − i + 1)/2))/2, i from 1."""

@@ -28,7 +28,8 @@ def jacobian_exponents(jacobians: NDArray[np.float64], *, discard: int = 0) -> t
 
     An orthonormal frame is carried along and made orthonormal anew at each step (QR; Benettin et al. 1980; Eckmann and
     Ruelle 1985, section V); what its axes grow by are the exponents. The frame starts along the coordinates, and takes
-    some steps to turn to where growth is largest: ``discard`` them where runs are short.
+    some steps to turn to where growth is largest: ``discard`` them where runs are short. Where coordinates are left
+    among themselves, as by diagonal matrices, it never turns: axes are put in order by what they grow by in all runs.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def jacobian_exponents(jacobians: NDArray[np.float64], *, discard: int = 0) -> t
             with np.errstate(divide="ignore"):
                 totals += np.log(np.abs(np.diagonal(triangles, axis1=1, axis2=2)))
     spans = np.full(n_runs, float(n_steps - discard))
-    return tuple(rate_over_runs(totals[:, axis], spans) for axis in range(size))
+    order = np.argsort(-totals.sum(axis=0), kind="stable")
+    return tuple(rate_over_runs(totals[:, axis], spans) for axis in order)
 
 
 def _finite(name: str, array: NDArray[np.float64], dimensions: int) -> NDArray[np.float64]:
