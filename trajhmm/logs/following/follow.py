@@ -204,6 +204,7 @@ class Follower:
         self._shared: dict[KnownColumns, KnownColumns] = {}
         self._headings: dict[bytes, bytes] = {}
         self._begun: dict[str, _Begun] = {}
+        self._reached: dict[tuple[str, str], int] = {}  # the last step that was given, of files that are read together
         self._torn: dict[str, str] = {}
         self._unsaved: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -436,10 +437,26 @@ class Follower:
             if passed is not None:
                 passed[one.run] = behind
             if behind > seen.rows:
-                new.append(one.behind(max(seen.rows - before, 0)))
+                start = max(seen.rows - before, 0)
+                if found.file.format.together:
+                    start = self._start(one, start, found.real)
+                if start < len(one.steps):
+                    new.append(one.behind(start))
                 found.seen.runs[one.run] = seen._replace(rows=behind)
                 self._unsaved[found.real].add(one.run)
         return new
+
+    def _start(self, rows: NewRows, seen: int, real: str) -> int:
+        """Where what is new begins, in rows of which ``seen`` are known and others may have come to stand among them.
+
+        A metric that is logged late has its points between rows that were given: these are passed over, as what comes
+        behind them was judged without them.
+        """
+        reached, self._reached[real, rows.run] = self._reached.get((real, rows.run)), int(rows.steps[-1])
+        if reached is None or not seen:
+            return seen
+        again = np.flatnonzero(rows.steps[seen - 1 :] == reached)
+        return seen + int(again[0]) if len(again) else seen
 
     def _seen_elsewhere(self, rows: NewRows, found: Found) -> RunSeen | None:
         """What was seen of a run, the first rows of which are new in a file, in another of which that one is a copy.

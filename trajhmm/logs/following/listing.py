@@ -65,16 +65,23 @@ class Listing:
         changed: dict[Found, Stamp] = {}
         new: dict[str, tuple[bool, Stamp]] = {}
         listed: set[str] = set()
+        together: dict[str, Stamp] = {}
         for path, searched, status in self._entries():
             listed.add(path)
             found, stamp = self._listed.get(path), _stamp_of(path, status)
             if found is None:
                 if self._unknown.get(path) != stamp:
                     new.setdefault(path, (searched, stamp))
+            elif found.file.format.together:
+                together[found.real] = stamp.beside(together.get(found.real))
             elif found.file.format.whole_history and path != str(found.file.path):
                 continue
             elif stamp not in (found.seen.stamp, found.seen.failed):
                 changed[found if found.seen.runs else self._known_anew(found)] = stamp
+        for real, stamp in together.items():
+            found = self._real[real]
+            if stamp not in (found.seen.stamp, found.seen.failed):
+                changed[found] = stamp
         if len(listed) - len(new) < len(self._listed):
             self._forget_all_but(listed)
         if new:

@@ -31,6 +31,18 @@ class Stamp(NamedTuple):
         """Take it from what the file system says."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
+    def beside(self, other: Stamp | None) -> Stamp:
+        """What tells that one of several files changed, of this one and of ``other``, which may stand for several."""
+        if other is None:
+            return self
+        return Stamp(
+            device=self.device,
+            inode=self.inode ^ other.inode,
+            size=self.size + other.size,
+            written=max(self.written, other.written),
+            changed=max(self.changed, other.changed),
+        )
+
     def is_of_file(self, other: Stamp) -> bool:
         """Whether both are of one file, not of another that took its name."""
         return (self.device, self.inode) == (other.device, other.inode)

@@ -183,4 +183,5 @@ DVCLIVE = Format(
     takes=_takes,
     home=_home,
     whole_history=True,
+    together=True,
 )

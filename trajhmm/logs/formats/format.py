@@ -78,6 +78,8 @@ class Format:
     growth : how a file that grows is read on; None if it is read as a whole whenever it changed.
     home : the file or folder that the run in a file is called after.
     whole_history : whether each file of a run tells all of it so far, so that only the last of them counts.
+    together : whether reading one of these reads all that lie in its home, a metric in each, so that a change of any
+        counts. Points of metrics that come late may then stand between rows that are known.
     reaches : how far such a file tells, so that the one that tells most is the last; by default they are as good as
         each other, and the last in natural order counts.
     """
@@ -90,6 +92,7 @@ class Format:
     growth: Growth | None = None
     home: Callable[[Path], Path] = itself
     whole_history: bool = False
+    together: bool = False
     reaches: Callable[[Path], int] = nowhere
 
     @cached_property

@@ -341,4 +341,5 @@ MLFLOW = Format(
     takes=_takes,
     home=_home,
     whole_history=True,
+    together=True,
 )
