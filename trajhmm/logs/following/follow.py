@@ -31,6 +31,7 @@ from trajhmm.logs.settings import Settings
 from trajhmm.logs.sources.paths import LogFile
 from trajhmm.logs.sources.products import product_of
 from trajhmm.logs.sources.reading import Source
+from trajhmm.naming import natural_key
 
 # Of fewer rows it is not worth while to find out which were read.
 _MANY_ROWS = 2**13
@@ -205,6 +206,7 @@ class Follower:
         self._headings: dict[bytes, bytes] = {}
         self._begun: dict[str, _Begun] = {}
         self._reached: dict[tuple[str, str], int] = {}  # the last step that was given, of files that are read together
+        self._resumed: dict[str, str] = {}  # the first file of each run that was seen before a restart
         self._torn: dict[str, str] = {}
         self._unsaved: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -409,8 +411,7 @@ class Follower:
 
     def _first(self, rows: NewRows) -> int:
         """A fingerprint of the first of some rows."""
-        columns = [self._metrics.index(metric) for metric in self._told_by]
-        return fingerprint_of_row(rows.steps[0], rows.values[0, columns])
+        return fingerprint_of_row(rows.steps[0], rows.values[0, self._places])
 
     def _with_steps(self, table: Table, known: KnownColumns) -> Table:
         """The table with a column ``step``: the one that counted in the rows before, blank where these lack it."""
@@ -468,10 +469,14 @@ class Follower:
         LogError
             The run began at the same step in another file that is there, with other values.
         """
-        told_by = rows.values[:, [self._metrics.index(metric) for metric in self._told_by]]
-        begun = self._begun.setdefault(rows.run, _Begun(found.real, int(rows.steps[0]), told_by[0].copy()))
+        if rows.run in found.seen.runs:
+            return None
+        told_by = rows.values[:, self._places]
+        begun = self._begun.get(rows.run) or self._begun_before(rows.run)
+        begun = begun or _Begun(found.real, int(rows.steps[0]), told_by[0].copy())
+        self._begun[rows.run] = begun
         other = self._listing.there.get(begun.real)
-        if begun.real == found.real or rows.run in found.seen.runs or rows.numbered or other is None:
+        if begun.real == found.real or rows.numbered or other is None:
             return None
         at = np.flatnonzero(rows.steps == begun.step)
         if rows.steps[0] > begun.step or not len(at):
@@ -484,6 +489,23 @@ class Follower:
             f"run {rows.run!r} is in {other.file.path} and in {found.file.path}, with other values at step "
             f"{begun.step}; rename one, or name the columns that tell them apart with --run-by"
         )
+
+    def _begun_before(self, run: str) -> _Begun | None:
+        """Where a run began that was seen before a restart, read again; None if that is not to be told any more."""
+        other = self._listing.there.get(self._resumed.pop(run, ""))
+        if other is None:
+            return None
+        try:
+            table = Source(file=other.file, place=0).read({})
+            parts = self._by_run(other.file.told(table), other.file, KnownColumns())[0]
+        except (LogError, OSError):
+            return None
+        first = next((rows for rows in parts if rows.run == run), None)
+        return None if first is None else _Begun(other.real, int(first.steps[0]), first.values[0, self._places].copy())
+
+    @property
+    def _places(self) -> list[int]:
+        return [self._metrics.index(metric) for metric in self._told_by]
 
     def _chosen(self, stack: Stack) -> tuple[Stack, NDArray[np.int64]]:
         """Rows with a step that meet the condition, and their steps."""
@@ -508,6 +530,8 @@ class Follower:
     def resume(self, seen: Mapping[str, FileSeen]) -> None:
         """Go on from what was seen of files, by path without links, before the first poll."""
         self._listing.seen.update(seen)
+        in_order = sorted(seen.items(), key=lambda one: natural_key(one[0]), reverse=True)
+        self._resumed = {run: real for real, known in in_order for run in known.runs}
 
 
 def _grows(file: LogFile) -> bool:
