@@ -18,6 +18,8 @@ def test_both_are_what_scipy_gives(trials, level):
     for method, intervals in found.items():
         expected = [binomtest(int(k), trials).proportion_ci(confidence_level=level, method=method) for k in hits]
         np.testing.assert_allclose(intervals, expected, atol=1e-10, err_msg=method)
+        assert (intervals[0, 0], intervals[-1, 1]) == (0.0, 1.0)
+        assert ((intervals[:, 0] <= hits / trials) & (hits / trials <= intervals[:, 1])).all()
 
 
 def test_of_none_nothing_is_known():

@@ -37,4 +37,5 @@ def score_intervals(
     some = n > 0
     low, high = np.full(len(n), np.nan), np.full(len(n), np.nan)
     low[some], high[some] = proportion_confint(found[some], n[some], alpha=1 - level, method="wilson")
+    low[some & (found == 0)], high[some & (found == n)] = 0.0, 1.0  # to the last digit
     return low, high

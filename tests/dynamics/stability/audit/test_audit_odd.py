@@ -167,7 +167,7 @@ def test_an_excess_over_healthy_runs_that_end_before_is_not_known():
     healthy = {f"h{number}": Path(steps=steps, values=np.zeros(4)) for number in range(2)}
     found = Deviations(
         perturbed=paths, healthy=healthy, seeds={"p": 0, "h0": 1, "h1": 2}, threshold=0.5, window=1, passed=0,
-        metrics=(), states=2,
+        metrics=(), states=2, of_others={"h0": 0.5, "h1": 0.5},
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -78,7 +78,8 @@ class Deviations:
     seeds : run to what it is paired by.
     threshold : that at most one in twenty healthy runs passes from the earliest onset on, if such there is below 0.99.
     window : rows that are averaged for that, see `WINDOWS`.
-    passed : how many healthy runs do pass it there.
+    of_others : for each healthy run the threshold of the others alone: what a run helped to set it cannot pass.
+    passed : how many healthy runs pass theirs there.
     metrics : that the maps see.
     states : of the maps.
     """
@@ -88,6 +89,7 @@ class Deviations:
     seeds: Mapping[str, object]
     threshold: float
     window: int
+    of_others: Mapping[str, float]
     passed: int
     metrics: tuple[str, ...]
     states: int
@@ -107,8 +109,11 @@ class Deviations:
         return path.mean_between(onset) - float(np.mean(known)) if known else np.nan
 
     def healthy_share(self, first: float, last: float) -> _Array:
-        """(H,) 1 for each healthy run that passes the threshold between two steps, 0 for the others."""
-        passed = [self.first_above(one, first, last) is not None for one in self.healthy.values()]
+        """(H,) 1 for each healthy run that passes the threshold of the others between two steps, 0 for the rest."""
+        passed = [
+            path.first_above(self.of_others[run], self.window, first, last) is not None
+            for run, path in self.healthy.items()
+        ]
         return np.array(passed, dtype=np.float64)
 
     def first_above(self, path: Path, first: float, last: float) -> int | None:
@@ -211,28 +216,32 @@ def _followed(
         paths = _paths(runs, model, fitted, [*folds[1 - fold], *followed])
         healthy |= {run: paths[run] for run in folds[1 - fold] if run in paths}
         others |= {run: paths[run] for run in followed if run in paths}
-    threshold, window, passed = _threshold(list(healthy.values()), since=int(perturbed["onset"].min()))
+    threshold, window, of_others, passed = _threshold(healthy, since=int(perturbed["onset"].min()))
     return Deviations(
         perturbed=others,
         healthy=healthy,
         seeds={str(run): key for run, key in design.runs["seed"].items()},
         threshold=threshold,
         window=window,
+        of_others=of_others,
         passed=passed,
         metrics=metrics,
         states=n_states,
     )
 
 
-def _threshold(healthy: Sequence[Path], since: int) -> tuple[float, int, int]:
-    """The threshold of healthy runs after a step, the window that it is for, and how many of them pass it."""
+def _threshold(healthy: Mapping[str, Path], since: int) -> tuple[float, int, dict[str, float], int]:
+    """The threshold of healthy runs after a step, and its window; that of each one's others, and how many pass that."""
     for window in WINDOWS:
-        maxima = np.array([path.averaged(window)[path.steps > since].max(initial=0.0) for path in healthy])
+        maxima = np.array([path.averaged(window)[path.steps > since].max(initial=0.0) for path in healthy.values()])
         threshold = conformal_threshold(maxima, BUDGET).value
         if threshold < _HIGHEST:
             break
-    threshold = min(threshold, _HIGHEST)
-    return threshold, window, int((maxima > threshold).sum())
+    of_others = [
+        min(conformal_threshold(np.delete(maxima, place), BUDGET).value, _HIGHEST) for place in range(len(maxima))
+    ]
+    passed = int((maxima > of_others).sum())
+    return min(threshold, _HIGHEST), window, dict(zip(healthy, of_others, strict=True)), passed
 
 
 def with_elsewhere(parameters: Parameters, values: _Array) -> Parameters:

@@ -55,8 +55,8 @@ def precedence(outcomes: pd.DataFrame, design: Design, deviations: Deviations | 
     leads = rows["lead_steps"][rows["preceded"] > 0]
     sentence = (
         f"Precedence: {found.verdict}. In {ahead} of {len(rows)} runs that collapse the latent states first deviate as "
-        f"{deviations.passed} of {len(deviations.healthy)} healthy runs ever do, held out from the map, and as "
-        f"{chance.mean():.0%} of them do between the same steps: "
+        f"{deviations.passed} of {len(deviations.healthy)} healthy runs ever do, held out from map and threshold, and "
+        f"as {chance.mean():.0%} of them do between the same steps: "
         f"an excess of {found.found.value:.2f} ({found.found.low:.2f} to {found.found.high:.2f})"
         f"{f', {leads.median():.0f} steps ahead in the median' if len(leads) else ''}. {_of_survivors(rows, survivors)}"
         f"{_before_performance(rows)}{_without_path(lost - len(rows))} An interval above {MOST} would say yes, one "

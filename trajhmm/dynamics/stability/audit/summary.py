@@ -145,5 +145,5 @@ def _latent(deviations: Deviations | str) -> str:
         "either half of the baselines, filtered, and followed in runs of other seeds; one more state holds rows unlike "
         f"any healthy one. It deviates where the mean of {deviations.window} rows is above {deviations.threshold:.3f}: "
         f"{deviations.passed} of {len(deviations.healthy)} healthy runs ({found.low:.0%} to {found.high:.0%}) ever do, "
-        "each under the map that it is not in."
+        "each under the map that it is not in, by the threshold of the others."
     )
