@@ -44,6 +44,15 @@ def test_steps_saved_and_thrown_away():
     assert found["risk > 0.5"].net.value == pytest.approx(6 / 40)
 
 
+def test_a_stop_before_anything_is_wrong_saves_nothing():
+    known = Trial(
+        run=made_run(np.zeros((11, 3)), run="a"), truth=RunTruth(onset=4, collapse_step=8), condition="", group="a"
+    )
+    for stop, saved, wasted in ((0, 0, 0), (3, 0, 3), (4, 6, 0), (5, 5, 0), (7, 3, 0), (8, 0, 0)):
+        found = decide([known], {"a": stop}, {"a": risk_of()}, rng=np.random.default_rng(0))[0]
+        assert (found.saved, found.wasted, found.collapsed) == (saved, wasted, int(saved > 0)), stop
+
+
 def test_the_interval_is_over_runs():
     """Of n alike runs each way the net share is a mean: its standard error is known."""
     trials = [trial(str(i), 10 if i % 2 else None) for i in range(200)]

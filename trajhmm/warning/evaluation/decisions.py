@@ -21,9 +21,10 @@ class Decision:
     Attributes
     ----------
     rule : ``first alarm``, or ``risk > 0.5`` and so on.
-    collapsed, others : how many runs are stopped of those that collapse, before they do, and of those that do not.
-    saved : steps that runs which collapse would have gone on for, to the end of their logs.
-    wasted : steps that others had come when they were stopped, which have to be run again.
+    collapsed, others : how many runs are stopped that collapse, after they were perturbed and before they do; and how
+        many that do not, or while nothing was wrong with them yet.
+    saved : steps that the first would have gone on for, to the end of their logs.
+    wasted : steps that the others had come when they were stopped, which have to be run again.
     net : saved less wasted, as a share of the steps of all runs, with its interval over runs.
     """
 
@@ -85,9 +86,10 @@ def _decision(
     for place, (trial, stop) in enumerate(zip(trials, stops, strict=True)):
         if stop is None:
             continue
-        if trial.truth.collapse_step is None:
+        collapse, onset = trial.truth.collapse_step, trial.truth.onset
+        if collapse is None or (onset is not None and stop < onset):
             wasted[place], others = stop - trial.run.steps[0], others + 1
-        elif stop < trial.truth.collapse_step:
+        elif stop < collapse:
             saved[place], in_time = trial.run.steps[-1] - stop, in_time + 1
     whole = counts @ lengths
     net = np.divide(counts @ (saved - wasted), whole, out=np.full(len(whole), np.nan), where=whole > 0)
