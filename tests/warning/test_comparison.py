@@ -1,7 +1,7 @@
 """Many detectors side by side: who may know what, and what comes out."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -53,6 +53,15 @@ def test_all_that_may_be_known_is(trials):
         perturbed_seeds = {trial.group for trial in cell.labelled}
         assert len(perturbed_seeds) in (4, 5)  # six seeds over five folds
         assert len(cell.labelled) == len(perturbed_seeds) * (3 if cell.test[0].condition == "healthy" else 2)
+
+
+def test_where_all_runs_are_of_one_condition_labelled_ones_are_those_of_other_groups():
+    trials = [replace(trial, condition="sweep") for trial in made_trials()]
+    for cell in split_trials(trials, folds=4, calibration=10, rng=np.random.default_rng(0)):
+        groups = {trial.group for trial in cell.test}
+        elsewhere = [t for t in trials if t.group not in groups and t.truth.kind is not Kind.HEALTHY]
+        assert {trial.run.run for trial in cell.labelled} <= {trial.run.run for trial in elsewhere}
+        assert any(trial.truth.kind is Kind.COLLAPSED for trial in cell.labelled)
 
 
 def test_fits_keep_a_third_of_the_healthy_runs():

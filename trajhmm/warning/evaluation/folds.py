@@ -81,7 +81,8 @@ def _dealt(trials: Sequence[Trial], folds: int, rng: np.random.Generator) -> dic
 def _cell(
     inside: Sequence[Trial], others: Sequence[Trial], condition: str, turn: dict[str, int], calibration: int
 ) -> Cell:
-    labelled = [trial for trial in others if trial.truth.kind is not Kind.HEALTHY and trial.condition != condition]
+    perturbed = [trial for trial in others if trial.truth.kind is not Kind.HEALTHY]
+    labelled = [trial for trial in perturbed if trial.condition != condition] or perturbed
     healthy = [trial for trial in others if trial.truth.kind is Kind.HEALTHY]
     elsewhere = [trial for trial in healthy if trial.condition != condition]
     healthy = sorted(elsewhere or healthy, key=lambda trial: turn[trial.group])
