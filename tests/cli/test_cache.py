@@ -60,7 +60,7 @@ def line(*words, refits="4"):
     return [*words, "logs.parquet", "--model", "model.json", "--converged", CONVERGED, "--refits", refits]
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_an_analysis_is_found_again_byte_for_byte(work, trajhmm, monkeypatch):
     assert trajhmm(*line("analyze"), "--no-cache", "-o", "anew").code == 0
     with monkeypatch.context() as patch:
@@ -104,7 +104,7 @@ def test_tables_are_found_again_byte_for_byte(kind, work, trajhmm, request):
     assert (work / "anew.csv").read_bytes() == (work / "found.csv").read_bytes()
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_report_is_found_again_byte_for_byte(work, trajhmm):
     assert trajhmm(*line("report"), "--no-cache", "-o", "anew.html").code == 0
     assert trajhmm(*line("report"), "-o", "found.html").code == 0

@@ -94,7 +94,7 @@ def test_the_risk_is_ranked_at_moments_between_onset_and_collapse(told, logs, tr
     assert "0 will collapse, 0 will not; too early to tell of 20)" in text
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_baselines_stand_beside_the_model(told, logs, trajhmm):
     asked = ["evaluate", logs, "--model", told[0], "--collapse", "accuracy < 0.5", "--group", "seed"]
     ended = trajhmm(*asked, "--baselines", "--budget", "0.2")
@@ -106,7 +106,7 @@ def test_baselines_stand_beside_the_model(told, logs, trajhmm):
     assert next(row for row in rows if row[:2] == ["nonfinite", "20%"])[2] == "0.00"
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_tables_and_figures_are_written(told, logs, trajhmm, tmp_path):
     asked = ["evaluate", logs, "--model", told[0], "--collapse", "accuracy < 0.5", "--group", "seed"]
     ended = trajhmm(*asked, "--baselines", "--budget", "0.2", "-o", tmp_path / "out")

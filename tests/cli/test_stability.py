@@ -24,7 +24,7 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_exponents_and_both_kinds_of_stability(made, trajhmm_process, tmp_path):
     ended = trajhmm_process("stability", made / "rank.parquet", "--by", "learning_rate", "-o", tmp_path)
     assert ended.code == 0

@@ -94,7 +94,7 @@ def test_rarely_visited_states_and_detours_leave_the_main_line():
     assert height[1] != height[0]
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_discs_and_arrows_grow_with_runs():
     for make in MAPS.values():
         training_map = make()

@@ -105,7 +105,7 @@ CASE = {
 }
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @settings(max_examples=QUICK, **SETTINGS)
 @given(**CASE)
 def test_any_names_in_logs_are_borne(trajhmm, runs, metrics, attribute, drawn):

@@ -107,7 +107,7 @@ def test_states_table_holds_the_state_and_its_probability(model, logs):
 
 
 @pytest.mark.parametrize("halves", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.once
+@pytest.mark.slow
 def test_pythia_fits_at_every_number_of_states_without_nan_or_warning(public_data, halves):
     runs = th.read_logs(public_data("pythia_160m"), run_by="seed")
     with warnings.catch_warnings(), np.errstate(divide="raise", over="raise", invalid="raise"):

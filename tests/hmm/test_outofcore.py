@@ -112,7 +112,7 @@ def test_a_fit_from_disk_is_the_fit_from_memory(logs, choice):
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.once
+@pytest.mark.slow
 def test_whatever_the_scaling_a_fit_from_disk_is_the_fit_from_memory(logs, scaling):
     runs = th.read_logs(logs)
     # With halves, and seeds beside them; and with scales of the runs where no map comes back without.
@@ -208,7 +208,7 @@ def cluster():
 
 @on_cluster
 @pytest.mark.parametrize("scaling", ["mixed", "own-start"])
-@pytest.mark.once
+@pytest.mark.slow
 def test_whatever_the_scaling_a_fit_on_a_cluster_is_the_fit_from_memory(logs, cluster, scaling):
     # Halves are more fits of the same kind, and tested from disk: here each pass takes its time.
     settings = {"scaling": scaling, "states": 2, "restarts": 1, "iterations": 5}

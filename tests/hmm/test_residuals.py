@@ -184,7 +184,7 @@ def test_what_cannot_be_known_is_none_and_json():
     assert single.sd.value == pytest.approx(0)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"emissions": "ar"}, {"scaling": "shared"}])
 def test_a_certificate_holds_those_of_its_map(options):
     logs = planted(n_runs=8, n_rows=60, seed=3, offset_sd=2.0, ar=0.5).logs

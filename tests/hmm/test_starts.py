@@ -177,7 +177,7 @@ def test_a_model_file_of_before_there_were_topologies_is_free(logs, tmp_path):
     assert th.load_model(tmp_path / "old.json").settings.topology == "free"
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_the_command_takes_a_topology_for_maps_alone(logs, tmp_path, trajhmm):
     th.write_logs(logs, tmp_path / "runs.parquet")
     line = ["fit", tmp_path / "runs.parquet", "-o", tmp_path / "m.json", "--states", "3", "--restarts", "2"]

@@ -132,7 +132,7 @@ def test_a_killed_job_loses_no_more_than_a_part(tmp_path):
     assert last - 10 <= steps[-1] <= last
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_reader_beside_the_job_never_sees_a_torn_file(tmp_path):
     stop = threading.Event()
 

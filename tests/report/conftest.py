@@ -14,7 +14,7 @@ from .made import CONVERGED, Page, planted_logs, watched_logs
 def analysed():
     """Planted runs with a detour: logs, model, analysis and page."""
     runs = planted_logs()
-    model = th.fit(runs, states=range(4, 7), scaling="per-run", restarts=1, halves=2)
+    model = th.fit(runs, states=range(5, 7), scaling="per-run", restarts=1, halves=1)
     analysis = th.analyze(runs, model, converged=CONVERGED, refits=2)
     return SimpleNamespace(
         runs=runs, model=model, analysis=analysis, page=Page(th.render_report(runs, model, analysis=analysis))

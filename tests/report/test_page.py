@@ -65,7 +65,7 @@ def test_the_regression_and_the_curve_over_states_are_there(analysed):
     ours = analysed.page.values(name, "Converged runs")
     np.testing.assert_allclose(ours, [r.n_runs, r.r2, r.loro_r2, r.f_p_value, r.permutation_p])
     tried = "Numbers of states that were tried"
-    assert analysed.page.values(tried, "States") == [4, 5, 6]
+    assert analysed.page.values(tried, "States") == [5, 6]
     np.testing.assert_allclose(analysed.page.values(tried, "BIC"), [p.bic for p in analysed.model.curve])
     np.testing.assert_allclose(
         analysed.page.values(tried, "Halves agree"),
@@ -310,7 +310,7 @@ def test_forty_runs_of_a_thousand_rows_stay_below_five_megabytes():
     assert len(th.render_report(runs, model, analysis=busy).encode()) < 5_000_000
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_from_the_ninth_state_on_colours_are_hatched(analysed):
     model = th.fit(analysed.runs, states=9, scaling="per-run", restarts=1, iterations=5, halves=0)
     page = Page(th.render_report(analysed.runs, model))

@@ -167,7 +167,7 @@ def test_hard_runs_are_told_of_apart():
     assert row["hard_alarmed"] * len(hard) == pytest.approx(round(row["hard_alarmed"] * len(hard)))
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_processes_do_not_change_the_result_and_another_seed_does():
     asked = {"sets": ["classifier"], "detectors": ["random", "nonfinite"], "budgets": [0.1]}
     one, two, other = (run_benchmark(DATA, **asked, jobs=jobs, seed=seed) for jobs, seed in ((1, 0), (2, 0), (1, 1)))

@@ -124,7 +124,7 @@ def test_each_maximum_is_told_by_a_model_and_rarities_of_others():
     np.testing.assert_allclose(crossed.portfolios[0].rarity.knots, Rarity.of(largest).knots, rtol=1e-6)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_of_new_runs_no_more_alarm_than_promised():
     """40 references of 19 runs, 20 new runs each: on average no more than 5%."""
     shares = []

@@ -46,7 +46,7 @@ def setup():
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("scaling", ["mixed", "own-start", "per-run"])
-@pytest.mark.once
+@pytest.mark.slow
 def test_where_the_state_decides_the_rest_the_first_rows_tell_it(scaling):
     logs = decided(1)
     model, scaled, values = prepared(logs, 5, scaling=scaling)
@@ -60,7 +60,7 @@ def test_where_the_state_decides_the_rest_the_first_rows_tell_it(scaling):
     assert points[0].r2_states < 0.3
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_states_that_say_nothing_predict_nothing():
     logs = drift(n_runs=40, n_rows=100, speed_sd=0.3, seed=0).logs
     model, scaled, values = prepared(logs, 4, scaling="own-start")
@@ -126,7 +126,7 @@ def test_rows_that_remember_are_freed_of_it_without_the_run(setup):
     np.testing.assert_allclose(one, other, atol=30)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_loss_that_is_the_remaining_time_is_found_out(setup):
     logs, model, scaled, values = setup
     times = convergence_of(logs, "eval_accuracy > 0.9")
