@@ -50,3 +50,17 @@ def test_a_copy_with_more_rows_tells_these_alone(restarts, tmp_path):
     told, torn = followed(tmp_path, [("x0.csv", range(10), 0), ("z.csv", range(14), 0)], restart_behind=restarts)
     assert told == [list(range(10)), [10, 11, 12, 13]]
     assert torn == []
+
+
+def test_where_a_run_began_is_read_again_without_watching_more(tmp_path):
+    frame = pd.DataFrame({"run": "r", "step": range(10), "loss": np.arange(10.0), "norm": np.arange(10.0) ** 2})
+    frame.to_csv(tmp_path / "x0.csv", index=False)
+    first = Follower([tmp_path], ["loss"], HOW)
+    assert len(list(first.poll())) == 1
+    asked = []
+    again = Follower([tmp_path], ["loss"], HOW, more=lambda names: asked.extend(names) or ["loss", *names])
+    again.resume({found.real: found.seen for found in first._listing.there.values()})
+    write(tmp_path, "x1.csv", range(10, 20), 1)
+    (rows,) = again.poll()
+    assert rows.values.shape == (10, 1)
+    assert asked == []

@@ -495,11 +495,14 @@ class Follower:
         other = self._listing.there.get(self._resumed.pop(run, ""))
         if other is None:
             return None
+        more, self._more = self._more, None  # columns that are new come with rows that are
         try:
             table = Source(file=other.file, place=0).read({})
             parts = self._by_run(other.file.told(table), other.file, KnownColumns())[0]
         except (LogError, OSError):
             return None
+        finally:
+            self._more = more
         first = next((rows for rows in parts if rows.run == run), None)
         return None if first is None else _Begun(other.real, int(first.steps[0]), first.values[0, self._places].copy())
 
