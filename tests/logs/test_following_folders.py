@@ -97,3 +97,18 @@ def test_what_was_seen_is_known_after_a_restart(run, tmp_path):
     run.log("loss", [5, 6])
     assert steps_of(again) == [5, 6]
     assert np.isfinite(read_logs(tmp_path).column("loss")).all()
+
+
+def test_a_run_that_begins_anew_in_its_folder_is_new(run, tmp_path):
+    run.log("loss", range(3, 30))
+    run.log("zeta", [3])
+    follower = Follower([tmp_path], ["loss", "zeta"], HOW)
+    assert steps_of(follower) == list(range(3, 30))
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.stem in {"loss", "zeta"}:
+            path.unlink()
+    run.log("loss", range(8))
+    run.log("zeta", [0])
+    assert steps_of(follower) == list(range(8))
+    run.log("loss", range(8, 10))
+    assert steps_of(follower) == [8, 9]
