@@ -62,3 +62,9 @@ def test_the_interval_is_over_runs():
     spread = 1.96 * np.sqrt(((0.8 - 0.3) ** 2 + (-0.2 - 0.3) ** 2) / 2 / 200)
     assert net.high - net.value == pytest.approx(spread, rel=0.1)
     assert net.value - net.low == pytest.approx(spread, rel=0.1)
+
+
+def test_where_nobody_is_stopped_nothing_is_known_of_stopping():
+    found = decide(TRIALS, dict.fromkeys(ALARMS), {run: risk_of() for run in ALARMS}, rng=np.random.default_rng(0))
+    assert [one.net.value for one in found] == [0.0] * 5
+    assert np.isnan([[one.net.low, one.net.high] for one in found]).all()

@@ -8,7 +8,7 @@ from scipy.stats import beta
 
 from trajhmm.warning import RunTruth
 from trajhmm.warning.evaluation import Estimate, judge, report_on
-from trajhmm.warning.evaluation.intervals import group_counts, percentile_interval, share
+from trajhmm.warning.evaluation.intervals import group_counts, percentile_interval, share, weighted_median
 from trajhmm.warning.evaluation.report import chance_of_true_alarm
 
 STEPS = 10 * np.arange(20)
@@ -59,9 +59,80 @@ def test_false_alarms_a_thousand_steps(report):
 def test_leads_count_misses_as_zero(report):
     # 50, 10, and four times 0 (late, none, before the onset, unwarnable): the median is 0.
     assert (report.lead_steps.value, report.lead_share.value) == (0.0, 0.0)
-    better = report_on(judged((COLLAPSED, 10), (COLLAPSED, 14), (COLLAPSED, None)), rng=np.random.default_rng(0))
+    better = report_on(judged(*[(COLLAPSED, at) for at in (10, 14, None)] * 3), rng=np.random.default_rng(0))
     assert (better.lead_steps.value, better.lead_share.value) == (10.0, 0.2)
     assert (better.lead_steps.low, better.lead_steps.high) == (0.0, 50.0)
+
+
+def test_a_median_of_five_runs_has_no_interval():
+    """Five draws lie on one side of the median once in 16 times: no two of them hold it in 95% of samples."""
+    five, six = (report_on(judged(*[(COLLAPSED, 11)] * n), rng=np.random.default_rng(0)) for n in (5, 6))
+    assert (five.lead_steps.value, six.lead_steps.value) == (40.0, 40.0)
+    assert np.isnan([five.lead_steps.low, five.lead_share.high]).all()
+    assert (six.lead_steps.low, six.lead_steps.high) == (40.0, 40.0)
+    assert str(five.lead_steps) == "40 (too few to tell an interval)"
+
+
+def test_no_false_alarm_is_not_none_for_certain():
+    """Of none in so many steps a rate of 3.69 / steps would show as little once in 40 times (rule of three)."""
+    report = report_on(judged(*[(HEALTHY, None)] * 10, *[(COLLAPSED, 12)] * 8), rng=np.random.default_rng(0))
+    watched = 10 * (10 * 20 + 8 * 10)
+    rate = report.false_per_1000_steps
+    assert (rate.value, rate.low) == (0.0, 0.0)
+    assert rate.high == pytest.approx(1000 * -np.log(0.025) / watched)
+    by_row = -np.log(0.025) / (watched / 10)
+    assert report.chance_recall.high == pytest.approx((1 - by_row) ** 10 * (1 - (1 - by_row) ** 5))
+    assert (report.chance_recall.value, report.chance_recall.low) == (0.0, 0.0)
+
+
+def test_one_run_that_alarmed_does_not_tell_its_rate():
+    """Exact limits of a count of one: 0.0253 and 5.57."""
+    rate = report_on(judged((HEALTHY, 9)), rng=np.random.default_rng(0)).false_per_1000_steps
+    assert rate.value == pytest.approx(10.0)
+    assert (rate.low, rate.high) == pytest.approx((0.2532, 55.72), rel=1e-3)
+
+
+@pytest.mark.once
+def test_intervals_of_rates_hold_the_truth_as_often_as_they_say():
+    """Rare alarms on few runs, where a bootstrap alone would say "0 (0 to 0)" in a third of the samples."""
+    inside = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        first = [int(row) if row < 20 else None for row in rng.geometric(0.005, size=12) - 1]
+        rate = report_on(judged(*[(HEALTHY, at) for at in first]), rng=rng, resamples=200).false_per_1000_steps
+        inside.append(rate.low <= 0.5 <= rate.high)
+    assert np.mean(inside) >= 0.93
+
+
+def test_runs_of_a_seed_are_drawn_together():
+    """Ten copies of each of six runs tell no more than the six: intervals as wide, not a third of that."""
+    cases = [(HEALTHY, 3), (HEALTHY, None), (HEALTHY, 12), (HEALTHY, None), (HEALTHY, None), (HEALTHY, 18)]
+    cases += [(COLLAPSED, at) for at in (10, 11, 12, 13, 14, None, None)]
+
+    def reported(copies, grouped):
+        outcomes = [
+            judge(f"{i} {copy}", STEPS, truth, alarm, group=str(i) if grouped else None)
+            for i, (truth, alarm) in enumerate(cases)
+            for copy in range(copies)
+        ]
+        return report_on(outcomes, rng=np.random.default_rng(0))
+
+    alone, together, apart = reported(1, grouped=False), reported(10, grouped=True), reported(10, grouped=False)
+    for name in ("false_per_1000_steps", "lead_steps", "chance_recall"):
+        wide, same, narrow = (getattr(one, name).high - getattr(one, name).low for one in (alone, together, apart))
+        assert same == pytest.approx(wide, rel=0.1), name
+        assert narrow < 0.6 * wide, name
+
+
+def test_medians_of_what_was_drawn():
+    rng = np.random.default_rng(4)
+    values, counts = rng.integers(0, 5, size=9).astype(float), rng.integers(0, 4, size=(50, 9))
+    counts[7] = 0
+    found = weighted_median(values, counts)
+    for row, drawn in zip(found, counts, strict=True):
+        expected = np.median(np.repeat(values, drawn)) if drawn.any() else np.nan
+        assert row == expected or (np.isnan(row) and np.isnan(expected))
+    assert np.isnan(weighted_median(np.zeros(0), np.zeros((3, 0), dtype=np.int64))).all()
 
 
 def test_recall_by_chance(report):
@@ -106,7 +177,7 @@ def test_clopper_and_pearson():
 
 @pytest.mark.once
 def test_bootstrap_intervals_hold_the_truth_as_often_as_they_say():
-    """Mean lead of runs with a known distribution; 200 samples of 40 runs."""
+    """Median lead of runs with a known distribution; 200 samples of 40 runs."""
     inside = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from trajhmm.warning import RunTruth, Trial
 from trajhmm.warning.evaluation import evaluate_risk
+from trajhmm.warning.evaluation.intervals import auroc_interval, group_counts
 from trajhmm.warning.evaluation.risk import reliability, weighted_auroc
 
 from .made import made_run
@@ -35,6 +37,37 @@ def test_area_by_hand():
     assert weighted_auroc(np.array([2.0, 2, 2]), np.array([False, False, True]), one) == [0.5]
     assert weighted_auroc(np.array([1.0, np.inf, np.inf]), np.array([False, False, True]), one) == [0.75]
     assert np.isnan(weighted_auroc(np.array([1.0, 2, 3]), np.ones(3, dtype=bool), one)).all()
+
+
+def test_ranks_without_a_mistake_are_not_certain():
+    """Six that collapse above six that live: as good could come of an area from which 1 is 1.96 errors off."""
+    trials = [trial(str(i), 0, 150 if i < 6 else None) for i in range(12)]
+    risks = {str(i): np.full(20, 0.9 if i < 6 else 0.1) for i in range(12)}
+    (found,) = evaluate_risk(trials, risks, [50], rng=np.random.default_rng(0))
+    assert (found.auroc.value, found.auroc.high) == (1.0, 1.0)
+    a = found.auroc.low
+    first, second = a / (2 - a) - a**2, 2 * a**2 / (1 + a) - a**2  # Hanley and McNeil (1982)
+    error = np.sqrt((a * (1 - a) + 5 * first + 5 * second) / 36)
+    assert (1 - a) / error == pytest.approx(1.96, abs=0.01)
+    assert 0.6 < a < 0.8
+    grouped = [trial(str(i), 0, 150 if i < 6 else None, group=str(i % 3)) for i in range(12)]
+    (coarse,) = evaluate_risk(grouped, risks, [50], rng=np.random.default_rng(0))
+    assert coarse.auroc.low < a - 0.1
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("apart", [0.5, 2.5])
+def test_intervals_of_areas_hold_the_truth_as_often_as_they_say(apart):
+    """Of 15 and 10 runs with normal scores; where the two are far apart most samples show no mistake."""
+    inside = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        scores, positive = np.r_[rng.normal(apart, 1, 15), rng.normal(0, 1, 10)], np.arange(25) < 15
+        counts = np.vstack([np.ones(25, dtype=np.int64), group_counts(range(25), 300, rng)])
+        areas = weighted_auroc(scores, positive, counts)
+        found = auroc_interval(float(areas[0]), areas[1:], 15, 10)
+        inside.append(found.low <= norm.cdf(apart / np.sqrt(2)) <= found.high)
+    assert 0.9 <= np.mean(inside) <= 0.99
 
 
 def test_who_is_looked_at_and_when():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,7 +123,8 @@ def _judged(
     scored, threshold = monitor.score(runs), monitor.threshold
     alarms = {trial.run.run: first_alarm(scored[trial.run.run].score, threshold) for trial in trials}
     outcomes = [
-        judge(trial.run.run, trial.run.steps, trial.truth, alarms[trial.run.run], lead=lead) for trial in trials
+        judge(trial.run.run, trial.run.steps, trial.truth, alarms[trial.run.run], lead=lead, group=trial.group)
+        for trial in trials
     ]
     report = report_on(outcomes, rng=np.random.default_rng(seed))
     told = {run: part.risk for run, part in scored.items()}
@@ -222,7 +224,8 @@ def _print_decisions(decisions: Sequence[Decision], collapsed: int, runs: int) -
     echo(f"{'stop at':<16}{'collapses':<11}{'others':<8}{'saved':<10}{'run again':<11}net share of all steps")
     for one in decisions:
         cells = f"{one.rule:<16}{one.collapsed:<11}{one.others:<8}{one.saved:<10,}{one.wasted:<11,}"
-        echo(f"{cells}{one.net.value:+.0%} ({one.net.low:+.0%} to {one.net.high:+.0%})")
+        told = "" if math.isnan(one.net.low) else f" ({one.net.low:+.0%} to {one.net.high:+.0%})"
+        echo(f"{cells}{one.net.value:+.0%}{told}")
 
 
 def _print_table(beside: Comparison) -> None:

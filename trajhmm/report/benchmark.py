@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,13 @@ def _cells(row: Mapping[str, Any] | None) -> tuple[Cell, Cell, Cell]:
     found = [
         (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("recall", "lead_share", "healthy_alarmed")
     ]
-    first, second, third = (Cell(text=f"{value:.2f} ({low:.2f}–{high:.2f})", value=value) for value, low, high in found)
+    first, second, third = (Cell(text=_between(*one), value=one[0]) for one in found)
     return first, second, third
+
+
+def _between(value: float, low: float, high: float) -> str:
+    """A number and its interval, where it has one."""
+    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} ({low:.2f}–{high:.2f})"
 
 
 def _left_out(found: pd.DataFrame) -> list[tuple[str, str]]:

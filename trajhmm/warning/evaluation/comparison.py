@@ -139,7 +139,14 @@ def compare(
             continue
         for budget, attainable, thresholds in _rules(detector, cells, scored, budgets):
             outcomes = tuple(
-                judge(trial.run.run, trial.run.steps, trial.truth, first_alarm(scores[trial.run.run], value), lead=lead)
+                judge(
+                    trial.run.run,
+                    trial.run.steps,
+                    trial.truth,
+                    first_alarm(scores[trial.run.run], value),
+                    lead=lead,
+                    group=trial.group,
+                )
                 for cell, scores, value in zip(cells, scored, thresholds, strict=True)
                 for trial in cell.test
             )

@@ -25,7 +25,8 @@ class Decision:
         many that do not, or while nothing was wrong with them yet.
     saved : steps that the first would have gone on for, to the end of their logs.
     wasted : steps that the others had come when they were stopped, which have to be run again.
-    net : saved less wasted, as a share of the steps of all runs, with its interval over runs.
+    net : saved less wasted, as a share of the steps of all runs, with its interval over groups of runs; without one
+        where no run is stopped.
     """
 
     rule: str
@@ -99,5 +100,10 @@ def _decision(
         others=others,
         saved=int(saved.sum()),
         wasted=int(wasted.sum()),
-        net=percentile_interval(float(net[0]), net[1:]),
+        net=percentile_interval(float(net[0]), net[1:]) if saved.any() or wasted.any() else _nobody(net[0]),
     )
+
+
+def _nobody(net: float) -> Estimate:
+    """Where no run was stopped, what stopping some would have been worth is not known."""
+    return Estimate(value=float(net), low=np.nan, high=np.nan)

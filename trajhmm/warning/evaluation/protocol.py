@@ -27,6 +27,7 @@ class RunOutcome:
     Attributes
     ----------
     run : name.
+    group : what it shares with runs of the same group, such as a seed, so that their ends are not independent.
     kind, outcome : what became of the run, and what its first alarm was.
     alarm_step : step of the first alarm; None if there was none.
     while_healthy : whether the alarm came before anything was wrong: on a healthy run, or before the onset.
@@ -39,6 +40,7 @@ class RunOutcome:
     """
 
     run: str
+    group: str
     kind: Kind
     outcome: Outcome
     alarm_step: int | None
@@ -63,7 +65,13 @@ def first_alarm(scores: NDArray[np.float64], threshold: float) -> int | None:
 
 
 def judge(
-    run: str, steps: NDArray[np.int64], truth: RunTruth, alarm_row: int | None, *, lead: int | None = None
+    run: str,
+    steps: NDArray[np.int64],
+    truth: RunTruth,
+    alarm_row: int | None,
+    *,
+    lead: int | None = None,
+    group: str | None = None,
 ) -> RunOutcome:
     """Judge the first alarm of a run.
 
@@ -78,6 +86,7 @@ def judge(
     truth : what became of the run.
     alarm_row : row of its first alarm, None without one.
     lead : steps that an alarm must come ahead of the collapse; by default one logged row.
+    group : of runs that hang together; by default the run is on its own.
     """
     kind = truth.kind
     onset_row = 0 if truth.onset is None else int(np.searchsorted(steps, truth.onset))
@@ -95,6 +104,7 @@ def judge(
         lead_share = lead_steps / (truth.collapse_step - start)
     return RunOutcome(
         run=run,
+        group=run if group is None else group,
         kind=kind,
         outcome=_outcome_of(kind, alarmed=alarm_row is not None, while_healthy=while_healthy, in_time=in_time),
         alarm_step=alarm_step,

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.warning.evaluation.intervals import RESAMPLES, Estimate, percentile_interval, share
+from trajhmm.warning.evaluation.intervals import (
+    RESAMPLES,
+    Estimate,
+    group_counts,
+    median_interval,
+    percentile_interval,
+    rate_interval,
+    share,
+    weighted_median,
+)
 from trajhmm.warning.evaluation.protocol import Outcome, RunOutcome
 from trajhmm.warning.runs import Kind
-
-_RESAMPLED = (
-    "while_healthy",
-    "healthy_rows",
-    "healthy_steps",
-    "lead_steps",
-    "lead_share",
-    "rows_before",
-    "rows_in_time",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,9 @@ class Report:
         onset to collapse.
     chance_recall : recall of alarms drawn at random at the same rate, see `chance_of_true_alarm`.
 
-    Shares have Clopper–Pearson intervals, the rest a bootstrap over the runs of each kind.
+    Shares have Clopper–Pearson intervals, the rest a bootstrap over groups of runs (over runs, where each is its own
+    group). The rate of false alarms has that or the interval of a Poisson count, whichever is wider; a median of fewer
+    than six groups has none.
     """
 
     healthy: int
@@ -96,51 +96,67 @@ def report_on(outcomes: Sequence[RunOutcome], *, rng: np.random.Generator, resam
         precision_apart=share(true, true + false - healed),
         healthy_alarmed=share(sum(outcome.while_healthy for outcome in healthy), len(healthy)),
         survived_alarmed=share(healed, len(survived)),
-        **_resampled(of_kind, rng, resamples),
+        **_resampled(outcomes, collapsed, rng, resamples),
     )
 
 
-def _resampled(of_kind: dict[Kind, list[RunOutcome]], rng: np.random.Generator, resamples: int) -> dict[str, Estimate]:
-    """What is not a share of runs, with its bootstrap interval; runs are drawn within their kind."""
-    columns = {kind: _columns(runs, _draws(len(runs), rng, resamples)) for kind, runs in of_kind.items()}
-    collapsed = columns[Kind.COLLAPSED]
-
-    def total(name: str) -> NDArray[np.float64]:
-        return np.asarray(np.sum([drawn[name].sum(axis=1) for drawn in columns.values()], axis=0), dtype=np.float64)
-
-    alarms = total("while_healthy")
-    rate = _divided(alarms, total("healthy_rows"))
-    chances = chance_of_true_alarm(rate[:, np.newaxis], collapsed["rows_before"], collapsed["rows_in_time"])
+def _resampled(
+    outcomes: Sequence[RunOutcome], collapsed: Sequence[RunOutcome], rng: np.random.Generator, resamples: int
+) -> dict[str, Estimate]:
+    """What is not a share of runs, with its interval; runs of a group are drawn together."""
+    drawn = np.vstack(
+        [np.ones(len(outcomes), dtype=np.int64), group_counts([one.group for one in outcomes], resamples, rng)]
+    )
+    alarms = drawn @ _column(outcomes, "while_healthy")
+    of_collapsed = drawn[:, [one.kind is Kind.COLLAPSED for one in outcomes]]
+    groups = len({one.group for one in collapsed})
     found = {
-        "false_per_1000_steps": 1000 * _divided(alarms, total("healthy_steps")),
-        "lead_steps": _over_runs(np.median, collapsed["lead_steps"]),
-        "lead_share": _over_runs(np.median, collapsed["lead_share"]),
-        "chance_recall": _over_runs(np.mean, chances),
+        name: median_interval(float(values[0]), values[1:], groups)
+        for name in ("lead_steps", "lead_share")
+        for values in [weighted_median(_column(collapsed, name), of_collapsed)]
     }
-    return {name: percentile_interval(float(values[0]), values[1:]) for name, values in found.items()}
+    rates = {
+        unit: rate_interval(
+            _divided(alarms, drawn @ _column(outcomes, unit)),
+            len({one.group for one in outcomes if one.while_healthy}),
+            sum(_longest(outcomes, unit).values()),
+        )
+        for unit in ("healthy_steps", "healthy_rows")
+    }
+    found["false_per_1000_steps"] = rates["healthy_steps"].times(1000)
+    a_row = _divided(alarms, drawn @ _column(outcomes, "healthy_rows"))
+    chances = _chances(a_row, collapsed, of_collapsed)
+    found["chance_recall"] = percentile_interval(float(chances[0]), chances[1:])
+    if collapsed and not alarms[0]:  # what no run showed may yet be: as much chance as a rate within its interval has
+        most = _chances(np.linspace(0, rates["healthy_rows"].high, 101), collapsed, np.ones_like(of_collapsed[:1]))
+        found["chance_recall"] = Estimate(value=0.0, low=0.0, high=float(np.max(most)))
+    return found
 
 
-def _draws(n: int, rng: np.random.Generator, resamples: int) -> NDArray[np.int64]:
-    """(B + 1, n) indices: all as they are, then B draws with replacement."""
-    drawn = rng.integers(0, n, size=(resamples, n)) if n else np.empty((resamples, 0), dtype=np.int64)
-    return np.vstack([np.arange(n), drawn])
+def _column(outcomes: Sequence[RunOutcome], name: str) -> NDArray[np.float64]:
+    return np.array([getattr(one, name) for one in outcomes], dtype=np.float64)
 
 
-def _columns(outcomes: list[RunOutcome], drawn: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """What runs are resampled on, each (B + 1, n)."""
-    return {name: np.array([getattr(outcome, name) for outcome in outcomes], dtype=float)[drawn] for name in _RESAMPLED}
+def _longest(outcomes: Sequence[RunOutcome], unit: str) -> dict[str, float]:
+    """For each group, how long the run was watched that was watched longest."""
+    longest: dict[str, float] = {}
+    for one in outcomes:
+        longest[one.group] = max(longest.get(one.group, 0.0), getattr(one, unit))
+    return longest
+
+
+def _chances(
+    rate: NDArray[np.float64], collapsed: Sequence[RunOutcome], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(B,) mean chance of a true alarm over the runs that collapse, by (B,) rates and how often each run was drawn."""
+    before, in_time = (_column(collapsed, name) for name in ("rows_before", "rows_in_time"))
+    chances = chance_of_true_alarm(rate[:, np.newaxis], before, in_time)
+    return _divided((counts * chances).sum(axis=1), np.broadcast_to(counts.sum(axis=1), rate.shape))
 
 
 def _divided(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
     quotient: NDArray[np.float64] = np.full(len(numerator), np.nan)
     return np.divide(numerator, denominator, out=quotient, where=denominator > 0)
-
-
-def _over_runs(average: Callable[..., Any], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not values.shape[1]:
-        return np.full(len(values), np.nan)
-    averaged: NDArray[np.float64] = average(values, axis=1)
-    return averaged
 
 
 def chance_of_true_alarm(

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from trajhmm.warning.evaluation.intervals import RESAMPLES, Estimate, group_counts, percentile_interval, share
+from trajhmm.warning.evaluation.intervals import (
+    RESAMPLES,
+    Estimate,
+    auroc_interval,
+    group_counts,
+    percentile_interval,
+    share,
+)
 from trajhmm.warning.runs import Trial
 
 BINS = 10
@@ -119,6 +126,7 @@ def _risk_at(
             groups.append(trial.group)
     risk, collapsed = np.array(scores, dtype=np.float64), np.array(ends, dtype=bool)
     counts = np.vstack([np.ones(len(risk), dtype=np.int64), group_counts(groups, resamples, rng)])
+    by_end = [[group for group, end in zip(groups, ends, strict=True) if end is which] for which in (True, False)]
     is_probability = bool(((risk >= 0) & (risk <= 1)).all())
     ranked = weighted_auroc(risk, collapsed, counts)
     squared = _weighted_mean((risk - collapsed) ** 2, counts) if is_probability else np.full(len(counts), np.nan)
@@ -126,7 +134,7 @@ def _risk_at(
         after=after,
         collapsed=int(collapsed.sum()),
         survived=int((~collapsed).sum()),
-        auroc=percentile_interval(float(ranked[0]), ranked[1:]),
+        auroc=auroc_interval(float(ranked[0]), ranked[1:], *(len(set(of)) for of in by_end)),
         brier=percentile_interval(float(squared[0]), squared[1:]),
         untold=untold,
         reliability=reliability(risk, collapsed) if is_probability else (),
