@@ -151,7 +151,8 @@ def test_a_file_that_was_written_again_is_read_in_full_and_rows_that_were_seen_a
         (tmp_path / ".new").rename(path)
     else:
         path.write_text(again)
-    assert steps(follower) == list(range(100, 105))
+    first = 99 if where == "tail" else 100  # a row with another value is another row
+    assert steps(follower) == list(range(first, 105))
     with path.open("a") as file:
         file.write("105,1,1" + (",\n" if where == "head" else "\n"))
     assert steps(follower) == [105]
@@ -560,7 +561,8 @@ def test_parquet_that_is_written_again_tells_what_is_new(tmp_path, monkeypatch, 
     for begin, end in ((n_rows, n_rows + 20), (n_rows + 20, n_rows + 50)):
         frame[:end].to_parquet(path, row_group_size=2000)
         assert taken(follower) == [("a", step, frame["loss"][step]) for step in range(begin, end)]
-    many = [((0, 1),), ((n_rows, n_rows + 20),), ((0, 1),), ((n_rows + 20, n_rows + 50),)]
+    known = n_rows - n_rows % 512 if n_rows > 10_000 else 0  # the last row by which the run is known again
+    many = [((0, 1),), ((known, n_rows + 20),), ((0, 1),), ((known, n_rows + 50),)]
     assert ranges == (many if n_rows > 10_000 else [None, None])
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import ModelFileError, TrajHMMError
+from trajhmm.logs.following.marks import Marks
 from trajhmm.logs.following.seen import FileSeen, RunSeen
 
 try:
@@ -31,11 +32,16 @@ _PATIENCE = 5.0
 _SUM = 8
 # By which SQLite knows whose a file is ("trjw" in ASCII), and in which layout.
 _OURS, _LAYOUT = 0x74726A77, 1
-# Files of before lack these, which does no harm: without a model nothing of them fits, with one a resume pauses longer.
+# Files of before lack these, which does no harm: without a model nothing of them fits, with one a resume pauses longer,
+# and a log that is cut back is known by its first row alone.
 _LATER = (
     "CREATE TABLE IF NOT EXISTS watched (told_by TEXT NOT NULL, metrics TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS logs (log BLOB PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS checkpoints (run BLOB PRIMARY KEY, known BLOB NOT NULL) WITHOUT ROWID",
+    (
+        "CREATE TABLE IF NOT EXISTS marks (path BLOB, run BLOB, every INTEGER NOT NULL, prints BLOB NOT NULL,"
+        " last BLOB NOT NULL, PRIMARY KEY (path, run)) WITHOUT ROWID"
+    ),
 )
 _TABLES = (
     "CREATE TABLE model (fingerprint TEXT NOT NULL)",
@@ -107,8 +113,12 @@ class StateFile:
         """What was seen of each file, by path, what is known of each run, and what was known at its checkpoints."""
         with self._transaction() as database, self.damage_told():
             rows: defaultdict[bytes, dict[str, RunSeen]] = defaultdict(dict)
+            marks = {
+                (path, run): Marks.of(int(every), _whole(prints), last)
+                for path, run, every, prints, last in database.execute("SELECT * FROM marks")
+            }
             for path, run, n, first in database.execute("SELECT path, run, n, first FROM rows"):
-                rows[path][_text(run)] = RunSeen(rows=int(n), first=int(first))
+                rows[path][_text(run)] = RunSeen(int(n), int(first), marks.get((path, run), Marks()))
             files = {
                 _text(path): FileSeen.of(_told(seen), rows[path])
                 for path, seen in database.execute("SELECT path, seen FROM files")
@@ -150,6 +160,11 @@ class StateFile:
                 database.execute("REPLACE INTO files VALUES (?, ?)", [key, _checked(seen.to_dict())])
                 counts = [(key, _key(run), known.rows, known.first) for run, known in more.items()]
                 database.executemany("REPLACE INTO rows VALUES (?, ?, ?, ?)", counts)
+                marks = [
+                    (key, _key(run), known.marks.every, _summed(known.marks.prints), known.marks.last)
+                    for run, known in more.items()
+                ]
+                database.executemany("REPLACE INTO marks VALUES (?, ?, ?, ?, ?)", marks)
             database.executemany("REPLACE INTO runs VALUES (?, ?)", [(_key(run), _checked(k)) for run, k in runs])
             database.executemany(
                 "REPLACE INTO checkpoints VALUES (?, ?)",

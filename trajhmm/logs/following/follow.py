@@ -161,6 +161,10 @@ class _Begun(NamedTuple):
     values: NDArray[np.float64]
 
 
+class _WrittenAnew(Exception):  # noqa: N818 (no error: what is to be done is known)
+    """Rows of a file are not those that were seen at their places: it is to be read again from its start."""
+
+
 class Follower:
     """Log files and folders under which jobs add files, add to them, or write them again with more rows.
 
@@ -236,8 +240,7 @@ class Follower:
         for found, stamp in self._listing.changed():
             seen = found.seen
             try:
-                for rows in self._read(found, stamp):
-                    yield from rows
+                yield from self._read(found, stamp)
             except LogError as error:
                 self._torn[found.real] = str(error)
                 seen.failed = stamp if _grows(found.file) else None
@@ -248,12 +251,16 @@ class Follower:
                 self._unsaved.setdefault(found.real, set())
                 self._torn.pop(found.real, None)
 
-    def _read(self, found: Found, stamp: Stamp) -> Iterator[list[NewRows]]:
-        """Read what is new of a file, some rows at a time."""
-        if _grows(found.file):
-            yield from self._read_lines(found, stamp)
-        else:
-            yield self._read_whole(found)
+    def _read(self, found: Found, stamp: Stamp) -> Iterator[NewRows]:
+        """Read what is new of a file."""
+        while True:
+            try:
+                for rows in self._read_lines(found, stamp) if _grows(found.file) else [self._read_whole(found)]:
+                    yield from rows
+            except _WrittenAnew:  # each time fewer rows count as seen
+                found.seen.place = None
+            else:
+                return
 
     def _read_lines(self, found: Found, stamp: Stamp) -> Iterator[list[NewRows]]:
         file, seen = found.file, found.seen
@@ -335,8 +342,9 @@ class Follower:
             n_rows = parquet_heading(found.file.path, found.file.name)[1]
             beginning, _ = self._by_run(replace(whole, rows=((0, 1),)).read({}), found.file, KnownColumns())
             as_before = [(rows.run, self._first(rows)) for rows in beginning] == [(run, known.first)]
-            if as_before and known.rows == seen.n_rows:
-                return replace(whole, rows=((known.rows, n_rows),)), Counter({run: known.rows})
+            if as_before and known.rows == seen.n_rows <= n_rows:
+                start = known.marks.reaches or known.rows
+                return replace(whole, rows=((start, n_rows),)), Counter({run: start})
         return whole, Counter()
 
     def _by_run(self, table: Table, file: LogFile, known: KnownColumns) -> tuple[list[NewRows], KnownColumns]:
@@ -429,6 +437,8 @@ class Follower:
         new = []
         rows = list(rows)
         elsewhere = {one.run: self._seen_elsewhere(one, found) for one in rows}
+        if passed is not None and not found.file.format.together:
+            self._check_as_before(rows, found, passed)
         for one in rows:
             seen, first = found.seen.runs.get(one.run, elsewhere[one.run]), self._first(one)
             if seen is None or (passed is not None and not passed[one.run] and seen.first != first):
@@ -443,9 +453,40 @@ class Follower:
                     start = self._start(one, start, found.real)
                 if start < len(one.steps):
                     new.append(one.behind(start))
-                found.seen.runs[one.run] = seen._replace(rows=behind)
+                marks = seen.marks.behind(seen.rows, behind - seen.rows, self._fingerprints(one, before))
+                found.seen.runs[one.run] = seen._replace(rows=behind, marks=marks)
                 self._unsaved[found.real].add(one.run)
         return new
+
+    def _check_as_before(self, rows: Sequence[NewRows], found: Found, passed: Counter[str]) -> None:
+        """See that rows of a file that is read again are those that were seen; else count only those as seen that are.
+
+        Raises
+        ------
+        _WrittenAnew
+            They are others from some row on.
+        """
+        others = False
+        for one in rows:
+            seen, before = found.seen.runs.get(one.run), passed[one.run]
+            if seen is None or (not before and seen.first != self._first(one)):
+                continue
+            behind = before + len(one.steps)
+            other = seen.marks.differs(seen.rows, before, behind, self._fingerprints(one, before))
+            if other is not None:
+                found.seen.runs[one.run], others = seen.up_to(seen.marks.as_before(other)), True
+        if others:
+            raise _WrittenAnew
+
+    def _fingerprints(self, rows: NewRows, before: int) -> Callable[[int], bytes]:
+        """Fingerprint of a row by its place in the run, of some rows behind the first ``before``."""
+        told_by = self._places
+
+        def of(place: int) -> bytes:
+            row = place - before
+            return fingerprint_of_row(rows.steps[row], rows.values[row, told_by]).to_bytes(8, "big", signed=True)
+
+        return of
 
     def _start(self, rows: NewRows, seen: int, real: str) -> int:
         """Where what is new begins, in rows of which ``seen`` are known and others may have come to stand among them.

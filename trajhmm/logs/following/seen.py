@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.logs.assembly.columns import ColumnsSeen, Kinds
+from trajhmm.logs.following.marks import Marks
 from trajhmm.logs.formats.lines import Place
 from trajhmm.logs.formats.table import Table
 from trajhmm.naming import Attribute
@@ -87,10 +88,15 @@ class KnownColumns:
 
 
 class RunSeen(NamedTuple):
-    """How many rows of a run were seen in a file, and a fingerprint of the first of them."""
+    """How many rows of a run were seen in a file, and fingerprints of the first of them and of some of the others."""
 
     rows: int
     first: int
+    marks: Marks = Marks()
+
+    def up_to(self, rows: int) -> RunSeen:
+        """The same as if fewer rows had been seen."""
+        return RunSeen(rows=rows, first=self.first, marks=self.marks.of_first(rows))
 
 
 class Skipped(NamedTuple):
