@@ -310,3 +310,32 @@ def test_an_arrow_says_on_which_side_of_healthy_rows_a_value_is():
     assert tracking._direction(0.01, 0.04, 0.5, moved=3.0) == "down"
     assert [tracking._direction(0.3, 0.04, 0.5, moved=moved) for moved in (-1.0, 0.0, 1.0)] == ["down", "up", "up"]
     assert tracking._direction(0.3, np.nan, np.nan, moved=-1.0) == "down"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_job_that_is_started_again_into_its_log_is_not_watched_from_the_old_length_on_alone(
+    model, suffix, restart, tmp_path
+):
+    """Of the same seed its first rows are the same; then it goes wrong, and ends before its old length."""
+    logs, state = tmp_path / "logs", tmp_path / "state.db"
+    logs.mkdir()
+    path = logs / f"a{suffix}"
+    before = training(np.random.default_rng(7), 100)
+    again = np.vstack([before[:40], drifting(rows=100, onset=45)[40:85]])
+
+    def write(values):
+        frame = frame_of(values, "a")
+        frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path, index=False)
+
+    write(before)
+    watch = Watch(model, [logs], HOW, state=state)
+    assert list(watch.poll()) == []
+    alarms = []
+    for n in range(10, 86, 5):
+        write(again[:n])
+        if restart:
+            watch = Watch(model, [logs], HOW, state=state)
+        alarms += [alarm.step for _, alarm in watch.poll()]
+    assert len(alarms) == 1
+    assert 450 <= alarms[0] < 700  # a run that is resumed is not judged at once
