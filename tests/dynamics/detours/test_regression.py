@@ -8,7 +8,8 @@ from scipy import stats
 from trajhmm.dynamics.detours import regression
 from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.dynamics.detours.regression import bag_of_states, r_squared, regress
-from trajhmm.dynamics.maps.dissimilarity import dissimilarity_of, transport_cost
+from trajhmm.dynamics.maps import dissimilarity
+from trajhmm.dynamics.maps.dissimilarity import dissimilarity_of, transport_costs
 
 
 def converging(steps, converged=None):
@@ -123,15 +124,27 @@ def test_where_there_is_no_regression_the_reason_is_told(steps, converged, said)
         assert result.why_not.startswith(said)
 
 
-def test_transport_cost_is_the_wasserstein_distance_on_a_line():
+def test_transport_cost_is_the_wasserstein_distance_on_a_line(monkeypatch):
+    monkeypatch.setattr(dissimilarity, "_TOGETHER", 7)
     rng = np.random.default_rng(3)
     places = np.array([0.0, 1.5, 2.0, 7.0])
     ground = np.abs(places[:, np.newaxis] - places)
-    for _ in range(20):
-        p, q = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4))
-        q[rng.integers(4)] = 0
-        q /= q.sum()
-        assert transport_cost(p, q, ground) == pytest.approx(stats.wasserstein_distance(places, places, p, q), abs=1e-9)
+    p, q = rng.dirichlet(np.ones(4), size=20), rng.dirichlet(np.ones(4), size=20)
+    q[np.arange(20), rng.integers(4, size=20)] = 0
+    q /= q.sum(axis=1, keepdims=True)
+    q[[0, 5]] = p[[0, 5]]  # nothing is to be moved
+    q[7:14] = p[7:14]  # of a whole part
+    expected = [stats.wasserstein_distance(places, places, *pair) for pair in zip(p, q, strict=True)]
+    np.testing.assert_allclose(transport_costs(p, q, ground), expected, rtol=0, atol=1e-9)
+    assert transport_costs(p[:0], q[:0], ground).shape == (0,)
+
+
+def test_transport_costs_off_a_line():
+    """Mass goes the cheapest way: by hand, 0.3 from the first to the third, 0.2 from the second to the fourth."""
+    ground = np.array([[0.0, 1, 2, 9], [1, 0, 9, 3], [2, 9, 0, 1], [9, 3, 1, 0]])
+    p, q = np.array([[0.5, 0.4, 0.1, 0.0]]), np.array([[0.2, 0.2, 0.4, 0.2]])
+    assert transport_costs(p, q, ground) == pytest.approx([0.3 * 2 + 0.2 * 3])
+    assert transport_costs(q, p, ground) == pytest.approx([0.3 * 2 + 0.2 * 3])
 
 
 def test_total_variation_does_not_depend_on_numbering_and_the_published_version_does():

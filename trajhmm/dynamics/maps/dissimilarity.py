@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 MOST_PAIRS = 2000
 BOOTSTRAPS = 2000
+# Pairs whose linear programs are solved as one: each by itself takes longer to state than to solve.
+_TOGETHER = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ def dissimilarity_of(bags: NDArray[np.float64], means: NDArray[np.float64], *, s
     first, second = first[chosen], second[chosen]
     away = bags[first] - bags[second]
     ground = np.sqrt(((means[:, np.newaxis] - means[np.newaxis]) ** 2).sum(axis=2))
-    moved = np.array([transport_cost(bags[i], bags[j], ground) for i, j in zip(first, second, strict=True)])
+    moved = transport_costs(bags[first], bags[second], ground)
     weights = rng.multinomial(n_runs, np.full(n_runs, 1 / max(n_runs, 1)), size=BOOTSTRAPS).astype(np.float64)
     pair_weights = weights[:, first] * weights[:, second]
     return Dissimilarity(
@@ -66,30 +69,73 @@ def dissimilarity_of(bags: NDArray[np.float64], means: NDArray[np.float64], *, s
     )
 
 
-def transport_cost(p: NDArray[np.float64], q: NDArray[np.float64], ground: NDArray[np.float64]) -> float:
-    """Least cost Σ_ij f_ij d_ij of moving the (K,) shares ``p`` onto ``q``, with (K, K) ``ground`` distances d."""
+def transport_costs(p: NDArray[np.float64], q: NDArray[np.float64], ground: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least costs Σ_ij f_ij d_ij of moving shares onto others: P linear programs, many of which are solved as one.
+
+    Parameters
+    ----------
+    p, q : (P, K) shares that add up to 1.
+    ground : (K, K) distances d.
+
+    Returns
+    -------
+    (P,)
+    """
+    costs = np.zeros(len(p))
+    for begin in range(0, len(p), _TOGETHER):
+        some = range(begin, min(begin + _TOGETHER, len(p)))
+        moves = {pair: move for pair in some if (move := _Move.between(p[pair], q[pair])) is not None}
+        if moves:
+            costs[list(moves)] = _least(list(moves.values()), ground)
+    return costs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Move:
+    """Shares that are to be moved: from where, to where, and how much; what both have in common stays."""
+
+    sources: NDArray[np.int64]
+    sinks: NDArray[np.int64]
+    supply: NDArray[np.float64]
+    demand: NDArray[np.float64]
+
+    @classmethod
+    def between(cls, p: NDArray[np.float64], q: NDArray[np.float64]) -> _Move | None:
+        """From (K,) shares ``p`` to ``q``; None where nothing is to be moved."""
+        shared = np.minimum(p, q)
+        supply, demand = p - shared, q - shared
+        sources, sinks = np.flatnonzero(supply > 0), np.flatnonzero(demand > 0)
+        if not len(sources) or not len(sinks):
+            return None
+        supply, demand = supply[sources], demand[sinks]
+        return cls(sources=sources, sinks=sinks, supply=supply, demand=demand * (supply.sum() / demand.sum()))
+
+
+def _least(moves: Sequence[_Move], ground: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) least costs of moves, from one linear program that falls into as many parts."""
     from scipy.optimize import linprog
     from scipy.sparse import csr_array
 
-    shared = np.minimum(p, q)
-    supply, demand = p - shared, q - shared
-    sources, sinks = np.flatnonzero(supply > 0), np.flatnonzero(demand > 0)
-    if not len(sources) or not len(sinks):
-        return 0.0
-    supply, demand = supply[sources], demand[sinks]
-    demand = demand * (supply.sum() / demand.sum())
-    n, m = len(sources), len(sinks)
-    flows = np.arange(n * m)
-    rows = np.concatenate([flows // m, n + flows % m])
-    constraints = csr_array((np.ones(2 * n * m), (rows, np.concatenate([flows, flows]))), shape=(n + m, n * m))
-    # One equation follows from the others; without it rounding cannot make the problem infeasible.
-    result = linprog(
-        ground[np.ix_(sources, sinks)].ravel(),
-        A_eq=constraints[:-1],
-        b_eq=np.concatenate([supply, demand])[:-1],
-        method="highs",
-    )
-    return float(result.fun)
+    rows, columns, prices, sums = [], [], [], []
+    n_flows = n_equations = 0
+    for move in moves:
+        n, m = len(move.sources), len(move.sinks)
+        flows = np.arange(n * m)
+        equations = np.concatenate([flows // m, n + flows % m])
+        # One equation follows from the others; without it rounding cannot make the problem infeasible.
+        needed = equations < n + m - 1
+        rows.append(n_equations + equations[needed])
+        columns.append(n_flows + np.tile(flows, 2)[needed])
+        prices.append(ground[np.ix_(move.sources, move.sinks)].ravel())
+        sums.append(np.concatenate([move.supply, move.demand])[:-1])
+        n_flows, n_equations = n_flows + n * m, n_equations + n + m - 1
+    place = (np.concatenate(rows), np.concatenate(columns))
+    constraints = csr_array((np.ones(len(place[0])), place), shape=(n_equations, n_flows))
+    solved = linprog(np.concatenate(prices), A_eq=constraints, b_eq=np.concatenate(sums), method="highs")
+    whose = np.repeat(np.arange(len(moves)), [len(price) for price in prices])
+    costs = np.zeros(len(moves))
+    np.add.at(costs, whose, np.concatenate(prices) * solved.x)
+    return costs
 
 
 def _distance(distances: NDArray[np.float64], pair_weights: NDArray[np.float64]) -> Distance:
