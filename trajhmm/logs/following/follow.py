@@ -25,7 +25,7 @@ from trajhmm.logs.formats.format import Growth
 from trajhmm.logs.formats.lines import GrowingFile, Lines, Place
 from trajhmm.logs.formats.parquet import PARQUET, parquet_heading
 from trajhmm.logs.formats.repairs import TORN
-from trajhmm.logs.formats.table import Table, means_blank
+from trajhmm.logs.formats.table import RUN_NAME, Table, means_blank
 from trajhmm.logs.runset import offsets_of
 from trajhmm.logs.settings import Settings
 from trajhmm.logs.sources.paths import LogFile
@@ -306,7 +306,7 @@ class Follower:
             table = growth.read(known, file.path, file.name)
             table = replace(table, attributes={**seen.attributes, **table.attributes})
             rows, columns = self._by_run(file.told(table), file, seen.columns)
-            new = self._unseen(rows, found, passed)
+            new = self._unseen(self._as_called(rows, found, table), found, passed)
         except LogError as error:
             parts = lines.halves()
             if len(wrong) >= _MOST_WRONG or not seen.runs or not growth.by_line:
@@ -327,7 +327,8 @@ class Follower:
         source, passed = self._unread(found)
         n_before = passed.total()
         table = source.read({})
-        new = self._unseen(self._by_run(table, found.file, KnownColumns())[0], found, passed)
+        rows = self._as_called(self._by_run(table, found.file, KnownColumns())[0], found, table)
+        new = self._unseen(self._as_called_before(rows, found, passed), found, passed)
         found.seen.n_rows = n_before + table.n
         return new
 
@@ -428,14 +429,46 @@ class Follower:
             return replace(table, numbers=blank | table.numbers, step_from=known.step)
         return with_steps(table, known.step if known.step is not None else self._settings.step)
 
-    def _unseen(self, rows: Iterable[NewRows], found: Found, passed: Counter[str] | None) -> list[NewRows]:
+    def _as_called(self, rows: list[NewRows], found: Found, table: Table) -> list[NewRows]:
+        """Rows of a file of one run, called as when it was first seen.
+
+        A tracker's run goes by its name until another run has that too; then it would go by its id.
+        """
+        by_file = not self._settings.run_by and RUN_NAME not in table.columns
+        if not (by_file and len(rows) == 1 and len(found.seen.runs) == 1):
+            return rows
+        return [replace(rows[0], run=next(iter(found.seen.runs)))]
+
+    def _as_called_before(self, rows: list[NewRows], found: Found, passed: Counter[str]) -> list[NewRows]:
+        """The same of the runs of a database: a new one that begins with all rows of one that is gone is that one."""
+        known, names = found.seen.runs, {one.run for one in rows}
+        gone = {run: seen for run, seen in known.items() if run not in names}
+        if not gone or passed:
+            return rows
+        called = []
+        for one in rows:
+            before = None if one.run in known else next((run for run in gone if self._goes_on(gone[run], one)), None)
+            if before is not None:
+                del gone[before]
+            called.append(one if before is None else replace(one, run=before))
+        return called
+
+    def _goes_on(self, seen: RunSeen, rows: NewRows) -> bool:
+        """Whether rows begin with those that were seen of a run."""
+        fingerprints = self._fingerprints(rows, 0)
+        return (
+            len(rows.steps) >= seen.rows
+            and seen.first == self._first(rows)
+            and seen.marks.differs(seen.rows, 0, len(rows.steps), fingerprints) is None
+        )
+
+    def _unseen(self, rows: list[NewRows], found: Found, passed: Counter[str] | None) -> list[NewRows]:
         """Rows that were not seen before; they are seen now.
 
         ``passed`` counts the rows of each run that stand before these in a file that is not read on from where reading
         stopped; it is brought up to date.
         """
         new = []
-        rows = list(rows)
         elsewhere = {one.run: self._seen_elsewhere(one, found) for one in rows}
         if passed is not None and not found.file.format.together:
             self._check_as_before(rows, found, passed)

@@ -1,0 +1,114 @@
+"""A run that is followed goes by its name; then another run of the same name comes, and a batch calls both by ids."""
+
+import json
+import sqlite3
+import struct
+import zlib
+
+import pytest
+
+from trajhmm.logs import read_logs
+from trajhmm.logs.following.follow import Follower
+from trajhmm.logs.settings import Settings
+
+HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
+
+
+class Mlflow:
+    """A folder a run, as the library lays it out."""
+
+    def __init__(self, folder):
+        self.folder = folder / "mlruns" / "0"
+
+    def log(self, run, steps, loss):
+        folder = self.folder / (run * 32)
+        (folder / "metrics").mkdir(parents=True, exist_ok=True)
+        (folder / "meta.yaml").write_text("lifecycle_stage: active\nrun_name: same\n")
+        with (folder / "metrics" / "loss").open("a") as file:
+            file.writelines(f"{step} {loss(step)} {step}\n" for step in steps)
+
+
+class Trackio:
+    """A database of all runs."""
+
+    def __init__(self, folder):
+        self.path = folder / "p.db"
+        with sqlite3.connect(self.path) as database:
+            database.execute(
+                "CREATE TABLE metrics (id INTEGER PRIMARY KEY, run_id TEXT, timestamp TEXT, run_name TEXT, step INT,"
+                " metrics TEXT)"
+            )
+
+    def log(self, run, steps, loss):
+        with sqlite3.connect(self.path) as database:
+            rows = [(run * 32, step, json.dumps({"loss": loss(step)})) for step in steps]
+            database.executemany("INSERT INTO metrics VALUES (NULL, ?, '2026', 'same', ?, ?)", rows)
+        database.close()
+
+
+class Wandb:
+    """A file a run, of records."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def log(self, run, steps, loss):
+        folder = self.folder / f"offline-run-20260101_00000{int(run, 16) % 10}-{run * 32}"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"run-{run * 32}.wandb"
+        if not path.exists():
+            path.write_bytes(
+                b":W&B" + struct.pack("<HB", 0xBEE1, 0) + piece(field(17, field(1, run * 32) + field(8, "same")))
+            )
+        rows = [
+            piece(field(2, field(1, field(1, "loss") + field(6, loss(step))) + field(2, field(1, step))))
+            for step in steps
+        ]
+        with path.open("ab") as file:
+            file.writelines(rows)
+
+
+def field(number, content):
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    if isinstance(content, float):
+        return varint(number << 3 | 1) + struct.pack("<d", content)
+    content = content.encode() if isinstance(content, str) else content
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def varint(number):
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + varint(number >> 7)
+
+
+def piece(content):
+    return struct.pack("<IHB", zlib.crc32(b"\1" + content), len(content), 1) + content
+
+
+def told(follower):
+    found = {}
+    for rows in follower.poll():
+        found.setdefault(rows.run, []).extend(rows.steps.tolist())
+    return found
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("seed", ["another", "the same"])
+@pytest.mark.parametrize("tracker", [Mlflow, Trackio, Wandb])
+def test_a_run_keeps_the_name_that_it_was_first_seen_by(tracker, seed, restart, tmp_path):
+    """Called by its id it would be told again from its start, or from its middle on as if it began there."""
+    first, second = (lambda step: 1.0 + step), (lambda step: (1.0 if seed == "the same" else 2.0) + step)
+    log = tracker(tmp_path)
+    follower = Follower([tmp_path], ["loss"], HOW)
+    log.log("a", range(5), first)
+    assert told(follower) == {"same": [0, 1, 2, 3, 4]}
+    if restart:
+        seen = {found.real: found.seen for found in follower._listing.there.values()}
+        follower = Follower([tmp_path], ["loss"], HOW)
+        follower.resume(seen)
+    log.log("b", range(3), second)
+    assert told(follower) == {"b" * 32: [0, 1, 2]}
+    log.log("a", [5, 6], first)
+    log.log("b", [3], second)
+    assert told(follower) == {"same": [5, 6], "b" * 32: [3]}
+    assert read_logs(tmp_path).runs == ("a" * 32, "b" * 32)
