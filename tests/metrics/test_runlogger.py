@@ -194,3 +194,33 @@ def test_what_waits_is_written_when_training_fails(tmp_path):
     with pytest.raises(ZeroDivisionError):
         train()
     np.testing.assert_array_equal(read_logs(tmp_path).steps, [0])
+
+
+AT_END = {
+    "the program ends": "logger = run()",
+    "it fails": "logger = run(); raise RuntimeError",
+    "sys.exit": "logger = run(); sys.exit(3)",
+    "a function ends": "run(); os._exit(0)",  # what is written at the end of the program is not written here
+    "the program ends, one cycle": "logger = run(); logger.listeners.append(logger.log)",
+    "a child that was forked ends first": "logger = run()\nif os.fork() == 0: sys.exit()\nos.wait()",
+}
+
+
+@pytest.mark.parametrize("end", AT_END)
+def test_a_logger_that_nobody_closed_is_written_when_it_goes(end, tmp_path):
+    program = textwrap.dedent(
+        """
+        import os, sys
+        from trajhmm.metrics import RunLogger
+
+        def run():
+            logger = RunLogger("logs", "a")
+            for step in range(130):
+                logger.log(step, loss=1 / (step + 1))
+            return logger
+
+        """
+    )
+    subprocess.run([sys.executable, "-c", program + AT_END[end]], cwd=tmp_path, check=False, stderr=subprocess.DEVNULL)
+    assert parts(tmp_path) == ["part-000000.parquet", "part-000001.parquet"]
+    np.testing.assert_array_equal(read_logs(tmp_path).steps, np.arange(130))

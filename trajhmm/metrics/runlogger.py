@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ from trajhmm.metrics.plain import plain_attribute
 from trajhmm.naming import plain_text
 
 Listener = Callable[[int, Mapping[str, float]], object]
+
+# Loggers that may hold rows when the program ends.
+_open: weakref.WeakSet[RunLogger] = weakref.WeakSet()
 
 _PART_FILE = re.compile(r"part-(\d+)\.parquet")
 _ATTRIBUTES = b"trajhmm.attributes"
@@ -65,7 +70,8 @@ class RunLogger:
     warning that comes once and then rarely, and written when they can be; of more than two million numbers that wait
     the oldest go, which is said. A value that is no number is left out with a warning. Wrong calls raise: a step that
     is no whole number, a metric that is called like an attribute. So do `flush` and `close` where rows cannot be
-    written; leaving a ``with`` block only warns of it.
+    written; leaving a ``with`` block only warns of it. Without one, and without `close`, what waits is written when the
+    logger is no longer used or the program ends, unless it is killed.
 
     >>> with RunLogger("logs", "seed_3", attributes={"seed": 3}) as logger:
     ...     for step in range(1000):
@@ -122,7 +128,9 @@ class RunLogger:
         self._complained: set[str] = set()
         self._next: int | None = None
         self._last_step: int | None = None
+        self._process = os.getpid()
         self._begin()
+        _open.add(self)
 
     def _begin(self) -> None:
         """Find out where the run stands on disk; where that cannot be told, it is found out when a part is written.
@@ -335,6 +343,15 @@ class RunLogger:
         """
         self.flush()
 
+    def _end(self) -> None:
+        """Write what waits, unless that is for the process to do which this one was forked from."""
+        if self._waiting and os.getpid() == self._process:
+            self.flush_or_warn(at_last=True)
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # parts of it may not be there any more
+            self._end()
+
     def __enter__(self) -> Self:
         return self
 
@@ -342,6 +359,13 @@ class RunLogger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.flush_or_warn(at_last=True)
+
+
+@atexit.register
+def _end_all() -> None:
+    for logger in list(_open):
+        with suppress(Exception):
+            logger._end()  # noqa: SLF001 (of this module)
 
 
 def remark(text: str, *, stacklevel: int = 2) -> None:
