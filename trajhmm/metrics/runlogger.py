@@ -125,6 +125,7 @@ class RunLogger:
         self._failure: _Failure | None = None
         self._dropped = 0
         self._told_at: float | None = None
+        self._told_at_last = False
         self._complained: set[str] = set()
         self._next: int | None = None
         self._last_step: int | None = None
@@ -288,7 +289,7 @@ class RunLogger:
             self._last_step = int(rows[-1]["step"])
             self._cells -= sum(map(len, rows))
             del self._waiting[: len(rows)]
-        self._failure, self._dropped, self._told_at = None, 0, None
+        self._failure, self._dropped, self._told_at, self._told_at_last = None, 0, None, False
 
     def flush_or_warn(self, *, at_last: bool = False) -> None:
         """`flush`, but where the rows cannot be written keep them, and warn: training goes on.
@@ -306,7 +307,7 @@ class RunLogger:
             rest = max(self._seconds, _REST * (now - started))
             self._failure = _Failure(rows=max(waiting, self._rows), again_at=now + rest)
             if at_last or self._told_at is None or now - self._told_at >= _TELL_AGAIN:
-                self._told_at = now
+                self._told_at, self._told_at_last = now, at_last
                 text = f"{error or type(error).__name__}; {waiting} rows of run {self.run!r} are kept and tried again"
                 lost = f"; {self._dropped} older ones were too many to keep and are lost" if self._dropped else ""
                 remark(f"{text}{lost}", stacklevel=3)
@@ -346,7 +347,7 @@ class RunLogger:
     def _end(self) -> None:
         """Write what waits, unless that is for the process to do which this one was forked from."""
         if self._waiting and os.getpid() == self._process:
-            self.flush_or_warn(at_last=True)
+            self.flush_or_warn(at_last=not self._told_at_last)
 
     def __del__(self) -> None:
         with suppress(Exception):  # parts of it may not be there any more
