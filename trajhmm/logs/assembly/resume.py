@@ -91,6 +91,7 @@ def _resumed(
     """Rows in order, save where the run was resumed."""
     standing: list[int] = []  # steps, sorted
     at: dict[int, list[int]] = {}
+    cells: dict[int, _Cells] = {}  # of steps that repeat
     last = np.full(logged.shape[1], np.iinfo(np.int64).min)  # no metric stands at a later step than this
     superseded = 0
     resumed_at: list[int] = []
@@ -99,20 +100,26 @@ def _resumed(
     for row, (step, file) in enumerate(zip(steps.tolist(), source.tolist(), strict=True)):
         in_a_row, before = (step, file) == before, (step, file)
         if standing and step <= standing[-1]:
-            same = at.get(step, [])
-            own = (writer[same] == writer[row]).any()
-            exact_copy = own and step < standing[-1] and not (logged[row] & ~logged[same].any(axis=0)).any()
-            if same and in_a_row:
-                resumes = False
-                if not _complete_each_other(same, row, values, logged):
-                    contradicted.add(step)
-            elif same:
-                resumes = exact_copy or not _complete_each_other(same, row, values, logged)
+            if same := at.get(step, []):
+                there = cells.setdefault(step, _Cells(logged.shape[1]))
+                for earlier in same[there.n :]:
+                    there.add(values[earlier], logged[earlier], int(writer[earlier]))
+                completes = there.takes(values[row], logged[row])
+                if in_a_row:
+                    resumes = False
+                    if not completes:
+                        contradicted.add(step)
+                else:
+                    own = int(writer[row]) in there.writers
+                    exact_copy = own and step < standing[-1] and not (logged[row] & ~there.logged).any()
+                    resumes = exact_copy or not completes
             else:
                 resumes = bool((last[logged[row]] >= step).any())
             if resumes:
                 first = bisect_left(standing, step)
-                superseded += sum(len(at.pop(old)) for old in standing[first:])
+                for old in standing[first:]:
+                    superseded += len(at.pop(old))
+                    cells.pop(old, None)
                 contradicted.difference_update(standing[first:])
                 del standing[first:]
                 last = np.minimum(last, step - 1)
@@ -143,15 +150,48 @@ def _notes(run: str, merge: list[tuple[int, list[int]]], average: list[tuple[int
     return notes
 
 
+class _Cells:
+    """What rows of one step hold together.
+
+    Attributes
+    ----------
+    n : number of rows.
+    logged : (D,) metrics that one of them holds.
+    writers : what wrote them.
+    """
+
+    def __init__(self, n_metrics: int) -> None:
+        self.n = 0
+        self.logged = np.zeros(n_metrics, dtype=bool)
+        self.writers: set[int] = set()
+        self._values = np.zeros(n_metrics)
+        self._contradicted = np.zeros(n_metrics, dtype=bool)
+
+    def takes(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> bool:
+        """Whether a row with (D,) values logs nothing that one of them has with another value."""
+        return not self._against(values, logged).any()
+
+    def add(self, values: NDArray[np.float64], logged: NDArray[np.bool_], writer: int) -> None:
+        """Add a row."""
+        self._contradicted |= self._against(values, logged)
+        fresh = logged & ~self.logged
+        self._values[fresh] = values[fresh]
+        self.logged |= logged
+        self.writers.add(writer)
+        self.n += 1
+
+    def _against(self, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        against: NDArray[np.bool_] = logged & (self._contradicted | (self.logged & ~alike(self._values, values)))
+        return against
+
+
 def _all_complete_each_other(rows: list[int], values: NDArray[np.float64], logged: NDArray[np.bool_]) -> bool:
-    return all(_complete_each_other(rows[:i], rows[i], values, logged) for i in range(1, len(rows)))
-
-
-def _complete_each_other(earlier: list[int], row: int, values: NDArray[np.float64], logged: NDArray[np.bool_]) -> bool:
-    """Whether no cell is logged twice with different values."""
-    before, now = values[earlier], values[row]
-    both = logged[earlier] & logged[row]
-    return bool(np.all(alike(before, now) | ~both))
+    together = _Cells(values.shape[1])
+    for row in rows:
+        if not together.takes(values[row], logged[row]):
+            return False
+        together.add(values[row], logged[row], 0)
+    return True
 
 
 def alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
