@@ -251,6 +251,26 @@ def test_a_likelier_fit_of_another_seed_takes_the_place_of_the_first_everywhere(
     assert found.certificate.seeds[0] < 0.8 < min(found.certificate.seeds[1:])
 
 
+@pytest.mark.parametrize("failing", [1, 4])
+def test_seeds_that_give_no_map_do_not_agree(failing, monkeypatch):
+    """A seed of which all starts degenerate counts as 0; left out, those that fail would vouch for the map."""
+    values, lengths, _ = three_states(0)
+    fitted, failed = selection.Job.choose, []
+
+    def degenerate(self, restarts):
+        if self.settings.random_state and self.data.weights.all() and len(failed) < failing:
+            failed.append(self)
+            raise FitError("all restarts degenerated")
+        return fitted(self, restarts)
+
+    monkeypatch.setattr(selection.Job, "choose", degenerate)
+    certificate = select(values, lengths, states=[3]).certificate
+    assert len(failed) == failing
+    assert sorted(certificate.seeds) == pytest.approx([0.0] * failing + [1.0] * (4 - failing), abs=0.05)
+    assert certificate.at(3).halves_agree
+    assert not certificate.at(3).agree
+
+
 # --- logs
 
 

@@ -129,7 +129,8 @@ class Halver:
         Returns
         -------
         fit : the likeliest of all, which is ``fit`` unless another is likelier by more than rounding.
-        agreement : adjusted Rand index of its states with those of the others.
+        agreement : adjusted Rand index of its states with those of the others; 0 for a seed of which every fit
+            degenerated, as that gives no map.
         """
         k = fit.parameters.n_states
         jobs = [
@@ -149,7 +150,8 @@ class Halver:
         best = likelier if fits[likelier].objective > fit.objective + _LIKELIER * rows else 0
         paths = self._paths([one.parameters for one in fits])
         others = [path for number, path in enumerate(paths) if number != best]
-        return fits[best], tuple(adjusted_rand(contingency(paths[best], path, k, k)) for path in others)
+        agreement = [adjusted_rand(contingency(paths[best], path, k, k)) for path in others]
+        return fits[best], (*agreement, *[0.0] * (len(jobs) - len(agreement)))
 
     def _run(self, jobs: Sequence[Job]) -> list[list[Restart]]:
         return run_jobs(jobs, n_jobs=self.n_jobs, progress=self.tally.of(len(jobs)))
