@@ -22,7 +22,8 @@ PROJECT = Path(__file__).parents[2]
 # Columns of a terminal that are as wide as the text.
 _COLUMNS = 92
 _SECONDS = 600
-_folders: dict[str, Path] = {}
+# In which pages have folders of their own; there before processes that share the pages are forked.
+_all = Path(tempfile.mkdtemp(prefix="handbook-"))
 
 
 class Run(SphinxDirective):
@@ -87,18 +88,17 @@ class Run(SphinxDirective):
 
 
 def _folder_of(page: str) -> Path:
-    if page not in _folders:
-        _folders[page] = Path(tempfile.mkdtemp(prefix="handbook-"))
-    return _folders[page]
+    folder = _all / page.replace("/", "-")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _clear(_app: Sphinx, _error: Exception | None) -> None:
-    for folder in _folders.values():
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(_all, ignore_errors=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Have Sphinx know the directive."""
     app.add_directive("run", Run)
     app.connect("build-finished", _clear)
-    return {"parallel_read_safe": False}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
