@@ -120,7 +120,8 @@ def test_each_maximum_is_told_by_a_model_and_rarities_of_others():
         told = Rarity.of(np.delete(largest, r, axis=1)).apply(largest[:, r], np.arange(3))
         assert crossed.maxima[r] == pytest.approx(told.max(), rel=1e-6)
         a, b = ends[int(told.max(axis=0).argmax())]
-        assert a <= crossed.at[r] < b
+        assert a <= crossed.rows[r][crossed.scores[r].argmax()] < b
+        np.testing.assert_array_equal(crossed.rows[r], np.arange(BURN_IN, 80))
     np.testing.assert_allclose(crossed.portfolios[0].rarity.knots, Rarity.of(largest).knots, rtol=1e-6)
 
 

@@ -308,6 +308,8 @@ def _report_calibration(model: Model) -> None:
         for note in model.notes:
             if note.kind in {"situation", "map"}:
                 say(note.text)
+            elif note.kind == "alone":
+                say(f"warning: {note}")
         if learnt.collapsed or learnt.survived:
             say(f"risk learnt from {learnt.collapsed} runs that collapsed and {learnt.survived} that lived")
         if promised > budget:

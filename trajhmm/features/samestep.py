@@ -107,8 +107,10 @@ def agreement_of(
 ) -> float:
     """How far runs agree at the same step: the median over metrics of the share of variance that steps explain.
 
-    The variance between runs at one step, less that of a run's noise from row to row, is set against the variance over
-    all rows. 1 if runs of a metric differ by no more than noise, 0 if the step says nothing of where they are.
+    The variance between runs at the same step, less that of a run's noise from row to row, is set against what steps
+    and runs add up to: the variance of the steps' medians, and that between runs. It is the one at the median step, as
+    a few rows of one run, far from all others, say nothing of what the runs have in common. 1 if runs of a metric
+    differ by no more than noise, 0 if the step says nothing of where they are.
 
     Parameters
     ----------
@@ -119,20 +121,25 @@ def agreement_of(
     n_metrics = aligned.shape[2]
     seeds = scales(aligned.reshape(-1, n_metrics)).reshape(aligned.shape)
     known = ~np.isnan(seeds)
-    there = np.maximum(known.sum(axis=0), 1)
-    about_step = np.where(known, seeds - np.where(known, seeds, 0.0).sum(axis=0) / there, 0.0)
-    between = ((about_step**2).sum(axis=0) / there).mean(axis=0)
-    _, overall = known_moments(seeds.reshape(-1, n_metrics))
+    there = known.sum(axis=0)
+    median = _median(seeds, known)
+    about_step = (np.where(known, seeds - median, 0.0) ** 2).sum(axis=0) / np.maximum(there, 1)
     squares, n_jumps = np.zeros(n_metrics), np.zeros(n_metrics)
     for run in runs:
         jumps = np.diff(scales(run.values), axis=0)
         squares += np.nansum(jumps**2, axis=0)
         n_jumps += (~np.isnan(jumps)).sum(axis=0)
     noise = squares / np.maximum(n_jumps, 1) / 2
-    moves = np.isfinite(overall) & (overall > 0)
-    if not moves.any():
-        return 1.0
-    return float(np.median(1.0 - np.maximum(between[moves] - noise[moves], 0.0) / overall[moves] ** 2))
+    shares = []
+    for column in range(n_metrics):
+        some = there[:, column] > 0
+        if not some.any():
+            continue
+        between = float(np.median(about_step[some, column]))
+        overall = float(median[some, column].var()) + between
+        if overall > 0:
+            shares.append(1.0 - max(between - float(noise[column]), 0.0) / overall)
+    return float(np.median(shares)) if shares else 1.0
 
 
 def _median(seeds: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -89,6 +89,11 @@ class Monitor:
         return None if self._known is None else self._known.last_step
 
     @property
+    def first_step(self) -> int | None:
+        """From which step on rows are judged: the first of the healthy runs. None without a model."""
+        return None if self._known is None else self._known.first_step
+
+    @property
     def situation(self) -> str:
         """``matched``, ``sweep`` or ``alone``: what runs are held against."""
         return "alone" if self._known is None else self._known.situation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,9 @@ from trajhmm.warning.views.portfolio import Portfolio
 
 DEFAULT_BUDGET = 0.05
 _FOLDS = 10
+# The largest score of one run is far above those of all others from so many times the next largest on; rows are its
+# first ones within this share of them.
+_FAR_ABOVE, _START = 3.0, 1 / 3
 _FEWEST = 3
 _SEED = re.compile(r"(^|[/_.])(seeds?|run|run_id|id|trial|replicate)$")
 
@@ -110,7 +113,8 @@ def fit_warning(
     best = max(tried, key=lambda k: crossed[k].explained.mean())
     threshold = conformal_threshold(crossed[best].maxima, false_alarm)
     setting = int(np.argmax(crossed[best].maxima == threshold.value))
-    fitted, row = crossed[best].portfolios[folds[setting]], crossed[best].at[setting]
+    fitted = crossed[best].portfolios[folds[setting]]
+    row = crossed[best].rows[setting][crossed[best].scores[setting].argmax()]
     view = fitted.views[fitted.scores(healthy[setting]).view[row]].name
     text = f"sets the threshold, by its score at step {healthy[setting].steps[row]} (view: {view})"
     least = -float(np.log(false_alarm))
@@ -119,6 +123,8 @@ def fit_warning(
         text = f"comes nearest the threshold, at step {healthy[setting].steps[row]} (view: {view})"
         threshold = replace(threshold, value=least)
     notes.append(Note(kind="threshold", run=healthy[setting].run, text=text))
+    if threshold.value == crossed[best].maxima[setting]:
+        notes += _alone_at_the_top(healthy[setting], crossed[best], setting, least)
     notes.append(Note(kind="situation", text=_situation(fitted, configurations)))
     states_of_map = None if map is None else read_forwards(map, sound, healthy, fitted.phases)
     if states_of_map is not None:
@@ -143,6 +149,26 @@ def fit_warning(
     if states_of_map is None:
         return model
     return replace(model, sections={**model.sections, MAP: states_of_map.to_dict()})
+
+
+def _alone_at_the_top(run: CausalRun, crossed: CrossFitted, number: int, least: float) -> Iterator[Note]:
+    """What to do where one run alone sets the threshold, far above the others, as that hides what is as bad.
+
+    Parameters
+    ----------
+    run, number : that set it, and its place among all.
+    least : score that the budget alone would have.
+    """
+    largest, others = np.sort(crossed.maxima)[::-1][:2].tolist()
+    if largest <= _FAR_ABOVE * others:
+        return
+    last = crossed.rows_above(number, max(others, least))[-1]
+    if last < _START * run.n_rows:
+        what = f"only its first rows do; if runs start so, leave these out: --where 'step > {run.steps[last]}'"
+    else:
+        what = f"if it is not healthy, leave it out: --where \"run != '{run.run}'\""
+    text = f"gets to {largest:.4g}, and no other to {others:.4g}: collapses in between are missed; {what}"
+    yield Note(kind="alone", run=run.run, text=text)
 
 
 def _told_apart(runs: RunSet, truth: Mapping[str, RunTruth] | None) -> tuple[RunSet, RunSet | None]:

@@ -204,6 +204,11 @@ class Scorer:
         """Up to which step healthy runs go; None without a reference."""
         return self.views.phases.last_step if isinstance(self.views, Portfolio) else None
 
+    @property
+    def first_step(self) -> int | None:
+        """From which on rows are judged; None without a reference."""
+        return self.views.phases.first_step if isinstance(self.views, Portfolio) else None
+
     def start(self, run: str) -> Tracker:
         """What is known of a run before its first row."""
         return Tracker(self, run)
@@ -353,6 +358,11 @@ class Tracker:
     def last_step(self) -> int | None:
         """Step of the last row; None before the first."""
         return self._known.last_step
+
+    @property
+    def first_step(self) -> int | None:
+        """Step of the first row; None before it."""
+        return None if self.last_step is None else self._first_step
 
     @property
     def holds_back(self) -> bool:

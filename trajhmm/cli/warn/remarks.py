@@ -56,6 +56,7 @@ class Remarks:
         self._silence = Silence(silent_after)
         self._misfit = False
         self._metrics = set(watch.monitor.metrics)
+        self._ahead: set[str] = set()
         self._beyond: set[str] = set()
         self._rarer: set[str] = set()
         self._risks: set[str] = set()
@@ -82,6 +83,9 @@ class Remarks:
             say(f"watched as well from here on: {', '.join(more)}")
         self._say_risks(monitor)
         self._say_silent(monitor)
+        ahead = [run for run in self._watch.gained if run not in self._ahead and begins_ahead(run, monitor)]
+        self._ahead.update(ahead)
+        say_ahead(ahead, monitor)
         beyond = [run for run in self._watch.gained if run not in self._beyond and is_beyond(run, monitor)]
         self._beyond.update(beyond)
         say_beyond(beyond, monitor)
@@ -160,6 +164,21 @@ def is_beyond(run: str, monitor: Monitor) -> bool:
     """Whether a run is longer than healthy ones were."""
     step = monitor.trackers[run].last_step
     return monitor.last_step is not None and step is not None and step > monitor.last_step
+
+
+def begins_ahead(run: str, monitor: Monitor) -> bool:
+    """Whether a run begins before all healthy ones did."""
+    first = monitor.trackers[run].first_step
+    return monitor.first_step is not None and first is not None and first < monitor.first_step
+
+
+def say_ahead(runs: Sequence[str], monitor: Monitor) -> None:
+    """Name runs that begin before all healthy ones did, where they are not judged."""
+    if runs:
+        say(
+            f"{_named(runs)} {'begin' if len(runs) > 1 else 'begins'} before step {monitor.first_step}, the first of "
+            "the reference: not judged up to there"
+        )
 
 
 def say_beyond(runs: Sequence[str], monitor: Monitor) -> None:

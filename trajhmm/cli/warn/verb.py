@@ -16,7 +16,9 @@ from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import follow as follow_logs
 from trajhmm.cli.warn.objects import object_of, write_scores
 from trajhmm.cli.warn.remarks import (
+    begins_ahead,
     is_beyond,
+    say_ahead,
     say_alone,
     say_beyond,
     say_misfit,
@@ -133,6 +135,7 @@ def _once(
         say_alone(monitor)
     else:
         say_never_logged(monitor, runs.runs)
+    say_ahead([run for run in runs.runs if begins_ahead(run, monitor)], monitor)
     say_beyond([run for run in runs.runs if is_beyond(run, monitor)], monitor)
     say_rarer([run for run in runs.runs if monitor.trackers[run].rarer is not None], monitor)
     say_misfit(monitor)

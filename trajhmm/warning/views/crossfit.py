@@ -115,15 +115,26 @@ class CrossFitted:
     Attributes
     ----------
     portfolios, hmms : one a fold, fitted to the runs of the others; what is rare is common to all.
-    maxima, at : (R,) largest score of each run, and the position of its row; what is rare is told by the other runs.
+    scores, rows : of each run its scores from the first row on that is judged, and the positions of these rows; what is
+        rare is told by the other runs.
     explained : (R,) minus the mean surprise of each run.
     """
 
     portfolios: tuple[Portfolio, ...]
     hmms: tuple[GaussianHMM, ...]
-    maxima: NDArray[np.float64]
-    at: NDArray[np.int64]
+    scores: tuple[NDArray[np.float64], ...]
+    rows: tuple[NDArray[np.int64], ...]
     explained: NDArray[np.float64]
+
+    @property
+    def maxima(self) -> NDArray[np.float64]:
+        """(R,) largest score of each run."""
+        return np.array([one.max() for one in self.scores])
+
+    def rows_above(self, run: int, level: float) -> NDArray[np.int64]:
+        """Positions of the rows of a run, by its number, that score more than ``level``."""
+        above: NDArray[np.int64] = self.rows[run][self.scores[run] > level]
+        return above
 
 
 def cross_fitted(
@@ -205,10 +216,8 @@ def cross_fitted(
     return CrossFitted(
         portfolios=portfolios,
         hmms=tuple(hmm for _, hmm in fitted),
-        maxima=np.array([one.max() for one in rare]),
-        at=np.array(
-            [np.flatnonzero(kept)[part][one.argmax()] for one, kept, part in zip(rare, counting, judged, strict=True)]
-        ),
+        scores=tuple(rare),
+        rows=tuple(np.flatnonzero(kept)[part] for kept, part in zip(counting, judged, strict=True)),
         explained=np.array([-score[0].mean() for score in scores]),
     )
 

@@ -30,6 +30,7 @@ _LEAST_SPACING = 0.5
 _RARER = 1.5
 # Rows over which the spacing of a run is averaged.
 _SPAN = 20.0
+_LOWEST = int(np.iinfo(np.int64).min)
 # What is kept of a run: rows so far, last step, average spacing, step of the last row that counted, and how many did.
 MEMORY, LAST, COUNTED = 5, 1, 4
 
@@ -43,11 +44,13 @@ class Phases:
     begins : (B,) first step of each but the first, which begins wherever a run does; the first is the lowest integer.
     spacing : (B,) usual steps from row to row.
     last_step : up to which half of the healthy runs go.
+    first_step : at which the first of them begins; the lowest integer where that is not known.
     """
 
     begins: Ints
     spacing: Floats
     last_step: int
+    first_step: int = _LOWEST
 
     @classmethod
     def of(cls, runs: Sequence[CausalRun]) -> Self:
@@ -63,7 +66,8 @@ class Phases:
         gaps = [np.diff(usual[max(first - 1, 0) : end]) for first, end in zip([0, *rows], ends, strict=True)]
         spacing = np.array([np.median(gap) if gap.any() else 1.0 for gap in gaps])
         spacing = np.maximum(spacing, _LEAST_SPACING)
-        return cls(begins=begins, spacing=spacing, last_step=last_step)
+        first_step = min(int(run.steps[0]) for run in runs)
+        return cls(begins=begins, spacing=spacing, last_step=last_step, first_step=first_step)
 
     def at(self, steps: Ints) -> Ints:
         """(n,) number of the phase of (n,) steps."""
@@ -72,8 +76,9 @@ class Phases:
     def counting(self, steps: Ints, fresh: NDArray[np.bool_], memory: Floats) -> NDArray[np.bool_]:
         """(n,) which rows count.
 
-        Those at which nothing is logged do not, nor do those between rows that are as far apart as in the reference,
-        in a run that logs more often: what a row says of the next depends on how far apart they are.
+        Those ahead of all that healthy runs log do not, nor do those at which nothing is logged, and those between rows
+        that are as far apart as in the reference, in a run that logs more often: what a row says of the next depends on
+        how far apart they are.
 
         Parameters
         ----------
@@ -81,7 +86,7 @@ class Phases:
         memory : (5,) of the rows before, zeros at first; moved on in place.
         """
         counts = np.empty(len(steps), dtype=bool)
-        logged: NDArray[np.bool_] = np.logical_or.reduce(fresh, axis=1)
+        logged: NDArray[np.bool_] = np.logical_or.reduce(fresh, axis=1) & (steps >= self.first_step)
         _count(steps, logged, self.spacing[self.at(steps)], memory, counts)
         return counts
 
@@ -100,7 +105,12 @@ class Phases:
 
     def to_dict(self) -> dict[str, Any]:
         """What the model file holds."""
-        return {"begins": self.begins[1:].tolist(), "spacing": self.spacing.tolist(), "last_step": self.last_step}
+        return {
+            "begins": self.begins[1:].tolist(),
+            "spacing": self.spacing.tolist(),
+            "last_step": self.last_step,
+            "first_step": self.first_step,
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -112,7 +122,7 @@ class Phases:
             A part is missing, or not what it must be.
         """
         piece = Stored(stored, "phases")
-        piece.members(known=("begins", "spacing", "last_step"))
+        members = piece.members(known=("begins", "spacing", "last_step", "first_step"))
         first, last = np.iinfo(np.int64).min, np.iinfo(np.int64).max
         begins = np.array([first, *(step.whole(first + 1, last) for step in piece["begins"].items())], dtype=np.int64)
         if (begins[1:] <= begins[:-1]).any():
@@ -121,6 +131,7 @@ class Phases:
             begins=begins,
             spacing=piece["spacing"].array((len(begins),), _LEAST_SPACING, float(last)),
             last_step=piece["last_step"].whole(first, last),
+            first_step=piece["first_step"].whole(first, last) if "first_step" in members else first,
         )
 
 
