@@ -192,7 +192,7 @@ def test_a_map_cannot_warn_and_a_reference_makes_no_map(shop, trajhmm, tmp_path)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--state", "x.json"], "--state goes with --follow"),
+        (["--state", "x.json"], "--state says nothing without --follow"),
         (["--follow", "--scores", "x.parquet"], "--scores does not go with --follow"),
     ],
 )

@@ -18,6 +18,7 @@ from trajhmm.cli.options.common import (
     Step,
     TableName,
     Where,
+    say_left_out,
     split,
     states_of,
     usage_errors,
@@ -130,6 +131,7 @@ def audit(
     with together():
         written = write_audit(found, output) + write_figures(found, output)
     echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
+    say_left_out(runs.notes)
     say(f"{output}: {', '.join(path.name for path in written)}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +54,7 @@ def benchmark(
     from trajhmm.files import write_csv, write_text
     from trajhmm.report.benchmark import render_benchmark
     from trajhmm.warning.benchmark import SETS, run_benchmark
-    from trajhmm.warning.benchmark.run import BUDGETS
+    from trajhmm.warning.benchmark.run import BUDGETS, forget
 
     kept = output / "unfinished"
     chosen = tuple(budgets or BUDGETS)
@@ -74,7 +73,7 @@ def benchmark(
         write_csv(result.results(), output / "results.csv")
         write_csv(result.runs(), output / "runs.csv")
         write_text(output / "index.html", render_benchmark(result))
-    shutil.rmtree(kept, ignore_errors=True)
+    forget(result, kept)
     say(f"{output}: results.csv, runs.csv, index.html")
     for line in _told(result, chosen[-1]):
         echo(line)

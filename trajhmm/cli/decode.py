@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trajhmm.cli.options.common import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where
+from trajhmm.cli.options.common import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where, say_left_out
 from trajhmm.cli.options.paths import STATES
 from trajhmm.cli.output.terminal import say, say_notes
 
@@ -42,4 +42,5 @@ def decode(
     say_notes((*runs.notes, *sequences.notes))
     decoded = fitted.filter(sequences) if filtered else fitted.decode(sequences)
     write_states(decoded, output)
+    say_left_out(runs.notes)
     say(f"{output}: {len(decoded.runs)} runs, {len(decoded.steps):,} rows, {fitted.n_states} states")

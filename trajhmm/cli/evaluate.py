@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Seed, Step, TableName, WarningModel, Where
+from trajhmm.cli.options.common import (
+    Logs,
+    Reading,
+    Rename,
+    RunBy,
+    Seed,
+    Step,
+    TableName,
+    WarningModel,
+    Where,
+    say_left_out,
+)
+from trajhmm.cli.options.kinds import For, options_of_kinds
 from trajhmm.cli.options.paths import FOLDER
 from trajhmm.cli.options.truth import Collapse, Condition, Group, Onset, Sustained, Truth, TruthFile
 from trajhmm.cli.output.terminal import echo, echo_json, progress_bar, say, say_notes
@@ -37,6 +49,7 @@ _TITLES = {
 }
 
 
+@options_of_kinds({**dict.fromkeys(("sustained", "onset"), For(beside="collapse")), "budgets": For(beside="baselines")})
 def evaluate(
     logs: Logs,
     model: WarningModel = None,
@@ -76,12 +89,15 @@ def evaluate(
         raise typer.BadParameter("say what became of the runs: --truth FILE or --collapse CONDITION")
 
     from trajhmm.hmm import load_model
+    from trajhmm.hmm.model import with_metrics
     from trajhmm.warning.runs import trials_of
 
     fitted = None if model is None else load_model(model)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     say_notes(runs.notes)
     known = ends.of(runs)
+    if fitted is not None:
+        runs = with_metrics(runs, fitted.metrics)
     trials = trials_of(
         runs,
         known,
@@ -103,11 +119,13 @@ def evaluate(
             "runs": [_of_run(outcome) for outcome in outcomes],
         }
         echo_json(whole if beside is None else {**whole, "detectors": beside.to_dict()["rows"]})
+        say_left_out(runs.notes)
         return
     _print(report, risks)
     _print_decisions(decisions, report.collapsed, len(outcomes))
     if beside is not None:
         _print_table(beside)
+    say_left_out(runs.notes)
 
 
 def _judged(

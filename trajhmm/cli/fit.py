@@ -20,6 +20,7 @@ from trajhmm.cli.options.common import (
     Step,
     TableName,
     Where,
+    say_left_out,
     split,
     states_of,
 )
@@ -88,7 +89,10 @@ class Engine(StrEnum):
     HMMLEARN = "hmmlearn"
 
 
-@options_of_kinds(dict.fromkeys(("false_alarm", "sustained", "onset"), For(("warning",))), of="purpose")
+@options_of_kinds(
+    {"false_alarm": For(("warning",))} | dict.fromkeys(("sustained", "onset"), For(("warning",), beside="collapse")),
+    of="purpose",
+)
 def fit(
     logs: Logs,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.json", help="Model file to write."), MODEL],
@@ -196,6 +200,8 @@ def fit(
     if engine is Engine.HMMLEARN and scaling is Scaling.MIXED:
         raise typer.BadParameter("--engine hmmlearn knows no shifts of runs: --scaling own-start, shared or per-run")
 
+    if not 0.0 < false_alarm < 1.0:
+        raise typer.BadParameter(f"--false-alarm {false_alarm:g}: expected a share above 0 and below 1, such as 0.05")
     ends = Truth(file=truth, collapse=collapse, sustained=sustained, onset=onset)
     if ends.known and purpose is Purpose.MAP:
         raise typer.BadParameter("--truth and --collapse are for warning")
@@ -248,6 +254,7 @@ def fit(
     model.save(output)
     report(model)
     say(f"{output}: written")
+    say_left_out(runs.notes)
     say_lost(model.notes, len(runs.runs))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, split
+from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Seed, Step, TableName, Where, say_left_out, split
 from trajhmm.cli.options.paths import FOLDER, READS
 from trajhmm.cli.output.terminal import echo_lines, say, say_notes
 from trajhmm.files import together
@@ -61,6 +61,8 @@ def stability(
     from trajhmm.dynamics.stability.measure import measure_stability
     from trajhmm.hmm import load_model
 
+    if model is not None and sign is not None:
+        raise typer.BadParameter("give either --model or --sign: each tells when a run freezes")
     fitted = None if model is None else load_model(model)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     say_notes(runs.notes)
@@ -69,6 +71,7 @@ def stability(
     with together():
         written = write_stability(found, output) + write_figures(found, output)
     echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
+    say_left_out(runs.notes)
     say(f"{output}: {', '.join(path.name for path in written)}")
 
 

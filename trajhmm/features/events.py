@@ -14,8 +14,15 @@ from trajhmm.logs.assembly.blanks import LOST
 
 Bools = NDArray[np.bool_]
 
+# Behind ``loss/``, what says of which rows, or of which part of a model. Loggers put others there as well that are no
+# losses: an entropy, a share of clipped steps.
+_OF = (
+    "train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?|eval(?:uation)?|dev|total|all|sum|mean|avg|average|step|epoch|"
+    "batch|iter(?:ation)?|policy|value|actor|critic"
+)
 _LOSS = re.compile(
-    r"(?:^|[/_.\s-])(?:loss|nll|perplexity|ppl|ce|cross_entropy)(?:[_/](?:step|epoch|mean|avg))?$|(?:^|/)loss(?:es)?/[^/]+$"
+    r"(?:^|[/_.\s-])(?:loss|nll|perplexity|ppl|ce|cross_entropy)(?:[_/](?:step|epoch|mean|avg))?$"
+    rf"|(?:^|/)loss(?:es)?/(?:{_OF})$"
 )
 _CAMEL_LOSS = re.compile(r"[a-z]Loss$")
 # A value that is not finite and is followed by a finite one within so many of its rows came back.

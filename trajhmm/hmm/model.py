@@ -202,12 +202,29 @@ def with_metrics(runs: RunSet, metrics: Sequence[str]) -> RunSet:
         )
     if not missing:
         return runs
-    columns: list[NDArray[np.float64]] = [
-        np.repeat(runs.attributes[metric].to_numpy(dtype=np.float64), runs.lengths) for metric in missing
-    ]
+    columns = [np.repeat(_constants(runs, metric), runs.lengths) for metric in missing]
     values = np.column_stack([runs.values, *columns])
     logged = np.column_stack([runs.logged, *(np.isfinite(column) for column in columns)])
     missed = runs.missed
     if missed is not None:
         missed = np.column_stack([missed, np.zeros((len(missed), len(missing)), dtype=np.int8)])
     return replace(runs, values=values, logged=logged, missed=missed, metrics=(*runs.metrics, *missing))
+
+
+def _constants(runs: RunSet, metric: str) -> NDArray[np.float64]:
+    """(R,) what a metric is in each run that never changes within one.
+
+    Raises
+    ------
+    ModelFileError
+        It is text.
+    """
+    given = runs.attributes[metric]
+    try:
+        return given.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        run, value = next((run, value) for run, value in given.items() if isinstance(value, str))
+        raise ModelFileError(
+            f"run {run}: column {metric!r} is text ({value!r}), and the model was made for numbers there; leave the "
+            "run out with --where, or name another column with --rename"
+        ) from error

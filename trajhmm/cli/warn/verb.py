@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where
+from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where, say_left_out
+from trajhmm.cli.options.kinds import For, options_of_kinds
 from trajhmm.cli.options.paths import PARQUET, STATE
 from trajhmm.cli.output.terminal import echo, in_json, say, say_notes
 from trajhmm.cli.warn.commands import AlarmCommands
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 INPUT_WRONG, ALARM_RAISED = 1, 3
 
 
+@options_of_kinds(dict.fromkeys(("state", "interval", "silent_after"), For(beside="follow")))
 def warn(
     logs: Logs,
     model: WarningModel = None,
@@ -87,8 +89,6 @@ def warn(
     """
     from trajhmm.hmm import load_model
 
-    if state is not None and not follow:
-        raise typer.BadParameter("--state goes with --follow")
     if scores is not None and follow:
         raise typer.BadParameter("--scores does not go with --follow")
     fitted = None if model is None else load_model(model)
@@ -155,6 +155,7 @@ def _once(
     if scores is not None:
         write_scores(scored, monitor, scores)
         say(f"{scores}: written")
+    say_left_out(runs.notes)
     commands.finish(leave_running=False)
     return any(tracker.alarm is not None for tracker in trackers)
 

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import lru_cache
@@ -244,7 +245,20 @@ def _check_names(what: str, wanted: Sequence[str], known: Sequence[str]) -> None
 
 
 def _place(task: Task, kept: Path) -> Path:
-    return kept / f"{task.set}.{quote(task.detector, safe='')}.json"
+    return _file(task.set, task.detector, kept)
+
+
+def forget(result: Result, kept: Path) -> None:
+    """Remove what was kept of a result that is whole now; what else lies in the folder stays, and it too then."""
+    for entry in result.entries:
+        with suppress(OSError):
+            _file(entry.set, entry.detector, kept).unlink()
+    with suppress(OSError):
+        kept.rmdir()
+
+
+def _file(set_: str, detector: str, kept: Path) -> Path:
+    return kept / f"{set_}.{quote(detector, safe='')}.json"
 
 
 def _read(task: Task, kept: Path | None) -> Entry | None:
