@@ -187,14 +187,32 @@ def test_validations_outside_of_fit_are_not_logged(make, new_logger, tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
-def test_the_loss_is_logged_where_the_module_logs_nothing(make, new_logger, tmp_path):
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_the_loss_is_logged_where_the_module_logs_nothing(accumulation, make, new_logger, tmp_path):
+    """As training_step returned it: Lightning hands on a third of it where three batches make a step."""
+
     class Silent(Module):
         def log(self, *args, **kwargs):
             pass
 
     module = Silent()
-    make(RunLoggerCallback(new_logger(), every=1)).fit(module, data(1))
+    make(RunLoggerCallback(new_logger(), every=1), accumulate_grad_batches=accumulation).fit(module, data(1))
     assert rows_of(tmp_path)["train_loss"].tolist() == pytest.approx(list(module.losses.values()), rel=1e-6)
+
+
+def test_what_the_module_logs_at_the_end_of_an_epoch_joins_its_last_step(make, new_logger, tmp_path):
+    """Lightning calls the module's own hook after those of callbacks."""
+
+    class Ends(Module):
+        def on_train_epoch_end(self):
+            self.log("epoch_margin", float(self.current_epoch + 1))
+
+    make(RunLoggerCallback(new_logger(), every=1), max_epochs=3).fit(Ends(), data(1), data(2))
+    rows = rows_of(tmp_path)
+    found = rows["epoch_margin"].dropna()
+    assert found.index.tolist() == [6, 12, 18]
+    assert found.tolist() == [1.0, 2.0, 3.0]
+    assert rows["train_accuracy"].dropna().index.tolist() == [6, 12, 18]
 
 
 def test_an_exception_leaves_the_rows_that_led_to_it(make, new_logger, tmp_path):

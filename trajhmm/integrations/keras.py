@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajhmm.integrations.naming import UNMEASURED, loggable, unmeasured
+from trajhmm.integrations.naming import loggable, unmeasured
 from trajhmm.metrics.changes import update_metrics
 from trajhmm.metrics.roles import Parameter, measurable
 from trajhmm.metrics.runlogger import RunLogger, remark
@@ -117,7 +117,7 @@ class RunLoggerCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 row = metrics_of(keras_parameters(model), layers=self._layers)
                 if before is not None:
                     row |= update_metrics(before.weights, _weights(model), layers=self._layers)
-            except (*UNMEASURED, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 (no memory, a type that a device lacks: none may end a training)
                 if not self._complained:
                     self._complained = True
                     remark(unmeasured(self.logger, error))

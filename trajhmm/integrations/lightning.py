@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trajhmm.integrations.loops import ModelLogger, RunMonitor
 from trajhmm.integrations.naming import loggable, under_both_names
+from trajhmm.metrics.changes import NoGradientsError
 from trajhmm.metrics.runlogger import RunLogger
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class RunLoggerCallback(Callback):  # type: ignore[misc]
         self._last_step = 0
         self._learning_rate: float | None = None
         self._before_validation: dict[str, Any] = {}
+        self._at_epoch_end: tuple[int, dict[str, Any]] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find out when rows are due."""
@@ -79,7 +81,7 @@ class RunLoggerCallback(Callback):  # type: ignore[misc]
         step = trainer.global_step + 1
         if self._model_logger.due(step):
             self._learning_rate = optimizer.param_groups[0]["lr"]
-        with suppress(ValueError):  # no gradients: training_step skipped the batch
+        with suppress(NoGradientsError):  # no gradients: training_step skipped the batch
             self._model_logger.after_backward(step)
 
     def on_train_batch_end(
@@ -92,7 +94,7 @@ class RunLoggerCallback(Callback):  # type: ignore[misc]
         self._last_step = step
         if not self._model_logger.due(step):
             return
-        logs = {"train_loss": outputs.get("loss")} if isinstance(outputs, Mapping) else {}
+        logs = {"train_loss": _whole_loss(trainer, pl_module, outputs)} if isinstance(outputs, Mapping) else {}
         now = _logged_now(trainer)
         logs |= {"learning_rate": self._learning_rate} | {n: now[n] for n in now if not _is_twin(n, "_step", now)}
         self._model_logger.after_step(step, loggable(self.logger, logs) if trainer.is_global_zero else {})
@@ -101,6 +103,22 @@ class RunLoggerCallback(Callback):  # type: ignore[misc]
         """Log the metrics of the epoch that are not those of its steps."""
         now = _logged_now(trainer)
         self._log(trainer, {n: now[n] for n in now if f"{n}_epoch" not in now and not _is_twin(n, "_epoch", now)})
+        self._at_epoch_end = trainer.global_step, dict(trainer.callback_metrics)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what the module itself logged at the end of the epoch before, which comes after its callbacks."""
+        self._log_what_came_after(trainer)
+
+    def _log_what_came_after(self, trainer: Trainer) -> None:
+        if self._at_epoch_end is None:
+            return
+        (step, old), self._at_epoch_end = self._at_epoch_end, None
+        now = trainer.callback_metrics
+        of_steps = {n for n in now if f"{n}_epoch" in now or _is_twin(n, "_epoch", now)}
+        new = {n: now[n] for n in now if n not in of_steps and now[n] is not old.get(n)}
+        row = loggable(self.logger, new) if trainer.is_global_zero else {}
+        if row:
+            self.logger.log(step, row)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember what older validations and training have left among the metrics."""
@@ -123,7 +141,8 @@ class RunLoggerCallback(Callback):  # type: ignore[misc]
         self._flush(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last rows."""
+        """Log what the module itself logged at the end of the last epoch, and write the last rows."""
+        self._log_what_came_after(trainer)
         self._flush(trainer, at_last=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -142,6 +161,12 @@ def _logged_now(trainer: Trainer) -> dict[str, Any]:
     metrics of epochs are gathered from all.
     """
     return dict(trainer._logger_connector.metrics["callback"])  # noqa: SLF001
+
+
+def _whole_loss(trainer: Trainer, pl_module: LightningModule, outputs: Mapping[str, Any]) -> Any:
+    """The loss that ``training_step`` returned: where gradients accumulate, Lightning hands on a share of it."""
+    loss = outputs.get("loss")
+    return loss * trainer.accumulate_grad_batches if loss is not None and pl_module.automatic_optimization else loss
 
 
 def _is_twin(name: str, suffix: str, logs: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trajhmm.errors import TrajHMMWarning
-from trajhmm.integrations.naming import UNMEASURED, detached, unmeasured
-from trajhmm.metrics.changes import gradient_metrics, snapshot, update_metrics
+from trajhmm.integrations.naming import detached, unmeasured
+from trajhmm.metrics.changes import NoGradientsError, gradient_metrics, snapshot, update_metrics
 from trajhmm.metrics.roles import parameters_of
 from trajhmm.metrics.runlogger import RunLogger, remark
 from trajhmm.metrics.weights import weight_metrics
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 # What distributed data parallelism, torch.compile and Fabric put around a model.
 _WRAPPERS = ("module", "_orig_mod", "_forward_module")
+# What shards parameters over processes and leaves their names as they are.
+_SHARDING = ("FullyShardedDataParallel", "FSDPModule")
+# Measuring that takes more than this share of the time of so many rows, and seconds in all, is told, once; and what
+# share a thinner row would take.
+_DEAR, _ROWS_TO_TELL, _SECONDS_TO_TELL, _CHEAP = 0.2, 10, 10.0, 0.05
 # After so many rows a metric that has not come yet is said to be missing.
 _ROWS_TO_WAIT = 10
 
@@ -91,12 +97,17 @@ class ModelLogger:
         self._model = _unwrapped(model)
         self._heads, self._roles, self._layers, self._gradients = heads, roles, layers, gradients
         self._before: _Before | None = None
-        self._complained = False
+        self._complained = self._told_dear = False
+        self._measuring, self._rows = 0.0, 0
+        self._since: float | None = None
         if logger is not None:
             self._check()
 
     def _check(self) -> None:
         """Say before training what would go wrong within."""
+        for layer in self._model.modules():
+            if type(layer).__name__ in _SHARDING:
+                raise ValueError("the model is sharded over processes (FSDP): its parameters cannot be measured")
         for name, parameter in self._model.named_parameters():
             if hasattr(parameter, "full_tensor") or hasattr(parameter, "ds_id") or name.endswith("_flat_param"):
                 raise ValueError(
@@ -128,14 +139,19 @@ class ModelLogger:
         if self.logger is None or not self.due(step):
             return
         again = before is not None and before.step == step
+        started = time.monotonic()
         try:
             self._before = _Before(
                 step=step,
                 gradient=gradient_metrics(self._model, layers=self._layers) if self._gradients else {},
                 weights=before.weights if before is not None and again else snapshot(self._model),
             )
-        except UNMEASURED as error:
+        except NoGradientsError:
+            raise
+        except Exception as error:  # noqa: BLE001 (no memory, a type that a device lacks: none may end a training)
             self._say_unmeasured(error)
+        finally:
+            self._measuring += time.monotonic() - started
 
     def after_step(self, step: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Write the row of a step if it is due.
@@ -159,7 +175,9 @@ class ModelLogger:
             )
         if self.logger is None or not self.due(step):
             return
+        started = time.monotonic()
         row = {name.replace("_orig_mod.", ""): value for name, value in self._measured(before).items()}
+        self._say_if_dear(started)
         self.logger.log(step, row | {name: detached(value) for name, value in {**(metrics or {}), **more}.items()})
 
     def _measured(self, before: _Before | None) -> dict[str, float]:
@@ -170,9 +188,30 @@ class ModelLogger:
                 row = weight_metrics(self._model, heads=self._heads, roles=self._roles, layers=self._layers) | row
                 if before is not None:
                     row |= update_metrics(before.weights, self._model, layers=self._layers)
-            except (*UNMEASURED, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 (as above)
                 self._say_unmeasured(error)
         return row
+
+    def _say_if_dear(self, started: float) -> None:
+        """Say once if measuring takes much of the time of the training, and how often would not."""
+        now = time.monotonic()
+        self._measuring, self._rows = self._measuring + now - started, self._rows + 1
+        if self._since is None:
+            self._since, self._measuring = now, 0.0  # the first row compiles and warms up
+            return
+        share = self._measuring / max(now - self._since, 1e-9)
+        if self._rows < _ROWS_TO_TELL or self._measuring < _SECONDS_TO_TELL or self._told_dear or self.logger is None:
+            return
+        self._told_dear = True
+        if share > _DEAR:
+            a_row = self._measuring / (self._rows - 1)
+            a_step = (now - self._since - self._measuring) / (self._rows - 1) / self.every
+            every = math.ceil(a_row * (1 / _CHEAP - 1) / max(a_step, 1e-9))
+            remark(
+                f"measuring the weights of run {self.logger.run!r} takes {share:.0%} of the time, {a_row:.2g} s a row; "
+                f"every={every} would take {_CHEAP:.0%}",
+                stacklevel=4,
+            )
 
     def _say_unmeasured(self, error: BaseException) -> None:
         if not self._complained and self.logger is not None:

@@ -9,8 +9,6 @@ from typing import Any
 from trajhmm.metrics.runlogger import RunLogger, remark
 
 _STAGE = re.compile(r"(?P<train>train(ing)?)[_/]|(val|valid|validation|eval)[_/]")
-# What goes wrong in measuring: no memory left on the device or beside it, a decomposition that does not converge.
-UNMEASURED = (MemoryError, RuntimeError, ArithmeticError)
 _IN_FULL = {"acc": "accuracy", "lr": "learning_rate"}
 
 

@@ -12,6 +12,10 @@ from trajhmm.metrics.roles import measurable
 from trajhmm.metrics.weights import norm
 
 
+class NoGradientsError(ValueError):
+    """A module holds no gradients."""
+
+
 def gradient_metrics(source: Any, *, layers: bool = False) -> dict[str, float]:
     """The norm of the gradient over all parameters, as ``torch.nn.utils.clip_grad_norm_`` counts it.
 
@@ -26,7 +30,7 @@ def gradient_metrics(source: Any, *, layers: bool = False) -> dict[str, float]:
 
     Raises
     ------
-    ValueError
+    NoGradientsError
         The module holds no gradients.
     """
     if hasattr(source, "named_parameters"):
@@ -34,7 +38,7 @@ def gradient_metrics(source: Any, *, layers: bool = False) -> dict[str, float]:
     else:
         gradients = _named(source)
     if not gradients:
-        raise ValueError("no gradients: call this after backward() and before they are zeroed")
+        raise NoGradientsError("no gradients: call this after backward() and before they are zeroed")
     return _norms("grad_norm", gradients, layers=layers)
 
 
@@ -85,4 +89,11 @@ def _named(source: Any) -> dict[str, Any]:
         named = dict(source.named_parameters())
     else:
         named = dict(source) if isinstance(source, Mapping) else {str(i): array for i, array in enumerate(source)}
-    return {name: measurable(array) for name, array in named.items()}
+    return {name: measurable(array) for name, array in named.items() if _is_number(array)}
+
+
+def _is_number(array: Any) -> bool:
+    """Whether entries are real or complex numbers; packed weights of few bits are codes, and no lengths."""
+    if hasattr(array, "is_floating_point"):
+        return bool(array.is_floating_point() or array.is_complex())
+    return np.asarray(array).dtype.kind in "fciu"

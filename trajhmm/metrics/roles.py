@@ -16,13 +16,19 @@ _MOST_HEADS, _DEEPEST = 4096, 8
 ROLES = ("matrix", "heads", "fused_heads", "kernels", "bias", "skip")
 
 _EMBEDDING = re.compile(
-    r"embed|(^|\.)(wte|wpe|emb|shared|lm_head|W_(E|U|pos))(\.|$)|relative_attention_bias", re.IGNORECASE
+    r"embed|(^|\.)(wte|wpe|emb|lm_head|W_(E|U|pos))(\.|$)|(^|\.)shared(\.weight)?$|relative_attention_bias",
+    re.IGNORECASE,
 )
 _CONVOLUTION = re.compile(r"conv", re.IGNORECASE)
 _POSITIONS = re.compile(r"pos(ition)?(al)?_", re.IGNORECASE)
 _NORM = re.compile(r"norm|(^|[._])(ln|bn|gn)(_?(\d+|f|final|post|pre))?(\.|_|$)", re.IGNORECASE)
 _BUFFER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|inv_freq|masked_bias|position_ids|mask)$")
-_BIAS = re.compile(r"(^|[._])(bias|b)(_\w+)?$", re.IGNORECASE)
+# Of arrays with more axes than a normalisation's: one that is called so to the end, as no ``normal_head`` is.
+_NORM_AT_END = re.compile(r"norm(_?\d+)?(\.weight)?$", re.IGNORECASE)
+_BIAS = re.compile(r"(^|[._])([Bb]ias|b)(_\w+)?$")
+_PARAMETRIZED = re.compile(r"^(?P<layer>.*)(^|\.)parametrizations\.(?P<name>[^.]+)\.")
+# Devices that know no double precision: what lies there is copied.
+_SINGLE_ONLY = ("mps",)
 _ONE_PROJECTION = re.compile(
     r"(^|\.)((q|k|v|query|key|value)(_proj|_lin|_linear|_proj_weight)?|to_[qkv]|W_[QKV])(\.weight)?$"
 )
@@ -98,8 +104,8 @@ def parameters_of(
             raise ValueError(f"role {role!r} for {pattern!r}: expected one of {', '.join(ROLES)}")
     module = source if hasattr(source, "named_modules") else None
     known = _from_modules(module) if module is not None else {}
-    named = dict(module.named_parameters()) if module is not None else source
-    heads = heads if heads is not None else heads_of(getattr(module, "config", None))
+    named = _of_module(module) if module is not None else _untied(source)
+    told = {} if module is None or heads is not None else _heads_within(module)
     found = []
     for key, values in named.items():
         name, array = key.replace("_orig_mod.", ""), measurable(values)  # torch.compile wraps modules
@@ -109,11 +115,58 @@ def parameters_of(
         if role == "skip":
             continue
         if role in ("heads", "fused_heads"):
-            split = count if count is not None else heads
+            split = count if count is not None else heads if heads is not None else _nearest(name, told)
             found.append(Parameter(name=name, role=role, array=array, heads=_split(name, role, array, split)))
         else:
             found.append(Parameter(name=name, role=role, array=array))
     return found
+
+
+def _of_module(module: Any) -> dict[str, Any]:
+    """Parameters by name; of one that is computed from others (``torch.nn.utils.parametrize``), what is computed."""
+    named: dict[str, Any] = {}
+    for name, values in module.named_parameters():
+        made = _PARAMETRIZED.match(name)
+        if made is None:
+            named[name] = values
+            continue
+        layer = made["layer"].removesuffix(".")
+        whole = f"{layer}.{made['name']}" if layer else made["name"]
+        if whole not in named:
+            named[whole] = getattr(module.get_submodule(layer), made["name"]).detach()
+    return named
+
+
+def _untied(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by name, those that are the same memory once, as a module tells its parameters."""
+    seen, kept = set(), {}
+    for name, values in named.items():
+        place = _place_of(values)
+        if place is None or place not in seen:
+            kept[name] = values
+            seen.add(place)
+    return kept
+
+
+def _place_of(values: Any) -> tuple[int, tuple[int, ...], str] | None:
+    """Where an array lies in memory, and how; None where that cannot be told or it holds nothing."""
+    try:
+        place = values.data_ptr() if hasattr(values, "data_ptr") else values.__array_interface__["data"][0]
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return None
+    return (int(place), tuple(values.shape), str(values.dtype)) if place and 0 not in values.shape else None
+
+
+def _heads_within(module: Any) -> dict[str, Heads | None]:
+    """Heads that modules tell of by a ``config`` of their own: of a part that sees, and of one that reads."""
+    own = {path: heads_of(layer.config) for path, layer in module.named_modules() if hasattr(layer, "config")}
+    return {path: heads for path, heads in own.items() if heads is not None}
+
+
+def _nearest(name: str, told: Mapping[str, Heads | None]) -> Heads | None:
+    """What the innermost module tells in which a parameter lies."""
+    around = [path for path in told if not path or name.startswith(f"{path.replace('_orig_mod.', '')}.")]
+    return told[max(around, key=len)] if around else None
 
 
 def heads_of(config: object) -> Heads | None:
@@ -167,11 +220,18 @@ def _from_modules(module: Any) -> dict[str, tuple[str, int | None]]:
             known |= {f"{prefix}{name}": ("skip", None) for name, _ in layer.named_parameters(recurse=False)}
         elif isinstance(layer, nn.modules.conv._ConvNd):  # noqa: SLF001
             known |= {f"{prefix}weight": ("kernels", None), f"{prefix}bias": ("bias", None)}
+        elif isinstance(layer, nn.Linear) and not _EMBEDDING.search(f"{prefix}weight"):
+            known[f"{prefix}weight"] = (_projection(f"{prefix}weight"), None)
         elif isinstance(layer, nn.MultiheadAttention):
             known[f"{prefix}in_proj_weight"] = ("fused_heads", layer.num_heads)
             known |= {f"{prefix}{one}_proj_weight": ("heads", layer.num_heads) for one in "qkv"}
             known |= {f"{prefix}{name}": ("bias", None) for name in ("in_proj_bias", "bias_k", "bias_v")}
     return known
+
+
+def _projection(name: str) -> str:
+    """What the weight of a plain linear layer counts as."""
+    return next((role for pattern, role in _BY_NAME[-2:] if pattern.search(name)), "matrix")
 
 
 def _role_by_name(name: str, array: Any, named: Mapping[str, Any]) -> str:
@@ -185,8 +245,16 @@ def _role_by_name(name: str, array: Any, named: Mapping[str, Any]) -> str:
         return "skip"  # the causal mask of GPT-2 and its like
     if _is_convolution(name, array):
         return "kernels"
-    role = next((role for pattern, role in _BY_NAME if pattern.search(name)), "matrix")
-    if array.ndim > 1 or role == "skip":
+    wide = array.ndim > 1
+    role = next(
+        (
+            role
+            for pattern, role in _BY_NAME
+            if (_NORM_AT_END if wide and pattern is _NORM else pattern).search(name) is not None
+        ),
+        "matrix",
+    )
+    if wide or role == "skip":
         return role
     return "bias" if role == "bias" and (owner is None or owner.ndim > 1) else "skip"
 
@@ -202,6 +270,10 @@ def measurable(array: Any) -> Any:
     if not hasattr(array, "detach"):
         return np.asarray(array)
     tensor = array.detach()
+    if getattr(tensor, "is_sparse", False):  # of which the entries that are there have the same norm
+        tensor = tensor.coalesce().values()
+    if tensor.device.type in _SINGLE_ONLY:
+        tensor = tensor.cpu()
     if tensor.device.type != "cpu":
         return tensor
     wide = tensor.float() if tensor.dtype.itemsize < 4 and tensor.is_floating_point() else tensor

@@ -109,12 +109,15 @@ def _array(values: Any) -> Any:
 
 
 def norm(array: Any) -> float:
-    """L2 norm of all entries, in double precision."""
+    """L2 norm of all entries, in double precision; of complex ones that of their sizes. 0 of none."""
+    if 0 in array.shape:
+        return 0.0
     xp = array_namespace(array)
-    scale = float(xp.max(xp.abs(array)))
+    sizes = xp.abs(array)
+    scale = float(xp.max(sizes))
     if not 0 < scale < float("inf"):
         return scale if scale == 0 else float("nan")
-    return scale * float(xp.sqrt(xp.sum((as_double(array) / scale) ** 2)))
+    return scale * float(xp.sqrt(xp.sum((as_double(sizes) / scale) ** 2)))
 
 
 def _moments(arrays: Sequence[Any]) -> tuple[float, float, float]:
