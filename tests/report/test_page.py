@@ -23,7 +23,7 @@ from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.evaluation import derive_truth
 from trajhmm.warning.monitor import Monitor
 
-from .made import EVIL, Page, made_trajectories, planted_logs
+from .made import EVIL, Page, made_trajectories, planted_logs, watched_logs
 
 DETOURS = "States weighed as detours"
 CONVERGENCE = "Convergence, and the share of rows in each state"
@@ -476,7 +476,14 @@ def test_the_page_opens_with_what_was_found(analysed, warned):
     alarmed = len(warned.page.column("Runs that alarmed", "Run"))
     assert f"{alarmed} of 6 runs have left what healthy runs do." in warned.page.words
     calibration = calibration_of(warned.model)
-    assert f"Of new healthy runs at most {calibration.attainable:.1%} would ever alarm." in warned.page.words
+    last = Monitor(warned.model).last_step
+    promised = f"Of new healthy runs at most {calibration.attainable:.1%} up to step {last:,} would alarm."
+    assert f"{promised} 0 of" not in warned.page.words
+    assert promised in warned.page.words
+    longer = watched_logs(3, seed=5, drifting=3).frame()
+    longer.loc[longer["run"].eq(longer["run"].iloc[0]), "step"] *= 2
+    page = Page(th.render_report(th.RunSet.from_frame(longer), warned.model))
+    assert f"{promised} 1 of the 6 runs goes on beyond that, without a promise." in page.words
 
 
 @pytest.mark.once
@@ -494,6 +501,16 @@ def test_with_a_condition_collapses_stand_beside_runs_and_alarms(analysed, warne
     np.testing.assert_array_equal(page.values("Runs that alarmed", "Steps ahead"), np.subtract(at, alarms))
     ahead = sum(collapse > alarm for collapse, alarm in zip(at, alarms, strict=True))
     assert f"{len(collapsed)} runs collapse by '{condition}'; {ahead} of them alarmed before" in page.words
+    # An alarm before anything was wrong is no warning of what came after.
+    first = int(np.nanmin(np.where(at > alarms, alarms, np.nan)))
+    onsets = warned.runs.frame().assign(onset=first + 1)
+    page = Page(th.render_report(th.RunSet.from_frame(onsets), warned.model, collapse=condition))
+    early = sum(alarm <= first and not np.isnan(collapse) for collapse, alarm in zip(at, alarms, strict=True))
+    assert early >= 1
+    told = f"; {ahead - early} of them alarmed before"
+    assert told in page.words
+    assert f"; {early} alarmed before anything was wrong" in page.words
+    assert page.column("Runs that alarmed", "Steps ahead").count("before its onset") == early
     assert set(page.column("Runs that stayed quiet", "Collapse at step")) == {"none"}
     assert "Collapse at step" not in [text for text, _ in warned.page.tables["Runs that alarmed"][0]]
     of_a_map = Page(th.render_report(analysed.runs, analysed.model, collapse="eval_accuracy > 0.9"))

@@ -54,12 +54,20 @@ def test_where_early_rows_set_the_threshold_it_is_said_what_to_leave_out(burst):
     model = reference(burst)
     assert not any(named(model))
     (text,) = said(model)
-    assert re.match(r"run seed0: gets to [\d.e+]+, and no other to [\d.]+: collapses in between are missed", text)
+    assert re.match(r"run seed0: gets to [\d.e+]+, the next below it to [\d.]+: collapses in between are missed", text)
     leave = re.search("only its first rows do; .* leave these out: --where '(.*)'$", text)[1]
     assert 10 * burst[-1] <= int(leave.split()[-1]) < 400
     again = reference(burst, leave=leave)
     assert said(again) == []
     assert named(again) == [True] * 4
+
+
+def test_where_the_budget_lets_one_run_alarm_the_next_sets_the_threshold():
+    """Of 24 runs a tenth may alarm: those that stand far above the others do, and hide nothing."""
+    logs = [frame(f"seed{i}", i, burst=range(90, 100) if i == 0 else ()) for i in range(24)]
+    model = fit_warning(RunSet.from_frame(pd.concat(logs)), false_alarm=0.1)
+    assert said(model) == []
+    assert named(model) == [True] * 4
 
 
 def test_a_run_that_goes_wrong_late_is_named_as_one_to_leave_out():

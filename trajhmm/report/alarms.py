@@ -91,13 +91,17 @@ def alarms(runs: RunSet, model: Model, *, collapse: str = "", truths: Mapping[st
     # Of the highest risk first; of whom it is too early to tell last.
     raised.sort(key=lambda one: (-_risk_of(one[0]), one[1].step))
     quiet = [tracker for tracker in trackers if tracker.alarm is None]
-    steps = {run: truth.collapse_step for run, truth in (truths or {}).items()}
+    truths = truths or {}
+    steps = {run: truth.collapse_step for run, truth in truths.items()}
+    last = monitor.last_step
+    promise = f"at most {calibration.attainable:.1%}" + ("" if last is None else f" up to step {last:,}")
+    beyond = [t.run for t in trackers if last is not None and t.last_step is not None and t.last_step > last]
     return Alarms(
-        headline=_headline(raised, runs.n_runs, calibration, collapse, steps),
-        facts=_facts(calibration, model),
+        headline=_headline(raised, runs.n_runs, promise, len(beyond), collapse, truths),
+        facts=_facts(calibration, model, promise),
         alarmed=len(raised),
         collapse=collapse,
-        table=_alarm_table(raised, steps if collapse else None),
+        table=_alarm_table(raised, truths if collapse else None),
         quiet=_quiet_table(quiet, calibration, steps if collapse else None),
         charts=tuple(_chart(alarm, scored[tracker.run], steps.get(tracker.run)) for tracker, alarm in raised),
         trajectories=_trajectories(runs, scored),
@@ -113,11 +117,16 @@ def _risk_of(tracker: Tracker) -> float:
 def _headline(
     raised: Sequence[tuple[Tracker, Alarm]],
     n_runs: int,
-    calibration: Calibration,
+    promise: str,
+    beyond: int,
     collapse: str,
-    steps: Mapping[str, int | None],
+    truths: Mapping[str, RunTruth],
 ) -> str:
-    promise = f"Of new healthy runs at most {calibration.attainable:.1%} would ever alarm."
+    promise = f"Of new healthy runs {promise} would alarm."
+    if beyond:
+        promise += (
+            f" {beyond} of the {n_runs} runs {'goes' if beyond == 1 else 'go'} on beyond that, without a promise."
+        )
     if not raised:
         found = f"None of {n_runs} runs has left what healthy runs do."
     else:
@@ -129,14 +138,26 @@ def _headline(
     if not collapse:
         return f"{found} {promise}"
     at = {tracker.run: alarm.step for tracker, alarm in raised}
-    collapsed = {run: step for run, step in steps.items() if step is not None}
-    ahead = [step - at[run] for run, step in collapsed.items() if run in at and at[run] < step]
+    collapsed = {run: truth.collapse_step for run, truth in truths.items() if truth.collapse_step is not None}
+    ahead = [step - at[run] for run, step in collapsed.items() if run in at and _in_time(at[run], truths[run])]
+    early = sum(run in at and _too_early(at[run], truths[run]) for run in collapsed)
     told = f"{len(collapsed)} runs collapse by '{collapse}'"
     if collapsed:
         told += f"; {len(ahead)} of them alarmed before"
         told += f", {np.median(ahead):,.0f} steps ahead in the median" if ahead else ""
+        told += f"; {early} alarmed before anything was wrong" if early else ""
     others = sum(run not in collapsed for run in at)
     return f"{found} {told}; {others} of the {n_runs - len(collapsed)} others alarmed. {promise}"
+
+
+def _too_early(alarm: int, truth: RunTruth) -> bool:
+    """Whether an alarm came before the run was perturbed."""
+    return truth.onset is not None and alarm < truth.onset
+
+
+def _in_time(alarm: int, truth: RunTruth) -> bool:
+    """Whether an alarm came ahead of the collapse, and once something was wrong; see `trajhmm.warning.evaluation`."""
+    return truth.collapse_step is not None and alarm < truth.collapse_step and not _too_early(alarm, truth)
 
 
 def _trajectories(runs: RunSet, scored: Mapping[str, Scored]) -> Trajectories:
@@ -162,7 +183,7 @@ def _trajectories(runs: RunSet, scored: Mapping[str, Scored]) -> Trajectories:
     )
 
 
-def _facts(calibration: Calibration, model: Model) -> tuple[tuple[str, str], ...]:
+def _facts(calibration: Calibration, model: Model, promise: str) -> tuple[tuple[str, str], ...]:
     risk = calibration.risk
     learnt = (
         f"{risk.collapsed} runs that collapsed and {risk.survived} that did not"
@@ -171,7 +192,7 @@ def _facts(calibration: Calibration, model: Model) -> tuple[tuple[str, str], ...
     )
     return (
         ("Alarm where the score is above", short(calibration.threshold)),
-        ("Promise", f"of new healthy runs at most {calibration.attainable:.1%} ever alarm"),
+        ("Promise", f"of new healthy runs {promise} alarm"),
         ("Asked for", f"{calibration.budget:.1%}"),
         ("Calibrated on", f"{calibration.n_runs} healthy runs"),
         ("Risk", learnt),
@@ -179,7 +200,7 @@ def _facts(calibration: Calibration, model: Model) -> tuple[tuple[str, str], ...
     )
 
 
-def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]], steps: Mapping[str, int | None] | None) -> Table:
+def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]], truths: Mapping[str, RunTruth] | None) -> Table:
     return Table(
         name="Runs that alarmed",
         columns=(
@@ -187,7 +208,7 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]], steps: Mapping[str, in
             Column(title="Alarm at step"),
             Column(title="Score then"),
             Column(title="Risk at the end", sorted="descending"),
-            *_collapse_columns(steps, ahead=True),
+            *_collapse_columns(truths, ahead=True),
             Column(title="Last step"),
             Column(title="Driven by", number=False),
         ),
@@ -198,7 +219,7 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]], steps: Mapping[str, in
                     whole(alarm.step),
                     fixed(alarm.score, 1),
                     _risk(tracker),
-                    *_collapse_cells(steps, tracker.run, alarm.step),
+                    *_ahead_cells(truths, tracker.run, alarm.step),
                     whole(tracker.last_step),
                     words(", ".join(driver.brief for driver in alarm.drivers[:_MOST_DRIVERS])),
                 )
@@ -208,19 +229,30 @@ def _alarm_table(raised: Iterable[tuple[Tracker, Alarm]], steps: Mapping[str, in
     )
 
 
-def _collapse_columns(steps: Mapping[str, int | None] | None, *, ahead: bool) -> tuple[Column, ...]:
-    if steps is None:
+def _collapse_columns(known: Mapping[str, object] | None, *, ahead: bool) -> tuple[Column, ...]:
+    if known is None:
         return ()
     return (Column(title="Collapse at step"), *((Column(title="Steps ahead"),) if ahead else ()))
 
 
-def _collapse_cells(steps: Mapping[str, int | None] | None, run: str, alarm: int | None = None) -> tuple[Cell, ...]:
-    """When the run collapsed, and how far ahead of that its alarm came, if it had one."""
+def _collapse_cells(steps: Mapping[str, int | None] | None, run: str) -> tuple[Cell, ...]:
+    """When the run collapsed."""
     if steps is None:
         return ()
     at = steps.get(run)
-    ahead = () if alarm is None else (whole(None if at is None else at - alarm),)
-    return (Cell(text="none") if at is None else whole(at), *ahead)
+    return (Cell(text="none") if at is None else whole(at),)
+
+
+def _ahead_cells(truths: Mapping[str, RunTruth] | None, run: str, alarm: int) -> tuple[Cell, ...]:
+    """When the run collapsed, and how far ahead of that its alarm came; or that it came before anything was wrong."""
+    if truths is None:
+        return ()
+    truth = truths.get(run)
+    at = None if truth is None else truth.collapse_step
+    (collapse,) = _collapse_cells({run: at}, run)
+    if truth is not None and at is not None and _too_early(alarm, truth):
+        return collapse, Cell(text="before its onset")
+    return collapse, whole(None if at is None else at - alarm)
 
 
 def _risk(tracker: Tracker) -> Cell:

@@ -152,22 +152,24 @@ def fit_warning(
 
 
 def _alone_at_the_top(run: CausalRun, crossed: CrossFitted, number: int, least: float) -> Iterator[Note]:
-    """What to do where one run alone sets the threshold, far above the others, as that hides what is as bad.
+    """What to do where one run sets the threshold, far above those below it, as that hides what is as bad.
 
     Parameters
     ----------
     run, number : that set it, and its place among all.
     least : score that the budget alone would have.
     """
-    largest, others = np.sort(crossed.maxima)[::-1][:2].tolist()
-    if largest <= _FAR_ABOVE * others:
+    largest = crossed.maxima[number]
+    below = crossed.maxima[crossed.maxima < largest]
+    others = float(below.max()) if len(below) else largest
+    if largest <= max(_FAR_ABOVE * others, least):
         return
     last = crossed.rows_above(number, max(others, least))[-1]
     if last < _START * run.n_rows:
         what = f"only its first rows do; if runs start so, leave these out: --where 'step > {run.steps[last]}'"
     else:
         what = f"if it is not healthy, leave it out: --where \"run != '{run.run}'\""
-    text = f"gets to {largest:.4g}, and no other to {others:.4g}: collapses in between are missed; {what}"
+    text = f"gets to {largest:.4g}, the next below it to {others:.4g}: collapses in between are missed; {what}"
     yield Note(kind="alone", run=run.run, text=text)
 
 
