@@ -546,3 +546,19 @@ def test_axe_finds_nothing_to_complain_of(opened, name, scheme, width):
         "(rule) => [rule.id, rule.nodes.slice(0, 3).map((node) => node.html.slice(0, 120))])))"
     )
     assert violations == []
+
+
+def test_what_says_more_than_one_number_is_downloaded_whole(opened, tmp_path):
+    """An interval has two ends, and "3 of 40" is not 3."""
+    browser = opened("map")
+    for title, pattern in (("Detours", r".* to .*|–|"), ("Edges", r"\d+ of \d+")):
+        buttons = [b for b in found(browser, "button.csv") if b.get_attribute("aria-label").endswith(title)]
+        if not buttons:
+            continue
+        folder = tmp_path / title
+        folder.mkdir()
+        head, *rows = downloaded(browser, folder, buttons[0])
+        columns = [place for place, name in enumerate(head) if "95%" in name or name.startswith("Runs")]
+        assert columns
+        told = [row[place] for row in rows for place in columns]
+        assert any(re.fullmatch(pattern, text) and text for text in told), told

@@ -9,6 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from trajhmm.dynamics.stability.intervals import (
     _ranks,
     _spearman,
+    difference_of_shares,
     mean_over_seeds,
     median_time,
     paired_shares,
@@ -125,3 +126,36 @@ def test_resampled_rank_correlations_are_those_of_the_runs_drawn():
     found = _spearman(_ranks(x, counts), _ranks(y, counts), counts)
     drawn = [stats.spearmanr(np.repeat(x, often), np.repeat(y, often)).statistic for often in counts]
     np.testing.assert_allclose(found, drawn, atol=1e-12)
+
+
+def test_difference_of_shares_against_published_numbers():
+    """Newcombe (1998), table II, method 10: 56 of 70 less 48 of 80, and 9 of 10 less 3 of 10."""
+    found = difference_of_shares(56, 70, 48, 80)
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+    found = difference_of_shares(9, 10, 3, 10)
+    assert (found.low, found.high) == pytest.approx((0.1705, 0.8090), abs=1e-4)
+    found = difference_of_shares(10, 10, 0, 10)
+    assert (found.low, found.high) == pytest.approx((0.6075, 1.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [4, 5, 6, 10, 40])
+def test_pairs_in_perfect_order_are_not_certain(n):
+    x = np.arange(n, dtype=float)
+    found = rank_correlation(x, x**3, list(range(n)), np.random.default_rng(0))
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low < {4: 0.0, 5: 0.4, 6: 0.8, 10: 0.97, 40: 1.0}[n]
+    other = rank_correlation(x, -x, list(range(n)), np.random.default_rng(0))
+    assert (other.value, other.low, other.high) == (-1.0, -1.0, pytest.approx(-found.low))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("rho", "n"), [(0.95, 6), (0.8, 8), (0.0, 8)])
+def test_intervals_of_rank_correlations_hold_the_truth(rho, n):
+    """Of normal pairs, whose rank correlation is 6/pi asin(rho/2)."""
+    truth, inside = 6 / np.pi * np.arcsin(rho / 2), []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x, e = rng.normal(size=(2, n))
+        found = rank_correlation(x, rho * x + np.sqrt(1 - rho**2) * e, list(range(n)), rng)
+        inside.append(found.low <= truth <= found.high)
+    assert np.mean(inside) >= 0.92

@@ -209,6 +209,20 @@ def test_spikes_that_help_no_more_than_placebos_are_told_from_those_that_do():
     assert found.set_index("verdict").loc["harmed", "share"] == 0.0
 
 
+def test_few_spikes_say_little_however_alike_they_are():
+    one = (
+        placebo_relation([spike("a", 2.0)], [spike(f"b{i}", 0.0) for i in range(5)]).set_index("verdict").loc["harmed"]
+    )
+    assert one["difference"] == 1.0
+    assert one["ci_low"] < 0.2
+    none = placebo_relation([spike("a", 0.0)] * 3, [spike("b", 0.0)] * 3).set_index("verdict").loc["helped"]
+    assert none["ci_low"] < -0.4
+    assert none["ci_high"] > 0.4
+    # What is not known is in no share.
+    unknown = placebo_relation([spike("a", 2.0), spike("a", np.nan)], [spike("b", 0.0)]).set_index("verdict")
+    assert (unknown.loc["harmed", "n_spikes"], unknown.loc["harmed", "share"]) == (1, 1.0)
+
+
 class Counted(str):
     """A name that counts how often it is compared."""
 

@@ -113,6 +113,8 @@ def _freezing(row: Row) -> str:
 def _stop(row: Row) -> str:
     if row["still_growing"]:
         return "grows to the end of the log"
+    if row["stop_step"] <= row["step"]:
+        return "does not grow"
     return f"grows up to step {row['stop_step']:,} ({row['stop_low']:,.0f} to {row['stop_high']:,.0f})"
 
 

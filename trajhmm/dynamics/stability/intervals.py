@@ -14,6 +14,7 @@ from trajhmm.shares import LEVEL, score_intervals
 from trajhmm.warning.evaluation.intervals import group_counts
 
 RESAMPLES = 2000
+_FEWEST_PAIRS = 3
 _Array = NDArray[np.float64]
 Statistic = Callable[[NDArray[np.int64]], _Array]
 """(B, n) how often each run is drawn → (B,) the statistic of each draw; NaN where it is not defined."""
@@ -106,7 +107,30 @@ def rank_correlation(
         return np.arctanh(np.clip(_spearman(_ranks(x, counts), _ranks(y, counts), counts), -0.9999, 0.9999))
 
     found = over_seeds(fisher, seeds, rng, level)
-    return Interval(value=float(np.tanh(found.value)), low=float(np.tanh(found.low)), high=float(np.tanh(found.high)))
+    if np.isnan(found.value):
+        return found
+    one = np.ones((1, len(x)), dtype=np.int64)
+    value = float(_spearman(_ranks(x, one), _ranks(y, one), one)[0])
+    drawn = Interval(value=value, low=float(np.tanh(found.low)), high=float(np.tanh(found.high)))
+    return drawn.united(_of_correlation(value, len(x), level)).within(-1.0, 1.0)
+
+
+def _of_correlation(value: float, n: int, level: float) -> Interval:
+    """Interval of a rank correlation of n pairs on Fisher's scale, with the variance of Bonett and Wright (2000).
+
+    Every draw from pairs in perfect order is in perfect order, whatever the number of pairs. Here perfect order counts
+    as half an exchange of neighbours short of it. Of three pairs and fewer nothing is known.
+    """
+    if n <= _FEWEST_PAIRS:
+        return Interval(value=value, low=-1.0, high=1.0)
+    most = 1.0 - 6.0 / (n * (n**2 - 1.0))
+    middle = np.arctanh(np.clip(value, -most, most))
+    reach = float(stats.norm.ppf((1 + level) / 2)) * np.sqrt((1.0 + value**2 / 2.0) / (n - 3.0))
+    return Interval(
+        value=value,
+        low=-1.0 if value <= -1.0 else float(np.tanh(middle - reach)),
+        high=1.0 if value >= 1.0 else float(np.tanh(middle + reach)),
+    )
 
 
 def _ranks(values: _Array, counts: NDArray[np.int64]) -> _Array:
@@ -128,6 +152,17 @@ def _spearman(ranks_x: _Array, ranks_y: _Array, counts: NDArray[np.int64]) -> _A
     covariance = np.sum(drawn * x * y, axis=1)
     found: _Array = np.divide(covariance, scale, out=np.full(len(counts), np.nan), where=scale > 1e-9)
     return found
+
+
+def difference_of_shares(first: int, n_first: int, second: int, n_second: int, level: float = LEVEL) -> Interval:
+    """Difference of two shares of separate runs, by the score intervals of either (Newcombe 1998, method 10)."""
+    if not n_first or not n_second:
+        return UNDEFINED
+    one, other = share(first, n_first, level), share(second, n_second, level)
+    value = one.value - other.value
+    below = np.hypot(one.value - one.low, other.high - other.value)
+    above = np.hypot(one.high - one.value, other.value - other.low)
+    return Interval(value=value, low=float(value - below), high=float(value + above)).within(-1.0, 1.0)
 
 
 def paired_shares(only_first: int, only_second: int, pairs: int, level: float = LEVEL) -> Interval:

@@ -125,7 +125,7 @@ def _measured(
         if times:
             tables["noise"] = noise_relations(runs, times, seed=seed)
     with _said(remarks, "no spread across seeds"):
-        tables["spread"] = spread_table(spreads(runs, by, seed=seed), by)
+        tables["spread"] = spread_table(spreads(runs, by, seed=seed, said=remarks), by)
     with _said(remarks, "no formation of layers"):
         tables["formation"] = formation_table(formations(runs, by, seed=seed), by)
     phases: ThreePhases | None = None
@@ -194,7 +194,7 @@ def first_distance(runs: RunSet, quantity: Quantity) -> float:
 
 def _changes(runs: RunSet, decoded: Decoded | None, sign: str | None) -> Changes | None:
     if decoded is not None:
-        return changes_of_states(decoded)
+        return changes_of_states(decoded, {run: int(runs.steps[rows][-1]) for run, rows in runs.slices()})
     if sign is not None:
         return changes_of_sign(runs, sign)
     return changes_of_sign(runs, SIGN) if SIGN in runs.metrics and np.isfinite(runs.column(SIGN)).any() else None

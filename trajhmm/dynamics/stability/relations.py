@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.stability.groups import groups_of
 from trajhmm.dynamics.stability.instability.spikes import Spike
-from trajhmm.dynamics.stability.intervals import over_seeds, rank_correlation
+from trajhmm.dynamics.stability.intervals import difference_of_shares, over_seeds, rank_correlation
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 from trajhmm.naming import instead_of
@@ -197,7 +197,7 @@ def placebo_relation(spikes: Iterable[Spike], placebos: Iterable[Spike], *, seed
     """How much more often spikes help, or harm, than the same steps of runs that had none; one row for each.
 
     Columns are `PLACEBO_COLUMNS`: ``share`` of the spikes that ended, ``placebo_share``, and their ``difference``, with
-    a 95% interval that resamples runs.
+    a 95% interval, the wider of one that resamples runs and one of two shares.
 
     Parameters
     ----------
@@ -206,7 +206,8 @@ def placebo_relation(spikes: Iterable[Spike], placebos: Iterable[Spike], *, seed
     """
     import pandas as pd
 
-    both = [[one for one in some if not one.censored] for some in (spikes, placebos)]
+    # What a spike did is not known either where too few rows come before or after it.
+    both = [[o for o in some if not o.censored and np.isfinite(o.effect.value)] for some in (spikes, placebos)]
     rng = np.random.default_rng(seed)
     rows = []
     for metric in dict.fromkeys(one.metric for one in both[0]):
@@ -215,7 +216,11 @@ def placebo_relation(spikes: Iterable[Spike], placebos: Iterable[Spike], *, seed
         totals = [_by_run(some, number) for some in mine]
         for verdict in ("helped", "harmed"):
             hits = [_by_run((one for one in some if one.verdict == verdict), number) for some in mine]
-            found = over_seeds(partial(_difference, hits=hits, totals=totals), range(len(number)), rng)
+            (first, second), (n_first, n_second) = ([int(one.sum()) for one in some] for some in (hits, totals))
+            # Where all runs agree, drawing them sees no variance; the interval of two shares does.
+            found = over_seeds(partial(_difference, hits=hits, totals=totals), range(len(number)), rng).united(
+                difference_of_shares(first, n_first, second, n_second)
+            )
             share, placebo_share = (
                 hit.sum() / total.sum() if total.sum() else np.nan for hit, total in zip(hits, totals, strict=True)
             )

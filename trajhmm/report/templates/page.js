@@ -20,6 +20,9 @@
 
   // What a cell holds rather than shows: numbers unrounded, names whole.
   function held(cell, numeric) {
+    // A cell that says more than one number, an interval or "at least so many", is kept as it says it.
+    const one = /^[−-]?\d[\d,.\s]*(?:e[+−-]?\d+)?\s*%?$/i, words = cell.textContent.trim();
+    if (numeric && words !== "–" && words !== "" && !one.test(words)) return words.replace("∞", "inf").replace(/^−/, "-");
     if (cell.dataset.value !== undefined && (numeric || !cell.querySelector(".chips"))) return cell.dataset.value;
     const chips = all(".chip", cell);
     if (chips.length) return chips.map((chip) => chip.textContent).join(" ");

@@ -16,6 +16,7 @@ from trajhmm.dynamics.stability.audit.files import write_audit
 from trajhmm.dynamics.stability.audit.outcomes import outcomes_of
 from trajhmm.dynamics.stability.audit.pairing import design_of
 from trajhmm.dynamics.stability.audit.precedence import _excess
+from trajhmm.dynamics.stability.audit.profile import one_fate
 from trajhmm.dynamics.stability.audit.summary import summarize
 from trajhmm.errors import AnalysisError
 
@@ -80,6 +81,19 @@ def test_pairs_share_dimension_strength_and_seed():
     assert list(table.index) == [("a", 1.0), ("a", 2.0), ("a", "all"), ("all", "all")]
     assert table.loc[("a", 2.0), "saved"] == pytest.approx(2 / 3)
     assert table.loc[("a", "all"), "steps_gained"] == pytest.approx(pairs["gained"].mean())
+
+
+def test_a_plain_log_that_ends_at_its_collapse_cuts_off_no_gain():
+    """Known is that the plain run lasted no longer; its twin went on to the end of its own log."""
+    fates, saved = {("a", 1.0): [Fate(collapse=20)] * 3}, {("a", 1.0): [Fate()] * 3}
+    runs = made_audit(np.random.default_rng(0), fates, buffered=saved, baselines=2)
+    design = design_of(runs, ASKED["baseline"], Columns())
+    outcomes = outcomes_of(runs, design, performance="eval_accuracy", collapse=ASKED["collapse"], sustained=5)
+    whole = pairs_of(outcomes, design)["gained"].tolist()
+    plain = design.perturbed(buffered=False).index
+    outcomes.loc[plain, "last_step"] = outcomes.loc[plain, "collapse_step"]
+    assert pairs_of(outcomes, design)["gained"].tolist() == whole
+    assert min(whole) > 0
 
 
 def test_where_runs_share_one_fate_a_buffer_has_no_room():
@@ -188,7 +202,11 @@ def test_where_all_do_the_same_the_interval_is_no_point():
     rows = pd.DataFrame({"preceded": [1.0] * 16, "seed": np.arange(16) // 2, "chance": [np.zeros(4)] * 16})
     found = _excess(rows, [0, 1, 2, 3], np.random.default_rng(0), 0.95)
     assert (found.value, found.high) == (1.0, 1.0)
-    assert found.low == pytest.approx(16 / (16 + 1.959964**2))  # Wilson's, in closed form
+    # Wilson's of 16 of 16 and of none of 4, in closed form: that none of four deviates is not that none would.
+    own, null = 1.959964**2 / (16 + 1.959964**2), 1.959964**2 / (4 + 1.959964**2)
+    assert found.low == pytest.approx(1 - np.hypot(own, null))
+    more = _excess(rows.assign(chance=[np.zeros(40)] * 16), list(range(40)), np.random.default_rng(0), 0.95)
+    assert more.low > found.low + 0.2
 
 
 def test_a_claim_that_cannot_be_asked_leaves_all_open():
@@ -286,6 +304,15 @@ def test_the_summary_says_that_strength_decides(whole):
     assert "14 have no baseline" not in text
     other = replace(whole[1], profile=whole[1].profile.assign(collapsed=[0.0, 0.5, 0.5, 1.0]))
     assert "Strength nearly decides" not in summarize(other)
+    for fate, told in ((0.0, "No run collapses at any strength"), (1.0, "All runs collapse at any strength")):
+        said = summarize(replace(whole[1], profile=whole[1].profile.assign(collapsed=fate)))
+        assert told in said
+        assert "Strength nearly decides" not in said
+    # Of two runs a cell that collapse with a probability of a tenth wherever they are, four cells in five agree anyhow.
+    chance = pd.DataFrame({"n_runs": [2] * 20, "collapsed": [0.0] * 16 + [0.5] * 4})
+    assert one_fate(chance) == (16, 20, pytest.approx(0.1**2 + 0.9**2))
+    rare = replace(whole[1], profile=pd.concat([whole[1].profile.iloc[[0]]] * 20).assign(**chance))
+    assert "Strength nearly decides" not in summarize(rare)
 
 
 def test_the_same_seed_gives_the_same_audit_and_another_other_draws(whole):

@@ -39,6 +39,16 @@ def test_who_never_leaves_needs_none_and_who_is_not_back_is_censored():
     assert recovery_of(curve(dip(60, 95)), 500).time == 450.0
 
 
+def test_a_run_that_diverges_and_logs_no_more_did_not_recover_at_once():
+    """A NaN, or one bad row, and the log ends: what came next is not known."""
+    for last in (np.nan, 0.1):
+        found = recovery_of(curve([*np.full(60, 0.9), last]), 500)
+        assert (found.left_step, found.back_step, found.time, found.observed) == (600, None, 100.0, False)
+    assert recovery_of(curve(np.full(52, 0.9)), 500) is None  # one row, inside: nothing is told
+    assert recovery_of(curve([*np.full(51, 0.9), np.nan]), 500).observed is False
+    assert recovery_of(curve(np.full(53, 0.9)), 500).time == 0.0
+
+
 def test_a_blip_is_no_leave_and_a_blip_is_no_return():
     assert recovery_of(curve(dip(60, 61)), 500).left_step is None
     values = dip(60, 80)

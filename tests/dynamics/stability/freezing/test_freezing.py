@@ -55,6 +55,8 @@ def test_states_freeze_at_their_last_change_and_start_where_they_never_change():
     assert changes.counts.tolist() == [2, 0, 1]
     table = freezing_table(runs, changes)
     assert table["freezing_step"].tolist() == [30, 0, 50]
+    cut = changes_of_states(decoded, {"a": 50, "b": 700, "c": 50})
+    assert cut.diverged.tolist() == [False, True, False]  # b was logged on, and is decoded no further
     assert table["censored"].tolist() == [True, True, True]  # b is no longer than what a and c show between changes
 
 

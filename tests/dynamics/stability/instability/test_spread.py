@@ -102,3 +102,26 @@ def test_the_table_has_a_row_for_each_group_and_step():
     assert table.groupby("kind").size().to_dict() == {"drift for ever": ROWS, "drift until 60": ROWS}
     assert (table["n_runs"] == 5).all()
     assert table.groupby("kind")["stop_step"].nunique().tolist() == [1, 1]
+
+
+def test_a_run_that_ends_early_is_named_and_cuts_off_no_other():
+    whole = logs("drift for ever")
+    frame = whole.frame()
+    cut = frame[~frame["run"].eq("r3") | (frame["step"] < 20 * EVERY)]
+    said = []
+    (found,) = spreads(RunSet.from_frame(cut), said=said)
+    assert found.n_runs == 11
+    assert found.steps[-1] == EVERY * (ROWS - 1)
+    assert found.stop_step > EVERY * ROWS / 2
+    assert said == ["spread across seeds: without runs that end early: r3"]
+
+
+def test_a_group_without_a_spread_has_a_reason():
+    frame = logs("drift for ever").frame()
+    said = []
+    assert spreads(RunSet.from_frame(frame[frame["run"].isin(["r0", "r1"])]), said=said) == ()
+    assert said == ["no spread across seeds: 2 runs; it wants 3"]
+    number = frame["run"].str[1:].astype(int)
+    said.clear()
+    assert spreads(RunSet.from_frame(frame.assign(step=frame["step"] + number)), said=said) == ()
+    assert said[-1] == "no spread across seeds: its runs have 0 steps in common; it wants 5"

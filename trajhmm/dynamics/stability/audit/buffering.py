@@ -25,7 +25,7 @@ def pairs_of(outcomes: pd.DataFrame, design: Design) -> pd.DataFrame:
 
     ``collapsed_plain``, ``collapsed_buffered``, ``saved`` (1 where only the plain run collapses, −1 where only the
     buffered one does), and ``gained``: steps that the buffered run lasts longer; a run that does not collapse lasts to
-    the end of the shorter log.
+    the end of its log, or of its twin's where that does not collapse either.
 
     Parameters
     ----------
@@ -37,7 +37,9 @@ def pairs_of(outcomes: pd.DataFrame, design: Design) -> pd.DataFrame:
     pairs = plain.merge(buffered, on=[*_PAIR, _REPLICATE], suffixes=("_plain", "_buffered")).drop(columns=_REPLICATE)
     arms = ("plain", "buffered")
     watched = [(pairs[f"last_step_{arm}"] - pairs[f"onset_{arm}"]).to_numpy(dtype=np.float64) for arm in arms]
-    end = np.minimum(watched[0], watched[1])
+    # A run that collapsed is known to have lasted no longer, wherever its log ends: many stop at their collapse.
+    known = [np.where(pairs[f"collapsed_{arm}"], np.inf, end) for arm, end in zip(arms, watched, strict=True)]
+    end = np.minimum(known[0], known[1])
     lasted = [np.fmin(pairs[f"lag_{arm}"].to_numpy(dtype=np.float64), end) for arm in arms]
     saved = pairs["collapsed_plain"].astype(int) - pairs["collapsed_buffered"].astype(int)
     return pairs.assign(saved=saved, gained=lasted[1] - lasted[0])

@@ -173,7 +173,7 @@ def recovery_of(curve: Curve, onset: int, *, sign: float = 1.0, mads: float = MA
     of normal noise and at least 1% of the level. A run has left where two rows in a row lie more than k of it on the
     worse side, or are not finite, and is back at the first of five rows in a row that do not. One that never leaves
     needs no recovery, and counts with 0 steps; one that is not back when the log ends is censored there, whether it
-    collapsed or not.
+    collapsed or not, and so is one whose last row lies outside: a run that diverges logs no second one.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def recovery_of(curve: Curve, onset: int, *, sign: float = 1.0, mads: float = MA
 
     Returns
     -------
-    None where fewer than five finite rows come before the onset, or none after it.
+    None where fewer than five finite rows come before the onset, or none after it, or but one, which is inside.
     """
     before = curve.values[curve.steps <= onset][-_BEFORE:]
     before = before[np.isfinite(before)]
@@ -196,6 +196,10 @@ def recovery_of(curve: Curve, onset: int, *, sign: float = 1.0, mads: float = MA
     steps, values = curve.steps[after], curve.values[after]
     outside = ~(sign * (level - values) <= mads * spread) | ~np.isfinite(values)
     left = _first_of(outside, _LEFT)
+    if left is None and outside[-1]:  # whether it had left the log does not say any more
+        left = len(outside) - 1
+    if left is None and len(outside) < _LEFT:
+        return None
     if left is None:
         return Recovery(left_step=None, back_step=None, time=0.0, observed=True)
     back = _first_of(~outside[left:], _BACK)

@@ -68,7 +68,10 @@ def precedence(outcomes: pd.DataFrame, design: Design, deviations: Deviations | 
 def _excess(rows: pd.DataFrame, healthy: list[object], rng: np.random.Generator, level: float) -> Interval:
     """Share preceded less the share of healthy runs in the same windows; seeds of both resampled."""
     preceded = rows["preceded"].to_numpy(dtype=np.float64)
-    null = mean_over_seeds(np.mean(np.stack(rows["chance"].tolist()), axis=0), healthy, rng, level)
+    chance = np.mean(np.stack(rows["chance"].tolist()), axis=0)
+    null = mean_over_seeds(chance, healthy, rng, level).united(
+        share(round(float(np.nansum(chance))), int(np.isfinite(chance).sum()), level)
+    )
     over_runs = share(int(preceded.sum()), len(preceded), level)
     # Where all runs of all seeds do the same, resampling sees no variance; the interval of a share does.
     own = mean_over_seeds(preceded, rows["seed"].tolist(), rng, level).united(over_runs)

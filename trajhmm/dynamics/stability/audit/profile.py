@@ -141,7 +141,13 @@ def _columns(name: str, found: Interval) -> dict[str, float]:
     return {quantity.column: found.value, quantity.low: found.low, quantity.high: found.high}
 
 
-def one_fate(profile: pd.DataFrame) -> tuple[int, int]:
-    """In how many cells all runs collapse or none does, and how many there are of two runs or more."""
+def one_fate(profile: pd.DataFrame) -> tuple[int, int, float]:
+    """In how many cells all runs collapse or none does, how many of two runs or more there are, the share by chance.
+
+    By chance is where the strength says nothing, and each run collapses with the probability of all.
+    """
     some = profile[profile["n_runs"] > 1]
-    return int(some["collapsed"].isin([0.0, 1.0]).sum()), len(some)
+    n, collapsed = some["n_runs"].to_numpy(dtype=np.float64), some["collapsed"].to_numpy(dtype=np.float64)
+    p = float(n @ collapsed / n.sum()) if len(some) else 0.0
+    chance = float(np.mean(p**n + (1 - p) ** n)) if len(some) else 1.0
+    return int(np.isin(collapsed, [0.0, 1.0]).sum()), len(some), chance

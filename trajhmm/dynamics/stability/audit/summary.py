@@ -125,10 +125,16 @@ def _told(value: float, low: float, high: float, form: str) -> str:
 
 
 def _strength(audit: Audit) -> str:
-    same, cells = one_fate(audit.profile)
+    collapsed = audit.profile["collapsed"]
+    for fate, told, others in ((0.0, "No run collapses", "stronger"), (1.0, "All runs collapse", "weaker")):
+        if len(collapsed) and collapsed.eq(fate).all():
+            return f"{told} at any strength that was tried: {others} ones would tell where training breaks."
+    same, cells, chance = one_fate(audit.profile)
     if not cells or same < _DECIDES * cells:
         return ""
     found = share(same, cells)
+    if found.low <= chance:
+        return ""
     return (
         f"Strength nearly decides the outcome: in {same} of {cells} cells ({found.low:.0%} to {found.high:.0%}) all "
         "runs share one fate. Whoever knows the strength nearly knows the end, so that runs say little about what else "

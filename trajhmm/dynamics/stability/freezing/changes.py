@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -80,13 +81,19 @@ class Changes:
         )
 
 
-def changes_of_states(decoded: Decoded) -> Changes:
-    """Changes of the decoded state, as those of a map; runs without a row are left out."""
+def changes_of_states(decoded: Decoded, ends: Mapping[str, int] | None = None) -> Changes:
+    """Changes of the decoded state, as those of a map; runs without a row are left out.
+
+    Parameters
+    ----------
+    decoded : the states.
+    ends : last step of each run's log: one that is decoded no further diverged there.
+    """
     some = decoded.lengths > 0
     names = tuple(name for name, kept in zip(decoded.runs, some.tolist(), strict=True) if kept)
-    return _changes(
-        names, decoded.lengths[some], decoded.steps, decoded.path, np.zeros(int(some.sum()), dtype=np.bool_)
-    )
+    last = decoded.steps[np.cumsum(decoded.lengths[some]) - 1]
+    cut = [ends is not None and ends[name] > step for name, step in zip(names, last.tolist(), strict=True)]
+    return _changes(names, decoded.lengths[some], decoded.steps, decoded.path, np.array(cut, dtype=np.bool_))
 
 
 def changes_of_sign(runs: RunSet, column: str) -> Changes:

@@ -33,6 +33,9 @@ SPREAD_COLUMNS = (
 STEPS = 200
 """At which the spread is told, at most."""
 RESAMPLES = 200
+_FEWEST_RUNS, _FEWEST_STEPS = 3, 5
+# Share of the runs of a group that get to the end of its spread; and names of others that are told.
+_REACHED, _NAMED = 0.75, 4
 _STOPS = 40
 # Spreads grow in proportion to these powers of the steps since the start: like steps under a drift, like their root
 # under noise, or later.
@@ -77,12 +80,18 @@ class Spread:
 
 
 def spreads(
-    runs: RunSet, by: Sequence[str] = (), metrics: Sequence[str] | None = None, *, seed: int = 0
+    runs: RunSet,
+    by: Sequence[str] = (),
+    metrics: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    said: list[str] | None = None,
 ) -> tuple[Spread, ...]:
     """The spread across seeds, by group of runs; groups of fewer than three runs are left out.
 
     Metrics are on one scale for all runs: by their logarithm where they are positive, less the mean of all rows, over
-    their spread. A run counts until it diverges.
+    their spread. A run counts until it diverges; one that ends before three in four of its group do is left out, or one
+    run that diverges at once would leave nothing to tell of the others.
 
     Parameters
     ----------
@@ -90,6 +99,7 @@ def spreads(
     by : attributes whose values make the groups.
     metrics : names; by default those that a map would use.
     seed : of the interval of the stop.
+    said : takes which groups and runs are left out, and why.
 
     Raises
     ------
@@ -105,12 +115,31 @@ def spreads(
     found = []
     for group in groups:
         members = [number[name] for run in group.runs.tolist() if (name := runs.runs[run]) in number]
-        if len(members) < 3:
+        kept = _that_go_on(scaled, members)
+        told = [] if said is None else said
+        named = ", ".join(f"{name} {value}" for name, value in group.values.items())
+        of = f" of {named}" if named else ""
+        if short := [scaled.runs[run] for run in members if run not in kept]:
+            more = ", …" if len(short) > _NAMED else ""
+            told.append(f"spread across seeds{of}: without runs that end early: {', '.join(short[:_NAMED])}{more}")
+        if len(kept) < _FEWEST_RUNS:
+            told.append(f"no spread across seeds{of}: {len(kept)} runs; it wants {_FEWEST_RUNS}")
             continue
-        steps, laid_out = _in_step(scaled, members)
-        if len(steps) >= 5:
-            found.append(_spread(group, steps, laid_out, rng))
+        steps, laid_out = _in_step(scaled, kept)
+        if len(steps) < _FEWEST_STEPS:
+            told.append(
+                f"no spread across seeds{of}: its runs have {len(steps)} steps in common; it wants {_FEWEST_STEPS}"
+            )
+            continue
+        found.append(_spread(group, steps, laid_out, rng))
     return tuple(found)
+
+
+def _that_go_on(scaled: Sequences, members: Sequence[int]) -> list[int]:
+    """Those of some runs that get as far as three in four of them."""
+    ends = scaled.steps[scaled.offsets[np.asarray(members, dtype=np.int64) + 1] - 1]
+    enough = np.quantile(ends, 1 - _REACHED, method="lower") if len(members) else 0
+    return [run for run, end in zip(members, ends.tolist(), strict=True) if end >= enough]
 
 
 def spread_table(found: Sequence[Spread], by: Sequence[str] = ()) -> pd.DataFrame:
