@@ -209,3 +209,21 @@ def test_separating_twins_tell_the_largest_exponent():
 def test_twins_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"twins: expected two series of the same steps.*found \(3,\) and \(4,\)"):
         log_separation(np.zeros(3), np.zeros(4))
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(2000, 126), (150, None), (200, None)])
+def test_a_separation_that_levels_off_is_known_and_one_that_grows_to_the_end_is_not_called_so(rows, expected):
+    """Twins part by a tenth a step and are as far apart as they can be from step 140 on."""
+    rng, n = np.random.default_rng(0), 8
+    at = np.arange(rows)
+    logs = np.minimum(0.1 * at, 14.0) - 14.0 + 0.02 * rng.normal(size=(n, rows))
+    found = finite_time_exponent(logs.ravel(), np.tile(at, n), np.full(n, rows))
+    assert found.levels_off == (expected if expected is None else pytest.approx(expected, abs=4))
+
+
+def test_a_random_walk_that_grows_does_not_level_off():
+    rng, n, rows = np.random.default_rng(1), 12, 400
+    logs = np.cumsum(0.05 + 0.3 * rng.normal(size=(n, rows)), axis=1)
+    assert finite_time_exponent(logs.ravel(), np.tile(np.arange(rows), n), np.full(n, rows)).levels_off is None
+    shrinks = finite_time_exponent(-logs.ravel(), np.tile(np.arange(rows), n), np.full(n, rows))
+    assert shrinks.levels_off is None

@@ -97,7 +97,7 @@ def audit(
     )
     outcomes = deviation_columns(deviations, outcomes)
     rng = np.random.default_rng(seed)
-    profile = profile_of(outcomes, design, rng)
+    profile = profile_of(outcomes, design, rng, None if isinstance(deviations, str) else deviations)
     pairs = pairs_of(outcomes, design)
     arms = list(dict.fromkeys(design.perturbed(buffered=True)["buffer"]))
     gained = steps_gained(pairs, rng)

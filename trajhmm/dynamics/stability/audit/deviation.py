@@ -108,6 +108,19 @@ class Deviations:
         known = [one for one in others if not np.isnan(one)]
         return path.mean_between(onset) - float(np.mean(known)) if known else np.nan
 
+    def healthy_means(self, onsets: Iterable[float], runs: Iterable[str]) -> _Array:
+        """(H,) mean deviation of each healthy run, over the steps after each onset up to the end of each run."""
+        windows = [
+            (float(onset), self.perturbed[run].steps[-1])
+            for onset, run in zip(onsets, runs, strict=True)
+            if run in self.perturbed and len(self.perturbed[run].steps)
+        ]
+        means = np.array([[path.mean_between(*window) for window in windows] for path in self.healthy.values()])
+        known = np.isfinite(means).any(axis=1) if means.size else np.zeros(len(self.healthy), dtype=bool)
+        found = np.full(len(self.healthy), np.nan)
+        found[known] = np.nanmean(means[known], axis=1) if known.any() else np.nan
+        return found
+
     def healthy_share(self, first: float, last: float) -> _Array:
         """(H,) 1 for each healthy run that passes the threshold of the others between two steps, 0 for the rest."""
         passed = [

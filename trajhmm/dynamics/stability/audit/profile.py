@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trajhmm.dynamics.stability.audit.deviation import Deviations
 from trajhmm.dynamics.stability.audit.pairing import Design
 from trajhmm.dynamics.stability.intervals import UNDEFINED, Interval, mean_over_seeds, median_time, share
 
@@ -89,18 +90,22 @@ QUANTITIES = {quantity.column: quantity for quantity in _QUANTITIES}
 """What a profile tells, by its columns, in their order; tables and figures name and order them by this."""
 
 
-def profile_of(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator) -> pd.DataFrame:
+def profile_of(
+    outcomes: pd.DataFrame, design: Design, rng: np.random.Generator, deviations: Deviations | None = None
+) -> pd.DataFrame:
     """One row a dimension and strength of the plain arm.
 
     ``collapsed`` and ``lead_share`` (of runs that collapse, those whose deviation comes first) have Wilson's intervals
-    over runs, ``recovery_steps`` is Kaplan and Meier's median, infinite where the logs end before half are back;
-    ``area_ratio`` and ``deviation`` are means, with intervals that resample seeds. NaN where there is nothing to tell.
+    over runs, or what resampling seeds gives where that is wider and seeds have several runs; ``recovery_steps`` is
+    Kaplan and Meier's median, infinite where the logs end before half are back; ``area_ratio`` and ``deviation`` are
+    means, with intervals that resample seeds. NaN where there is nothing to tell.
 
     Parameters
     ----------
     outcomes : one row a run, with deviations.
     design : what was done.
     rng : for the draws.
+    deviations : of healthy runs, whose mean is taken off that of perturbed ones and is no better known than it is.
     """
     perturbed = outcomes.loc[design.perturbed().index]
     rows = []
@@ -112,13 +117,11 @@ def profile_of(outcomes: pd.DataFrame, design: Design, rng: np.random.Generator)
         observed = known["recovery_censored"].to_numpy() == False  # noqa: E712 (a column of objects)
         ahead = cell["preceded"].dropna()
         found = {
-            "collapsed": share(int(cell["collapsed"].sum()), len(cell)),
+            "collapsed": _share_of(cell["collapsed"].astype(float), seeds, rng),
             "recovery_steps": median_time(known["recovery_steps"].to_numpy(dtype=np.float64), observed),
             "area_ratio": _mean_area(areas, seeds, rng),
-            "deviation": mean_over_seeds(cell["deviation"].to_numpy(dtype=np.float64), seeds, rng).within(-1, 1)
-            if cell["deviation"].notna().any()
-            else UNDEFINED,
-            "lead_share": share(int(ahead.sum()), len(ahead)),
+            "deviation": _mean_deviation(cell, deviations, rng) if cell["deviation"].notna().any() else UNDEFINED,
+            "lead_share": _share_of(ahead.astype(float), cell.loc[ahead.index, "seed"].tolist(), rng),
         }
         row: dict[str, object] = {"dimension": dimension, "strength": strength, "n_runs": len(cell)}
         for name, interval in found.items():
@@ -134,6 +137,28 @@ def _mean_area(areas: NDArray[np.float64], seeds: list[object], rng: np.random.G
     least = float(areas[~np.isnan(areas)].min(initial=0.0))
     with np.errstate(over="ignore", invalid="ignore"):
         return mean_over_seeds(areas, seeds, rng).within(-np.inf if least < 0 else 0.0, np.inf)
+
+
+def _share_of(hits: pd.Series[float], seeds: list[object], rng: np.random.Generator) -> Interval:
+    """Share of runs, by Wilson; where seeds have several runs, which end alike, the wider of that and over seeds."""
+    found = share(int(hits.sum()), len(hits))
+    if len(set(seeds)) == len(seeds):
+        return found
+    values = np.asarray(hits, dtype=np.float64)
+    return found.united(mean_over_seeds(values, seeds, rng).within(0.0, 1.0))
+
+
+def _mean_deviation(cell: pd.DataFrame, deviations: Deviations | None, rng: np.random.Generator) -> Interval:
+    """The mean of a cell's deviations beyond those of healthy runs; what is not known of either counts."""
+    own = mean_over_seeds(cell["deviation"].to_numpy(dtype=np.float64), cell["seed"].tolist(), rng)
+    if deviations is None:
+        return own.within(-1.0, 1.0)
+    healthy = deviations.healthy_means(cell["onset"], [str(run) for run in cell.index])
+    null = mean_over_seeds(healthy, [deviations.seeds[run] for run in deviations.healthy], rng)
+    below = np.hypot(own.value - own.low, null.high - null.value)
+    above = np.hypot(own.high - own.value, null.value - null.low)
+    both = Interval(value=own.value, low=float(own.value - below), high=float(own.value + above))
+    return own.united(both).within(-1.0, 1.0)
 
 
 def _columns(name: str, found: Interval) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ from trajhmm.dynamics.stability.rates import Rate, rate_over_runs
 from trajhmm.logs.runset import offsets_of
 
 Line = Literal["ends", "least-squares"]
+_MOST_OF_A_RISE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class FiniteTime:
     n_without : runs that have not two finite values in succession, and do not count.
     n_diverged, n_at_zero : runs whose log ends in a distance that is infinite or none, and in one of exactly 0.
     n_logged : runs that log the distance.
+    levels_off : median step at which runs have risen by nine tenths of what they rise in all, where that is in the
+        first half of the log in most of them: the exponent then falls with the length of the log. None elsewhere.
     """
 
     exponent: Rate
@@ -36,6 +40,7 @@ class FiniteTime:
     n_diverged: int = 0
     n_at_zero: int = 0
     n_logged: int = 0
+    levels_off: float | None = None
 
     @property
     def probability_stable(self) -> bool | None:
@@ -90,7 +95,7 @@ def finite_time_exponent(
     -----
     Runs are the unit, Student's t the interval: see :func:`~trajhmm.dynamics.stability.rates.rate_over_runs`.
     """
-    changes, spans, squares, pairs = [], [], [], []
+    changes, spans, squares, pairs, levels = [], [], [], [], []
     n_cut = 0
     last = [log_distance[stop - 1] for start, stop in zip(*_ends(lengths), strict=True) if stop > start]
     for start, stop in zip(*_ends(lengths), strict=True):
@@ -101,6 +106,7 @@ def finite_time_exponent(
         n_cut += used.stop < stop - start
         span = float(at[-1] - at[0])
         spans.append(span)
+        levels.append(_risen(values, at))
         single = np.diff(at) == 1
         with np.errstate(over="ignore", invalid="ignore"):
             changes.append(span * _slope(values, at) if line == "least-squares" else float(values[-1] - values[0]))
@@ -115,7 +121,22 @@ def finite_time_exponent(
         n_diverged=sum(np.isnan(value) or value == np.inf for value in last),
         n_at_zero=sum(value == -np.inf for value in last),
         n_logged=len(last),
+        levels_off=_levels_off(levels),
     )
+
+
+def _risen(values: NDArray[np.float64], at: NDArray[np.int64]) -> tuple[float, bool] | None:
+    """The step by which nine tenths of a rise are done, and whether that is in the first half; None without a rise."""
+    rise = values[-1] - values[0]
+    if not 0.0 < rise < np.inf:
+        return None
+    step = float(at[int(np.argmax(values >= values[0] + _MOST_OF_A_RISE * rise))])
+    return step, 2.0 * (step - float(at[0])) <= float(at[-1] - at[0])
+
+
+def _levels_off(levels: Sequence[tuple[float, bool] | None]) -> float | None:
+    early = [one[0] for one in levels if one is not None and one[1]]
+    return float(np.median(early)) if 2 * len(early) > len(levels) else None
 
 
 def log_separation(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

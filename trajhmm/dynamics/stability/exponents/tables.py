@@ -141,6 +141,12 @@ def exponent_remarks(exponents: Sequence[GroupExponent]) -> tuple[str, ...]:
                 f"{where}: exponent {_told(rate)} holds 0; its sign is {rate.confidence_of_sign:.0%} sure, and more or "
                 "longer runs decide it"
             )
+        if one.finite_time.levels_off is not None and rate.ci_low > 0.0:
+            at = one.finite_time.levels_off
+            remarks.append(
+                f"{where}: levels off by step {at:,.0f}, so that the exponent is less the longer the log; --where "
+                f"'step <= {at:.0f}' measures the growth"
+            )
         second = one.finite_time.second_moment
         if second is not None and second.ci_low < 1.0 < second.ci_high:
             remarks.append(f"{where}: second moment a step {_told(second)} holds 1: L2 stability is not decided")
