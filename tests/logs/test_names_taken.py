@@ -4,6 +4,7 @@ import json
 import sqlite3
 import struct
 import zlib
+from contextlib import closing
 
 import pytest
 
@@ -33,17 +34,16 @@ class Trackio:
 
     def __init__(self, folder):
         self.path = folder / "p.db"
-        with sqlite3.connect(self.path) as database:
+        with closing(sqlite3.connect(self.path)) as database, database:
             database.execute(
                 "CREATE TABLE metrics (id INTEGER PRIMARY KEY, run_id TEXT, timestamp TEXT, run_name TEXT, step INT,"
                 " metrics TEXT)"
             )
 
     def log(self, run, steps, loss):
-        with sqlite3.connect(self.path) as database:
+        with closing(sqlite3.connect(self.path)) as database, database:
             rows = [(run * 32, step, json.dumps({"loss": loss(step)})) for step in steps]
             database.executemany("INSERT INTO metrics VALUES (NULL, ?, '2026', 'same', ?, ?)", rows)
-        database.close()
 
 
 class Wandb:
