@@ -309,6 +309,10 @@ def test_an_alarm_says_which_command_draws_it_and_that_does(shop, trajhmm, tmp_p
     drawn = trajhmm(*shlex.split(look.removeprefix("look: trajhmm ")))
     assert drawn.code == 0
     assert drawn.err.endswith("timeline.png: written\n")
+    # Of the rows that were judged: others would be judged otherwise.
+    (look,) = [said for said in trajhmm(*line, "--where", "step > 20").err.splitlines() if said.startswith("look: ")]
+    assert "--where 'step > 20'" in look
+    assert trajhmm(*shlex.split(look.removeprefix("look: trajhmm "))).code == 0
     assert "look:" not in trajhmm(*line, "--json").err
     assert "look:" not in trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json").err
 

@@ -111,6 +111,8 @@ def evaluate(
         with together():
             written = _write(output, runs, fitted, trials, outcomes, beside, outcome=ends.outcome)
         say(f"{output}: {', '.join(path.name for path in written)}")
+        if model is None:
+            say("no timeline and no drivers: these are of a model's alarms; --model gives them")
     if as_json:
         whole: dict[str, Any] = {
             "report": report.to_dict(),

@@ -129,10 +129,11 @@ class Reading:
         return Settings.of(**self._settings())
 
     def as_options(self) -> list[str]:
-        """The same as words of a command line, save the condition on rows."""
+        """The same as words of a command line."""
         named = (
             ("--run-by", self.run_by),
             ("--rename", self.rename),
+            ("--where", [self.where]),
             ("--step", [self.step]),
             ("--table", [self.table]),
         )
