@@ -112,3 +112,26 @@ def test_a_run_keeps_the_name_that_it_was_first_seen_by(tracker, seed, restart, 
     log.log("b", [3], second)
     assert told(follower) == {"same": [5, 6], "b" * 32: [3]}
     assert read_logs(tmp_path).runs == ("a" * 32, "b" * 32)
+
+
+@pytest.mark.parametrize("how", ["its own name", "renamed", "in some lines alone"])
+def test_a_second_run_of_a_file_is_not_taken_for_the_first(how, tmp_path):
+    """A file with a column of runs may hold one of them at first."""
+    column = "exp" if how == "renamed" else "run"
+    settings = Settings.of(run_by=(), rename={"exp": "run"} if how == "renamed" else None, where=None, step=None)
+    follower = Follower([tmp_path], ["loss"], settings)
+    path = tmp_path / "log.jsonl"
+
+    def add(run, steps):
+        with path.open("a") as file:
+            for step in steps:
+                file.write(
+                    json.dumps({column: run, "step": step, "loss": 1.0 + step} if run else {"step": step, "loss": 2.0})
+                )
+                file.write("\n")
+
+    add("A", range(5))
+    assert told(follower) == {"A": [0, 1, 2, 3, 4]}
+    second = "" if how == "in some lines alone" else "B"
+    add(second, range(5))
+    assert told(follower) == {second or "log": [0, 1, 2, 3, 4]}

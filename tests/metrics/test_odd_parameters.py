@@ -185,3 +185,21 @@ def test_measuring_that_takes_most_of_the_time_is_told_once_with_what_would_not(
             measured.after_step(step)
     (only,) = told
     assert str(only.message).endswith("takes 75% of the time, 3 s a row; every=57 would take 5%")
+
+
+def test_looking_at_a_weight_that_is_computed_changes_nothing():
+    """In training each look at a spectral norm is a step of its power iteration."""
+    torch.manual_seed(0)
+    module = nn.Sequential(torch.nn.utils.parametrizations.spectral_norm(nn.Linear(16, 16)), nn.Linear(16, 4)).train()
+    before = {name: values.clone() for name, values in module.state_dict().items()}
+    found = weight_metrics(module)
+    assert found == weight_metrics(module)
+    assert all(torch.equal(before[name], values) for name, values in module.state_dict().items())
+    assert all(part.training for part in module.modules())
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    types = pytest.importorskip("ml_dtypes")
+    w, b = np.ones((3, 4), dtype=types.bfloat16), np.ones(4, dtype=np.float32)
+    assert gradient_metrics({"w": w, "b": b})["grad_norm"] == pytest.approx(4.0)
+    assert update_metrics({"w": w}, {"w": w * 2})["update_norm"] == pytest.approx(12**0.5)

@@ -224,3 +224,19 @@ def test_a_logger_that_nobody_closed_is_written_when_it_goes(end, tmp_path):
     subprocess.run([sys.executable, "-c", program + AT_END[end]], cwd=tmp_path, check=False, stderr=subprocess.DEVNULL)
     assert parts(tmp_path) == ["part-000000.parquet", "part-000001.parquet"]
     np.testing.assert_array_equal(read_logs(tmp_path).steps, np.arange(130))
+
+
+def test_rows_of_a_logger_that_another_took_over_from_are_not_written(tmp_path):
+    """Written when it goes, they would be the later ones, and cut off the run that went on."""
+    left = RunLogger(tmp_path, "a")
+    for step in range(480):
+        left.log(step, loss=1 + step / 1e4)
+    with RunLogger(tmp_path, "a") as logger:
+        for step in range(1000):
+            logger.log(step, loss=2 + step / 1e4)
+    with pytest.warns(TrajHMMWarning, match="80 rows of run 'a' are not written: another logger went on with it"):
+        left._end()
+    del left
+    runs = read_logs(tmp_path)
+    np.testing.assert_array_equal(runs.steps, np.arange(1000))
+    np.testing.assert_allclose(runs.column("loss"), 2 + np.arange(1000) / 1e4)

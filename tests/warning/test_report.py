@@ -228,3 +228,8 @@ def test_groups_are_drawn_whole():
     assert (counts[:, [0, 1, 3]].sum(axis=1) == 3).all()
     assert abs(counts.mean() - 1) < 0.1
     assert group_counts([], 5, np.random.default_rng(0)).shape == (5, 0)
+
+
+def test_where_no_run_was_healthy_nothing_is_known_of_chance():
+    report = report_on(judged(*[(RunTruth(collapse_step=150), 10)] * 8), rng=np.random.default_rng(0))
+    assert np.isnan([report.false_per_1000_steps.value, report.chance_recall.value]).all()

@@ -8,6 +8,7 @@ import pytest
 from trajhmm.logs import read_logs
 from trajhmm.logs.settings import Settings
 from trajhmm.warning.monitor import Monitor, Watch
+from trajhmm.warning.views import alone
 
 HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
 KEPT = ("rows", "last_step", "values", "memory", "largest", "since", "alarm_step")
@@ -153,3 +154,16 @@ def test_what_was_usual_is_told_of_before_the_row_that_alarms():
         step += 1
     driver = alarm.drivers[0]
     assert (driver.healthy_low, driver.healthy_high) == pytest.approx(tuple(band), rel=1e-12)
+
+
+def test_what_was_known_under_other_losses_is_begun_anew(monkeypatch):
+    """What counts as a loss may change with a version; a watch that goes on is not damaged by that."""
+    monitor = Monitor(metrics=["train_loss", "norm"])
+    for step in range(30):
+        monitor.update("r", step, {"train_loss": 1.0 + 0.01 * (step % 3), "norm": 1.0 + 0.01 * (step % 5)})
+    stored = json.loads(json.dumps(monitor.trackers["r"].to_dict()))
+    monkeypatch.setattr(alone, "is_loss", lambda _: False)
+    other = Monitor(metrics=["train_loss", "norm"])
+    other.resume({"r": stored})
+    assert other.trackers["r"].last_step == 29
+    assert other.update("r", 30, {"train_loss": 1.0, "norm": 1.0}) is None

@@ -66,8 +66,16 @@ def stability(
     fitted = None if model is None else load_model(model)
     runs = Reading(run_by=run_by, rename=rename, where=where, step=step, table=table).read(logs)
     say_notes(runs.notes)
-    decoded = None if fitted is None else decode_runs(runs, fitted).smoothed
-    found = measure_stability(runs, split(by), decoded=decoded, sign=sign, bound=bound, seed=seed)
+    decoded = None if fitted is None else decode_runs(runs, fitted)
+    found = measure_stability(
+        runs,
+        split(by),
+        decoded=None if decoded is None else decoded.smoothed,
+        diverged=() if decoded is None else decoded.diverged,
+        sign=sign,
+        bound=bound,
+        seed=seed,
+    )
     with together():
         written = write_stability(found, output) + write_figures(found, output)
     echo_lines((output / "summary.txt").read_text(encoding="utf-8"))

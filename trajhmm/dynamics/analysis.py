@@ -20,6 +20,7 @@ from trajhmm.dynamics.maps.trajectories import Trajectories
 from trajhmm.dynamics.maps.verdict import badge_of
 from trajhmm.errors import AnalysisError
 from trajhmm.features import Sequences, carried_forward
+from trajhmm.features.sequences import DIVERGED
 from trajhmm.hmm import Model, Smoothed
 from trajhmm.hmm.certificate import Certificate
 from trajhmm.hmm.rows.parallel import Progress
@@ -134,6 +135,11 @@ class Decoded:
     trajectories: Trajectories
     loss: np.ndarray[tuple[int], np.dtype[np.float64]] | None
     notes: tuple[Note, ...]
+
+    @property
+    def diverged(self) -> frozenset[str]:
+        """Runs that are decoded up to where they diverged."""
+        return frozenset(note.run for note in self.notes if note.run is not None and note.text.startswith(DIVERGED))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,6 +23,8 @@ from trajhmm.naming import instead_of
 
 # Rows that are aligned and scaled at a time.
 _BLOCK = 65536
+DIVERGED = "diverged: "
+"""How the note of a run begins whose rows are cut where it diverged."""
 # What is farther off than this on its scale cannot be compared: squares of it, over small variances, would overflow.
 FARTHEST = 1e60
 
@@ -295,7 +297,7 @@ def _aligned(runs: RunSet, block: slice, columns: list[int], leading: int) -> _B
             first, culprits = told
             diverged[run] = step = int(runs.steps[of_all][first])
             keep[start + first : stop] = False
-            text = f"diverged: {', '.join(culprits)} not finite from step {step} on, cut there"
+            text = f"{DIVERGED}{', '.join(culprits)} not finite from step {step} on, cut there"
             notes.append(Note(kind="cut", run=run, text=text))
         if event[rows].any():
             notes.extend(

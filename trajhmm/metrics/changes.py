@@ -96,4 +96,5 @@ def _is_number(array: Any) -> bool:
     """Whether entries are real or complex numbers; packed weights of few bits are codes, and no lengths."""
     if hasattr(array, "is_floating_point"):
         return bool(array.is_floating_point() or array.is_complex())
-    return np.asarray(array).dtype.kind in "fciu"
+    dtype = np.asarray(array).dtype
+    return dtype.kind in "fciu" or dtype.name.startswith(("bfloat", "float"))  # those of ml_dtypes are of no kind

@@ -133,8 +133,24 @@ def _of_module(module: Any) -> dict[str, Any]:
         layer = made["layer"].removesuffix(".")
         whole = f"{layer}.{made['name']}" if layer else made["name"]
         if whole not in named:
-            named[whole] = getattr(module.get_submodule(layer), made["name"]).detach()
+            named[whole] = _made(module.get_submodule(layer), made["name"])
     return named
+
+
+def _made(layer: Any, name: str) -> Any:
+    """A parameter that is computed, as in evaluation: in training some take a step of their own whenever looked at."""
+    from torch import no_grad
+
+    parts = list(layer.parametrizations[name].modules())
+    training = [part.training for part in parts]
+    try:
+        for part in parts:
+            part.training = False
+        with no_grad():
+            return getattr(layer, name).detach()
+    finally:
+        for part, before in zip(parts, training, strict=True):
+            part.training = before
 
 
 def _untied(named: Mapping[str, Any]) -> dict[str, Any]:

@@ -346,8 +346,14 @@ class RunLogger:
 
     def _end(self) -> None:
         """Write what waits, unless that is for the process to do which this one was forked from."""
-        if self._waiting and os.getpid() == self._process:
-            self.flush_or_warn(at_last=not self._told_at_last)
+        if not self._waiting or os.getpid() != self._process:
+            return
+        if self._next is not None and os.path.lexists(self._path(self._next)):
+            # What waits was taken again by whoever goes on with the run: written now, it would stand for the later.
+            remark(f"{len(self._waiting)} rows of run {self.run!r} are not written: another logger went on with it")
+            self._waiting.clear()
+            return
+        self.flush_or_warn(at_last=not self._told_at_last)
 
     def __del__(self) -> None:
         with suppress(Exception):  # parts of it may not be there any more

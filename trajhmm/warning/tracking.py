@@ -325,11 +325,22 @@ class _Known:
             last_step=stored["last_step"],
             values=values,
             broken=Broken(known=~np.isnan(values), streak=streak),
-            memory=scorer.views.start().taken_from(stored["memory"]),
+            memory=_memory_of(stored["memory"], scorer),
             largest=largest,
             since=stored.get("since", -1),  # which files of before do not hold
             on_map=on_map,
         )
+
+
+def _memory_of(stored: Any, scorer: Scorer) -> Memory:
+    """What views knew of a run; without a model nothing, where they look at other columns now than they did."""
+    memory = scorer.views.start()
+    try:
+        return memory.taken_from(stored)
+    except ValueError:
+        if isinstance(scorer.views, Portfolio):
+            raise
+        return memory
 
 
 class Tracker:

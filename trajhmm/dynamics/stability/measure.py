@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -66,6 +66,7 @@ def measure_stability(
     by: Sequence[str] = (),
     *,
     decoded: Decoded | None = None,
+    diverged: Container[str] = (),
     sign: str | None = None,
     bound: float | None = None,
     seed: int = 0,
@@ -77,6 +78,7 @@ def measure_stability(
     runs : the logs.
     by : attributes whose values make the groups.
     decoded : the states of the runs under a map; freezing is their last change.
+    diverged : runs that are decoded up to where they diverged, see `trajhmm.dynamics.analysis.Decoded`.
     sign : column whose sign makes two states, where none are decoded; by default ``x``, if it is logged.
     bound : of the distance, below which a run counts as close; by default a tenth of the median distance of the first
         rows.
@@ -94,17 +96,23 @@ def measure_stability(
     by = tuple(dict.fromkeys(by))
     # Many small products: threads that wait for each other take longer, much longer beside other work.
     with threadpool_limits(1):
-        return _measured(runs, by, decoded, sign, bound, seed)
+        return _measured(runs, by, decoded, diverged, sign, bound, seed)
 
 
 def _measured(
-    runs: RunSet, by: Sequence[str], decoded: Decoded | None, sign: str | None, bound: float | None, seed: int
+    runs: RunSet,
+    by: Sequence[str],
+    decoded: Decoded | None,
+    diverged: Container[str],
+    sign: str | None,
+    bound: float | None,
+    seed: int,
 ) -> Stability:
     tables: dict[str, pd.DataFrame] = {}
     remarks: list[str] = []
     times: dict[str, pd.DataFrame] = {}
     _measure_distances(runs, by, bound, tables, remarks)
-    changes = _changes(runs, decoded, sign)
+    changes = _changes(runs, decoded, diverged, sign)
     if changes is None:
         remarks.append(NO_STATES)
     else:
@@ -192,9 +200,9 @@ def first_distance(runs: RunSet, quantity: Quantity) -> float:
     return float(np.exp(np.clip(np.median(firsts), *_LOGARITHMS))) if firsts else 1.0
 
 
-def _changes(runs: RunSet, decoded: Decoded | None, sign: str | None) -> Changes | None:
+def _changes(runs: RunSet, decoded: Decoded | None, diverged: Container[str], sign: str | None) -> Changes | None:
     if decoded is not None:
-        return changes_of_states(decoded, {run: int(runs.steps[rows][-1]) for run, rows in runs.slices()})
+        return changes_of_states(decoded, diverged)
     if sign is not None:
         return changes_of_sign(runs, sign)
     return changes_of_sign(runs, SIGN) if SIGN in runs.metrics and np.isfinite(runs.column(SIGN)).any() else None

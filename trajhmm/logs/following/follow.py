@@ -170,8 +170,10 @@ class Follower:
 
     In each poll the folders are listed and files that changed are read. Of a text file that only grew, no more is read
     than the lines that are new; a last line without its line break waits for the next poll. A file that was written
-    again is read in full. As long as a run's first row there is the one that it was, it is taken to begin with the rows
-    that were seen; where it is another one, the log was begun anew and all its rows are new.
+    again is read in full. It is taken to begin with the rows that were seen as long as those of them are the same that
+    are known again (see `Marks`): the first, the last, and some between. Where the first is another one, the log was
+    begun anew and all its rows are new; where a later one is, it was cut back and written on, and rows are told again
+    from the last one on that is known to be as it was.
 
     With ``more``, what the first row of each run held is kept in `moving`.
 
@@ -306,7 +308,7 @@ class Follower:
             table = growth.read(known, file.path, file.name)
             table = replace(table, attributes={**seen.attributes, **table.attributes})
             rows, columns = self._by_run(file.told(table), file, seen.columns)
-            new = self._unseen(self._as_called(rows, found, table), found, passed)
+            new = self._unseen(self._as_called(rows, columns, found), found, passed)
         except LogError as error:
             parts = lines.halves()
             if len(wrong) >= _MOST_WRONG or not seen.runs or not growth.by_line:
@@ -327,7 +329,7 @@ class Follower:
         source, passed = self._unread(found)
         n_before = passed.total()
         table = source.read({})
-        rows = self._as_called(self._by_run(table, found.file, KnownColumns())[0], found, table)
+        rows = self._as_called(*self._by_run(table, found.file, KnownColumns()), found)
         new = self._unseen(self._as_called_before(rows, found, passed), found, passed)
         found.seen.n_rows = n_before + table.n
         return new
@@ -429,12 +431,13 @@ class Follower:
             return replace(table, numbers=blank | table.numbers, step_from=known.step)
         return with_steps(table, known.step if known.step is not None else self._settings.step)
 
-    def _as_called(self, rows: list[NewRows], found: Found, table: Table) -> list[NewRows]:
+    def _as_called(self, rows: list[NewRows], columns: KnownColumns, found: Found) -> list[NewRows]:
         """Rows of a file of one run, called as when it was first seen.
 
-        A tracker's run goes by its name until another run has that too; then it would go by its id.
+        A tracker's run goes by its name until another run has that too; then it would go by its id. Of a file with a
+        column of runs, as its columns are renamed, more may come.
         """
-        by_file = not self._settings.run_by and RUN_NAME not in table.columns
+        by_file = not self._settings.run_by and RUN_NAME not in columns.names
         if not (by_file and len(rows) == 1 and len(found.seen.runs) == 1):
             return rows
         return [replace(rows[0], run=next(iter(found.seen.runs)))]

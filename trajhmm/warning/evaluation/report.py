@@ -127,7 +127,9 @@ def _resampled(
     a_row = _divided(alarms, drawn @ _column(outcomes, "healthy_rows"))
     chances = _chances(a_row, collapsed, of_collapsed)
     found["chance_recall"] = percentile_interval(float(chances[0]), chances[1:])
-    if collapsed and not alarms[0]:  # what no run showed may yet be: as much chance as a rate within its interval has
+    if (
+        collapsed and not alarms[0] and not np.isnan(rates["healthy_rows"].value)
+    ):  # what no run showed may yet be: as much chance as a rate within its interval has
         most = _chances(np.linspace(0, rates["healthy_rows"].high, 101), collapsed, np.ones_like(of_collapsed[:1]))
         found["chance_recall"] = Estimate(value=0.0, low=0.0, high=float(np.max(most)))
     return found

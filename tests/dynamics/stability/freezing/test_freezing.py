@@ -1,5 +1,7 @@
 """When runs change for the last time, and which of them may change again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,8 +57,10 @@ def test_states_freeze_at_their_last_change_and_start_where_they_never_change():
     assert changes.counts.tolist() == [2, 0, 1]
     table = freezing_table(runs, changes)
     assert table["freezing_step"].tolist() == [30, 0, 50]
-    cut = changes_of_states(decoded, {"a": 50, "b": 700, "c": 50})
-    assert cut.diverged.tolist() == [False, True, False]  # b was logged on, and is decoded no further
+    cut = changes_of_states(decoded, {"b"})
+    assert cut.diverged.tolist() == [False, True, False]
+    assert freezing_table(runs, cut)["censored"].tolist() == [True, True, True]
+    assert changes_of_states(replace(decoded, lengths=np.array([6, 0, 8]), runs=("a", "x", "c"))).runs == ("a", "c")
     assert table["censored"].tolist() == [True, True, True]  # b is no longer than what a and c show between changes
 
 

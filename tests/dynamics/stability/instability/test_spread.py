@@ -114,14 +114,24 @@ def test_a_run_that_ends_early_is_named_and_cuts_off_no_other():
     assert found.steps[-1] == EVERY * (ROWS - 1)
     assert found.stop_step > EVERY * ROWS / 2
     assert said == ["spread across seeds: without runs that end early: r3"]
+    nearly = frame[~frame["run"].eq("r3") | (frame["step"] < EVERY * (ROWS - 3))]
+    (found,) = spreads(RunSet.from_frame(nearly))
+    assert found.n_runs == 12  # a few rows less are no reason
 
 
 def test_a_group_without_a_spread_has_a_reason():
     frame = logs("drift for ever").frame()
     said = []
     assert spreads(RunSet.from_frame(frame[frame["run"].isin(["r0", "r1"])]), said=said) == ()
-    assert said == ["no spread across seeds: 2 runs; it wants 3"]
+    assert said == ["no spread across seeds: it wants 3 runs of a group"]
     number = frame["run"].str[1:].astype(int)
     said.clear()
     assert spreads(RunSet.from_frame(frame.assign(step=frame["step"] + number)), said=said) == ()
     assert said[-1] == "no spread across seeds: its runs have 0 steps in common; it wants 5"
+
+
+def test_many_small_groups_are_told_of_in_one_line():
+    frame = logs("drift for ever").frame()
+    said = []
+    assert spreads(RunSet.from_frame(frame.assign(lr=frame["run"].str[1:].astype(float))), ["lr"], said=said) == ()
+    assert said == ["no spread across seeds of 12 groups: it wants 3 runs of a group"]

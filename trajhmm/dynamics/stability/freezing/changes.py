@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -81,19 +81,18 @@ class Changes:
         )
 
 
-def changes_of_states(decoded: Decoded, ends: Mapping[str, int] | None = None) -> Changes:
+def changes_of_states(decoded: Decoded, diverged: Container[str] = ()) -> Changes:
     """Changes of the decoded state, as those of a map; runs without a row are left out.
 
     Parameters
     ----------
     decoded : the states.
-    ends : last step of each run's log: one that is decoded no further diverged there.
+    diverged : runs that are decoded up to where they diverged.
     """
     some = decoded.lengths > 0
     names = tuple(name for name, kept in zip(decoded.runs, some.tolist(), strict=True) if kept)
-    last = decoded.steps[np.cumsum(decoded.lengths[some]) - 1]
-    cut = [ends is not None and ends[name] > step for name, step in zip(names, last.tolist(), strict=True)]
-    return _changes(names, decoded.lengths[some], decoded.steps, decoded.path, np.array(cut, dtype=np.bool_))
+    cut = np.array([name in diverged for name in names], dtype=np.bool_)
+    return _changes(names, decoded.lengths[some], decoded.steps, decoded.path, cut)
 
 
 def changes_of_sign(runs: RunSet, column: str) -> Changes:

@@ -34,8 +34,8 @@ STEPS = 200
 """At which the spread is told, at most."""
 RESAMPLES = 200
 _FEWEST_RUNS, _FEWEST_STEPS = 3, 5
-# Share of the runs of a group that get to the end of its spread; and names of others that are told.
-_REACHED, _NAMED = 0.75, 4
+# Share of the runs of a group that get to the end of its spread, about; and names of others that are told.
+_REACHED, _ABOUT, _NAMED = 0.75, 0.9, 4
 _STOPS = 40
 # Spreads grow in proportion to these powers of the steps since the start: like steps under a drift, like their root
 # under noise, or later.
@@ -112,7 +112,7 @@ def spreads(
     scaled = map_sequences(runs, metrics, scaling="shared")
     number = {name: place for place, name in enumerate(scaled.runs)}
     rng = np.random.default_rng(seed)
-    found = []
+    found, few = [], list[str]()
     for group in groups:
         members = [number[name] for run in group.runs.tolist() if (name := runs.runs[run]) in number]
         kept = _that_go_on(scaled, members)
@@ -123,7 +123,7 @@ def spreads(
             more = ", …" if len(short) > _NAMED else ""
             told.append(f"spread across seeds{of}: without runs that end early: {', '.join(short[:_NAMED])}{more}")
         if len(kept) < _FEWEST_RUNS:
-            told.append(f"no spread across seeds{of}: {len(kept)} runs; it wants {_FEWEST_RUNS}")
+            few.append(of)
             continue
         steps, laid_out = _in_step(scaled, kept)
         if len(steps) < _FEWEST_STEPS:
@@ -132,13 +132,19 @@ def spreads(
             )
             continue
         found.append(_spread(group, steps, laid_out, rng))
+    if few and said is not None:
+        which = f" of {len(few)} groups" if len(few) > 1 else few[0]
+        said.append(f"no spread across seeds{which}: it wants {_FEWEST_RUNS} runs of a group")
     return tuple(found)
 
 
 def _that_go_on(scaled: Sequences, members: Sequence[int]) -> list[int]:
-    """Those of some runs that get as far as three in four of them."""
+    """Those of some runs that get about as far as three in four of them."""
     ends = scaled.steps[scaled.offsets[np.asarray(members, dtype=np.int64) + 1] - 1]
-    enough = np.quantile(ends, 1 - _REACHED, method="lower") if len(members) else 0
+    if not len(members):
+        return []
+    first = scaled.steps[scaled.offsets[np.asarray(members, dtype=np.int64)]].min()
+    enough = first + _ABOUT * (float(np.quantile(ends, 1 - _REACHED, method="lower")) - first)
     return [run for run, end in zip(members, ends.tolist(), strict=True) if end >= enough]
 
 
