@@ -127,10 +127,11 @@ def finite_time_exponent(
 
 def _risen(values: NDArray[np.float64], at: NDArray[np.int64]) -> tuple[float, bool] | None:
     """The step by which nine tenths of a rise are done, and whether that is in the first half; None without a rise."""
-    rise = values[-1] - values[0]
-    if not 0.0 < rise < np.inf:
-        return None
-    step = float(at[int(np.argmax(values >= values[0] + _MOST_OF_A_RISE * rise))])
+    with np.errstate(over="ignore", invalid="ignore"):  # logarithms of distances as large as floats hold
+        rise = float(values[-1] - values[0])
+        if not 0.0 < rise < np.inf:
+            return None
+        step = float(at[int(np.argmax(values >= values[0] + _MOST_OF_A_RISE * rise))])
     return step, 2.0 * (step - float(at[0])) <= float(at[-1] - at[0])
 
 
