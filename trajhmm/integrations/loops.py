@@ -240,7 +240,7 @@ class RunMonitor:
 
     Given a `RunLogger`, it watches all that this logs, weight metrics among it; the loop looks at ``monitor.alarm``.
 
-    >>> logger = RunLogger("logs", "seed_3")
+    >>> logger = RunLogger("logs", "seed_4")
     >>> monitor, model_logger = RunMonitor("reference.json", logger), ModelLogger(logger, model)
 
     A row is all that is logged at one step, as in a run log. It is judged as soon as it holds all metrics that the
