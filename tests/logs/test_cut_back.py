@@ -47,7 +47,7 @@ def again(path, follower):
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize(("length", "cut", "now"), [(50, 30, 40), (50, 1, 12), (500, 100, 260), (500, 499, 500)])
+@pytest.mark.parametrize(("length", "cut", "now"), [(50, 30, 40), (50, 1, 12), (500, 100, 260), (500, 490, 500)])
 def test_rows_behind_the_cut_are_told(suffix, length, cut, now, restart, tmp_path):
     """Those behind the last mark before the cut may come again; no row that is another than it was is missing."""
     path = tmp_path / f"log{suffix}"
@@ -108,6 +108,29 @@ def test_a_file_that_is_half_written_again_tells_nothing(tmp_path):
     assert told(follower) == {"r": [(1000, 1.0), (1010, 2.0)]}
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("first", [2, 60, 900])
+def test_a_last_row_that_goes_on_is_told_once_and_nothing_before_it_again(first, suffix, restart, tmp_path):
+    """A running mean of an epoch, written over until the next begins: no other run, and no resume."""
+    path, loss, steps = tmp_path / f"log{suffix}", values(first + 8), []
+    write(path, loss[:first])
+    follower = Follower([path], ["loss"], HOW)
+    assert len(told(follower)["r"]) == first
+    for n in range(first, first + 8):
+        for part in (0.3, 0.7, 1.0):
+            so_far = loss[:n].copy()
+            so_far[-1] *= part
+            write(path, so_far)
+            steps += [step for step, _ in told(follower).get("r", [])]
+            if restart:
+                follower = again(path, follower)
+    assert steps == [10 * n for n in range(first, first + 7)]
+    write(path, values(first + 40, cut=first - 1))  # and now it is another run from there on
+    rows = told(follower)["r"]
+    assert (rows[-1][0], len(rows) >= 41) == (10 * (first + 39), True)
+
+
 def test_marks_against_all_rows():
     """However rows come, a row that changed is told from the last mark before it on, and no other is."""
     rng = np.random.default_rng(3)
@@ -117,18 +140,23 @@ def test_marks_against_all_rows():
         while rows < 700 and (not rows or rng.random() > 0.02):
             more = int(rng.choice([1, 2, 5, 100, 290]))
             marks, rows = marks.behind(rows, more, prints.__getitem__), rows + more
-        assert len(marks.prints) == 8 * ((rows - 1) // marks.every)
+        assert len(marks.prints) == 8 * (max(rows - 2, 0) // marks.every)
         assert len(marks.prints) <= 8 * 64
+        assert marks.end == b"".join(prints[max(rows - 2, 0) : rows])
         assert marks.differs(rows, 0, rows, prints.__getitem__) is None
-        if rows == 1:
+        last = [*prints[: rows - 1], rng.bytes(8)]
+        assert marks.differs(rows, 0, rows, last.__getitem__) is None
+        more = marks.with_last(last[-1]).behind(rows, 50, [*last, *prints[rows:]].__getitem__)
+        assert more.differs(rows + 50, 0, rows + 50, [*last, *prints[rows:]].__getitem__) is None
+        if rows < 3:
             continue
-        changed = int(rng.integers(1, rows))
+        changed = int(rng.integers(1, rows - 1))
         other = [*prints[:changed], *(rng.bytes(8) for _ in prints[changed:])]
         found = marks.differs(rows, 0, rows, other.__getitem__)
-        assert found == min(-(-changed // marks.every) * marks.every, rows - 1)
+        assert found == min(-(-changed // marks.every) * marks.every, rows - 2)
         same = marks.as_before(found)
         assert changed - marks.every < same <= changed
-        grown = marks.of_first(same).behind(same, 50, other.__getitem__)
+        grown = marks.of_first(same, prints[same - 1]).behind(same, 50, other.__getitem__)
         assert grown.differs(same + 50, 0, same + 50, other.__getitem__) is None
         assert grown.differs(same + 50, 0, same + 50, prints.__getitem__) is not None
 
@@ -138,3 +166,4 @@ def test_without_marks_of_before_nothing_is_said_of_rows():
     marks = Marks().behind(20, 5, lambda place: bytes([place] * 8))
     assert marks == Marks()
     assert marks.differs(25, 0, 25, lambda place: bytes([place] * 8)) is None
+    assert marks.with_last(bytes(8)) == marks

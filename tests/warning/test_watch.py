@@ -339,3 +339,20 @@ def test_a_job_that_is_started_again_into_its_log_is_not_watched_from_the_old_le
         alarms += [alarm.step for _, alarm in watch.poll()]
     assert len(alarms) == 1
     assert 450 <= alarms[0] < 700  # a run that is resumed is not judged at once
+
+
+def test_a_last_row_that_is_written_over_does_not_blind_the_watch(tmp_path):
+    """Rows told again from a mark far back, and not judged as of a resumed run, would hide all that comes."""
+    model = fit_warning(healthy_logs(10, rows=600), states=3, restarts=2, iterations=30)
+    logs, values, alarms = tmp_path / "logs", drifting(rows=600, onset=450), []
+    logs.mkdir()
+    watch = Watch(model, [logs], HOW)
+    for n in range(430, 520):
+        for part in (0.5, 1.0):
+            so_far = values[:n].copy()
+            so_far[-1] = so_far[-2] + part * (so_far[-1] - so_far[-2])
+            frame_of(so_far, "a").to_csv(logs / "a.csv", index=False)
+            alarms += [alarm.step for _, alarm in watch.poll()]
+    batch = Monitor(model)
+    batch.score(RunSet.from_frame(frame_of(values, "a")))
+    assert alarms == pytest.approx([batch.trackers["a"].alarm.step], abs=20)

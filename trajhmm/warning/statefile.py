@@ -40,7 +40,7 @@ _LATER = (
     "CREATE TABLE IF NOT EXISTS checkpoints (run BLOB PRIMARY KEY, known BLOB NOT NULL) WITHOUT ROWID",
     (
         "CREATE TABLE IF NOT EXISTS marks (path BLOB, run BLOB, every INTEGER NOT NULL, prints BLOB NOT NULL,"
-        " last BLOB NOT NULL, PRIMARY KEY (path, run)) WITHOUT ROWID"
+        " ends BLOB NOT NULL, PRIMARY KEY (path, run)) WITHOUT ROWID"
     ),
 )
 _TABLES = (
@@ -114,8 +114,8 @@ class StateFile:
         with self._transaction() as database, self.damage_told():
             rows: defaultdict[bytes, dict[str, RunSeen]] = defaultdict(dict)
             marks = {
-                (path, run): Marks.of(int(every), _whole(prints), last)
-                for path, run, every, prints, last in database.execute("SELECT * FROM marks")
+                (path, run): Marks.of(int(every), _whole(prints), end)
+                for path, run, every, prints, end in database.execute("SELECT * FROM marks")
             }
             for path, run, n, first in database.execute("SELECT path, run, n, first FROM rows"):
                 rows[path][_text(run)] = RunSeen(int(n), int(first), marks.get((path, run), Marks()))
@@ -161,7 +161,7 @@ class StateFile:
                 counts = [(key, _key(run), known.rows, known.first) for run, known in more.items()]
                 database.executemany("REPLACE INTO rows VALUES (?, ?, ?, ?)", counts)
                 marks = [
-                    (key, _key(run), known.marks.every, _summed(known.marks.prints), known.marks.last)
+                    (key, _key(run), known.marks.every, _summed(known.marks.prints), known.marks.end)
                     for run, known in more.items()
                 ]
                 database.executemany("REPLACE INTO marks VALUES (?, ?, ?, ?, ?)", marks)

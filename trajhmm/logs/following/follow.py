@@ -19,6 +19,7 @@ from trajhmm.logs.assembly.rows import rows_that_meet, rows_with_steps, run_name
 from trajhmm.logs.assembly.stack import Stack, stack_tables
 from trajhmm.logs.assembly.steps import STEP, with_steps
 from trajhmm.logs.following.listing import Found, Listing
+from trajhmm.logs.following.marks import SIZE
 from trajhmm.logs.following.moving import Moving
 from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Skipped, Stamp, fingerprint_of_row
 from trajhmm.logs.formats.format import Growth
@@ -171,9 +172,10 @@ class Follower:
     In each poll the folders are listed and files that changed are read. Of a text file that only grew, no more is read
     than the lines that are new; a last line without its line break waits for the next poll. A file that was written
     again is read in full. It is taken to begin with the rows that were seen as long as those of them are the same that
-    are known again (see `Marks`): the first, the last, and some between. Where the first is another one, the log was
-    begun anew and all its rows are new; where a later one is, it was cut back and written on, and rows are told again
-    from the last one on that is known to be as it was.
+    are known again (see `Marks`): the first, the one before the last, and some between. Where the first is another one,
+    the log was begun anew and all its rows are new; where a later one is, it was cut back and written on, and rows are
+    told again from the last one on that is known to be as it was. The last row may be written again as it goes on, and
+    was told as it was first seen.
 
     With ``more``, what the first row of each run held is kept in `moving`.
 
@@ -483,6 +485,9 @@ class Follower:
             behind = before + len(one.steps)
             if passed is not None:
                 passed[one.run] = behind
+                if before < seen.rows <= behind:  # the last row that was seen may have gone on since
+                    last = self._fingerprints(one, before)(seen.rows - 1)
+                    seen = found.seen.runs[one.run] = seen._replace(marks=seen.marks.with_last(last))
             if behind > seen.rows:
                 start = max(seen.rows - before, 0)
                 if found.file.format.together:
@@ -520,7 +525,7 @@ class Follower:
 
         def of(place: int) -> bytes:
             row = place - before
-            return fingerprint_of_row(rows.steps[row], rows.values[row, told_by]).to_bytes(8, "big", signed=True)
+            return fingerprint_of_row(rows.steps[row], rows.values[row, told_by]).to_bytes(SIZE, "big", signed=True)
 
         return of
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.logs.assembly.columns import ColumnsSeen, Kinds
-from trajhmm.logs.following.marks import Marks
+from trajhmm.logs.following.marks import SIZE, Marks
 from trajhmm.logs.formats.lines import Place
 from trajhmm.logs.formats.table import Table
 from trajhmm.naming import Attribute
@@ -95,8 +95,9 @@ class RunSeen(NamedTuple):
     marks: Marks = Marks()
 
     def up_to(self, rows: int) -> RunSeen:
-        """The same as if fewer rows had been seen."""
-        return RunSeen(rows=rows, first=self.first, marks=self.marks.of_first(rows))
+        """The same as if fewer rows had been seen, at least 1, of which the last has a mark."""
+        last = self.first.to_bytes(SIZE, "big", signed=True) if rows == 1 else self.marks.at(rows - 1)
+        return RunSeen(rows=rows, first=self.first, marks=self.marks.of_first(rows, last))
 
 
 class Skipped(NamedTuple):
