@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-import struct
-import zlib
 from contextlib import closing
 
 import pytest
@@ -11,6 +9,8 @@ import pytest
 from trajhmm.logs import read_logs
 from trajhmm.logs.following.follow import Follower
 from trajhmm.logs.settings import Settings
+
+from .records import HEAD, field, piece
 
 HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
 
@@ -57,32 +57,13 @@ class Wandb:
         folder.mkdir(exist_ok=True)
         path = folder / f"run-{run * 32}.wandb"
         if not path.exists():
-            path.write_bytes(
-                b":W&B" + struct.pack("<HB", 0xBEE1, 0) + piece(field(17, field(1, run * 32) + field(8, "same")))
-            )
+            path.write_bytes(HEAD + piece(field(17, field(1, run * 32) + field(8, "same"))))
         rows = [
             piece(field(2, field(1, field(1, "loss") + field(6, loss(step))) + field(2, field(1, step))))
             for step in steps
         ]
         with path.open("ab") as file:
             file.writelines(rows)
-
-
-def field(number, content):
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
-    if isinstance(content, float):
-        return varint(number << 3 | 1) + struct.pack("<d", content)
-    content = content.encode() if isinstance(content, str) else content
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def varint(number):
-    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + varint(number >> 7)
-
-
-def piece(content):
-    return struct.pack("<IHB", zlib.crc32(b"\1" + content), len(content), 1) + content
 
 
 def told(follower):

@@ -4,10 +4,8 @@ import csv
 import json
 import math
 import os
-import struct
 import subprocess
 import sys
-import zlib
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,7 +16,8 @@ import pytest
 from trajhmm import read_logs
 from trajhmm.errors import LogError
 
-HEAD = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
+from .records import HEAD, field, piece
+
 BLOCK = 2**15
 
 needs_wandb = pytest.mark.skipif(
@@ -168,27 +167,6 @@ run.finish()
 """,
         )
     assert read_logs(tmp_path).runs == ("aaa", "bbb")
-
-
-def varint(number):
-    out = b""
-    while number > 0x7F:
-        out += bytes((number & 0x7F | 0x80,))
-        number >>= 7
-    return out + bytes((number,))
-
-
-def field(number, content):
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
-    if isinstance(content, float):
-        return varint(number << 3 | 1) + struct.pack("<d", content)
-    content = content.encode() if isinstance(content, str) else content
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def piece(content, kind=1):
-    return struct.pack("<IHB", zlib.crc32(bytes((kind,)) + content), len(content), kind) + content
 
 
 def row(step, **cells):

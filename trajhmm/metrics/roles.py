@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeGuard
@@ -36,14 +36,9 @@ _FUSED_PROJECTIONS = re.compile(
     r"(^|\.)(qkv|qkv_proj|query_key_value|c_attn|in_proj_weight|in_proj_qkv|Wqkv)(\.weight)?$"
 )
 _KEY_OR_VALUE = re.compile(r"(^|\.)((k|v|key|value)(_proj|_lin|_linear|_proj_weight)?|to_[kv]|W_[KV])(\.weight)?$")
-_BY_NAME = (
-    (_BUFFER, "skip"),
-    (_EMBEDDING, "skip"),
-    (_NORM, "skip"),
-    (_BIAS, "bias"),
-    (_FUSED_PROJECTIONS, "fused_heads"),
-    (_ONE_PROJECTION, "heads"),
-)
+_PROJECTIONS = ((_FUSED_PROJECTIONS, "fused_heads"), (_ONE_PROJECTION, "heads"))
+_BY_NAME = ((_BUFFER, "skip"), (_EMBEDDING, "skip"), (_NORM, "skip"), (_BIAS, "bias"), *_PROJECTIONS)
+_WIDE_BY_NAME = ((_BUFFER, "skip"), (_EMBEDDING, "skip"), (_NORM_AT_END, "skip"), (_BIAS, "bias"), *_PROJECTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,10 +160,10 @@ def _untied(named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place_of(values: Any) -> tuple[int, tuple[int, ...], str] | None:
-    """Where an array lies in memory, and how; None where that cannot be told or it holds nothing."""
+    """Where an array of numpy or a tensor lies in memory, and how; None of others, which may be copied to tell it."""
     try:
-        place = values.data_ptr() if hasattr(values, "data_ptr") else values.__array_interface__["data"][0]
-    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        place = values.ctypes.data if isinstance(values, np.ndarray) else values.data_ptr()
+    except (AttributeError, RuntimeError, TypeError):
         return None
     return (int(place), tuple(values.shape), str(values.dtype)) if place and 0 not in values.shape else None
 
@@ -237,7 +232,7 @@ def _from_modules(module: Any) -> dict[str, tuple[str, int | None]]:
         elif isinstance(layer, nn.modules.conv._ConvNd):  # noqa: SLF001
             known |= {f"{prefix}weight": ("kernels", None), f"{prefix}bias": ("bias", None)}
         elif isinstance(layer, nn.Linear) and not _EMBEDDING.search(f"{prefix}weight"):
-            known[f"{prefix}weight"] = (_projection(f"{prefix}weight"), None)
+            known[f"{prefix}weight"] = (_named(f"{prefix}weight", _PROJECTIONS), None)
         elif isinstance(layer, nn.MultiheadAttention):
             known[f"{prefix}in_proj_weight"] = ("fused_heads", layer.num_heads)
             known |= {f"{prefix}{one}_proj_weight": ("heads", layer.num_heads) for one in "qkv"}
@@ -245,9 +240,9 @@ def _from_modules(module: Any) -> dict[str, tuple[str, int | None]]:
     return known
 
 
-def _projection(name: str) -> str:
-    """What the weight of a plain linear layer counts as."""
-    return next((role for pattern, role in _BY_NAME[-2:] if pattern.search(name)), "matrix")
+def _named(name: str, roles: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    """The first role whose pattern a name holds; a matrix, if none."""
+    return next((role for pattern, role in roles if pattern.search(name)), "matrix")
 
 
 def _role_by_name(name: str, array: Any, named: Mapping[str, Any]) -> str:
@@ -262,14 +257,7 @@ def _role_by_name(name: str, array: Any, named: Mapping[str, Any]) -> str:
     if _is_convolution(name, array):
         return "kernels"
     wide = array.ndim > 1
-    role = next(
-        (
-            role
-            for pattern, role in _BY_NAME
-            if (_NORM_AT_END if wide and pattern is _NORM else pattern).search(name) is not None
-        ),
-        "matrix",
-    )
+    role = _named(name, _WIDE_BY_NAME if wide else _BY_NAME)
     if wide or role == "skip":
         return role
     return "bias" if role == "bias" and (owner is None or owner.ndim > 1) else "skip"

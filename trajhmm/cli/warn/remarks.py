@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,17 +83,9 @@ class Remarks:
             say(f"watched as well from here on: {', '.join(more)}")
         self._say_risks(monitor)
         self._say_silent(monitor)
-        ahead = [run for run in self._watch.gained if run not in self._ahead and begins_ahead(run, monitor)]
-        self._ahead.update(ahead)
-        say_ahead(ahead, monitor)
-        beyond = [run for run in self._watch.gained if run not in self._beyond and is_beyond(run, monitor)]
-        self._beyond.update(beyond)
-        say_beyond(beyond, monitor)
-        rarer = [
-            run for run in self._watch.gained if run not in self._rarer and monitor.trackers[run].rarer is not None
-        ]
-        self._rarer.update(rarer)
-        say_rarer(rarer, monitor)
+        say_ahead(self._not_told(self._ahead, begins_ahead), monitor)
+        say_beyond(self._not_told(self._beyond, is_beyond), monitor)
+        say_rarer(self._not_told(self._rarer, is_rarer), monitor)
         if not self._misfit and self._watch.gained:
             self._misfit = say_misfit(monitor)
         if monitor.trackers and not self._unlogged:
@@ -103,6 +95,12 @@ class Remarks:
             self._empty = True
             missing = ", ".join(str(path) for path in self._logs if not path.exists())
             say(f"no such file or folder yet: {missing}" if missing else "no runs yet")
+
+    def _not_told(self, told: set[str], holds: Callable[[str, Monitor], bool]) -> list[str]:
+        """Runs that gained rows, of which something holds that was not told of them; it is ``told`` now."""
+        new = [run for run in self._watch.gained if run not in told and holds(run, self._watch.monitor)]
+        told.update(new)
+        return new
 
     def _say_skipped(self) -> None:
         """Name files in which lines were passed over, and again when they are twice as many."""
@@ -188,6 +186,11 @@ def say_beyond(runs: Sequence[str], monitor: Monitor) -> None:
             f"warning: {_named(runs)} {'go' if len(runs) > 1 else 'goes'} on beyond step {monitor.last_step}, the last "
             "of the reference: from there on no share of false alarms is promised"
         )
+
+
+def is_rarer(run: str, monitor: Monitor) -> bool:
+    """Whether rows of a run are farther apart than the reference's."""
+    return monitor.trackers[run].rarer is not None
 
 
 def say_rarer(runs: Sequence[str], monitor: Monitor) -> None:

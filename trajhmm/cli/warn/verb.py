@@ -19,6 +19,7 @@ from trajhmm.cli.warn.objects import object_of, write_scores
 from trajhmm.cli.warn.remarks import (
     begins_ahead,
     is_beyond,
+    is_rarer,
     say_ahead,
     say_alone,
     say_beyond,
@@ -137,7 +138,7 @@ def _once(
         say_never_logged(monitor, runs.runs)
     say_ahead([run for run in runs.runs if begins_ahead(run, monitor)], monitor)
     say_beyond([run for run in runs.runs if is_beyond(run, monitor)], monitor)
-    say_rarer([run for run in runs.runs if monitor.trackers[run].rarer is not None], monitor)
+    say_rarer([run for run in runs.runs if is_rarer(run, monitor)], monitor)
     say_misfit(monitor)
     for tracker in trackers:
         told = in_json(object_of(tracker, monitor))

@@ -34,10 +34,24 @@ class Interval:
             value=self.value, low=float(np.fmin(self.low, other.low)), high=float(np.fmax(self.high, other.high))
         )
 
+    def less(self, other: Interval) -> Interval:
+        """The number less another that was found apart from it (Zou and Donner 2008: MOVER).
+
+        Squares of how far either interval reaches add up; a bound that is not defined reaches nowhere.
+        """
+        value = self.value - other.value
+        below = np.hypot(_reach(self.value - self.low), _reach(other.high - other.value))
+        above = np.hypot(_reach(self.high - self.value), _reach(other.value - other.low))
+        return Interval(value=value, low=float(value - below), high=float(value + above))
+
     def within(self, least: float, most: float) -> Interval:
         """The same, cut at what the quantity can be."""
         low, value, high = np.clip([self.low, self.value, self.high], least, most)
         return Interval(value=float(value), low=float(low), high=float(high))
+
+
+def _reach(distance: float) -> float:
+    return 0.0 if np.isnan(distance) else distance
 
 
 UNDEFINED = Interval(value=np.nan, low=np.nan, high=np.nan)
@@ -158,11 +172,7 @@ def difference_of_shares(first: int, n_first: int, second: int, n_second: int, l
     """Difference of two shares of separate runs, by the score intervals of either (Newcombe 1998, method 10)."""
     if not n_first or not n_second:
         return UNDEFINED
-    one, other = share(first, n_first, level), share(second, n_second, level)
-    value = one.value - other.value
-    below = np.hypot(one.value - one.low, other.high - other.value)
-    above = np.hypot(one.high - one.value, other.value - other.low)
-    return Interval(value=value, low=float(value - below), high=float(value + above)).within(-1.0, 1.0)
+    return share(first, n_first, level).less(share(second, n_second, level)).within(-1.0, 1.0)
 
 
 def paired_shares(only_first: int, only_second: int, pairs: int, level: float = LEVEL) -> Interval:

@@ -136,14 +136,13 @@ def weighted_median(values: NDArray[np.float64], counts: NDArray[np.int64]) -> N
     (B,); NaN where nothing was drawn.
     """
     found = np.full(len(counts), np.nan)
-    order = np.argsort(values)
-    upto = np.cumsum(counts[:, order], axis=1)
-    some = upto[:, -1] > 0 if len(values) else np.zeros(len(counts), dtype=bool)
-    drawn = upto[some]
-    total = drawn[:, -1:] if len(values) else drawn
-    middle = [(drawn >= place).argmax(axis=1) for place in ((total + 1) // 2, total // 2 + 1) if len(drawn)]
-    if middle:
-        found[some] = (values[order][middle[0]] + values[order][middle[1]]) / 2
+    some = counts.any(axis=1)
+    if some.any():
+        order = np.argsort(values)
+        upto = np.cumsum(counts[some][:, order], axis=1)
+        total = upto[:, -1:]
+        lower, upper = ((upto >= place).argmax(axis=1) for place in ((total + 1) // 2, total // 2 + 1))
+        found[some] = (values[order][lower] + values[order][upper]) / 2
     return found
 
 

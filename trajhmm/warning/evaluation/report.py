@@ -115,23 +115,15 @@ def _resampled(
         for name in ("lead_steps", "lead_share")
         for values in [weighted_median(_column(collapsed, name), of_collapsed)]
     }
-    rates = {
-        unit: rate_interval(
-            _divided(alarms, drawn @ _column(outcomes, unit)),
-            len({one.group for one in outcomes if one.while_healthy}),
-            sum(_longest(outcomes, unit).values()),
-        )
-        for unit in ("healthy_steps", "healthy_rows")
-    }
-    found["false_per_1000_steps"] = rates["healthy_steps"].times(1000)
-    a_row = _divided(alarms, drawn @ _column(outcomes, "healthy_rows"))
+    a_step, a_row = (_divided(alarms, drawn @ _column(outcomes, unit)) for unit in ("healthy_steps", "healthy_rows"))
+    alarmed = len({one.group for one in outcomes if one.while_healthy})
+    found["false_per_1000_steps"] = rate_interval(a_step, alarmed, _watched(outcomes, "healthy_steps")).times(1000)
     chances = _chances(a_row, collapsed, of_collapsed)
     found["chance_recall"] = percentile_interval(float(chances[0]), chances[1:])
-    if (
-        collapsed and not alarms[0] and not np.isnan(rates["healthy_rows"].value)
-    ):  # what no run showed may yet be: as much chance as a rate within its interval has
-        most = _chances(np.linspace(0, rates["healthy_rows"].high, 101), collapsed, np.ones_like(of_collapsed[:1]))
-        found["chance_recall"] = Estimate(value=0.0, low=0.0, high=float(np.max(most)))
+    if collapsed and a_row[0] == 0.0:  # what no run showed may yet be: as much chance as a rate within its interval has
+        rates = np.linspace(0, rate_interval(a_row, alarmed, _watched(outcomes, "healthy_rows")).high, 101)
+        most = float(np.max(_chances(rates, collapsed, np.ones_like(of_collapsed[:1]))))
+        found["chance_recall"] = Estimate(value=0.0, low=0.0, high=most)
     return found
 
 
@@ -139,12 +131,12 @@ def _column(outcomes: Sequence[RunOutcome], name: str) -> NDArray[np.float64]:
     return np.array([getattr(one, name) for one in outcomes], dtype=np.float64)
 
 
-def _longest(outcomes: Sequence[RunOutcome], unit: str) -> dict[str, float]:
-    """For each group, how long the run was watched that was watched longest."""
+def _watched(outcomes: Sequence[RunOutcome], unit: str) -> float:
+    """How long groups were watched, each as long as its run that was watched longest."""
     longest: dict[str, float] = {}
     for one in outcomes:
         longest[one.group] = max(longest.get(one.group, 0.0), getattr(one, unit))
-    return longest
+    return sum(longest.values())
 
 
 def _chances(

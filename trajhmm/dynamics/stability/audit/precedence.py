@@ -75,14 +75,7 @@ def _excess(rows: pd.DataFrame, healthy: list[object], rng: np.random.Generator,
     over_runs = share(int(preceded.sum()), len(preceded), level)
     # Where all runs of all seeds do the same, resampling sees no variance; the interval of a share does.
     own = mean_over_seeds(preceded, rows["seed"].tolist(), rng, level).united(over_runs)
-    below = np.hypot(own.value - own.low, _reach(null.high - null.value))
-    above = np.hypot(own.high - own.value, _reach(null.value - null.low))
-    value = own.value - null.value
-    return Interval(value=value, low=float(value - below), high=float(value + above)).within(-1.0, 1.0)
-
-
-def _reach(distance: float) -> float:
-    return 0.0 if np.isnan(distance) else distance
+    return own.less(null).within(-1.0, 1.0)
 
 
 def _decide(found: Interval) -> Verdict:

@@ -119,7 +119,7 @@ def spreads(
         told = [] if said is None else said
         named = ", ".join(f"{name} {value}" for name, value in group.values.items())
         of = f" of {named}" if named else ""
-        if short := [scaled.runs[run] for run in members if run not in kept]:
+        if short := [scaled.runs[run] for run in sorted(set(members) - set(kept))]:
             more = ", …" if len(short) > _NAMED else ""
             told.append(f"spread across seeds{of}: without runs that end early: {', '.join(short[:_NAMED])}{more}")
         if len(kept) < _FEWEST_RUNS:
@@ -140,12 +140,13 @@ def spreads(
 
 def _that_go_on(scaled: Sequences, members: Sequence[int]) -> list[int]:
     """Those of some runs that get about as far as three in four of them."""
-    ends = scaled.steps[scaled.offsets[np.asarray(members, dtype=np.int64) + 1] - 1]
-    if not len(members):
+    if not members:
         return []
-    first = scaled.steps[scaled.offsets[np.asarray(members, dtype=np.int64)]].min()
+    runs = np.array(members)
+    first, ends = scaled.steps[scaled.offsets[runs]].min(), scaled.steps[scaled.offsets[runs + 1] - 1]
     enough = first + _ABOUT * (float(np.quantile(ends, 1 - _REACHED, method="lower")) - first)
-    return [run for run, end in zip(members, ends.tolist(), strict=True) if end >= enough]
+    kept: list[int] = runs[ends >= enough].tolist()
+    return kept
 
 
 def spread_table(found: Sequence[Spread], by: Sequence[str] = ()) -> pd.DataFrame:
