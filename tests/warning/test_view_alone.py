@@ -57,13 +57,13 @@ def test_movement_is_the_mean_squared_squeezed_innovation_averaged_as_pandas_doe
 def test_a_score_is_a_views_over_its_limit_and_none_before_the_burn_in():
     values = failing(1)
     seen = scored(values)
-    assert (seen.score[:BURN_IN] == 0).all()
+    assert (seen.score[: BURN_IN + 1] == 0).all()  # a metric counts from when it first moves: not at the first row
     assert (seen.state == -1).all()
     assert np.isnan(seen.level).all()
     alone = Alone(METRICS)
     rows, _ = alone.rows(np.arange(300), values, np.ones((300, 3), dtype=bool), alone.start())
     each = [view.scores(rows, view.start()) / LIMITS[view.name] for view in alone.views]
-    np.testing.assert_array_equal(seen.score[BURN_IN:], np.max(each, axis=0)[BURN_IN:])
+    np.testing.assert_array_equal(seen.score[1 + BURN_IN :], np.max(each, axis=0)[BURN_IN:])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -94,6 +94,21 @@ def test_what_other_runs_log_does_not_matter():
     more = np.full((300, 1), np.nan)
     names = ("other", *METRICS)
     np.testing.assert_array_equal(scored(np.hstack([more, values]), names).score, scored(values).score)
+
+
+def test_what_stands_still_does_not_count_until_it_moves():
+    """As an attribute it would not be seen at all; whether it is one may hang on other runs and on later rows."""
+    values = failing(4)
+    names = ("clip", *METRICS)
+    stands = np.full((300, 1), 7.0)
+    np.testing.assert_array_equal(scored(np.hstack([stands, values]), names).score, scored(values).score)
+    moves = np.where(np.arange(300) < 150, 7.0, 7.0 + np.arange(300) % 5)[:, np.newaxis]
+    seen = scored(np.hstack([moves, values]), names)
+    np.testing.assert_array_equal(seen.score[:151], scored(values).score[:151])
+    assert (seen.score[150:200] < 1).all()  # that it moves at last is no event
+    later = np.where(np.arange(300) < 151, np.nan, moves[:, 0])[:, np.newaxis]  # 7 at row 150
+    assert (seen.score[165:] != scored(values).score[165:]).any()
+    assert scored(np.hstack([later, values]), names).score.shape == seen.score.shape
 
 
 def test_the_loss_of_an_evaluation_counts_only_where_there_is_no_other():

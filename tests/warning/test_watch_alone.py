@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from trajhmm.logs import read_logs
@@ -14,8 +15,11 @@ HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
 KEPT = ("rows", "last_step", "values", "memory", "largest", "since", "alarm_step")
 
 
-def rows_of(seed, *, late=40, attributes=True):
-    """A loss that explodes at row 150, a norm that is logged from row ``late`` on, evaluations at every tenth row."""
+def rows_of(seed, *, late=40, attributes=True, stands=None):
+    """A loss that explodes at row 150, a norm that is logged from row ``late`` on, evaluations at every tenth row.
+
+    A share of clipped steps is 0 up to row ``stands``, and logged if that is given.
+    """
     rng = np.random.default_rng(seed)
     for t in range(160):
         loss = (2 * np.exp(-t / 60) + 0.3) * np.exp(rng.normal(0, 0.03)) * (np.exp(0.4 * (t - 150)) if t > 150 else 1)
@@ -24,6 +28,8 @@ def rows_of(seed, *, late=40, attributes=True):
             row["grad_norm"] = rng.lognormal(0, 0.1)
         if t % 10 == 5:
             row |= {"val_loss": 0.5 + rng.lognormal(0, 0.1), "accuracy": rng.random()}
+        if stands is not None:
+            row["clipped"] = 0.0 if t <= stands else rng.random()
         yield row
 
 
@@ -43,6 +49,9 @@ def grown(folder, runs, rng, most, watch, restarted=None):
     return watch, alarms
 
 
+LATE = {"a": {"stands": 70}, "b": {"late": 90, "stands": 110}, "c": {}}
+
+
 @pytest.mark.parametrize("restarts", [False, True], ids=["one watch", "restarted"])
 @pytest.mark.parametrize("most", [1, 30], ids=["row by row", "some rows a poll"])
 @pytest.mark.sampled(1)
@@ -50,12 +59,12 @@ def test_what_begins_later_counts_as_in_a_finished_log(most, restarts, tmp_path)
     folder, state = tmp_path / "logs", tmp_path / "state.db"
     folder.mkdir()
     watch = Watch(None, [folder], HOW, state=state, metrics=["loss"])
-    runs = {"a": list(rows_of(0)), "b": list(rows_of(1, late=90))}
+    runs = {name: list(rows_of(seed, **how)) for seed, (name, how) in enumerate(LATE.items())}
     restarted = (lambda: Watch(None, [folder], HOW, state=state, metrics=["loss"])) if restarts else None
     watch, alarms = grown(folder, runs, np.random.default_rng(most), most, watch, restarted)
     whole = Monitor()
     whole.score(read_logs(folder))
-    assert watch.monitor.metrics == whole.metrics == ("grad_norm", "loss", "val_loss")
+    assert watch.monitor.metrics == whole.metrics == ("clipped", "grad_norm", "loss", "val_loss")
     for run in runs:
         live, batch = watch.monitor.trackers[run].to_dict(), whole.trackers[run].to_dict()
         assert {name: live[name] for name in KEPT} == {name: batch[name] for name in KEPT}
@@ -87,7 +96,6 @@ def test_what_never_changes_within_a_run_is_an_attribute_and_what_comes_to_chang
 
 def test_a_file_that_is_read_whole_again_is_known_again_after_a_metric_came(tmp_path):
     """By the metrics of the first rows alone: those that came later stood in no fingerprint."""
-    import pandas as pd
 
     log, state = tmp_path / "logs" / "a.parquet", tmp_path / "state.db"
     log.parent.mkdir()
@@ -167,3 +175,18 @@ def test_what_was_known_under_other_losses_is_begun_anew(monkeypatch):
     other.resume({"r": stored})
     assert other.trackers["r"].last_step == 29
     assert other.update("r", 30, {"train_loss": 1.0, "norm": 1.0}) is None
+
+
+def test_a_run_is_judged_alike_alone_beside_others_and_cut():
+    """Whether a column is a metric or an attribute hangs on all runs that are read; the score of a row must not."""
+    frames = {run: pd.DataFrame(list(rows_of(seed, **how))) for seed, (run, how) in enumerate(LATE.items())}
+
+    def scores(frames):
+        together = pd.concat([frame.assign(run=run) for run, frame in frames.items()], ignore_index=True)
+        return Monitor().score(read_logs(together))
+
+    beside = scores(frames)
+    for run, frame in frames.items():
+        np.testing.assert_array_equal(scores({run: frame})[run].score, beside[run].score)
+        for rows in (65, 95, 120):
+            np.testing.assert_array_equal(scores({run: frame[:rows]})[run].score, beside[run].score[:rows])

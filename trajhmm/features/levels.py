@@ -119,11 +119,18 @@ class LevelsAndInnovations:
         return compressed(rows)
 
     def innovations(self, scaled: Floats, fresh: NDArray[np.bool_], memory: Floats) -> Floats:
-        """(n, D) innovations of (n, D) values as they are compared; ``memory`` is moved on, see `innovations`."""
-        from trajhmm.features.innovations import advance
+        """(n, D) innovations of (n, D) values as they are compared; ``memory`` is moved on, see `innovations`.
 
-        moved = np.empty(scaled.shape)
+        A metric that begins late, when others have a past, is not taken for one that stands still until it has its own:
+        NaN.
+        """
+        from trajhmm.features.innovations import FIRST, SETTLED, advance
+
+        moved, before = np.empty(scaled.shape), memory[:, 0].copy()
         advance(scaled, fresh, self.floors, SPAN, memory, moved)
+        if not (fresh.all() and (before == before[0]).all()):
+            told = before + np.cumsum(fresh, axis=0)
+            moved[(told <= FIRST) & (told.max(axis=1, keepdims=True) > SETTLED)] = np.nan
         return moved
 
     def memory(self) -> Floats:

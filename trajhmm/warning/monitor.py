@@ -58,14 +58,21 @@ class Monitor:
         elif metrics is not None:
             self._known = Scorer(None, tuple(metrics))
 
-    def watch_more(self, metrics: Iterable[str]) -> None:
-        """Without a model: watch also those of some metrics that runs move by, none of which was logged before."""
+    def watch_more(self, metrics: Iterable[str], first: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        """Without a model: watch also those of some metrics that runs move by.
+
+        Parameters
+        ----------
+        metrics : names.
+        first : run to the values, by name, at which such metrics stood in all its rows so far; the others were not
+            logged.
+        """
         known = self.metrics
         more = set(dynamics(metrics)) - set(known)
         if more:
             self._known = Scorer(None, tuple(sorted((*known, *more))))
-            for tracker in self._trackers.values():
-                tracker.widen(self._known)
+            for run, tracker in self._trackers.items():
+                tracker.widen(self._known, {} if first is None else first.get(run, {}))
 
     @property
     def _scorer(self) -> Scorer:
@@ -251,7 +258,7 @@ class Watch:
 
     def _watch_more(self, metrics: Iterable[str]) -> tuple[str, ...]:
         before = self.monitor.metrics
-        self.monitor.watch_more(metrics)
+        self.monitor.watch_more(metrics, self.follower.moving.first)
         if self.monitor.metrics != before:
             self._widened = True
             self._unsaved.update(self.monitor.trackers)

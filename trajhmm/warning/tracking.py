@@ -276,11 +276,11 @@ class _Known:
             on_map=on_map.copy(),
         )
 
-    def widened(self, narrow: Scorer, wide: Scorer) -> _Known:
-        """The same of more metrics, none of which was logged so far; both scorers are without a model."""
+    def widened(self, narrow: Scorer, wide: Scorer, first: Mapping[str, float]) -> _Known:
+        """The same of more metrics, which stood at their ``first`` values so far; both scorers are without a model."""
         nothing, memory = wide.nothing, self.memory
         if isinstance(wide.views, Alone) and isinstance(narrow.views, Alone):
-            memory = wide.views.widened(memory, narrow.views)
+            memory = wide.views.widened(memory, narrow.views, first)
         places = [wide.metrics.index(metric) for metric in narrow.metrics]
         values, known, streak = nothing.values.copy(), nothing.broken.known.copy(), nothing.broken.streak.copy()
         values[places], known[places], streak[places] = self.values, self.broken.known, self.broken.streak
@@ -632,13 +632,16 @@ class Tracker:
             if shares[d] > 0
         ]
 
-    def widen(self, scorer: Scorer) -> None:
-        """Go on under a scorer without a model that watches more metrics, none of which the run has logged so far."""
+    def widen(self, scorer: Scorer, first: Mapping[str, float]) -> None:
+        """Go on under a scorer without a model that watches more metrics.
+
+        Those of them that the run has logged so far are in ``first``, with the one value that they had.
+        """
         narrow, self._scorer = self._scorer, scorer
         places = [scorer.metrics.index(metric) for metric in narrow.metrics]
-        self._known, self._before = self._known.widened(narrow, scorer), self._before.widened(narrow, scorer)
+        self._known, self._before = (known.widened(narrow, scorer, first) for known in (self._known, self._before))
         known = [_Known.unpacked(one, narrow) for one in self._checkpoints]
-        self._checkpoints = [one.widened(narrow, scorer).packed() for one in known]
+        self._checkpoints = [one.widened(narrow, scorer, first).packed() for one in known]
         self._checkpoints_moved = True
         self._missing = self._missing.widened(scorer.metrics)
         rows = self._last_rows

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.features import innovations
+from trajhmm.features.causal import LARGEST
 from trajhmm.features.events import is_loss
 from trajhmm.features.levels import SPAN
 from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stretches
@@ -54,6 +55,9 @@ class OwnLossRise(LossRise):
 class Alone:
     """What a run's own past says of it; the state of training is not known.
 
+    A metric counts from the row at which it first differs from its first value. What stands still is a setting, which
+    readers take for an attribute unless it moves in another run or later: neither may change the score of a row.
+
     Parameters
     ----------
     metrics : D names.
@@ -74,21 +78,29 @@ class Alone:
     def start(self) -> Memory:
         """What is known of a run before its first row.
 
-        How many rows counted and the step of the last; the unit of each metric, 0 if not known.
+        How many rows counted and the step of the last; the unit of each metric, 0 if not known; and its first value,
+        NaN before it and infinite once it has moved.
         """
+        n_metrics = len(self.metrics)
         return Memory(
-            spaced=np.zeros(2 + len(self.metrics)),
-            moved=np.zeros((len(self.metrics), innovations.MEMORY)),
+            spaced=np.concatenate([np.zeros(2 + n_metrics), np.full(n_metrics, np.nan)]),
+            moved=np.zeros((n_metrics, innovations.MEMORY)),
             views=[view.start() for view in self.views],
             last=np.zeros(4),
         )
 
-    def widened(self, memory: Memory, narrow: Alone) -> Memory:
-        """What is known of a run that had logged no other metrics so far than those of ``narrow``; all are here too."""
+    def widened(self, memory: Memory, narrow: Alone, first: Mapping[str, float]) -> Memory:
+        """What is known of a run of which no other metrics than those of ``narrow`` have moved so far; all are here too.
+
+        ``first`` holds what the others have stood at, if they were logged.
+        """
         wide = self.start()
         places = [self.metrics.index(metric) for metric in narrow.metrics]
         wide.spaced[:2], wide.last = memory.spaced[:2], memory.last.copy()
-        wide.spaced[2:][places], wide.moved[places] = memory.spaced[2:], memory.moved
+        wide.moved[places] = memory.moved
+        units, firsts = self._units(wide), self._firsts(wide)
+        firsts[:] = [np.clip(first.get(metric, np.nan), -LARGEST, LARGEST) for metric in self.metrics]
+        units[places], firsts[places] = narrow._units(memory), narrow._firsts(memory)
         known = {view.name: (view, part) for view, part in zip(narrow.views, memory.views, strict=True)}
         for view, part in zip(self.views, wide.views, strict=True):
             if view.name not in known:
@@ -102,6 +114,34 @@ class Alone:
                 part[:] = kept
         return wide
 
+    def _units(self, memory: Memory) -> Floats:
+        """(D,) in place."""
+        units: Floats = memory.spaced[2 : 2 + len(self.metrics)]
+        return units
+
+    def _firsts(self, memory: Memory) -> Floats:
+        """(D,) in place."""
+        firsts: Floats = memory.spaced[2 + len(self.metrics) :]
+        return firsts
+
+    def _moving(self, values: Floats, fresh: NDArray[np.bool_], firsts: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """The same without what stands at its first value; ``firsts`` is moved on."""
+        standing = np.flatnonzero(firsts != np.inf)
+        if len(standing):
+            values, fresh = values.copy(), fresh.copy()
+        for d in standing:
+            told = np.flatnonzero(fresh[:, d])
+            if not len(told):
+                continue
+            if np.isnan(firsts[d]):
+                firsts[d] = values[told[0], d]
+            moved = told[values[told, d] != firsts[d]]
+            begin = moved[0] if len(moved) else len(values)
+            values[:begin, d], fresh[:begin, d] = np.nan, False
+            if len(moved):
+                firsts[d] = np.inf
+        return values, fresh
+
     def pause(self, memory: Memory, rows: int) -> None:
         """Judge none of the next so many rows that count; in place."""
         memory.spaced[0] = min(memory.spaced[0], BURN_IN - rows)
@@ -109,19 +149,20 @@ class Alone:
     def rows(
         self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory
     ) -> tuple[Rows, NDArray[np.int64]]:
-        """The rows at which anything was logged, as views see them, and their positions; see `Portfolio.rows`."""
+        """The rows at which anything that moves was logged, as views see them, and their positions; see `Portfolio.rows`."""
         if memory.spaced[0] and goes_back(steps, memory.spaced[1]):
             memory.spaced[0] = 0.0
             innovations.begin_again(memory.moved)
             for view, known in zip(self.views, memory.views, strict=True):
                 view.begin_again(known)
+        values, fresh = self._moving(values, fresh, self._firsts(memory))
         kept = np.flatnonzero(np.logical_or.reduce(fresh, axis=1))
         if len(kept) < len(fresh):
             values, fresh = values[kept], fresh[kept]
         memory.spaced[0] += len(kept)
         if len(steps):
             memory.spaced[1] = float(steps[-1])
-        units: Floats = memory.spaced[2:]
+        units = self._units(memory)
         for d in range(len(units)):
             if units[d] != 0.0:
                 continue
@@ -170,6 +211,6 @@ class Alone:
         del step
         known, mean, spread = memory.moved.T[:3]
         ends = mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0])
-        values: Floats = np.sinh(ends) * memory.spaced[2:, np.newaxis]
+        values: Floats = np.sinh(ends) * self._units(memory)[:, np.newaxis]
         values[known < innovations.FIRST] = np.nan
         return values
