@@ -14,6 +14,8 @@ _LISTED, _LONGEST, _OFFERED, _LOOKED_AT = 8, 60, 3, 10_000
 # A number that can be one: 01 and 1_000 are names, and so is one with more digits than a float keeps.
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 _DIGITS = 15
+# Columns that tell runs of one configuration apart.
+_SEED = re.compile(r"(^|[/_.])(seeds?|run|run_id|id|trial|replicate)$")
 # What a terminal or a page would obey or not show, rather than print: controls, ends of lines, marks and overrides of
 # the direction of text, blanks without width, halves of characters, tags.
 _UNSHOWN = re.compile(
@@ -21,6 +23,11 @@ _UNSHOWN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def called_seed(name: str) -> bool:
+    """Whether a column by its name tells runs of one configuration apart: ``seed``, ``train/seed``, ``trial``."""
+    return _SEED.search(name.lower()) is not None
 
 
 def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:

@@ -19,9 +19,11 @@ import pytest
 from trajhmm.cli.warn.commands import AT_ONCE
 from trajhmm.hmm import load_model
 from trajhmm.logs import read_logs
-from trajhmm.warning.monitor import Monitor
+from trajhmm.logs.settings import Settings
+from trajhmm.warning.monitor import Monitor, Watch
 
 METRICS = ("train_loss", "grad_norm")
+HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
 
 
 def frame_of(run, seed, *, rows=80, jump=None):
@@ -510,3 +512,38 @@ def test_of_many_files_that_cannot_be_read_a_few_are_named(shop, tmp_path):
     assert sum("tried again as long as it stays so" in line for line in said) == 3
     assert said[-1] == "warning: so are 6 other files; is an option mistyped?\n"
     assert "warning" not in rest
+
+
+@pytest.mark.parametrize("written", ["NaN", "blank"])
+@pytest.mark.parametrize("way", ["with a model", "alone", "followed"])
+def test_a_loss_that_is_not_known_yet_is_no_alarm(way, written, shop, trajhmm, tmp_path):
+    """A loss of evaluations, or of a learner that fills its buffer first, has no value at first: NaN in some logs."""
+    frame = frame_of("late", 22).drop(columns="run").astype(object)
+    frame.loc[:19, "train_loss"] = "NaN" if written == "NaN" else ""
+    frame.to_csv(tmp_path / "late.csv", index=False)
+    model = [] if way == "alone" else ["--model", str(shop / "reference.json")]
+    if way == "followed":
+        watch = Watch(load_model(shop / "reference.json"), [tmp_path / "late.csv"], HOW)
+        assert not list(watch.poll())
+        assert watch.monitor.trackers["late"].unknown_losses == {}
+        return
+    ended = trajhmm("warn", tmp_path / "late.csv", *model)
+    assert ended.code == 0, ended.out
+    assert "no alarm: run late, 80 rows" in ended.out
+    frame.loc[:, "train_loss"] = "NaN" if written == "NaN" else ""
+    frame.to_csv(tmp_path / "late.csv", index=False)
+    never = trajhmm("warn", tmp_path / "late.csv", *model)
+    assert never.code == 0, never.out
+    if written == "NaN" and model:
+        assert "run late: train_loss not finite in any of the first 80 rows: taken for not known yet" in never.err
+
+
+@pytest.mark.parametrize("late", [7, 9, 12, 20, 40])
+def test_a_metric_that_begins_late_does_not_stand_still_before_it_has_a_past(late, shop):
+    """It counted as one that never moves, which in a loss that falls is unlikely: each healthy run alarmed."""
+    frames = [frame_of(f"r{seed}", seed) for seed in range(50, 62)]
+    for frame in frames:
+        frame.loc[: late - 1, "train_loss"] = np.nan
+    monitor = Monitor(load_model(shop / "reference.json"))
+    monitor.score(read_logs(pd.concat(frames, ignore_index=True)))
+    assert sum(tracker.alarm is not None for tracker in monitor.trackers.values()) <= 2

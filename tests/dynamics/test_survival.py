@@ -11,12 +11,10 @@ from trajhmm.dynamics.detours.branches import Stratum
 from trajhmm.dynamics.detours.delays import delay_of, stratified_rank_test
 from trajhmm.dynamics.survival import (
     cox_hazard_ratio,
-    expanded_tail,
     gehan_scores,
     holm,
     logrank_p,
     restricted_mean,
-    student_bounds,
 )
 
 
@@ -140,35 +138,33 @@ def test_strata_weigh_by_their_visiting_runs():
     assert delay.effect == pytest.approx((3 * 100 + 1 * 10) / 4)
 
 
-def test_controls_watched_for_less_long_make_the_delay_smaller_not_larger():
+def test_a_delay_is_counted_as_far_as_both_sides_were_watched():
     visiting = np.array([True] * 4 + [False] * 4)
     times = np.array([50.0, 60, 70, 80, 10, 10, 10, 20])
     known = delay_of([stratum(times, [1] * 8, visiting)], bootstraps=50, rng=np.random.default_rng(0))
     censored = delay_of([stratum(times, [1] * 7 + [0], visiting)], bootstraps=50, rng=np.random.default_rng(0))
     assert known.effect == pytest.approx(65 - 12.5)
-    # One control in four is taken never to converge: its 20 becomes the horizon, 80.
-    assert censored.effect == pytest.approx(65 - (3 * 10 + 80) / 4)
+    # What became of one control in four after 20 is not known: up to there the others are delayed by 7.5.
+    assert censored.horizon == 20
+    assert censored.effect == pytest.approx(20 - (3 * 10 + 20) / 4)
+    lost = delay_of([stratum(times, [0] + [1] * 7, visiting)], bootstraps=50, rng=np.random.default_rng(0))
+    assert (lost.horizon, lost.effect) == (80, pytest.approx(200 / 3 + 10 / 3 - 12.5))  # others were watched for longer
 
 
-def test_expanded_percentiles_tend_to_the_plain_ones():
-    assert expanded_tail(10**6) == pytest.approx(0.025, rel=1e-3)
-    # Student's 97.5% quantile with 9 degrees of freedom is 2.262157.
-    assert expanded_tail(10) == pytest.approx(stats.norm.cdf(-np.sqrt(10 / 9) * 2.262157), rel=1e-6)
-    assert expanded_tail(5) < expanded_tail(10) < 0.025
-
-
-def test_student_bounds_reach_beyond_the_few_values_of_a_small_arm():
-    rng = np.random.default_rng(5)
-    values = np.array([1.0, 2.0, 3.0, 10.0])
-    drawn = values[rng.integers(4, size=(4000, 4))].mean(axis=1)
-    low, high = student_bounds(values.mean(), drawn, 4)
-    # Student's interval of the mean, 4 ± 3.182 · 4.082 / 2; the bootstrap has 2% Monte Carlo error.
-    assert low == pytest.approx(4 - 6.495, abs=0.15)
-    assert high == pytest.approx(4 + 6.495, abs=0.15)
-    # With many values, plain percentiles.
-    many = rng.normal(size=4000)
-    np.testing.assert_allclose(student_bounds(0.0, many, 10**6), (-1.96, 1.96), atol=0.12)
-    assert np.isnan(student_bounds(1.0, many, 1)).all()
+def test_visiting_runs_that_were_watched_for_less_long_are_not_taken_never_to_converge():
+    """Both sides take as long; the one was watched for 60 steps, the other for 1,000."""
+    rng = np.random.default_rng(7)
+    visiting, watched = np.repeat([True, False], 20), np.repeat([60.0, 1000.0], 20)
+    holds, above = 0, 0
+    for _ in range(100):
+        takes = rng.exponential(100, 40)
+        one = stratum(np.minimum(takes, watched), takes <= watched, visiting)
+        delay = delay_of([one], bootstraps=200, rng=rng)
+        holds += delay.ci_low <= 0 <= delay.ci_high
+        above += delay.ci_low > 0
+    # 95 and 2.5 of 100; before, 38 and 62.
+    assert holds >= 88
+    assert above <= 8
 
 
 def test_resamples_keep_the_levels_and_draw_compared_runs_only():

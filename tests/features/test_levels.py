@@ -70,10 +70,29 @@ def test_a_metric_is_missing_before_its_first_value_and_its_past_begins_there(ru
     features = LevelsAndInnovations.of(runs)
     z = features.transform(runs[1])
     assert np.isnan(z[:30, [3, 7]]).all()
-    assert np.isfinite(z[30:]).all()
+    assert np.isfinite(z[30:, :7]).all()
     assert np.isfinite(z[:30, [0, 1, 2, 4, 5, 6]]).all()
     own = np.log(runs[1].values[30:, 3])
-    np.testing.assert_allclose(z[30:, 7], np.arcsinh(innovations_of(own, 1e-4)), rtol=1e-8)
+    assert np.isnan(z[30:60, 7]).all()  # until its past is as long as it kept waiting
+    np.testing.assert_allclose(z[60:, 7], np.arcsinh(innovations_of(own, 1e-4))[30:], rtol=1e-8)
+
+
+def test_a_metric_waits_for_a_past_no_longer_than_that_which_counts(runs):
+    features = LevelsAndInnovations.of(runs)
+    values = np.column_stack([made(9, 600)[:, :3], np.exp(np.random.default_rng(0).normal(0, 1, 600))])
+    values[:400, 3] = np.nan
+    values[3, 0] = np.nan
+    z = features.transform(run_of(values))
+    assert np.isnan(z[:520, 7]).all()
+    assert np.isfinite(z[520:, 7]).all()
+    assert np.isfinite(z[:, [4, 5, 6]]).all()  # a blank in between is none
+    memory, whole = features.memory(), features.transform(run_of(values))[:, 4:]
+    parts = []
+    scaled, fresh = features.scales(pd.DataFrame(values).ffill().to_numpy()), ~np.isnan(values)
+    for first, stop in ((0, 1), (1, 399), (399, 401), (401, 402), (402, 519), (519, 600)):
+        parts.append(features.innovations(scaled[first:stop], fresh[first:stop], memory))
+    found = np.where(np.isnan(scaled), np.nan, np.concatenate(parts))
+    np.testing.assert_allclose(np.arcsinh(found), whole, rtol=1e-12)
 
 
 def test_a_constant_metric_says_nothing_until_it_moves(runs):
@@ -84,7 +103,7 @@ def test_a_constant_metric_says_nothing_until_it_moves(runs):
     np.testing.assert_allclose(z[:50, [2, 6]], 0, atol=1e-6)
     assert z[50, 2] > np.arcsinh(100)
     assert z[50, 6] > np.arcsinh(100)
-    assert np.isfinite(z[50:]).all()
+    assert np.isfinite(z[60:]).all()
 
 
 def test_what_was_positive_in_all_healthy_rows_may_fall_to_zero_or_below(runs):

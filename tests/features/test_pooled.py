@@ -109,13 +109,17 @@ def test_what_starts_at_zero_in_most_runs_is_not_taken_by_its_logarithm():
     assert learn_scaler(values, lengths, "mixed").logs[0]
 
 
-def test_values_below_the_least_that_was_learnt_count_as_that():
+def test_what_is_not_positive_counts_as_the_least_that_was_learnt_and_what_is_less_as_itself():
     values, lengths = runs_of(2, [40, 40])
     scaler = learn_scaler(values, lengths, "shared")
     least = np.array([[values[:, 0].min(), -3.0, -50.0]])
-    for low in (0.0, -1.0, -np.finfo(float).max, least[0, 0] / 2):
+    for low in (0.0, -1.0, -np.finfo(float).max):
         new = np.array([[low, -3.0, -50.0]])
         np.testing.assert_array_equal(scaler.transform(new, np.array([1])), scaler.transform(least, np.array([1])))
+    # A new run may be a factor below all that were fitted, as it may be one above.
+    small = np.array([[least[0, 0] / 100, -3.0, -50.0]])
+    moved = scaler.transform(small, np.array([1])) - scaler.transform(least, np.array([1]))
+    assert moved[0, 0] == pytest.approx(-np.log(100) / scaler.spread[0])
     # Of a metric that is not taken by its logarithm nothing is cut.
     assert scaler.transform(np.array([[1.0, -3.0, -50.0]]), np.array([1]))[0, 2] < -20
 

@@ -15,7 +15,7 @@ from trajhmm.hmm.inference.paths import paths_of
 from trajhmm.hmm.inference.recursions import Exact
 from trajhmm.hmm.inference.shifts import ByRun, infer_shifts, rescaled, updated_shifts
 from trajhmm.hmm.inference.statistics import estep
-from trajhmm.hmm.learning.em import NativeEngine, Start
+from trajhmm.hmm.learning.em import NativeEngine, Start, climb
 from trajhmm.hmm.learning.mixed import LEAST_SHIFT, shifted_mstep
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.learning.selection import _scores
@@ -259,7 +259,7 @@ def test_a_metric_that_a_run_misses_changes_nothing_else():
     # What is not there says nothing: its shift is what shifts are, and costs nothing; its scale is none.
     np.testing.assert_allclose([shifts.mean[0, 1], shifts.log_scale[0, 1]], 0, atol=1e-9)
     assert shifts.variance[0, 1] == pytest.approx(parameters.shift_variance[1], rel=1e-12)
-    scale_of_none = -0.5 * np.log(parameters.scale_variance[1])
+    scale_of_none = -0.5 * np.log(2 * np.pi * parameters.scale_variance[1])
     assert bound[0] == pytest.approx(likely[0] + scale_of_none, abs=1e-8)
 
 
@@ -587,9 +587,9 @@ def test_the_score_of_runs_is_the_bound_where_states_stand_apart(scales):
     model, values, lengths, _ = fitted_and_new(scales=scales)
     trace = model.status_.log_likelihoods[model.status_.chosen]
     constant = 0.0
-    if scales:  # EM counts log p(b_r) up to a constant, and two more runs
+    if scales:  # EM counts two more runs: the prior of the variance of scales
         upsilon = model.scale_variance_
-        constant = (np.log(upsilon) + 0.05**2 / upsilon).sum() - 0.5 * 16 * 2 * np.log(2 * np.pi)
+        constant = (np.log(upsilon) + 0.05**2 / upsilon).sum()
     # EM stops where a row gains less than 1e-6; shifts are inferred anew from other sides.
     assert model.score(values[:640], lengths[:16]) == pytest.approx(trace[-1] + constant, abs=640 * 1e-5)
     # In other units of the same rows, a likelihood of rows as they were logged changes by the units alone.
@@ -613,3 +613,15 @@ def test_one_state_makes_the_score_the_likelihood():
     fold_of = np.array([1, 0, 1])
     scores = _scores(chunk, [parameters, parameters], fold_of)
     assert scores @ np.diff(chunk.offsets) == pytest.approx(expected, abs=1e-6)
+
+
+def test_with_scales_the_log_likelihood_that_counts_for_bic_holds_no_prior():
+    model, values, lengths, _ = fitted_and_new(scales=True)
+    chunk = Chunk.of(np.ascontiguousarray(values[:640]), np.concatenate(([0], np.cumsum(lengths[:16]))))
+    p = model.parameters
+    shifts = infer_shifts(chunk, p)
+    prior = Prior(target=p.variances()[0], rows=0.0, floor=np.zeros(2))
+    start = Start(parameters=p, weights=np.ones(16), prior=prior, shifts=shifts)
+    (restart,) = climb(NativeEngine(InMemory(chunk=chunk)), [start], n_iter=20, tol=1e-9)
+    assert restart.log_likelihood == pytest.approx(model.score(values[:640], lengths[:16]), abs=0.1)
+    assert restart.log_likelihoods[-1] - restart.log_likelihood < -1  # the log-density of the prior

@@ -169,6 +169,25 @@ def test_intervals_are_over_runs():
     assert summarise_residuals(np.repeat(levels, 100)[:, np.newaxis], offsets, ("a",), seed=2) != summary
 
 
+@pytest.mark.parametrize("n_runs", [4, 8])
+def test_intervals_of_few_runs_hold_what_is_true(n_runs):
+    """Rows as the model expects them: mean 0, standard deviation 1, no memory."""
+    true = {"mean": 0.0, "sd": 1.0, "autocorrelation": 0.0}
+    holds = dict.fromkeys(true, 0)
+    offsets = np.arange(0, 60 * n_runs + 1, 60)
+    for seed in range(100):
+        rows = np.random.default_rng(seed).normal(size=(60 * n_runs, 1))
+        found = summarise_residuals(rows, offsets, ("a",), seed=seed).metrics[0]
+        for name, value in true.items():
+            estimate = getattr(found, name)
+            holds[name] += estimate.ci_low <= value <= estimate.ci_high
+    # A plain percentile bootstrap holds 80 of four runs, and 85 to 91 of eight.
+    assert min(holds.values()) >= 88
+    few = summarise_residuals(np.random.default_rng(0).normal(size=(180, 1)), np.arange(0, 181, 60), ("a",)).metrics[0]
+    assert few.mean.value is not None
+    assert few.mean.ci_low is None
+
+
 def test_what_cannot_be_known_is_none_and_json():
     residuals = np.array([[0.5, np.nan], [0.1, np.nan]])
     one = summarise_residuals(residuals, np.array([0, 2]), ("a", "b")).to_dict()

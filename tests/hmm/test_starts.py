@@ -9,8 +9,9 @@ import pytest
 import trajhmm as th
 from trajhmm.errors import FitError
 from trajhmm.hmm import GaussianHMM
+from trajhmm.hmm.inference.shifts import possible
 from trajhmm.hmm.learning.starts import consecutive_shares, in_time, shaken
-from trajhmm.hmm.parameters import COVARIANCE_TYPES, count_parameters
+from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters, count_parameters
 from trajhmm.logs import RunSet
 from trajhmm.simulate import planted
 
@@ -186,3 +187,21 @@ def test_the_command_takes_a_topology_for_maps_alone(logs, tmp_path, trajhmm):
     refused = trajhmm(*line, "--for", "warning", "--topology", "left-right")
     assert refused.code == 2
     assert "--topology" in refused.err
+
+
+def test_where_none_leads_back_none_is_made_possible():
+    """Refits, halves and shifts read runs that were not fitted: from left to right as well."""
+    forth = np.triu(np.full((3, 3), 0.2)) + np.diag([0.4, 0.6, 0.8])
+    parameters = Parameters(
+        startprob=np.array([1.0, 0.0, 0.0]),
+        transmat=forth / forth.sum(axis=1, keepdims=True),
+        means=np.zeros((3, 1)),
+        covars=np.ones((3, 1)),
+        covariance_type="diag",
+    )
+    raised = possible(parameters)
+    assert not np.tril(raised.transmat, -1).any()
+    assert (raised.startprob > 0).all()
+    np.testing.assert_allclose(raised.transmat.sum(axis=1), 1)
+    back = replace(parameters, transmat=np.array([[0.5, 0.5, 0.0], [0.1, 0.5, 0.4], [0.0, 0.0, 1.0]]))
+    assert (possible(back).transmat > 0).all()

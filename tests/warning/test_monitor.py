@@ -174,9 +174,12 @@ def test_what_is_no_loss_alarms_at_the_third_row_in_succession(model):
 def test_what_is_not_known_yet_is_no_alarm(model):
     monitor = Monitor(model)
     values = dict(zip(METRICS, training(np.random.default_rng(3), 1)[0], strict=True))
-    for step in range(9):
+    for step in range(30):
         assert monitor.update("a", step, {**values, "train_loss": math.nan, "grad_norm": math.nan}) is None
-    assert monitor.update("a", 9, {**values, "train_loss": math.nan}) is not None  # a loss that never comes
+    assert monitor.trackers["a"].unknown_losses == {"train_loss": 30}
+    assert monitor.update("a", 30, values) is None
+    assert monitor.trackers["a"].unknown_losses == {}
+    assert monitor.update("a", 31, {**values, "train_loss": math.nan}) is not None
 
 
 def test_only_what_was_not_finite_drove_the_alarm(model):

@@ -22,8 +22,8 @@ Result = TypeVar("Result")
 
 # Where entries stand, and the switch: `off` for none.
 FOLDER_VARIABLE, SWITCH_VARIABLE = "TRAJHMM_CACHE_DIR", "TRAJHMM_CACHE"
-# Rooms whose code gives what is kept: another line in one of them, and nothing is found.
-_ROOMS = ("features", "hmm", "dynamics", "cache")
+# Rooms, and modules beside them, whose code gives what is kept: another line in one of them, and nothing is found.
+_ROOMS = ("features", "hmm", "dynamics", "cache", "bounds", "shares")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +100,7 @@ def _code() -> dict[str, str]:
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
     for room in _ROOMS:
-        for path in sorted((package / room).rglob("*.py")):
+        for path in sorted((package / room).rglob("*.py")) or [package / f"{room}.py"]:
             digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
     libraries = {"python": sys.version.split()[0], "numpy": np.__version__}
     for name in ("trajhmm", "scipy", "statsmodels", "numba"):

@@ -11,6 +11,9 @@ from trajhmm.cli.options.common import Logs, ModelFile, Reading, Rename, RunBy, 
 from trajhmm.cli.options.paths import STATES
 from trajhmm.cli.output.terminal import say, say_notes
 
+# What a map takes from each run, known once it is over.
+_OWN = {"mixed": "shift", "per-run": "mean and spread"}
+
 
 def decode(
     logs: Logs,
@@ -21,7 +24,11 @@ def decode(
         STATES,
     ],
     filtered: Annotated[
-        bool, typer.Option("--filtered", help="Use each row and those before it only, not the whole run.")
+        bool,
+        typer.Option(
+            "--filtered",
+            help="Filter: each row's state by it and the rows before; a run's shift is still that of all its rows.",
+        ),
     ] = False,
     run_by: RunBy = None,
     rename: Rename = None,
@@ -42,5 +49,10 @@ def decode(
     say_notes((*runs.notes, *sequences.notes))
     decoded = fitted.filter(sequences) if filtered else fitted.decode(sequences)
     write_states(decoded, output)
+    if filtered and fitted.scaling in ("mixed", "per-run"):
+        say(
+            f"--filtered: states by the rows so far, but each run's own {_OWN[fitted.scaling]} by all of its rows; of "
+            "a run under way the state is told by 'trajhmm warn', with a reference that knows the map ('fit --map')"
+        )
     say_left_out(runs.notes)
     say(f"{output}: {len(decoded.runs)} runs, {len(decoded.steps):,} rows, {fitted.n_states} states")

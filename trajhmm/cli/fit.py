@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from trajhmm.hmm import Model
 
 
+# Kinds of notes of a reference that are told in sentences of their own.
+_TOLD = frozenset({"threshold", "situation", "map", "phases", "alone"})
+
+
 class Purpose(StrEnum):
     """What the model is for."""
 
@@ -250,7 +254,7 @@ def fit(
                 dask=dask,
                 progress=progress,
             )
-    say_notes((note for note in model.notes if note not in runs.notes), more="for the fit")
+    say_notes((note for note in model.notes if note not in runs.notes and note.kind not in _TOLD), more="for the fit")
     model.save(output)
     report(model)
     say(f"{output}: written")
@@ -266,12 +270,12 @@ def _map_of(path: Path) -> Model:
 
 def report(model: Model) -> None:
     """Say how far a map is to be believed and how the fit ended, on standard error."""
-    from trajhmm.dynamics.maps.verdict import chosen_by, describe_certificate
+    from trajhmm.dynamics.maps.verdict import chosen_by, describe_certificate, span
 
     if model.purpose == "map":
         say(describe_certificate(model))
     tried = [point.states for point in model.curve]
-    chosen = f", chosen by {chosen_by(model)}, from {tried[0]} to {tried[-1]}" if len(tried) > 1 else ""
+    chosen = f", chosen by {chosen_by(model)}, from {span(tried)}" if len(tried) > 1 else ""
     say(
         f"{counted(model.n_states, 'state')}{chosen}; {counted(model.n_runs, 'run')}, {counted(model.n_rows, 'row')}, "
         f"{counted(len(model.metrics), 'metric')}: {', '.join(model.metrics)}"
@@ -313,7 +317,7 @@ def _report_calibration(model: Model) -> None:
             + "".join(f"; {note}" for note in model.notes if note.kind == "threshold")
         )
         for note in model.notes:
-            if note.kind in {"situation", "map"}:
+            if note.kind in {"situation", "map", "phases"}:
                 say(note.text)
             elif note.kind == "alone":
                 say(f"warning: {note}")

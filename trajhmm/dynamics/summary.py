@@ -12,7 +12,8 @@ from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours.again import PrefixPoint, Refits
 from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, StateEvidence
 from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
-from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate
+from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate, span
+from trajhmm.features.sequences import DIVERGED
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, ResidualSummary
 from trajhmm.logs import Note
@@ -259,7 +260,7 @@ def _share(refits: Refits, found: int) -> str:
 def describe_fit(training_map: TrainingMap, model: Model, notes: Iterable[Note]) -> str:
     """How the model was fitted, how that ended, and what was cut from the runs."""
     tried = [point.states for point in model.curve]
-    chosen = f"chosen by {chosen_by(model)}, from {tried[0]} to {tried[-1]}" if len(tried) > 1 else "as asked for"
+    chosen = f"chosen by {chosen_by(model)}, from {span(tried)}" if len(tried) > 1 else "as asked for"
     status = {
         "converged": "EM converged",
         "max_iterations": "EM ran out of iterations before it converged",
@@ -280,9 +281,9 @@ def describe_fit(training_map: TrainingMap, model: Model, notes: Iterable[Note])
                 " That is the most that was tried: rows of one run depend on each other, so that criterion asks for"
                 " ever more states; read the states as a description, not as a count of what exists."
             )
-    cut = sum(note.kind == "cut" for note in notes)
+    cut = sum(note.kind == "cut" and note.text.startswith(DIVERGED) for note in notes)
     if cut:
-        text += f" {cut} runs diverged and were cut at their first non-finite value."
+        text += f" {cut} {'run' if cut == 1 else 'runs'} diverged and {'was' if cut == 1 else 'were'} cut there."
     return text
 
 

@@ -59,7 +59,7 @@ class Broken:
 
         A loss that is not finite in so many words is an event at once; a loss that is blank where it was due, or any
         other metric that is not finite or lacks, at the third such row in succession. Before its first finite value a
-        metric is not known yet; a loss that is not finite in ten rows and never was is an event all the same.
+        metric is not known yet, and nothing is an event.
 
         Parameters
         ----------
@@ -90,8 +90,7 @@ class Broken:
             last_good = np.maximum.accumulate(np.where(bad[rows, d], -self.streak[d], place))
             streak[rows, d] = place - last_good
             behind[d] = streak[rows[-1], d]
-        at_once = losses & spelled & known[1:]
-        events = bad & (at_once | (known[1:] & (streak >= LOST)) | (losses & (streak >= _BACK_WITHIN)))
+        events = bad & known[1:] & ((losses & spelled) | (streak >= LOST))
         return events, Broken(known=known[-1], streak=behind)
 
 

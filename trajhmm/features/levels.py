@@ -121,23 +121,33 @@ class LevelsAndInnovations:
     def innovations(self, scaled: Floats, fresh: NDArray[np.bool_], memory: Floats) -> Floats:
         """(n, D) innovations of (n, D) values as they are compared; ``memory`` is moved on, see `innovations`.
 
-        A metric that begins late, when others have a past, is not taken for one that stands still until it has its own:
-        NaN.
+        In healthy runs they are against as long a past as a run has. Those of a metric that begins late are missing
+        (NaN) until it has one about half as long.
         """
-        from trajhmm.features.innovations import FIRST, SETTLED, advance
+        from trajhmm.features.innovations import MEMORY, advance
 
-        moved, before = np.empty(scaled.shape), memory[:, 0].copy()
-        advance(scaled, fresh, self.floors, SPAN, memory, moved)
-        if not (fresh.all() and (before == before[0]).all()):
-            told = before + np.cumsum(fresh, axis=0)
-            moved[(told <= FIRST) & (told.max(axis=1, keepdims=True) > SETTLED)] = np.nan
+        moved, past = np.empty(scaled.shape), np.ascontiguousarray(memory[:, :MEMORY])
+        advance(scaled, fresh, self.floors, SPAN, past, moved)
+        memory[:, :MEMORY] = past
+        waited, age = memory[:, MEMORY], memory[:, MEMORY + 1]
+        if (age < np.minimum(waited, SPAN)).any() or not age.all():
+            begun = (age > 0) | np.logical_or.accumulate(fresh, axis=0)
+            ages = age + np.cumsum(begun, axis=0)
+            waited += (~begun).sum(axis=0)
+            moved[begun & (ages <= np.minimum(waited, SPAN))] = np.nan
+            age[:] = ages[-1] if len(ages) else age
+        else:
+            age += len(scaled)
         return moved
 
     def memory(self) -> Floats:
-        """(D, 5) what is known of a run before its first row."""
+        """(D, 7) what is known of a run before its first row.
+
+        See `innovations`; and rows before the first value of a metric, and from there on.
+        """
         from trajhmm.features.innovations import MEMORY
 
-        return np.zeros((len(self.metrics), MEMORY))
+        return np.zeros((len(self.metrics), MEMORY + 2))
 
     def transform(self, run: CausalRun) -> Floats:
         """(T, 2 D) rows of a run; row t from the rows up to it.

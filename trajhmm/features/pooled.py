@@ -108,7 +108,7 @@ class PooledScaler:
     ----------
     kind : ``shared``; ``own-start``, where each run's first rows are taken from it as well.
     logs : (D,) bool, metrics taken by their logarithm; see `Survey`.
-    least : (D,) the least value of each of these; rows below count as that. 0 for the others.
+    least : (D,) the least positive value of each of these; what is 0 or less counts as that. 0 for the others.
     reach : (D,) how far from the median of its run a value, or its logarithm, may be; beyond it counts as that far.
     centre, spread : (D,) of the metrics, or of their logarithms.
     """
@@ -150,7 +150,8 @@ class PooledScaler:
     def transform_and_count(self, values: Floats, lengths: Ints) -> tuple[Floats, Ints]:
         """Scale, and count for each metric (D,) the values beyond reach."""
         scaled = values.copy()
-        scaled[:, self.logs] = np.log(np.maximum(values[:, self.logs], self.least[self.logs]))
+        positive = values[:, self.logs]
+        scaled[:, self.logs] = np.log(np.where(positive > 0, positive, self.least[self.logs]))
         # What is too far off for floats comes out infinite or NaN, and is refused by who asked for it.
         with np.errstate(over="ignore", invalid="ignore"):
             if self.kind == "own-start":

@@ -94,7 +94,11 @@ class Sequences:
 
 
 class NothingLeftError(LogError):
-    """No run has a row in which all metrics are finite."""
+    """No run has a row in which all metrics are finite; ``notes`` says why of each."""
+
+    def __init__(self, message: str, notes: Sequence[Note] = ()) -> None:
+        super().__init__(message)
+        self.notes = tuple(notes)
 
 
 def map_sequences(
@@ -157,7 +161,7 @@ def map_sequences(
     )
     if not kept.any():
         raise NothingLeftError(
-            f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics"
+            f"no run has a row with finite values of {', '.join(metrics[:6])}; choose others with --metrics", notes
         )
     if not keep_constant:
         values, metrics = _changing(values, lengths[kept], metrics, notes)

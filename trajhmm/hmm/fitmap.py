@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from typing import Literal, cast, get_args
 
 from trajhmm.errors import FitError
@@ -212,7 +213,7 @@ def _states(states: int | Iterable[int] | None, source: Source) -> list[int]:
     available = min(n_runs, n_rows)
     if states is None:
         return [k for k in DEFAULT_STATES if k <= available]
-    tried = [states] if isinstance(states, int) else sorted(set(states))
+    tried = [int(states)] if isinstance(states, int | Integral) else sorted({int(k) for k in states})
     if not tried or tried[0] < 1:
         raise FitError(f"states {tried}: expected whole numbers from 1 on")
     if tried[-1] > available:

@@ -31,6 +31,11 @@ class _Posteriors:
     steps: NDArray[np.int64]
     probs: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        for array in vars(self).values():
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+
     def __repr__(self) -> str:
         n_rows, n_states = self.probs.shape
         return f"{type(self).__name__}({len(self.runs)} runs, {n_rows} rows, {n_states} states)"
@@ -39,6 +44,10 @@ class _Posteriors:
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Filtered(_Posteriors):
     """What is known at each row from the rows up to it.
+
+    In a map of which each run has a shift of its own (``mixed``) z is the row less that shift, which comes from the
+    whole run; and so does the scale of ``per-run``. What is known of a run under way is read by
+    `trajhmm.hmm.inference.forwards`.
 
     Attributes
     ----------
@@ -55,7 +64,7 @@ class Filtered(_Posteriors):
 
     @property
     def log_likelihood(self) -> float:
-        """Log-likelihood of all runs, in nats."""
+        """Log-likelihood of all runs, in nats; given their shifts, if the map has any."""
         return float(self.predictive_logpdf.sum())
 
 

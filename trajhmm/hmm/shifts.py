@@ -90,14 +90,16 @@ class Shifts:
         share = self.variance / shift_variance
         density: Floats = 0.5 * (np.log(share) + 1.0 - share - self.mean**2 / shift_variance).sum(axis=1)
         if scale_variance is not None:
-            density -= 0.5 * (self.log_scale**2 / scale_variance + np.log(scale_variance)).sum(axis=1)
+            density -= 0.5 * (self.log_scale**2 / scale_variance + np.log(2 * np.pi * scale_variance)).sum(axis=1)
         return density
 
     def evidence(self, values: Floats, lengths: NDArray[np.int64], parameters: Parameters) -> Floats:
         """(R,) what the log-likelihood of runs has beside that of their rows less their shifts, in nats.
 
-        Laplace's approximation of the integral over the shift, exact with one state: log N(m; 0, τ²) + ½ log 2πv at its
-        mean m, for its variance v. With scales, log p(b_r) and the logarithm of what the rows were stretched by.
+        Laplace's approximation of the integral over the shift, exact with one state and a diagonal covariance:
+        log N(m; 0, τ²) + ½ log 2πv at its mean m, for its variance v. These variances are of each metric given the
+        others, so that it is too low where metrics go together under a full covariance. With scales, log p(b_r) and the
+        logarithm of what the rows were stretched by.
 
         Parameters
         ----------

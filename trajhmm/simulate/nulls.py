@@ -117,7 +117,7 @@ def excursions(
 
     Parameters
     ----------
-    spike_stay : mean number of rows in a spike that ends on the plateau.
+    spike_stay : a spike goes back to the plateau with probability 1/spike_stay a row, unless the run converges before.
     n_runs, n_rows, emissions, separation, n_metrics, step, seed : as in :func:`skips`.
     """
     if not spike_stay >= 1.0:

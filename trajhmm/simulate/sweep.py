@@ -56,7 +56,7 @@ class Cell:
     settings: Mapping[str, float]
 
     def generator(self, seed: int, run: int) -> np.random.Generator:
-        """The random numbers of one run: the same however many runs, settings or steps there are besides."""
+        """The random numbers of one run of the setting of this number: the same whatever its steps, or other runs."""
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.number, run)))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from trajhmm.hmm.parameters import CovarianceType, count_parameters
 from trajhmm.hmm.rows.parallel import Progress
 from trajhmm.hmm.versions import software_versions
 from trajhmm.logs import Note, RunSet
+from trajhmm.naming import called_seed
 from trajhmm.warning.calibration import PORTFOLIO, SECTION, WAIT, Calibration, RiskCurve
 from trajhmm.warning.evaluation.thresholds import Threshold, conformal_threshold
 from trajhmm.warning.onmap.reading import check_map, read_forwards
@@ -34,7 +35,6 @@ _FOLDS = 10
 # first ones within this share of them.
 _FAR_ABOVE, _START = 3.0, 1 / 3
 _FEWEST = 3
-_SEED = re.compile(r"(^|[/_.])(seeds?|run|run_id|id|trial|replicate)$")
 
 
 def fit_warning(
@@ -97,9 +97,14 @@ def fit_warning(
             f"(19 for a false-alarm budget of 5%){f'; left out: {notes[0]}' if notes else ''}"
         )
     wanted = usual_phases(len(healthy)) if states is None else states
-    tried = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
+    tried = [int(wanted)] if isinstance(wanted, int | Integral) else sorted({int(k) for k in wanted})
     if not tried or tried[0] < 1:
         raise FitError(f"states {tried}: expected whole numbers from 1 on")
+    if tried[-1] > len(healthy):
+        raise FitError(
+            f"{tried[-1]} phases of training need at least {tried[-1]} healthy runs, found {len(healthy)}; ask for "
+            "fewer with --states"
+        )
     settings: dict[str, Any] = {
         "covariance": covariance,
         "restarts": restarts,
@@ -125,6 +130,9 @@ def fit_warning(
     notes.append(Note(kind="threshold", run=healthy[setting].run, text=text))
     if threshold.value == crossed[best].maxima[setting]:
         notes += _alone_at_the_top(healthy[setting], crossed[best], setting, least)
+    if fitted.surprise.parameters.n_states < best:
+        few = fitted.surprise.parameters.n_states
+        notes.append(Note(kind="phases", text=f"{few} phases of training, not {best}: fits of more of them degenerate"))
     notes.append(Note(kind="situation", text=_situation(fitted, configurations)))
     states_of_map = None if map is None else read_forwards(map, sound, healthy, fitted.phases)
     if states_of_map is not None:
@@ -205,7 +213,7 @@ def _situation(portfolio: Portfolio, configurations: Sequence[int]) -> str:
 def _configurations(runs: RunSet, names: Sequence[str]) -> list[int]:
     """Number of the configuration of each run: runs are of one that differ in no attribute but a seed."""
     attributes = runs.attributes.loc[list(names)]
-    told = [column for column in attributes.columns if not _SEED.search(str(column).lower())]
+    told = [column for column in attributes.columns if not called_seed(str(column))]
     rows = [tuple(row) for row in attributes[told].astype(str).to_numpy()]  # also where there are no columns
     known = {row: number for number, row in enumerate(dict.fromkeys(rows))}
     return [known[row] for row in rows]

@@ -388,6 +388,13 @@ class Tracker:
         return never if rows is None else never & ~(rows.logged & np.isfinite(rows.values)).any(axis=0)
 
     @property
+    def unknown_losses(self) -> dict[str, int]:
+        """Losses that were not finite in any row so far, and rows in succession at which they were not or lacked."""
+        broken = self._known.broken
+        never = self._scorer.losses & ~broken.known & (broken.streak > 0)
+        return {self._scorer.metrics[d]: int(broken.streak[d]) for d in np.flatnonzero(never)}
+
+    @property
     def alarmed_early(self) -> bool:
         """Whether the run alarmed within a few rows of the first that was judged."""
         return self._alarm_row is not None and self._alarm_row < 2 * BURN_IN

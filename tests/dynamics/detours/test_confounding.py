@@ -41,6 +41,22 @@ def test_it_holds_its_level_and_corrects_for_the_number_of_attributes():
     assert 0.45 < np.mean(p_values) < 0.6
 
 
+def test_many_numbers_are_ranked():
+    """A learning rate on a fine scale: just the runs with the larger ones visit."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"lr": 10 ** np.linspace(-4, -1, 40), "seed": range(40), "name": [f"r{i}" for i in range(40)]})
+    frame["depth"] = rng.normal(size=40)
+    visits = frame["lr"].to_numpy() > 1e-2
+    found = associations(np.flatnonzero(visits), np.flatnonzero(~visits), frame)
+    assert [(a.attribute, a.is_confounder) for a in found] == [("lr", True), ("depth", False)]
+    assert found[0].describe() == "lr (median 0.0346 of runs that visit, 0.001 of the others)"
+    some = np.sort(rng.permutation(40)[:14])
+    (lr, _) = associations(some, np.setdiff1d(np.arange(40), some), frame, permutations=20000)
+    sides = frame["lr"].iloc[some], frame["lr"].drop(index=some)
+    exact = stats.mannwhitneyu(*sides, method="exact").pvalue
+    assert lr.p_value == pytest.approx(exact, abs=3 * np.sqrt(exact / 20000) + 1e-4)
+
+
 def test_what_tells_every_run_apart_or_none_is_left_out():
     frame = pd.DataFrame({"seed": range(8), "batch": 32, "none": np.nan, "lr": [0.1, 0.2] * 4})
     found = associations(np.arange(4), np.arange(4, 8), frame)

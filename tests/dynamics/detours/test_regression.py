@@ -9,7 +9,7 @@ from trajhmm.dynamics.detours import regression
 from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.dynamics.detours.regression import bag_of_states, r_squared, regress
 from trajhmm.dynamics.maps import dissimilarity
-from trajhmm.dynamics.maps.dissimilarity import dissimilarity_of, transport_costs
+from trajhmm.dynamics.maps.dissimilarity import MOST_PAIRS, _some_pairs, dissimilarity_of, transport_costs
 
 
 def converging(steps, converged=None):
@@ -151,6 +151,9 @@ def test_total_variation_does_not_depend_on_numbering_and_the_published_version_
     bags = np.array([[0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.1, 0.2, 0.7]])
     means = np.array([[0.0], [1.0], [3.0]])
     one = dissimilarity_of(bags, means)
+    few = dissimilarity_of(bags[:3], means).total_variation
+    assert few.mean is not None  # of three runs the mean, and no interval
+    assert (few.ci_low, few.ci_high) == (None, None)
     order = [0, 2, 1]
     other = dissimilarity_of(bags[:, order], means[order])
     assert one.total_variation.mean == pytest.approx((0.5 + 0.7 + 0.4) / 3)
@@ -171,3 +174,20 @@ def test_interval_of_the_mean_distance_covers_it():
         covered += distance.ci_low <= truth <= distance.ci_high
     # 95% of 60 is 57; fewer than 50 has a probability under 1e-3.
     assert covered >= 50
+
+
+def test_a_random_two_thousand_pairs_are_pairs_each_as_likely():
+    rng = np.random.default_rng(0)
+    drawn = np.zeros((80, 80))
+    for _ in range(300):
+        first, second = _some_pairs(80, rng)
+        assert len(first) == MOST_PAIRS
+        assert (first < second).all()
+        np.add.at(drawn, (first, second), 1)
+    assert drawn.max() <= 300  # none twice
+    expected = 300 * MOST_PAIRS / (80 * 79 / 2)
+    upper = drawn[np.triu_indices(80, 1)]
+    assert abs(upper - expected).max() < 6 * np.sqrt(expected * (1 - MOST_PAIRS / 3160))
+    assert not np.tril(drawn).any()
+    few = _some_pairs(5, rng)
+    np.testing.assert_array_equal(few, np.triu_indices(5, 1))

@@ -118,18 +118,19 @@ class Asked:
 
     @cached_property
     def runs(self) -> RunSet:
-        """The logs; without any, the command is wrong."""
+        """The logs, of which it is said what was mended or left out; without any, the command is wrong."""
         if not self.logs:
             raise typer.BadParameter(f"{self.what} needs logs: name their files or folders after the kind")
-        return self.reading.read(self.logs)
+        runs = self.reading.read(self.logs)
+        say_notes(runs.notes)
+        say_left_out(runs.notes)
+        return runs
 
     @cached_property
     def decoded(self) -> Decoded:
         """The runs under the model."""
         from trajhmm.dynamics import decode_runs
 
-        say_notes(self.runs.notes)
-        say_left_out(self.runs.notes)
         decoded = decode_runs(self.runs, self.model, cache=self.cache)
         say_lost((*self.runs.notes, *decoded.notes), self.runs.n_runs)
         return decoded
@@ -146,11 +147,10 @@ class Asked:
             )
         with usage_errors():
             parse_condition(self.converged)
-            say_notes(self.runs.notes)
-            say_left_out(self.runs.notes)
+            runs = self.runs
             with progress_bar("refitting") as progress:
                 analysis = analyze(
-                    self.runs, self.model, converged=self.converged, rule=self.rule.value, within=self.within,
+                    runs, self.model, converged=self.converged, rule=self.rule.value, within=self.within,
                     refits=self.refits, prefix=False, seed=self.seed, jobs=ALL_CORES, progress=progress,
                     cache=self.cache,
                 )  # fmt: skip

@@ -26,6 +26,8 @@ _NAMED = 3
 _WATCHED = 30
 # So many runs that alarm almost at once are no chance.
 _MISFITS = 3
+# Rows without a finite value after which that is said of a loss.
+_STILL_UNKNOWN = 10
 # Seconds after which what still is not as it should be is said again.
 _AGAIN = 600.0
 
@@ -44,6 +46,23 @@ def say_never_logged(monitor: Monitor, runs: Sequence[str]) -> None:
         say(f"warning: nor have {len(lacking) - _NAMED} other runs of all that it watches")
 
 
+def unknown_loss(run: str, monitor: Monitor) -> bool:
+    """Whether a loss of a run was not finite from its first row on, for longer than until a first value comes."""
+    return max(monitor.trackers[run].unknown_losses.values(), default=0) >= _STILL_UNKNOWN
+
+
+def say_unknown_losses(runs: Sequence[str], monitor: Monitor) -> None:
+    """Name runs of which a loss was never finite: not known yet, or gone before the first row."""
+    for run in runs[:_NAMED]:
+        losses = monitor.trackers[run].unknown_losses
+        say(
+            f"warning: run {run}: {', '.join(losses)} not finite in any of the first {max(losses.values()):,} rows: "
+            "taken for not known yet, which is no alarm"
+        )
+    if len(runs) > _NAMED:
+        say(f"warning: so it is in {counted(len(runs) - _NAMED, 'other run')}")
+
+
 class Remarks:
     """What a watch has to say besides alarms, each once, but for what stays wrong.
 
@@ -59,6 +78,7 @@ class Remarks:
         self._ahead: set[str] = set()
         self._beyond: set[str] = set()
         self._rarer: set[str] = set()
+        self._unknown: set[str] = set()
         self._risks: set[str] = set()
         self._torn, self._unsaved = _Standing(), _Standing()
         self._skipped: dict[Path, int] = {}
@@ -86,6 +106,7 @@ class Remarks:
         say_ahead(self._not_told(self._ahead, begins_ahead), monitor)
         say_beyond(self._not_told(self._beyond, is_beyond), monitor)
         say_rarer(self._not_told(self._rarer, is_rarer), monitor)
+        say_unknown_losses(self._not_told(self._unknown, unknown_loss), monitor)
         if not self._misfit and self._watch.gained:
             self._misfit = say_misfit(monitor)
         if monitor.trackers and not self._unlogged:

@@ -26,7 +26,9 @@ from trajhmm.cli.warn.remarks import (
     say_misfit,
     say_never_logged,
     say_rarer,
+    say_unknown_losses,
     say_where_to_look,
+    unknown_loss,
 )
 
 if TYPE_CHECKING:
@@ -138,6 +140,7 @@ def _once(
         say_never_logged(monitor, runs.runs)
     say_ahead([run for run in runs.runs if begins_ahead(run, monitor)], monitor)
     say_beyond([run for run in runs.runs if is_beyond(run, monitor)], monitor)
+    say_unknown_losses([run for run in runs.runs if unknown_loss(run, monitor)], monitor)
     say_rarer([run for run in runs.runs if is_rarer(run, monitor)], monitor)
     say_misfit(monitor)
     for tracker in trackers:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.bounds import student_bounds
 from trajhmm.dynamics.detours.branches import Stratum
-from trajhmm.dynamics.survival import gehan_scores, restricted_mean, student_bounds
+from trajhmm.dynamics.survival import gehan_scores, restricted_mean
 
 Arm = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 """Times, whether converged, and weights of the runs on one side."""
@@ -49,7 +50,8 @@ class Delay:
     ----------
     effect : difference of restricted mean times, visiting less others, in steps.
     ci_low, ci_high : of it.
-    horizon : steps after the branch up to which times count: the last at which a run converges.
+    horizon : steps after the branch up to which times count: the last at which a run converges, or less where one side
+        was not watched for as long.
     is_restricted : whether some run that is compared never converged: the effect takes it to converge at the horizon.
     is_lower_bound : whether these are visiting runs alone, all watched up to the horizon: the whole delay can then only
         be longer. Where others never converge as well it may be shorter.
@@ -73,9 +75,8 @@ def delay_of(
     """Mean delay after the branch: restricted mean time to convergence of visiting runs less that of the others.
 
     Kaplan–Meier, up to the last time at which one of them converges, so that the delay does not grow with the length of
-    a log in which nothing happens any more. Where the runs of one side were not watched for as long, their curve is
-    held where it ended, as if those left never converged. The others of a stratum weigh as much, together, as its
-    visiting runs.
+    a log in which nothing happens any more; and no further than runs of both sides were watched. The others of a
+    stratum weigh as much, together, as its visiting runs.
 
     The interval is a percentile bootstrap over the runs that are compared, made as wide as Student's for the mean of
     the smaller arm in two ways, of which the wider counts: by more extreme percentiles (Hesterberg 2015, section 5.2),
@@ -92,6 +93,7 @@ def delay_of(
     weights = np.vstack([np.ones(_n_runs(strata)), _resamples(strata, bootstraps=bootstraps, within=within, rng=rng)])
     visiting_arm, other_arm = pooled_arms(strata, weights)
     horizon = max(float(arm[0][arm[1]].max(initial=0.0)) for arm in (visiting_arm, other_arm))
+    horizon = min(horizon, _known_up_to(visiting_arm), _known_up_to(other_arm))
     difference = restricted_mean(*visiting_arm, horizon) - restricted_mean(*other_arm, horizon)
     usable = (visiting_arm[2].sum(axis=1) > 0) & (other_arm[2].sum(axis=1) > 0)
     smaller = min(
@@ -109,9 +111,18 @@ def delay_of(
     )
 
 
+def _known_up_to(arm: Arm) -> float:
+    """The time up to which a side's curve is known: all of it, if the run that was watched longest converged."""
+    counts = arm[2][0] > 0
+    times, converged = arm[0][counts], arm[1][counts]
+    last = float(times.max(initial=0.0))
+    return np.inf if (converged & (times == last)).any() else last
+
+
 def _is_lower_bound(visiting: Arm, other: Arm, horizon: float) -> bool:
     times, converged, _ = visiting
-    return bool(not converged.all() and other[1].all() and times[~converged].min() >= horizon)
+    others_done = other[1].all() and other[0].max(initial=0.0) <= horizon
+    return bool(not converged.all() and others_done and times[~converged].min() >= horizon)
 
 
 def _n_runs(strata: Sequence[Stratum]) -> int:

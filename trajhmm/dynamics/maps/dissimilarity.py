@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 
 MOST_PAIRS = 2000
 BOOTSTRAPS = 2000
+# Four runs make so many pairs.
+_FEWEST_PAIRS = 6
 # Pairs whose linear programs are solved as one: each by itself takes longer to state than to solve.
 _TOGETHER = 250
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distance:
-    """A mean over pairs of runs, with a 95% interval by bootstrap over runs; None with fewer than 2 runs."""
+    """A mean over pairs of runs, with a 95% interval by bootstrap over runs.
+
+    None of fewer than 2 runs; without interval of fewer than 4.
+    """
 
     mean: float | None
     ci_low: float | None
@@ -49,12 +54,7 @@ def dissimilarity_of(bags: NDArray[np.float64], means: NDArray[np.float64], *, s
     """Compare the (R, K) bags of states of R runs, given the (K, D) means of the states."""
     n_runs = len(bags)
     rng = np.random.default_rng(seed)
-    first, second = np.triu_indices(n_runs, 1)
-    if len(first) > MOST_PAIRS:
-        chosen = np.sort(rng.choice(len(first), MOST_PAIRS, replace=False))
-    else:
-        chosen = np.arange(len(first))
-    first, second = first[chosen], second[chosen]
+    first, second = _some_pairs(n_runs, rng)
     away = bags[first] - bags[second]
     ground = np.sqrt(((means[:, np.newaxis] - means[np.newaxis]) ** 2).sum(axis=2))
     moved = transport_costs(bags[first], bags[second], ground)
@@ -65,8 +65,21 @@ def dissimilarity_of(bags: NDArray[np.float64], means: NDArray[np.float64], *, s
         wasserstein_means=_distance(moved, pair_weights),
         wasserstein_index=_distance(np.abs(np.cumsum(away, axis=1)).sum(axis=1), pair_weights),
         n_runs=n_runs,
-        n_pairs=len(chosen),
+        n_pairs=len(first),
     )
+
+
+def _some_pairs(n_runs: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(P,) and (P,) the runs of all pairs, or of a random `MOST_PAIRS` of them, in the order of the first."""
+    n_pairs = n_runs * (n_runs - 1) // 2
+    if n_pairs <= MOST_PAIRS:
+        first, second = np.triu_indices(n_runs, 1)
+        return first.astype(np.int64), second.astype(np.int64)
+    chosen = np.sort(rng.choice(n_pairs, MOST_PAIRS, replace=False))
+    # Pairs are numbered by their first run, of which pairs of the runs before it lie behind.
+    begins = np.concatenate(([0], np.cumsum(np.arange(n_runs - 1, 0, -1))))
+    first = np.searchsorted(begins, chosen, side="right") - 1
+    return first.astype(np.int64), (chosen - begins[first] + first + 1).astype(np.int64)
 
 
 def transport_costs(p: NDArray[np.float64], q: NDArray[np.float64], ground: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,9 +152,14 @@ def _least(moves: Sequence[_Move], ground: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def _distance(distances: NDArray[np.float64], pair_weights: NDArray[np.float64]) -> Distance:
-    """Mean over pairs, and its interval from (B, P) bootstrap weights; pairs of copies of one run do not count."""
+    """Mean over pairs, and its interval from (B, P) bootstrap weights; pairs of copies of one run do not count.
+
+    Of two or three runs there is no interval: what few pairs they make is drawn again and again.
+    """
     if not len(distances):
         return Distance(mean=None, ci_low=None, ci_high=None)
+    if len(distances) < _FEWEST_PAIRS:
+        return Distance(mean=float(distances.mean()), ci_low=None, ci_high=None)
     drawn = pair_weights.sum(axis=1)
     means = (pair_weights @ distances)[drawn > 0] / drawn[drawn > 0]
     low, high = np.quantile(means, [0.025, 0.975])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, FEWEST_RUNS, RECOVERY, SEEDS, Certificate, Halves
+from trajhmm.naming import listed
 
 _CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "heldout": "held-out likelihood"}
 
@@ -56,7 +57,7 @@ def describe_certificate(model: Model) -> str:
         return f"{own.states} states come back: {', '.join(_measured(own))}"
     tried = [halves.states for halves in certificate.halves]
     if len(tried) > 1 and not any(halves.agree for halves in certificate.halves):
-        found = f"none of {tried[0]} to {tried[-1]} states comes back; K = {own.states} agrees best"
+        found = f"none of {span(tried)} states comes back; K = {own.states} agrees best"
     else:
         found = f"{own.states} states do not come back"
     return f"no reproducible map: {found}: {', '.join(_measured(own))}; read it as a description of these runs"
@@ -71,6 +72,13 @@ def chosen_by(model: Model) -> str:
     if not model.certificate.halves:
         return "what could be fitted, as no half of the runs could"
     return "what comes back in halves of the runs" if model.certificate.reproducible else "agreement of halves"
+
+
+def span(tried: Sequence[int]) -> str:
+    """Numbers of states in order: ``2 to 8``; with gaps, ``2, 4, 8``."""
+    if len(tried) > 1 and tried[-1] - tried[0] == len(tried) - 1:
+        return f"{tried[0]} to {tried[-1]}"
+    return listed(tried, most=len(tried))
 
 
 def seeds_of(halves: Halves) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from trajhmm.dynamics.survival import kaplan_meier, student_bounds
+from trajhmm.bounds import student_bounds
+from trajhmm.dynamics.survival import kaplan_meier
 from trajhmm.shares import LEVEL, score_intervals
 from trajhmm.warning.evaluation.intervals import group_counts
 
@@ -70,7 +71,7 @@ def over_seeds(
 ) -> Interval:
     """A statistic of n runs, with an interval that resamples seeds: runs of one seed come and go together.
 
-    See `trajhmm.dynamics.survival.student_bounds`. Not defined for one seed.
+    See `trajhmm.bounds.student_bounds`. Not defined for one seed.
 
     Parameters
     ----------

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
+from trajhmm.bounds import student_bounds
 from trajhmm.hmm.certificate import Estimate, MetricResiduals, ResidualSummary
 from trajhmm.hmm.inference.posteriors import filter_rows, rows_and_offsets
 from trajhmm.hmm.inference.shifts import possible, without_shifts
@@ -32,7 +33,8 @@ Floats = NDArray[np.float64]
 # Residuals further out than this; of normal ones 0.27% are.
 FAR_OUT = 3.0
 BOOTSTRAPS = 999
-_CONFIDENCE = 0.95
+# Fewer runs give no interval.
+_FEWEST_RUNS = 4
 
 
 def pseudo_residuals(values: Floats, offsets: NDArray[np.int64], parameters: Parameters) -> Floats:
@@ -171,7 +173,7 @@ def _statistics(weights: Floats, sums: Floats) -> dict[str, Floats]:
 def _estimate(value: float, drawn: Floats, n_runs: int) -> Estimate:
     drawn = drawn[np.isfinite(drawn)]
     known = bool(np.isfinite(value))
-    if not known or n_runs < 2 or not len(drawn):
+    if not known or n_runs < _FEWEST_RUNS or len(drawn) < 2:
         return Estimate(value=float(value) if known else None, ci_low=None, ci_high=None)
-    low, high = np.quantile(drawn, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return Estimate(value=float(value), ci_low=float(low), ci_high=float(high))
+    low, high = student_bounds(float(value), drawn, n_runs)
+    return Estimate(value=float(value), ci_low=low, ci_high=high)

@@ -222,9 +222,14 @@ def with_evidence(values: Floats, offsets: NDArray[np.int64], parameters: Parame
 
 
 def possible(parameters: Parameters) -> Parameters:
-    """The same with every start and transition a little possible, so that no run that was not fitted is impossible."""
+    """The same with every start and transition a little possible, so that no run that was not fitted is impossible.
+
+    Where none leads back (left to right) none is made possible: a run may begin in any state and stay there.
+    """
     startprob = np.maximum(parameters.startprob, _LEAST)
     transmat = np.maximum(parameters.transmat, _LEAST)
+    if not np.tril(parameters.transmat, -1).any():
+        transmat = np.triu(transmat)
     return replace(
         parameters,
         startprob=startprob / startprob.sum(),

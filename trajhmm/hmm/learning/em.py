@@ -47,14 +47,19 @@ class Start:
     @property
     def beside(self) -> float:
         """What EM maximises beside the expected log-likelihood, in nats: log-prior, less the shifts' divergence."""
-        beside = self.prior.log_density(self.parameters)
+        beside = self.log_prior
         if self.shifts is not None and self.parameters.shift_variance is not None:
             used = self.weights > 0
             tau, upsilon = self.parameters.shift_variance, self.parameters.scale_variance
             beside += float(self.weights[used] @ self.shifts.picked(used).log_density(tau, upsilon))
-            if upsilon is not None:
-                beside += log_density_of_scales(upsilon)
         return beside
+
+    @property
+    def log_prior(self) -> float:
+        """Log-density of the priors of the parameters, in nats: of covariances, and of variances of scales."""
+        upsilon = self.parameters.scale_variance
+        of_scales = 0.0 if upsilon is None else log_density_of_scales(upsilon)
+        return self.prior.log_density(self.parameters) + of_scales
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -226,7 +231,7 @@ class _Ascent:
             self._end("converged" if wavers and step.mass.min() >= _EMPTY else "degenerate")
             return
         trace.append(objective)
-        self._likelihood = objective - self.current.prior.log_density(self.current.parameters)
+        self._likelihood = objective - self.current.log_prior
         converged = len(trace) > 1 and trace[-1] - trace[-2] <= self._tol * step.n_rows
         if converged or len(trace) > self._n_iter:
             usual: Outcome = "converged" if converged else "max_iterations"

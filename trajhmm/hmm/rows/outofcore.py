@@ -183,7 +183,7 @@ class _Plan:
             sequences = map_sequences(runs, self.metrics, scaler=Unscaled(), leading=self.leading, keep_constant=True)
         except NothingLeftError as error:
             nothing = np.empty((0, len(self.metrics)))
-            notes = (*runs.notes, Note(kind="left-out", text=str(error)))
+            notes = (*runs.notes, *error.notes)
             none = np.zeros(len(self.metrics), dtype=bool)
             lengths = np.empty(0, dtype=np.int64)
             return nothing, _Outcome(lengths=lengths, changes=none, aligned=False, notes=notes)

@@ -90,7 +90,7 @@ class Alone:
         )
 
     def widened(self, memory: Memory, narrow: Alone, first: Mapping[str, float]) -> Memory:
-        """What is known of a run of which no other metrics than those of ``narrow`` have moved so far; all are here too.
+        """What is known of a run of which no other metrics than those of ``narrow``, all here too, have moved so far.
 
         ``first`` holds what the others have stood at, if they were logged.
         """
@@ -149,7 +149,10 @@ class Alone:
     def rows(
         self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory
     ) -> tuple[Rows, NDArray[np.int64]]:
-        """The rows at which anything that moves was logged, as views see them, and their positions; see `Portfolio.rows`."""
+        """The rows at which a metric that moves was logged, as views see them, and their positions.
+
+        See `Portfolio.rows`.
+        """
         if memory.spaced[0] and goes_back(steps, memory.spaced[1]):
             memory.spaced[0] = 0.0
             innovations.begin_again(memory.moved)

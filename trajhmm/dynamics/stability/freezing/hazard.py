@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from trajhmm.bounds import expanded_tail
 from trajhmm.dynamics.stability.freezing.changes import Changes
 from trajhmm.dynamics.stability.freezing.times import grouped
-from trajhmm.dynamics.survival import expanded_tail
 from trajhmm.logs import RunSet
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.bounds import student_bounds
 from trajhmm.dynamics.stability.groups import Group, groups_of
-from trajhmm.dynamics.survival import student_bounds
 from trajhmm.errors import AnalysisError
 from trajhmm.logs import RunSet
 
