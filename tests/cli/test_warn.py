@@ -60,7 +60,7 @@ def test_one_alarm_and_one_quiet_run(shop, trajhmm):
     assert ended.code == 3
     alarm, rest = ended.out.splitlines()
     who = r"grad_norm [\d.]+ ↑ \(usual here [\d.]+–[\d.]+\)(, train_loss .*)?"
-    score = r"score [\d.]+ \(threshold [\d.]+\), risk too early to tell; \d+% at its last row, step 790"
+    score = r"score [\d.]+ \(threshold [\d.]+\), risk too early to tell; \d+% 20 rows on, step 6\d0"
     assert re.fullmatch(f"alarm: run ill at step 400: {who}; {score}", alarm)
     assert rest.startswith("no alarm: 1 of 2 runs; largest score ")
     assert rest.endswith(", run fine")
@@ -530,12 +530,24 @@ def test_a_loss_that_is_not_known_yet_is_no_alarm(way, written, shop, trajhmm, t
     ended = trajhmm("warn", tmp_path / "late.csv", *model)
     assert ended.code == 0, ended.out
     assert "no alarm: run late, 80 rows" in ended.out
-    frame.loc[:, "train_loss"] = "NaN" if written == "NaN" else ""
-    frame.to_csv(tmp_path / "late.csv", index=False)
-    never = trajhmm("warn", tmp_path / "late.csv", *model)
-    assert never.code == 0, never.out
     if written == "NaN" and model:
+        frame.loc[:, "train_loss"] = "NaN"
+        frame.to_csv(tmp_path / "late.csv", index=False)
+        never = trajhmm("warn", tmp_path / "late.csv", *model)
+        assert never.code == 0, never.out
         assert "run late: train_loss not finite in any of the first 80 rows: taken for not known yet" in never.err
+
+
+def test_more_alarms_than_a_few_are_told(shop, trajhmm, tmp_path):
+    pd.concat([frame_of(f"r{seed}", seed, jump=50) for seed in range(30, 36)]).to_csv(tmp_path / "all.csv", index=False)
+    ended = trajhmm("warn", tmp_path / "all.csv", "--model", shop / "reference.json")
+    assert "6 of 6 runs alarmed, and of runs like the reference's 11.1% would: unless they are known" in ended.err
+    pd.concat([frame_of("r0", 30, jump=50), *[frame_of(f"r{seed}", seed) for seed in range(31, 34)]]).to_csv(
+        tmp_path / "all.csv", index=False
+    )
+    one = trajhmm("warn", tmp_path / "all.csv", "--model", shop / "reference.json")
+    assert "alarm: run r0" in one.out
+    assert "runs like the reference's" not in one.err
 
 
 @pytest.mark.parametrize("late", [7, 9, 12, 20, 40])

@@ -181,3 +181,33 @@ def test_a_state_of_another_model_is_said_and_left(model):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         monitor.load_state_dict(RunMonitor(model).state_dict())
+
+
+def test_without_a_model_the_run_is_judged_by_its_own_past(alarms):
+    """The same as a monitor of whole rows, one row later; whatever is no number is passed over."""
+    rows = rows_of(drifting())
+    for at, (_, row) in enumerate(rows[120:]):
+        row["train_loss"] = row["train_loss"] * math.exp(0.1 * at)
+    whole, expected = th.Monitor(), None
+    for step, row in rows:
+        expected = expected or whole.update("x", step, row)
+    assert expected is not None
+    monitor = RunMonitor(None, "x", on_alarm=alarms.append)
+    for at, (step, row) in enumerate(rows):
+        if at == 60:  # a training that goes on from a checkpoint
+            state = json.loads(json.dumps(monitor.state_dict()))
+            monitor = RunMonitor(run="x", on_alarm=alarms.append)
+            monitor.load_state_dict(state)
+        half = {"train_loss": row["train_loss"]}
+        monitor.log(step, half, epoch_name="first", picture=[1, 2])
+        monitor.log(step, {name: value for name, value in row.items() if name not in half})
+    monitor.close()
+    assert alarms == [expected]
+
+
+def test_without_a_model_a_loss_that_is_not_finite_is_an_alarm_at_once(alarms):
+    monitor = RunMonitor(on_alarm=alarms.append)
+    for step in range(3):
+        assert monitor.log(step, loss=1.0 - 0.1 * step) is None
+    assert monitor.log(3, loss=math.nan) is alarms[0]
+    assert monitor.close() is None

@@ -9,7 +9,7 @@ import typer
 
 from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, Where
 from trajhmm.cli.options.paths import ANY
-from trajhmm.cli.output.terminal import say, say_notes
+from trajhmm.cli.output.terminal import counted, say, say_notes
 
 
 def convert(
@@ -48,4 +48,5 @@ def convert(
         raise LogError(f"{output}: expected a name that ends in {', '.join(most)} or {last}, found {output.name!r}")
     say_notes(runs.notes)
     write_logs(runs, output)
-    say(f"{output}: {runs.n_runs} runs, {runs.n_rows:,} rows, {len(runs.metrics)} metrics")
+    counts = (runs.n_runs, "run"), (runs.n_rows, "row"), (len(runs.metrics), "metric")
+    say(f"{output}: {', '.join(counted(n, what) for n, what in counts)}")

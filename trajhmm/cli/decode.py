@@ -9,7 +9,7 @@ import typer
 
 from trajhmm.cli.options.common import Logs, ModelFile, Reading, Rename, RunBy, Step, TableName, Where, say_left_out
 from trajhmm.cli.options.paths import STATES
-from trajhmm.cli.output.terminal import say, say_notes
+from trajhmm.cli.output.terminal import counted, say, say_notes
 
 # What a map takes from each run, known once it is over.
 _OWN = {"mixed": "shift", "per-run": "mean and spread"}
@@ -55,4 +55,5 @@ def decode(
             "a run under way the state is told by 'trajhmm warn', with a reference that knows the map ('fit --map')"
         )
     say_left_out(runs.notes)
-    say(f"{output}: {len(decoded.runs)} runs, {len(decoded.steps):,} rows, {fitted.n_states} states")
+    counts = (len(decoded.runs), "run"), (len(decoded.steps), "row"), (fitted.n_states, "state")
+    say(f"{output}: {', '.join(counted(n, what) for n, what in counts)}")

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, Where
-from trajhmm.cli.output.terminal import echo, echo_json
+from trajhmm.cli.output.terminal import counted, echo, echo_json
 from trajhmm.naming import shown
 
 _MOST_NOTES = _MOST_PROBLEMS = 40
 _MOST_TEXTS = 3
 _LONGEST_NAME = 80
+_FILES_NAMED = 2
 
 
 def inspect(
@@ -36,7 +37,7 @@ def inspect(
         echo_json(described)
         return
     echo(
-        f"{described['n_runs']} runs, {described['n_rows']:,} rows, "
+        f"{counted(described['n_runs'], 'run')}, {counted(described['n_rows'], 'row')}, "
         f"steps {described['first_step']:,} to {described['last_step']:,}"
     )
     if described["files"]:
@@ -82,7 +83,9 @@ def _formats(files: list[dict[str, str]]) -> str:
     for file in files:
         by_format.setdefault(file["format"], []).append(Path(file["path"]).name)
     return "; ".join(
-        f"{found} ({names[0]})" if len(names) == 1 else f"{found} ({len(names)} files: {', '.join(names[:2])}, …)"
+        f"{found} ({', '.join(names)})"
+        if len(names) <= _FILES_NAMED
+        else f"{found} ({len(names)} files: {', '.join(names[:_FILES_NAMED])}, …)"
         for found, names in by_format.items()
     )
 

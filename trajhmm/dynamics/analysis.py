@@ -265,7 +265,7 @@ def analyze(
     smoothed, training_map, trajectories = decoded.smoothed, decoded.map, decoded.trajectories
     convergence = convergence_of(runs, converged, only=smoothed.runs)
     attributes = runs.attributes.loc[list(smoothed.runs)]
-    levels = None if within is None else _levels(attributes, within)
+    levels = None if within is None else _levels(attributes, within, runs.metrics)
     bags = bag_of_states(smoothed.path, smoothed.lengths, model.n_states)
     settings = {"converged": converged, "seed": seed}
     regression = cache.keep("regression", Regression, lambda: regress(bags, convergence, seed=seed), **settings)
@@ -327,9 +327,16 @@ def analyze(
     )
 
 
-def _levels(attributes: pd.DataFrame, within: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _levels(
+    attributes: pd.DataFrame, within: str, metrics: Sequence[str]
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """(R,) a number for each value of an attribute."""
     if within not in attributes.columns:
+        if within in metrics:
+            raise AnalysisError(
+                f"{within!r} changes within runs, and runs are compared within what tells them apart from their first "
+                f"row on{instead_of(within, attributes.columns)}"
+            )
         raise AnalysisError(f"no attribute {within!r} to compare runs within{instead_of(within, attributes.columns)}")
     codes: np.ndarray[tuple[int], np.dtype[np.int64]] = attributes[within].astype(str).factorize()[0].astype(np.int64)
     return codes

@@ -154,7 +154,7 @@ class AlarmCallback(TrainerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: Model | str | Path,
+        model: Model | str | Path | None = None,
         run: str | RunLogger = "run",
         *,
         rename: Mapping[str, str] | None = None,

@@ -199,7 +199,7 @@ class AlarmCallback(Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: Model | str | Path,
+        model: Model | str | Path | None = None,
         run: str | RunLogger = "run",
         *,
         every: int | None = None,

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -245,11 +246,13 @@ class RunMonitor:
 
     A row is all that is logged at one step, as in a run log. It is judged as soon as it holds all metrics that the
     model watches, or a value that is not finite, which is an alarm at once; a row that lacks some is judged when the
-    next begins. A metric that has not come in ten rows is named in a warning.
+    next begins. A metric that has not come in ten rows is named in a warning. The first rows of a monitor are not
+    judged: make one, before the loop.
 
     Parameters
     ----------
-    model : fitted with ``trajhmm fit --for warning``, or the path of its file.
+    model : fitted with ``trajhmm fit --for warning``, or the path of its file. None, where there are no healthy runs
+        yet, judges the run by its own past: all metrics that are logged, each row when the next begins.
     run : its name in alarms, or the `RunLogger` that logs it.
     rename : names as logged to the model's metrics, where they differ.
     on_alarm : called with the `Alarm`, which comes once a run; by default it is a warning. What it raises ends the
@@ -271,7 +274,7 @@ class RunMonitor:
 
     def __init__(
         self,
-        model: Model | str | Path,
+        model: Model | str | Path | None = None,
         run: str | RunLogger = "run",
         *,
         rename: Mapping[str, str] | None = None,
@@ -292,7 +295,7 @@ class RunMonitor:
         self._rows = 0
         self._complained = False
         for old, new in self._rename.items():
-            if new not in self._watched:
+            if model is not None and new not in self._watched:
                 raise ValueError(f"rename {old!r}: the model watches {', '.join(self._monitor.metrics)}, not {new!r}")
         if isinstance(run, RunLogger):
             run.listeners.append(self.log)
@@ -318,9 +321,15 @@ class RunMonitor:
         self._step = step
         for name, value in {**(metrics or {}), **more}.items():
             metric = self._rename.get(name, name)
-            if metric in self._watched and value is not None:
-                self._row[metric] = float(value.detach() if hasattr(value, "detach") else value)
-        if len(self._row) == len(self._watched) or not all(map(math.isfinite, self._row.values())):
+            if value is None:
+                continue
+            if self._monitor.model is None:
+                with suppress(TypeError, ValueError):  # whatever else is logged, texts and pictures
+                    self._row[metric] = _number_of(value)
+            elif metric in self._watched:
+                self._row[metric] = _number_of(value)
+        is_whole = self._monitor.model is not None and len(self._row) == len(self._watched)
+        if is_whole or not all(map(math.isfinite, self._row.values())):
             return self._judge() or alarm
         return alarm
 
@@ -338,6 +347,7 @@ class RunMonitor:
         tracker = self._monitor.trackers.get(self.run)
         return {
             "model": fingerprint(self._monitor.model),
+            "metrics": list(self._monitor.metrics),
             "tracker": None if tracker is None else tracker.to_dict(),
             "row": dict(self._row),
             "step": self._step,
@@ -352,6 +362,8 @@ class RunMonitor:
             text = f"run {self.run!r} was watched with another model before; the watch begins anew"
             remark(text)
             return
+        if self._monitor.model is None:
+            self._monitor.watch_more(state["metrics"])
         if state["tracker"] is not None:
             self._monitor.resume({self.run: state["tracker"]})
         self._row, self._step, self._judged = dict(state["row"]), state["step"], state["judged"]
@@ -371,6 +383,8 @@ class RunMonitor:
         return alarm
 
     def _complain(self) -> None:
+        if self._monitor.model is None:
+            return
         missing = self._monitor.unlogged(self.run)
         if missing and not self._complained:
             self._complained = True
@@ -379,6 +393,10 @@ class RunMonitor:
                 "say with rename={'name as logged': 'metric'} how they are called"
             )
             remark(text, stacklevel=4)
+
+
+def _number_of(value: Any) -> float:
+    return float(value.detach() if hasattr(value, "detach") else value)
 
 
 def _warn_of(alarm: Alarm) -> None:

@@ -28,6 +28,8 @@ _WATCHED = 30
 _MISFITS = 3
 # Rows without a finite value after which that is said of a loss.
 _STILL_UNKNOWN = 10
+# A chance so small is none.
+_CHANCE = 1e-3
 # Seconds after which what still is not as it should be is said again.
 _AGAIN = 600.0
 
@@ -239,6 +241,22 @@ def say_misfit(monitor: Monitor) -> bool:
         "logged, like the reference? If so, fit it to more of what goes well; if not, judge them without --model"
     )
     return True
+
+
+def say_many(monitor: Monitor) -> None:
+    """Say that more runs alarmed than a few of the reference's would, if so: they are in trouble, or no such runs."""
+    from scipy.special import bdtrc
+
+    from trajhmm.warning.calibration import calibration_of
+
+    calibration = None if monitor.model is None else calibration_of(monitor.model)
+    alarmed, n = sum(tracker.alarm is not None for tracker in monitor.trackers.values()), len(monitor.trackers)
+    if calibration is None or alarmed < _MISFITS or bdtrc(alarmed - 1, n, calibration.attainable) > _CHANCE:
+        return
+    say(
+        f"{alarmed} of {n} runs alarmed, and of runs like the reference's {calibration.attainable:.1%} would: unless "
+        "they are known to be in trouble, are they trained, and logged, like the reference?"
+    )
 
 
 def say_where_to_look(run: str, logs: Sequence[Path], model: Path | None, reading: Reading) -> None:

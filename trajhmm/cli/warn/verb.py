@@ -23,6 +23,7 @@ from trajhmm.cli.warn.remarks import (
     say_ahead,
     say_alone,
     say_beyond,
+    say_many,
     say_misfit,
     say_never_logged,
     say_rarer,
@@ -33,9 +34,11 @@ from trajhmm.cli.warn.remarks import (
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
-    from trajhmm.warning.tracking import Tracker
+    from trajhmm.warning.tracking import Scored, Tracker
 
 INPUT_WRONG, ALARM_RAISED = 1, 3
+# Rows after an alarm at which the risk tells most.
+_RISK_TELLS = 20
 
 
 @options_of_kinds(dict.fromkeys(("state", "interval", "silent_after"), For(beside="follow")))
@@ -142,7 +145,8 @@ def _once(
     say_beyond([run for run in runs.runs if is_beyond(run, monitor)], monitor)
     say_unknown_losses([run for run in runs.runs if unknown_loss(run, monitor)], monitor)
     say_rarer([run for run in runs.runs if is_rarer(run, monitor)], monitor)
-    say_misfit(monitor)
+    if not say_misfit(monitor):
+        say_many(monitor)
     for tracker in trackers:
         told = in_json(object_of(tracker, monitor))
         if as_json:
@@ -150,7 +154,7 @@ def _once(
         if tracker.alarm is not None:
             commands.start(tracker.run, told)
             if not as_json:
-                echo(f"alarm: {tracker.alarm}{_by_now(tracker)}")
+                echo(f"alarm: {tracker.alarm}{_later(scored[tracker.run], monitor.threshold)}")
     if not as_json:
         echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
         alarmed = [tracker.run for tracker in trackers if tracker.alarm is not None]
@@ -164,12 +168,15 @@ def _once(
     return any(tracker.alarm is not None for tracker in trackers)
 
 
-def _by_now(tracker: Tracker) -> str:
-    """What the risk has come to at the last row, if it is known."""
-    last = tracker.last
-    if last is None or math.isnan(last.risk[-1]) or last.steps[-1] == tracker.alarm_step:
+def _later(scored: Scored, threshold: float) -> str:
+    """What the risk came to where it tells most, some rows after the alarm, or at the last row if that is before."""
+    rows = range(len(scored.steps))
+    alarm = next((row for row in rows if scored.score[row] > threshold), rows.stop)
+    row = min(alarm + _RISK_TELLS, rows.stop - 1)
+    if row <= alarm or math.isnan(scored.risk[row]):
         return ""
-    return f"; {last.risk[-1]:.0%} at its last row, step {last.steps[-1]}"
+    when = "at its last row" if row < alarm + _RISK_TELLS else f"{_RISK_TELLS} rows on"
+    return f"; {scored.risk[row]:.0%} {when}, step {scored.steps[row]}"
 
 
 def _summary(trackers: list[Tracker], rows: Mapping[str, int], threshold: float) -> str:
