@@ -9,7 +9,7 @@ import typer
 
 from trajhmm.cli.options.common import ALL_CORES, NoCache, cache_of
 from trajhmm.cli.options.paths import FOLDER
-from trajhmm.cli.output.terminal import echo, echo_lines, progress_bar, say
+from trajhmm.cli.output.terminal import echo, echo_lines, progress_bar, say, shell_line
 from trajhmm.files import reads, together
 
 CONVERGED = "eval_accuracy > 0.9"
@@ -67,6 +67,9 @@ def demo(
     echo_lines((output / "summary.txt").read_text(encoding="utf-8"))
     echo()
     say(f"{output}/: model.json, {', '.join(path.name for path in written)}, report.html")
+    say("a figure for a column of a paper, of these logs:")
+    words = ["trajhmm", "figure", "map", str(bundled_logs()), "--model", str(output / "model.json"), "-o", "map.pdf"]
+    say(f"  {shell_line([*words, '--style', 'icml', '--width', 'column'])}")
     say("the same on your logs:")
     say("  trajhmm fit LOGS/ -o model.json")
     say(f"  trajhmm analyze LOGS/ --model model.json --converged '{CONVERGED}' -o analysis/")

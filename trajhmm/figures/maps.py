@@ -172,4 +172,4 @@ def _text(ax: Axes, label: PlacedLabel, words: str, *, color: str, weight: str =
     y += {"center": 0.0, "top": 0.5, "bottom": -0.5}[at] * (label.size[1] - 2 * BOX_PAD)
     text = ax.text(x, y, words, ha="center", va=at, color=color, linespacing=LINE_SPACING)
     text.set(fontsize=current_style().small, fontweight=weight, zorder=2.0)
-    text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.0})
+    text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": -1.0})

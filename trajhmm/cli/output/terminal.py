@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -94,6 +95,13 @@ def _finite(content: Any) -> Any:
 def _print(text: object, stream: TextIO) -> None:
     stream.write(f"{shown(text)}\n")
     stream.flush()
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Words as they are typed in a shell; those that hold single quotes between double ones where that will do."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
+    )
 
 
 def counted(n: int, what: str) -> str:

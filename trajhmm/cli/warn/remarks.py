@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trajhmm.cli.options.common import Reading
-from trajhmm.cli.output.terminal import counted, say
+from trajhmm.cli.output.terminal import counted, say, shell_line
 from trajhmm.cli.warn.silence import Silence
 from trajhmm.naming import listed
 
@@ -263,7 +262,7 @@ def say_where_to_look(run: str, logs: Sequence[Path], model: Path | None, readin
     """Say which command draws a run that alarmed; without a model there is none."""
     if model is not None:
         words = ["trajhmm", "figure", "timeline", *map(str, logs), "--model", str(model), "--run", run]
-        say(f"look: {shlex.join([*words, *reading.as_options(), '-o', 'timeline.png'])}")
+        say(f"look: {shell_line([*words, *reading.as_options(), '-o', 'timeline.png'])}")
 
 
 class _Standing:
