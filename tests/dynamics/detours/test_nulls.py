@@ -150,7 +150,7 @@ def covered(n_runs, *, delay, stages, never=0.0, sets, seed=0):
             converged=converged,
         )
         found = delay_of([stratum], bootstraps=300, rng=rng)
-        assert found.is_lower_bound is not bool(converged.all())
+        assert found.is_restricted is not bool(converged.all())
         held.append(found.ci_low <= delay <= found.ci_high)
         above.append(found.ci_low > delay)
     return float(np.mean(held)), float(np.mean(above))
