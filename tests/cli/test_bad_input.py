@@ -119,7 +119,8 @@ def test_no_numeric_metric(verb, logs, model, tmp_path, refused):
     logs.mkdir()
     log()[["step", "lr"]].to_csv(logs / "a.csv", index=False)
     said = refused(*verbs(logs, model, tmp_path)[verb])
-    assert said.startswith("error: no numeric metric besides 'step' (constant within each run: lr)")
+    where = logs / "a.csv"
+    assert said.startswith(f"error: {where}: no numeric metric besides 'step' (constant within each run: lr)")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -150,7 +150,7 @@ def test_convert_writes_any_format_as_one_run_log(workshop, trajhmm_process, ass
     (folder / "b.jsonl").write_text('{"_meta": {"lr": 0.1}}\n{"it": 0, "loss": 4}\n{"it": 1, "loss": 2}\n')
     done = trajhmm_process("convert", folder, "-o", "runs.parquet", "--step", "it", cwd=workshop)
     assert (done.code, done.out) == (0, "")
-    assert done.err.endswith("runs.parquet: 2 runs, 5 rows, 1 metrics\n")
+    assert done.err.endswith("runs.parquet: 2 runs, 5 rows, 1 metric\n")
     assert "run a: loss is not finite (NaN) from step 2" in done.err
     assert_same_logs(read_logs(workshop / "runs.parquet"), read_logs(folder, step="it"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from trajhmm.errors import LogError
-from trajhmm.logs.assembly.assemble import assemble
+from trajhmm.logs.assembly.assemble import assemble, naming_files
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.stack import Stack, stack_tables
 from trajhmm.logs.assembly.steps import common_step, with_steps
@@ -71,7 +71,8 @@ def read_logs(
         notes: list[Note] = []
         files = find_log_files(logs, format=format, table=table, notes=notes)
         tables, left_out = _read(files, progress)
-        return assemble(*_stacked(tables, [*notes, *left_out], settings), settings)
+        with naming_files([file.path for file in files]):
+            return assemble(*_stacked(tables, [*notes, *left_out], settings), settings)
     if format is not None or table is not None:
         raise LogError("a DataFrame has neither a format nor tables: leave both out")
     frames = cast("Mapping[str, pd.DataFrame]", logs if isinstance(logs, Mapping) else {"run": logs})

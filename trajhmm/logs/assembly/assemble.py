@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from trajhmm.errors import LogError
 from trajhmm.logs.assembly.columns import ColumnsSeen
@@ -18,6 +21,19 @@ from trajhmm.naming import plain_text
 
 class NoRowsError(LogError):
     """No row is left of some tables."""
+
+
+@contextmanager
+def naming_files(paths: Sequence[Path]) -> Iterator[None]:
+    """Have an error that names none of the files that were read begin with the first of them."""
+    try:
+        yield
+    except LogError as error:
+        text = str(error)
+        if paths and not any(str(path) in text or path.name in text for path in paths):
+            others = f" and {len(paths) - 1} other file{'' if len(paths) == 2 else 's'}" if len(paths) > 1 else ""
+            error.args = (f"{paths[0]}{others}: {text}",)
+        raise
 
 
 def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import LogError
-from trajhmm.logs.assembly.assemble import NoRowsError, assembled_rows, no_row_meets
+from trajhmm.logs.assembly.assemble import NoRowsError, assembled_rows, naming_files, no_row_meets
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.evidence import Evidence
 from trajhmm.logs.assembly.layout import Layout, layout_of, run_set
@@ -173,9 +173,14 @@ def scan_logs(
     if not counted:
         n_rows = sum(outline.n_rows for outline in outlines)
         path, step_from = outlines[0].source.file.path, headings[0].step_from
-        raise (LogError(f"{path}: no rows with a {step_from}") if where is None else no_row_meets(where, n_rows))
+        if where is None:
+            raise LogError(f"{path}: no rows with a {step_from}")
+        with naming_files([file.path for file in files]):
+            raise no_row_meets(where, n_rows)
     _check_apart(counted)
-    return _scan_of(counted, layout_of(evidence[0], settings.run_by), settings, notes)
+    with naming_files([file.path for file in files]):
+        layout = layout_of(evidence[0], settings.run_by)
+    return _scan_of(counted, layout, settings, notes)
 
 
 def _outlined(files: Sequence[LogFile], settings: Settings) -> tuple[list[Table], list[Outline], list[Note]]:
