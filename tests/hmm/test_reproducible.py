@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
@@ -19,6 +20,7 @@ from trajhmm.hmm.learning.reproducible import Halver
 from trajhmm.hmm.learning.selection import select_states
 from trajhmm.hmm.rows.parallel import Tally
 from trajhmm.hmm.rows.source import InMemory
+from trajhmm.logs import RunSet
 from trajhmm.simulate import drift, planted
 
 # Few starts and short climbs: the states stand far apart.
@@ -348,3 +350,13 @@ def test_a_fit_with_scales_that_fails_leaves_the_map_without(monkeypatch):
         **QUICK,
     )
     assert model.settings.scales is False
+
+
+def test_where_nothing_comes_back_or_can_be_halved_there_are_two_states_at_least():
+    """Three runs of noise, of which BIC would make one state."""
+    rng = np.random.default_rng(0)
+    frames = [pd.DataFrame({"run": f"r{r}", "step": range(60), "a": rng.normal(size=60)}) for r in range(3)]
+    logs = RunSet.from_frame(pd.concat(frames))
+    model = th.fit(logs, seed=0)
+    assert (model.n_states, model.certificate) == (2, None)
+    assert th.fit(logs, criterion="bic", seed=0).n_states == 1

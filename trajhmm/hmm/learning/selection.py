@@ -102,12 +102,12 @@ def select_states(
         )
 
     if not halving:
-        rule: Criterion = "bic" if criterion == "reproducible" else criterion
-        return Selection(fit=fits[_best(curve(), rule)], curve=curve(), certificate=None)
+        chosen = _several(curve()) if criterion == "reproducible" else _best(curve(), criterion)
+        return Selection(fit=fits[chosen], curve=curve(), certificate=None)
     halver = Halver.of(whole, settings, n_splits=n_splits, n_jobs=n_jobs, tally=tally)
     if criterion == "reproducible":
         found, tried = _reproducible(halver, fits)
-        chosen = found if found is not None else _best(curve(), "bic")
+        chosen = found if found is not None else _several(curve())
     else:
         chosen = _best(curve(), criterion)
         tried = _with_seeds(halver, fits, _halves(halver, fits, (chosen,)), chosen)
@@ -204,6 +204,12 @@ def _no_point(k: int) -> SelectionPoint:
         reached_best=0,
         agreement=None,
     )
+
+
+def _several(curve: Sequence[SelectionPoint]) -> int:
+    """Where nothing can be told from halves: the number of states, 2 or more if that could be fitted, of least BIC."""
+    more = [point for point in curve if point.states > 1 and point.bic is not None]
+    return _best(more or curve, "bic")
 
 
 def _best(points: Iterable[SelectionPoint], criterion: Criterion) -> int:
