@@ -170,9 +170,8 @@ def _once(
 
 def _later(scored: Scored, threshold: float) -> str:
     """What the risk came to where it tells most, some rows after the alarm, or at the last row if that is before."""
-    rows = range(len(scored.steps))
-    alarm = next((row for row in rows if scored.score[row] > threshold), rows.stop)
-    row = min(alarm + _RISK_TELLS, rows.stop - 1)
+    alarm = int((scored.score > threshold).argmax())
+    row = min(alarm + _RISK_TELLS, len(scored.steps) - 1)
     if row <= alarm or math.isnan(scored.risk[row]):
         return ""
     when = "at its last row" if row < alarm + _RISK_TELLS else f"{_RISK_TELLS} rows on"
