@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajhmm import RunSet, TrajHMMError, read_logs
+from trajhmm import RunSet, TrajHMMError, read_logs, scan_logs
 from trajhmm.logs.inspect import describe
 
 PLAIN = "step,loss,acc\n0,3,0.1\n1,2.5,0.2\n2,1e-3,0.4\n"
@@ -235,16 +235,30 @@ def test_text_is_read_alike_from_small_and_large_files(length, tmp_path):
     assert read.attributes.columns.tolist() == ["norm"]
 
 
-def test_two_columns_of_one_name_in_parquet_are_an_error(tmp_path):
+def test_two_columns_of_one_name_in_parquet_are_both_read(tmp_path):
     table = pa.table([pa.array([0, 1]), pa.array([1.0, 2]), pa.array([1.0, 3])], names=["step", "loss", "loss"])
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(TrajHMMError, match=r"a\.parquet: two columns are called 'loss'"):
-        read_logs(tmp_path)
+    runs = read_logs(tmp_path)
+    assert runs.metrics == ("loss", "loss.1")
+    np.testing.assert_array_equal(runs.values, [[1, 1], [2, 3]])
+    assert any("two columns are called loss; the later one is read as loss.1" in note.text for note in runs.notes)
+    copies = table.select([0, 1]).append_column("loss", table.column(1))
+    pq.write_table(copies, tmp_path / "a.parquet")
+    assert read_logs(tmp_path).metrics == ("loss",)
+    assert scan_logs([tmp_path]).metrics == ("loss",)
     with pytest.raises(TrajHMMError, match="DataFrame: "):
         RunSet.from_frame(pd.DataFrame([[0, 1, 2]], columns=["step", "loss", "loss"]))
 
 
-@pytest.mark.parametrize("bytes_left", [0, 1, 3, 4, 8, 100, -1000, -500, -9, -8, -4, -1])
+def test_a_parquet_file_in_which_nothing_is_yet_is_left_out_of_its_folder(tmp_path):
+    pd.DataFrame({"step": range(40), "loss": np.arange(40.0)}).to_parquet(tmp_path / "whole.parquet")
+    (tmp_path / "begun.parquet").touch()
+    runs = read_logs(tmp_path)
+    assert runs.runs == ("whole",)
+    assert any(note.text.endswith("begun.parquet: holds no rows, left out") for note in runs.notes)
+
+
+@pytest.mark.parametrize("bytes_left", [1, 3, 4, 8, 100, -1000, -500, -9, -8, -4, -1])
 def test_torn_parquet_is_an_error_that_names_the_file(bytes_left, tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"step": range(400), "loss": rng.normal(size=400), "acc": rng.normal(size=400)})

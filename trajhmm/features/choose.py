@@ -35,25 +35,29 @@ def default_metrics(runs: RunSet | Scan) -> tuple[tuple[str, ...], tuple[Note, .
     notes : what was left out and why.
     """
     counts, known = runs.logged_counts, _known(runs)
-    most = counts.max(axis=1, keepdims=True)
-    dense = (counts >= _DENSE * most).mean(axis=0) >= _MOST_RUNS
     clocks = _clocks(runs)
+    # How often a run logs what is fitted: clocks and schedules may stand in rows that hold nothing else.
+    kinds = [_reason(metric, clock=clock) for metric, clock in zip(runs.metrics, clocks, strict=True)]
+    moves = np.array([kind is None for kind in kinds])
+    most = (counts[:, moves] if moves.any() else counts).max(axis=1, keepdims=True)
+    dense = (counts >= _DENSE * most).mean(axis=0) >= _MOST_RUNS
     lacking = (~known & known.any(axis=1, keepdims=True)).sum(axis=0)
     reasons: dict[str, str] = {}
-    for metric, often, clock, lacks in zip(runs.metrics, dense, clocks, lacking.tolist(), strict=True):
-        if reason := _reason(metric, clock=clock):
-            reasons[metric] = reason
+    for metric, often, kind, lacks in zip(runs.metrics, dense, kinds, lacking.tolist(), strict=True):
+        if kind is not None:
+            reasons[metric] = kind
         elif lacks:
             reasons[metric] = f"NaN or blank throughout {lacks} of {len(runs.runs)} runs"
         elif not often:
             reasons[metric] = "logged less often"
     chosen = tuple(metric for metric in runs.metrics if metric not in reasons)
-    if not chosen:
+    if not chosen and not moves.any():
         reasons = {metric: reason for metric, reason in reasons.items() if reason not in _KINDS}
         chosen = tuple(metric for metric in runs.metrics if metric not in reasons)
     if not chosen:
         # Every metric has gaps in some run: take those that are logged most often overall.
-        best = counts.sum(axis=0) == counts.sum(axis=0).max()
+        overall = np.where(moves | ~moves.any(), counts.sum(axis=0), -1)
+        best = overall == overall.max()
         chosen = tuple(metric for metric, keep in zip(runs.metrics, best, strict=True) if keep)
         reasons = {metric: reason for metric, reason in reasons.items() if metric not in chosen}
     notes = tuple(

@@ -172,8 +172,10 @@ def _alone_at_the_top(run: CausalRun, crossed: CrossFitted, number: int, least: 
     others = float(below.max()) if len(below) else largest
     if largest <= max(_FAR_ABOVE * others, least):
         return
-    last = crossed.rows_above(number, max(others, least))[-1]
-    if last < _START * run.n_rows:
+    # Without its first rows it is to be like the others, or at least no longer far above them.
+    lasts = (crossed.rows_above(number, max(level, least))[-1] for level in (others, _FAR_ABOVE * others))
+    last = next((row for row in lasts if row < _START * run.n_rows), None)
+    if last is not None:
         what = f"only its first rows do; if runs start so, leave these out: --where 'step > {run.steps[last]}'"
     else:
         what = f"if it is not healthy, leave it out: --where \"run != '{run.run}'\""

@@ -10,6 +10,8 @@ from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.runset import Note
 
 EPOCHS = ("epoch", "epochs", "current_epoch", "train_epoch")
+# So many times that steps begin again with the epoch are no chance.
+_FEWEST_RISES = 2
 # So many stretches of one length that begin at one step are no chance, and no run that was resumed.
 _FEWEST_STRETCHES = 3
 
@@ -57,6 +59,14 @@ def numbered_on(
             text = f"steps begin again with each {name}, {len(falls)} times: numbered on in the order of the rows"
             notes.append(Note(kind="epochs", run=run, text=text))
             return _numbered(steps, starts, spacing)
+        rises = np.diff(np.fmax.accumulate(epochs))[falls - 1] > 0
+        if rises.sum() >= _FEWEST_RISES:
+            row = falls[~rises][0] if not rises.all() else falls[0]
+            raise LogError(
+                f"{stack.path_at(rows[0])}: run {run!r}: steps begin again with each {name}, but at row {row + 1} "
+                "without a new one, as where a run was resumed or rows of several kinds count by themselves; name a "
+                "column that counts on with --step COLUMN, or leave out the rows that were repeated"
+            )
     lengths = np.diff(np.concatenate((starts, [len(steps)])))
     alike = len(set(lengths[:-1].tolist())) == 1 and len(set(steps[starts].tolist())) == 1 and lengths[0] > 1
     if len(starts) >= _FEWEST_STRETCHES and alike and lengths[-1] <= lengths[0]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from trajhmm.logs.assembly.clocks import called_clock
 from trajhmm.logs.assembly.epochs import numbered_on
 from trajhmm.logs.assembly.resume import alike, standing_rows
 from trajhmm.logs.assembly.stack import Stack
+from trajhmm.logs.assembly.steps import STEP
 from trajhmm.logs.formats.table import Text
 from trajhmm.logs.runset import Note, offsets_of
 
@@ -224,6 +226,11 @@ def _check_one_run(
     _, step_code, times = np.unique(steps, return_inverse=True, return_counts=True)
     repeats = (times[step_code] > 1).mean() > 0.5 and _contradictory(step_code, rows, stack)
     path = stack.path_at(rows[0])
+    if repeats and (counter := _counts_within(steps, rows, stack)) is not None:
+        raise LogError(
+            f"{path}: run {run!r}: step {steps[0]} is logged {times[0]} times with different values, while "
+            f"{counter!r} counts on within each step: --step {counter}"
+        )
     for name in stack.columns:
         if name in run_by or called_clock(name):
             continue
@@ -241,6 +248,26 @@ def _check_one_run(
                 f"{path}: run {run!r}: step {steps[times[step_code].argmax()]} is logged {times.max()} times with "
                 f"different values, each with another {name!r}: {remedy}"
             )
+
+
+# What counts within a step, as an epoch is one, by its name.
+_WITHIN = re.compile(r"batch|step|iter|(?:^|_)(?:i|j|idx|index)$", re.IGNORECASE)
+
+
+def _counts_within(steps: NDArray[np.int64], rows: NDArray[np.int64], stack: Stack) -> str | None:
+    """The column of whole numbers that goes up by one amount from row to row of each step, and begins again at each."""
+    begins = np.diff(steps) != 0
+    if (np.diff(steps) < 0).any() or not begins.any():
+        return None
+    for name in stack.numbers:
+        cells = stack.numbers[name][rows]
+        is_called = name != STEP and (called_clock(name) or _WITHIN.search(name) is not None)
+        if not is_called or not np.isfinite(cells).all() or (cells != np.floor(cells)).any():
+            continue
+        rises, starts = np.diff(cells)[~begins], np.concatenate(([cells[0]], cells[1:][begins]))
+        if len(rises) and rises[0] > 0 and (rises == rises[0]).all() and (starts == starts[0]).all():
+            return name
+    return None
 
 
 def _contradictory(step_code: NDArray[np.int64], rows: NDArray[np.int64], stack: Stack) -> bool:

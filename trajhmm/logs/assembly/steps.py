@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.clocks import called_clock
 from trajhmm.logs.formats.table import Table
 from trajhmm.logs.runset import Note
-from trajhmm.naming import instead_of
+from trajhmm.naming import instead_of, listed
 
 STEP = "step"
 # By the whole name, else by its last part behind a slash; case does not count. Epochs where nothing finer is there.
@@ -26,6 +27,8 @@ _NAMES = (
     "timesteps_total",
     "training_iteration",
 )
+# What else may count them, by its name.
+_COUNTS = re.compile(r"(?:step|iter|itr|update|epoch|episode|frame|token|interact)", re.IGNORECASE)
 _SECOND, _LAST_RESORT = _NAMES[1], "epoch"
 
 
@@ -49,6 +52,7 @@ def with_steps(table: Table, wanted: str | None) -> Table:
     LogError
         There is none, or it holds text.
     """
+    _refuse_charts(table)
     name = wanted if wanted is not None else _found(table)
     if name not in table.numbers and (value := table.settings.get(name)) is not None and not isinstance(value, str):
         return replace(table, numbers={STEP: np.full(table.n, float(value)), **table.numbers}, step_from=name)
@@ -73,6 +77,19 @@ def with_steps(table: Table, wanted: str | None) -> Table:
         step_from=name,
         notes=(*table.notes, *notes),
     )
+
+
+def _refuse_charts(table: Table) -> None:
+    """Refuse a chart of Weights & Biases that was saved otherwise than it was exported: its columns are runs."""
+    columns = set(table.columns)
+    named = (name for name in table.columns if " - " in name)
+    chart = next((name for name in named if {f"{name}__MIN", f"{name}__MAX"} <= columns), None)
+    if chart is not None:
+        raise LogError(
+            f"{table.path}: looks like a chart exported by Weights & Biases, a column for each run ({chart!r}, with "
+            "its __MIN and __MAX), but is not as it was exported: read that CSV itself, runs with names of their own "
+            "and no columns added"
+        )
 
 
 def _found(table: Table) -> str:
@@ -100,6 +117,12 @@ def _no_steps(table: Table, wanted: str | None) -> LogError:
         return LogError(f"{table.path}: column {name!r} is text{found}; expected whole numbers")
     if wanted is not None:
         return LogError(f"{table.path}: no column {name!r} for --step{instead_of(name, table.columns)}")
+    count = [column for column in table.numbers if called_clock(column) or _COUNTS.search(column)]
+    if count:
+        return LogError(
+            f"{table.path}: no column {name!r}; {listed(count)} may count steps: name one with --step COLUMN"
+            f"{instead_of(name, table.columns)}"
+        )
     return LogError(
         f"{table.path}: no column {name!r}{instead_of(name, table.columns)}; name the step's column with --step COLUMN"
     )

@@ -25,7 +25,7 @@ from trajhmm.logs.following.seen import FileSeen, KnownColumns, RunSeen, Skipped
 from trajhmm.logs.formats.format import Growth
 from trajhmm.logs.formats.lines import GrowingFile, Lines, Place
 from trajhmm.logs.formats.parquet import PARQUET, parquet_heading
-from trajhmm.logs.formats.repairs import TORN
+from trajhmm.logs.formats.repairs import TORN, NamedAnewError
 from trajhmm.logs.formats.table import RUN_NAME, Table, means_blank
 from trajhmm.logs.runset import offsets_of
 from trajhmm.logs.settings import Settings
@@ -314,6 +314,8 @@ class Follower:
         except LogError as error:
             parts = lines.halves()
             if len(wrong) >= _MOST_WRONG or not seen.runs or not growth.by_line:
+                raise
+            if not parts and isinstance(error, NamedAnewError):
                 raise
             if not parts:
                 wrong.append(str(error))

@@ -18,7 +18,15 @@ from trajhmm.logs.formats.format import Format, Growth, itself_or_folder
 from trajhmm.logs.formats.headings import DELIMITERS, Heading, heading_end, is_number
 from trajhmm.logs.formats.lines import LONGEST_HEADER, Lines
 from trajhmm.logs.formats.repairs import counted, looks_separated_by, mostly_torn, note_of_skipped, repaired
-from trajhmm.logs.formats.table import RUN_NAME, Table, Text, means_blank, numbers_among, table_from_arrow
+from trajhmm.logs.formats.table import (
+    RUN_NAME,
+    Table,
+    Text,
+    means_blank,
+    numbers_among,
+    table_from_arrow,
+    without_copies,
+)
 from trajhmm.logs.runset import Note
 from trajhmm.naming import is_text
 
@@ -28,6 +36,11 @@ _BLOCK, _CELL = 2**20, 2**7
 _NO_NAMES = "no table, or not written to its end; expected a line that names columns"
 # Thousands parted by commas, which they are where other numbers of the file have decimal points.
 _THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?\s*")
+# A number with a point that does not part thousands, in a cell of its own.
+_POINT = re.compile(rb"(?:^|[;\t|\n])[ ]*[-+]?(\d*\.\d+(?:[eE][-+]?\d+)?)[ ]*(?=[;\t|\r\n]|$)")
+_GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
+# What `Table.carry` says: whether such a number was there.
+_POINTS = "points"
 _DIGITS = re.compile(r"\s*[-+]?[\d.,]+([eE][-+]?\d+)?\s*")
 
 
@@ -100,7 +113,7 @@ def read_delimited(path: Path, name: str, usual: str, *, note_comments: bool = T
 
     source = path if whole is None else pa.BufferReader(whole)
     table = _rows(source, raw, heading, path, name, skip=heading.n_lines, first=heading.n_lines + 1)
-    table = _without_copies(table, heading.copies)
+    table = without_copies(table, heading.copies)
     return replace(
         table,
         notes=(
@@ -159,8 +172,9 @@ def _rows(
     try:
         arrow = _parsed(source, heading, known, skip)
         if not _need_repair(arrow, heading):
-            table = _table(arrow, range(first, first + arrow.num_rows), known, heading, path, name)
-            return replace(table, carry=counted(carry, rows=table.n, torn=0))
+            points = _Points(carry.get(_POINTS, 0), raw)
+            table = _table(arrow, range(first, first + arrow.num_rows), known, heading, path, name, points)
+            return replace(table, carry={**counted(carry, rows=table.n, torn=0), _POINTS: points.seen})
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0].removeprefix("CSV parse error: ")[:110]
     except LogError:
@@ -182,8 +196,30 @@ def _rows(
         arrow = _parsed(pa.BufferReader(mended.raw), heading, known, 0)
     except (pa.ArrowException, OSError) as error:
         raise LogError(f"{where}: not a table with a header and rows of one width ({reason})") from error
-    table = _table(arrow, mended.lines, known, heading, path, name)
-    return replace(table, notes=(*notes, *table.notes), carry=carry)
+    points = _Points(carry.get(_POINTS, 0), lambda: mended.raw)
+    table = _table(arrow, mended.lines, known, heading, path, name, points)
+    return replace(table, notes=(*notes, *table.notes), carry={**carry, _POINTS: points.seen})
+
+
+class _Points:
+    """Whether some number of a file has a decimal point, so that commas in others do not stand for one.
+
+    Parameters
+    ----------
+    seen : 1 if the rows before hold one.
+    raw : the bytes of the rows; asked for where a comma stands in a cell.
+    """
+
+    def __init__(self, seen: float, raw: Callable[[], bytes]) -> None:
+        self.seen = seen
+        self._raw: Callable[[], bytes] | None = raw
+
+    def __bool__(self) -> bool:
+        if not self.seen and self._raw is not None:
+            found = (number[1].decode() for number in _POINT.finditer(self._raw()))
+            self.seen = float(any(not _GROUPED.fullmatch(number) for number in found))
+        self._raw = None
+        return bool(self.seen)
 
 
 def _parsed(source: Path | pa.BufferReader, heading: Heading, texts: Collection[str], skip: int) -> pa.Table:
@@ -202,7 +238,8 @@ def _parsed(source: Path | pa.BufferReader, heading: Heading, texts: Collection[
 
 def _need_repair(arrow: pa.Table, heading: Heading) -> bool:
     """Whether some line of a table whose rows have one width is no row all the same."""
-    again = True
+    again, anew = True, False
+    names = pa.array([name for name in heading.names if name], pa.string())
     for cell, column in zip(heading.cells, arrow.columns, strict=True):
         if pa.types.is_binary(column.type):
             return True
@@ -212,24 +249,34 @@ def _need_repair(arrow: pa.Table, heading: Heading) -> bool:
         if pc.any(pc.match_substring_regex(column, "[\\x00\\r\\n]")).as_py():
             return True
         again = again and (not cell.strip() or pc.index(column, cell).as_py() >= 0)
-    return again
+        anew = anew or pc.any(pc.is_in(column, value_set=names)).as_py()
+    return again or anew
 
 
 def _table(
-    arrow: pa.Table, lines: Sequence[int], known: Collection[str], heading: Heading, path: Path, name: str
+    arrow: pa.Table,
+    lines: Sequence[int],
+    known: Collection[str],
+    heading: Heading,
+    path: Path,
+    name: str,
+    points: _Points,
 ) -> Table:
     """Make a table; columns that words such as ``None`` made text become numbers if they were meant as such."""
     table = table_from_arrow(arrow, path=path, name=name)
     texts, numbers, present = dict(table.texts), dict(table.numbers), dict(table.present)
     commas = []
-    pointed = any(pa.types.is_floating(column.type) for column in arrow.columns)
     for column, text in table.texts.items():
         if column in known:
             texts[column] = _stripped(text)
             continue
         words = text.words
-        if heading.delimiter != "," and any("," in word for word in words):
-            grouped = pointed and all(map(_THOUSANDS.fullmatch, (word for word in words if "," in word)))
+        if any("," in word for word in words):
+            thousands = all(map(_THOUSANDS.fullmatch, (word for word in words if "," in word)))
+            if thousands and heading.delimiter == ",":  # between quotes; it is open what the comma means
+                texts[column] = _stripped(text)
+                continue
+            grouped = thousands and bool(points)
             words = tuple(word.replace(",", "") for word in words) if grouped else _with_points(words, column, path)
             commas += [column] if words is not text.words and not grouped else []
         if not any(map(is_number, words)):
@@ -296,33 +343,6 @@ def _has_decimal_comma(word: str) -> bool:
 def _table_without_rows(heading: Heading, path: Path, name: str) -> Table:
     numbers = {column: np.empty(0) for column in heading.names if column}
     return Table(path=path, name=name, n=0, numbers=numbers, present={}, texts={})
-
-
-def _without_copies(table: Table, copies: Mapping[str, str]) -> Table:
-    """Leave out columns of the same name that hold the same; note the others."""
-    same = [copy for copy, column in copies.items() if _are_equal(table, copy, column)]
-    notes = []
-    if same:
-        told = ", ".join(dict.fromkeys(copies[copy] for copy in same))
-        notes.append(
-            Note(kind="duplicate", text=f"{table.path}: columns twice under one name, the same, kept once: {told}")
-        )
-    for copy in copies.keys() - set(same):
-        text = f"{table.path}: two columns are called {copies[copy]}; the later one is read as {copy}"
-        notes.append(Note(kind="duplicate", text=text))
-    if not notes:
-        return table
-    kept = table.only({*table.columns} - set(same))
-    return replace(kept, notes=(*kept.notes, *notes))
-
-
-def _are_equal(table: Table, one: str, other: str) -> bool:
-    if one in table.numbers and other in table.numbers:
-        return np.array_equal(table.numbers[one], table.numbers[other], equal_nan=True) and np.array_equal(
-            table.present.get(one, True), table.present.get(other, True)
-        )
-    both = one in table.texts and other in table.texts
-    return both and np.array_equal(table.texts[one].cells(), table.texts[other].cells())
 
 
 def _notes_on(heading: Heading, usual: str, path: Path) -> list[Note]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from trajhmm.errors import LogError
 from trajhmm.logs.formats.encodings import without_mark
-from trajhmm.logs.formats.table import check_columns
+from trajhmm.logs.formats.table import check_columns, unique_names
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _BLANK = b" \t\r\n\0"
+# Around a name that is written again: blanks, and the mark of UTF-8 before the first.
+_AROUND = " \t\r\n\0\ufeff"
 # Lines that may stand before the names of columns.
 _MOST_COMMENTS = 10_000
 # A comment, or the line by which spreadsheets say what separates cells.
@@ -84,7 +85,7 @@ class Heading:
         if all(map(is_number, stripped)):
             raise LogError(f"{path}: the first line holds numbers ({line.strip()[:40]}); add a line of names before it")
         check_columns(len(cells), path)
-        unique, copies = _unique(stripped)
+        unique, copies = unique_names(stripped)
         return cls(
             cells=cells,
             names=tuple(unique),
@@ -96,7 +97,12 @@ class Heading:
 
     def is_repeated_by(self, cells: list[str]) -> bool:
         """Whether a row is the line of names again."""
-        return len(cells) == len(self.cells) and [c.strip() for c in cells] == [c.strip() for c in self.cells]
+        return len(cells) == len(self.cells) and [c.strip(_AROUND) for c in cells] == [c.strip() for c in self.cells]
+
+    def is_reordered_by(self, cells: list[str]) -> bool:
+        """Whether a row names the same columns, or more, otherwise than the line of names does."""
+        names, own = {cell.strip(_AROUND) for cell in cells}, {cell.strip() for cell in self.cells}
+        return len(own) > 1 and own <= names and not self.is_repeated_by(cells)
 
 
 def split_cells(line: str, delimiter: str) -> list[str]:
@@ -155,22 +161,3 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _unique(names: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Names of which none but blank ones stand twice, and which of them were alike."""
-    counts = Counter(name for name in names if name)
-    taken = set(counts)
-    seen: Counter[str] = Counter()
-    unique: list[str] = []
-    copies: dict[str, str] = {}
-    for name in names:
-        called = name
-        if seen[name] and name:
-            while (called := f"{name}.{seen[name]}") in taken:
-                seen[name] += 1
-            taken.add(called)
-            copies[called] = name
-        seen[name] += 1
-        unique.append(called)
-    return unique, copies

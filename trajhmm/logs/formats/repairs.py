@@ -43,6 +43,10 @@ def counted(carry: Mapping[str, float], *, rows: int, torn: int) -> dict[str, fl
     return {**carry, ROWS: carry.get(ROWS, 0) + rows, TORN: carry.get(TORN, 0) + torn}
 
 
+class NamedAnewError(LogError):
+    """A line names other columns than the rows before it had: no row behind it is one of theirs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Repaired:
     """The lines of a table that are rows.
@@ -78,6 +82,11 @@ def repaired(raw: bytes, heading: Heading, first: int, path: Path) -> Repaired:
         for part in line.split("\r"):
             if not part.strip(" \t"):
                 continue
+            if heading.is_reordered_by(split_cells(part, heading.delimiter)):
+                raise NamedAnewError(
+                    f"{path}: line {number} names the columns anew, and otherwise than the first line does; keep the "
+                    "rows behind it in a file of their own"
+                )
             why, row = _judged(part, heading)
             if not why:
                 kept.append(row)

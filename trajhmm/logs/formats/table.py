@@ -205,15 +205,13 @@ def plain_cell(value: object) -> object:
 def table_from_arrow(arrow: pa.Table, *, path: Path, name: str) -> Table:
     """Take the numeric, boolean and text columns of an Arrow table, dates as text; leave out the rest with a note.
 
-    Raises
-    ------
-    LogError
-        Two columns have one name.
+    Of columns of one name those that hold the same are kept once, others are called ``NAME.1``.
     """
-    names = Counter(column for column in arrow.column_names if column not in _INDEX_NAMES)
-    if len(names) < names.total():
-        duplicated = min(column for column, times in names.items() if times > 1)
-        raise LogError(f"{path}: two columns are called {duplicated!r}; rename one")
+    names = [column for column in arrow.column_names if column not in _INDEX_NAMES]
+    if len(set(names)) < len(names):
+        names, copies = unique_names(arrow.column_names)
+        copies = {copy: column for copy, column in copies.items() if column not in _INDEX_NAMES}
+        return without_copies(table_from_arrow(arrow.rename_columns(names), path=path, name=name), copies)
     numbers: dict[str, NDArray[np.float64]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     texts: dict[str, Text] = {}
@@ -371,3 +369,49 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _castable(kind: pa.DataType) -> bool:
     return bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
+
+
+def unique_names(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Names of which none but blank ones stand twice, and which of them were alike."""
+    counts = Counter(name for name in names if name)
+    taken = set(counts)
+    seen: Counter[str] = Counter()
+    unique: list[str] = []
+    copies: dict[str, str] = {}
+    for name in names:
+        called = name
+        if seen[name] and name:
+            while (called := f"{name}.{seen[name]}") in taken:
+                seen[name] += 1
+            taken.add(called)
+            copies[called] = name
+        seen[name] += 1
+        unique.append(called)
+    return unique, copies
+
+
+def without_copies(table: Table, copies: Mapping[str, str]) -> Table:
+    """Leave out columns of the same name that hold the same; note the others."""
+    same = [copy for copy, column in copies.items() if _are_equal(table, copy, column)]
+    notes = []
+    if same:
+        told = ", ".join(dict.fromkeys(copies[copy] for copy in same))
+        notes.append(
+            Note(kind="duplicate", text=f"{table.path}: columns twice under one name, the same, kept once: {told}")
+        )
+    for copy in copies.keys() - set(same):
+        text = f"{table.path}: two columns are called {copies[copy]}; the later one is read as {copy}"
+        notes.append(Note(kind="duplicate", text=text))
+    if not notes:
+        return table
+    kept = table.only({*table.columns} - set(same))
+    return replace(kept, notes=(*kept.notes, *notes))
+
+
+def _are_equal(table: Table, one: str, other: str) -> bool:
+    if one in table.numbers and other in table.numbers:
+        return np.array_equal(table.numbers[one], table.numbers[other], equal_nan=True) and np.array_equal(
+            table.present.get(one, True), table.present.get(other, True)
+        )
+    both = one in table.texts and other in table.texts
+    return both and np.array_equal(table.texts[one].cells(), table.texts[other].cells())

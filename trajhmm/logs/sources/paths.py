@@ -140,6 +140,10 @@ def find_log_files(
     ]
 
 
+# Files that are logs by their names alone, also while nothing is in them yet.
+_LOGS = re.compile(r"\.(csv|tsv|jsonl|ndjson|parquet|wandb)(\.gz)?$", re.IGNORECASE)
+
+
 def _formats(searched: Mapping[Path, bool], forced: Format | None, notes: list[Note]) -> dict[Path, Format]:
     """The formats of log files; ``notes`` takes which of those that were searched for are none.
 
@@ -154,7 +158,7 @@ def _formats(searched: Mapping[Path, bool], forced: Format | None, notes: list[N
         found, reason = _format(path, searched=searched[path], forced=forced)
         if found is not None and reason is None:
             formats[path] = found
-        elif found is not None:
+        elif reason is not None:
             left_out.append(Note(kind="left-out", text=f"{path}: {reason}"))
     if left_out and not formats:
         raise LogError(left_out[0].text.removesuffix(", left out"))
@@ -165,6 +169,8 @@ def _formats(searched: Mapping[Path, bool], forced: Format | None, notes: list[N
 def _format(path: Path, *, searched: bool, forced: Format | None) -> tuple[Format | None, str | None]:
     """The format of a file and why it is no log; None where it was only searched for, and no reader takes it."""
     try:
+        if searched and _LOGS.search(path.name) and path.stat().st_size == 0:
+            return None, "holds no rows, left out"
         found = forced or (recognised(path) if searched else format_of(path))
         return found, no_log(path) if searched and found is not None else None
     except OSError as error:

@@ -132,6 +132,7 @@ class Alone:
         for d in standing:
             told = np.flatnonzero(fresh[:, d])
             if not len(told):
+                values[:, d] = np.nan
                 continue
             if np.isnan(firsts[d]):
                 firsts[d] = values[told[0], d]
