@@ -116,6 +116,8 @@ def test_what_is_not_positive_counts_as_the_least_that_was_learnt_and_what_is_le
     for low in (0.0, -1.0, -np.finfo(float).max):
         new = np.array([[low, -3.0, -50.0]])
         np.testing.assert_array_equal(scaler.transform(new, np.array([1])), scaler.transform(least, np.array([1])))
+    # What is missing stays so.
+    assert np.isnan(scaler.transform(np.array([[np.nan, -3.0, -50.0]]), np.array([1]))[0, 0])
     # A new run may be a factor below all that were fitted, as it may be one above.
     small = np.array([[least[0, 0] / 100, -3.0, -50.0]])
     moved = scaler.transform(small, np.array([1])) - scaler.transform(least, np.array([1]))

@@ -19,6 +19,22 @@ def written(path, text):
     return path
 
 
+def test_a_number_between_quotes_with_comma_and_point_is_not_open(tmp_path):
+    rows = '1,"1,250.5",0.1\n2,900.5,0.2\n3,800.25,0.3\n'
+    assert read_logs(written(tmp_path / "a.csv", "step,loss,acc\n" + rows)).column("loss").tolist() == [
+        1250.5,
+        900.5,
+        800.25,
+    ]
+
+
+def test_thousands_beside_numbers_of_three_decimals(tmp_path):
+    rows = "".join(f"{t};{t},024;{2.345 - t / 1000:.3f}\n" for t in range(1, 9))
+    runs = read_logs(written(tmp_path / "a.csv", "step;tokens;loss\n" + rows))
+    assert runs.column("tokens").tolist() == [1000 * t + 24 for t in range(1, 9)]
+    assert runs.column("loss")[0] == 2.344
+
+
 @pytest.mark.parametrize("third", ["1e-3", "nan", ""])
 def test_a_comma_is_decimal_unless_some_number_has_a_point(third, tmp_path):
     rows = "".join(f"{t};2,{300 + t};{third}\n" for t in range(3))
@@ -45,6 +61,9 @@ def test_a_decimal_comma_means_the_same_in_each_piece_that_is_followed(tmp_path)
             file.write(row)
         assert not list(watch.poll())
     assert watch.monitor.trackers["a"].last_step == 59
+    whole = Monitor(metrics=["grad_norm", "loss"])
+    whole.score(read_logs(log))
+    assert watch.monitor.trackers["a"].largest == whole.trackers["a"].largest
 
 
 @pytest.mark.parametrize("clock", ["epoch", "time", "lr"])
@@ -73,7 +92,7 @@ def test_what_stands_in_every_row_is_no_companion_of_the_losses(clock, each, tmp
 def test_rows_of_an_epoch_are_not_averaged_where_a_counter_tells_them_apart(name, tmp_path):
     rows = "".join(f"{e},{b},{3 - e - b / 10}\n" for e in range(4) for b in range(10))
     log = written(tmp_path / "a.csv", f"epoch,{name},loss\n" + rows)
-    with pytest.raises(TrajHMMError, match=f"'{name}' counts on within each step: --step {name}$"):
+    with pytest.raises(TrajHMMError, match=f"'{name}' counts on within each step: --step {name} if"):
         read_logs(log)
     assert read_logs(log, step=name).steps.tolist() == list(range(40))
 
@@ -150,10 +169,18 @@ def test_a_clock_that_was_rounded_is_one(digits):
     ("name", "is_one"),
     [("tokens_processed", True), ("consumed_tokens", True), ("optimizer_step", True), ("consumed_samples", True),
      ("gradient_steps", True), ("update_step", True), ("episode_num", True), ("total_flops", True), ("t", True),
+     ("T", False),
      ("update_norm", False), ("grad_norm_step", False), ("weight_t", False), ("optimizer_loss", False)],
 )  # fmt: skip
 def test_clocks_by_their_names(name, is_one):
     assert called_clock(name) is is_one
+
+
+def test_interleaved_runs_are_told_by_what_tells_them_apart(tmp_path):
+    rows = "".join(f"{e},{s},{3 - e + s}\n" for e in range(6) for s in range(4))
+    for name in ("seed_index", "worker_idx"):
+        with pytest.raises(TrajHMMError, match=f"--run-by {name}"):
+            read_logs(written(tmp_path / "a.csv", f"epoch,{name},loss\n" + rows))
 
 
 def test_columns_that_are_named_anew_in_another_order_end_the_sense_of_a_file(tmp_path):

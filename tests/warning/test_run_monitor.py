@@ -211,3 +211,25 @@ def test_without_a_model_a_loss_that_is_not_finite_is_an_alarm_at_once(alarms):
         assert monitor.log(step, loss=1.0 - 0.1 * step) is None
     assert monitor.log(3, loss=math.nan) is alarms[0]
     assert monitor.close() is None
+
+
+def test_without_a_model_what_is_not_finite_does_not_end_a_row(alarms):
+    """A best value that begins infinite, logged ahead of the losses; a status in words; a number beyond floats."""
+    monitor = RunMonitor(on_alarm=alarms.append)
+    for step in range(200):
+        monitor.log(step, best_val=math.inf if step < 150 else 0.5, status="nan", huge=10**400)
+        monitor.log(step, train_loss=(1.0 + 0.01 * (step % 7)) * math.exp(-step / 60) * (1e8 if step > 150 else 1))
+    assert [151 <= alarm.step < 160 for alarm in alarms] == [True]
+
+
+def test_a_loss_that_was_never_finite_is_told_and_no_alarm(model, alarms):
+    for known in (model, None):
+        monitor = RunMonitor(known, "x", on_alarm=alarms.append)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for step in range(40):
+                monitor.log(step, train_loss=math.nan)
+                monitor.log(step, grad_norm=1.0 + 0.01 * (step % 5), weight_l2=5.0)
+        (text,) = [str(one.message) for one in told]
+        assert text.startswith("run 'x': train_loss not finite in any of the first 10 rows")
+    assert alarms == []

@@ -1,6 +1,7 @@
 """A watch without a model: metrics that runs begin to log later are watched from their first value on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,11 @@ import pytest
 from trajhmm.logs import read_logs
 from trajhmm.logs.settings import Settings
 from trajhmm.warning.monitor import Monitor, Watch
+from trajhmm.warning.reference import fit_warning
 from trajhmm.warning.views import alone
+
+from .logs import frame_of, healthy_logs
+from .made import training
 
 HOW = Settings.of(run_by=(), rename=None, where=None, step=None)
 KEPT = ("rows", "last_step", "values", "memory", "largest", "since", "alarm_step")
@@ -190,3 +195,41 @@ def test_a_run_is_judged_alike_alone_beside_others_and_cut():
         np.testing.assert_array_equal(scores({run: frame})[run].score, beside[run].score)
         for rows in (65, 95, 120):
             np.testing.assert_array_equal(scores({run: frame[:rows]})[run].score, beside[run].score[:rows])
+
+
+def test_a_best_value_that_begins_infinite_is_not_known_yet(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["step,train_loss,best\n"]
+    for t in range(80):
+        best = "inf" if t < 20 else 3.0 if t < 40 else 3.0 - 0.01 * rng.random()
+        lines.append(f"{t},{2 * np.exp(-t / 60) + 0.02 * rng.random():.5f},{best}\n")
+    watch = Watch(None, [tmp_path], HOW, metrics=["train_loss"])
+    for first, stop in ((0, 11), (11, 31), (31, 46), (46, 81)):
+        with (tmp_path / "a.csv").open("a") as file:
+            file.writelines(lines[first:stop])
+        assert not list(watch.poll())
+    whole = Monitor()
+    whole.score(read_logs(tmp_path))
+    live, batch = watch.monitor.trackers["a"].to_dict(), whole.trackers["a"].to_dict()
+    assert {name: live[name] for name in KEPT} == {name: batch[name] for name in KEPT}
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_what_was_kept_of_a_run_by_the_version_before_is_gone_on_from(with_model):
+    """It did not keep which metrics stand still, nor since when they are known."""
+    model = fit_warning(healthy_logs(8), states=2, restarts=1) if with_model else None
+    frame = frame_of(training(np.random.default_rng(1), 120), "a")
+    runs = read_logs(frame)
+    whole, first = Monitor(model), Monitor(model)
+    whole.score(runs)
+    first.score(read_logs(frame[:60]))
+    kept = first.trackers["a"].to_dict()
+    tracker = first.trackers["a"]
+    memory = tracker._known.memory
+    d = len(whole.metrics)
+    old = replace(memory, moved=memory.moved[:, :5]) if with_model else replace(memory, spaced=memory.spaced[: 2 + d])
+    again = Monitor(model, metrics=None if with_model else whole.metrics)
+    again.resume({"a": {**kept, "memory": old.to_list(), "before": None, "last_rows": None}})
+    rows, columns = slice(60, 120), [runs.metrics.index(metric) for metric in again.metrics]
+    scored = again.trackers["a"].advance(runs.steps[rows], runs.values[rows][:, columns], runs.logged[rows][:, columns])
+    np.testing.assert_array_equal(scored.score, Monitor(model).score(runs)["a"].score[rows])

@@ -150,8 +150,8 @@ class PooledScaler:
     def transform_and_count(self, values: Floats, lengths: Ints) -> tuple[Floats, Ints]:
         """Scale, and count for each metric (D,) the values beyond reach."""
         scaled = values.copy()
-        positive = values[:, self.logs]
-        scaled[:, self.logs] = np.log(np.where(positive > 0, positive, self.least[self.logs]))
+        of_logs = values[:, self.logs]
+        scaled[:, self.logs] = np.log(np.where(of_logs <= 0, self.least[self.logs], of_logs))
         # What is too far off for floats comes out infinite or NaN, and is refused by who asked for it.
         with np.errstate(over="ignore", invalid="ignore"):
             if self.kind == "own-start":

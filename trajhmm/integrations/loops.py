@@ -245,8 +245,8 @@ class RunMonitor:
     >>> monitor, model_logger = RunMonitor("reference.json", logger), ModelLogger(logger, model)
 
     A row is all that is logged at one step, as in a run log. It is judged as soon as it holds all metrics that the
-    model watches, or a value that is not finite, which is an alarm at once; a row that lacks some is judged when the
-    next begins. A metric that has not come in ten rows is named in a warning. The first rows of a monitor are not
+    model watches, or a loss that is no longer finite, which is an alarm at once; a row that lacks some is judged when
+    the next begins. A metric that has not come in ten rows is named in a warning. The first rows of a monitor are not
     judged: make one, before the loop.
 
     Parameters
@@ -324,12 +324,14 @@ class RunMonitor:
             if value is None:
                 continue
             if self._monitor.model is None:
-                with suppress(TypeError, ValueError):  # whatever else is logged, texts and pictures
-                    self._row[metric] = _number_of(value)
+                if not isinstance(value, (str, bytes)):
+                    # Whatever else is logged, pictures among it.
+                    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+                        self._row[metric] = _number_of(value)
             elif metric in self._watched:
                 self._row[metric] = _number_of(value)
         is_whole = self._monitor.model is not None and len(self._row) == len(self._watched)
-        if is_whole or not all(map(math.isfinite, self._row.values())):
+        if is_whole or self._monitor.breaks(self.run, self._row):
             return self._judge() or alarm
         return alarm
 
@@ -383,11 +385,21 @@ class RunMonitor:
         return alarm
 
     def _complain(self) -> None:
-        if self._monitor.model is None:
+        """Say, once, which losses were never finite, and which metrics that the model watches were never logged."""
+        tracker = self._monitor.trackers.get(self.run)
+        if self._complained or tracker is None:
             return
-        missing = self._monitor.unlogged(self.run)
-        if missing and not self._complained:
-            self._complained = True
+        unknown = tracker.unknown_losses
+        missing = [] if self._monitor.model is None else self._monitor.unlogged(self.run)
+        missing = [metric for metric in missing if metric not in unknown]
+        self._complained = bool(unknown or missing)
+        if unknown:
+            text = (
+                f"run {self.run!r}: {', '.join(unknown)} not finite in any of the first {max(unknown.values())} rows: "
+                "taken for not known yet, which is no alarm"
+            )
+            remark(text, stacklevel=4)
+        if missing:
             text = (
                 f"run {self.run!r} has not logged {', '.join(missing)} so far, which the model watches; log them, or "
                 "say with rename={'name as logged': 'metric'} how they are called"

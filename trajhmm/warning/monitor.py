@@ -123,8 +123,8 @@ class Monitor:
         run : name.
         step : training step.
         values : metrics by name; those that the model does not watch are ignored, those that are missing count as not
-            logged at this step, and so do those that are None. A loss that is not finite is an alarm at once, another
-            metric at the third such row in succession.
+            logged at this step, and so do those that are None. A loss that is no longer finite is an alarm at once,
+            another metric at the third such row in succession.
         """
         if self._grows:
             self.watch_more(values)
@@ -134,6 +134,12 @@ class Monitor:
         row = np.array([[np.nan if value is None else float(value) for value in told]])
         logged = np.array([[value is not None for value in told]])
         return self.advance(NewRows(run=run, steps=np.array([step], dtype=np.int64), values=row, logged=logged))[1]
+
+    def breaks(self, run: str, values: Mapping[str, float]) -> bool:
+        """Whether a loss among these values of a run is not finite, and was: an alarm, whatever else the row holds."""
+        tracker = self._trackers.get(run)
+        known = frozenset() if tracker is None else tracker.known_losses
+        return any(metric in known and not np.isfinite(value) for metric, value in values.items())
 
     def advance(self, rows: NewRows) -> tuple[Scored, Alarm | None]:
         """Take in several rows of a run: their scores, and an alarm if it is the run's first."""

@@ -338,6 +338,9 @@ def _memory_of(stored: Any, scorer: Scorer) -> Memory:
     try:
         return memory.taken_from(stored)
     except ValueError:
+        numbers = list(stored)
+        if before := scorer.views.of_before(numbers):
+            return before
         if isinstance(scorer.views, Portfolio):
             raise
         return memory
@@ -386,6 +389,12 @@ class Tracker:
         never: NDArray[np.bool_] = np.isnan(self._known.values)
         rows = self._last_rows
         return never if rows is None else never & ~(rows.logged & np.isfinite(rows.values)).any(axis=0)
+
+    @property
+    def known_losses(self) -> frozenset[str]:
+        """Losses that were finite at some row so far."""
+        known = self._scorer.losses & self._known.broken.known
+        return frozenset(self._scorer.metrics[d] for d in np.flatnonzero(known))
 
     @property
     def unknown_losses(self) -> dict[str, int]:

@@ -19,8 +19,9 @@ _COUNTER = rf"(?:(?:{_WHICH})_?)*(?:{_WHAT})s?(?:_(?:{_OF}))*"
 _TELLS = "time|timestamp|runtime|wall_?time|wall_?clock|elapsed|duration|seconds|minutes|hours|secs?|eta|remaining"
 _UNIT = "s|sec|secs|seconds|ms|min|minutes|h|hours|total|total_s|this_iter_s"
 _TIME = rf"(?:[a-z0-9]+_)*(?:{_TELLS})s?(?:_(?:{_UNIT}))?"
-# The time of an episode, as Stable-Baselines3 calls it, is one letter alone.
-_CLOCK = re.compile(rf"(?:^|[/.:])_?(?:{_COUNTER}|{_TIME})$|^t$")
+_CLOCK = re.compile(rf"(?:^|[/.:])_?(?:{_COUNTER}|{_TIME})$")
+# The time at the end of an episode, as Stable-Baselines3 calls it.
+_SHORT = "t"
 # What is measured by step, epoch or batch is none of these: ``loss/step``.
 _MEASURED = re.compile(r"(?:^|[/._])(?:loss|acc|accuracy|error|err|reward|return|norm|score|nll|ppl|perplexity)[/.]")
 # A clock keeps pace at so many rows of a run at least, and is off by no more than this share of what it has counted.
@@ -37,7 +38,7 @@ UNKNOWN, UNSTEADY, STEADY, IN_PACE = -1, 0, 1, 2
 def called_clock(column: str) -> bool:
     """Whether a column's name says that it holds a time, a step or an epoch."""
     name = column.lower().replace(" ", "_")
-    return _CLOCK.search(name) is not None and _MEASURED.search(name) is None
+    return column == _SHORT or (_CLOCK.search(name) is not None and _MEASURED.search(name) is None)
 
 
 def paces(column: NDArray[np.float64], steps: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int8]:

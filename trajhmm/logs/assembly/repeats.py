@@ -229,7 +229,8 @@ def _check_one_run(
     if repeats and (counter := _counts_within(steps, rows, stack)) is not None:
         raise LogError(
             f"{path}: run {run!r}: step {steps[0]} is logged {times[0]} times with different values, while "
-            f"{counter!r} counts on within each step: --step {counter}"
+            f"{counter!r} counts on within each step: --step {counter} if it does so through a run, --run-by {counter} "
+            "if these are several"
         )
     for name in stack.columns:
         if name in run_by or called_clock(name):
@@ -251,7 +252,7 @@ def _check_one_run(
 
 
 # What counts within a step, as an epoch is one, by its name.
-_WITHIN = re.compile(r"batch|step|iter|(?:^|_)(?:i|j|idx|index)$", re.IGNORECASE)
+_WITHIN = re.compile(r"batch|step|iter|^(?:i|j|idx|index)$", re.IGNORECASE)
 
 
 def _counts_within(steps: NDArray[np.int64], rows: NDArray[np.int64], stack: Stack) -> str | None:

@@ -36,11 +36,10 @@ _BLOCK, _CELL = 2**20, 2**7
 _NO_NAMES = "no table, or not written to its end; expected a line that names columns"
 # Thousands parted by commas, which they are where other numbers of the file have decimal points.
 _THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?\s*")
-# A number with a point that does not part thousands, in a cell of its own.
-_POINT = re.compile(rb"(?:^|[;\t|\n])[ ]*[-+]?(\d*\.\d+(?:[eE][-+]?\d+)?)[ ]*(?=[;\t|\r\n]|$)")
-_GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
-# What `Table.carry` says: whether such a number was there.
-_POINTS = "points"
+# A number with a point, in a cell of its own.
+_POINT = re.compile(rb"(?:^|[;\t|\n])[ ]*[-+]?\d*\.\d+(?:[eE][-+]?\d+)?[ ]*(?=[;\t|\r\n]|$)")
+# What `Table.carry` says: that such a number was there; of a column, that its commas are decimal.
+_POINTS, _DECIMAL = "points", "decimal "
 _DIGITS = re.compile(r"\s*[-+]?[\d.,]+([eE][-+]?\d+)?\s*")
 
 
@@ -172,9 +171,9 @@ def _rows(
     try:
         arrow = _parsed(source, heading, known, skip)
         if not _need_repair(arrow, heading):
-            points = _Points(carry.get(_POINTS, 0), raw)
-            table = _table(arrow, range(first, first + arrow.num_rows), known, heading, path, name, points)
-            return replace(table, carry={**counted(carry, rows=table.n, torn=0), _POINTS: points.seen})
+            meant = _Commas(carry, raw)
+            table = _table(arrow, range(first, first + arrow.num_rows), known, heading, path, name, meant)
+            return replace(table, carry={**counted(carry, rows=table.n, torn=0), **meant.told})
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0].removeprefix("CSV parse error: ")[:110]
     except LogError:
@@ -196,30 +195,44 @@ def _rows(
         arrow = _parsed(pa.BufferReader(mended.raw), heading, known, 0)
     except (pa.ArrowException, OSError) as error:
         raise LogError(f"{where}: not a table with a header and rows of one width ({reason})") from error
-    points = _Points(carry.get(_POINTS, 0), lambda: mended.raw)
-    table = _table(arrow, mended.lines, known, heading, path, name, points)
-    return replace(table, notes=(*notes, *table.notes), carry={**carry, _POINTS: points.seen})
+    meant = _Commas(carry, lambda: mended.raw)
+    table = _table(arrow, mended.lines, known, heading, path, name, meant)
+    return replace(table, notes=(*notes, *table.notes), carry={**carry, **meant.told})
 
 
-class _Points:
-    """Whether some number of a file has a decimal point, so that commas in others do not stand for one.
+class _Commas:
+    """What commas in the numbers of a file stand for: decimal points, or between thousands.
 
     Parameters
     ----------
-    seen : 1 if the rows before hold one.
-    raw : the bytes of the rows; asked for where a comma stands in a cell.
+    carry : what the rows before told.
+    raw : the bytes of the rows; asked for where that is open.
     """
 
-    def __init__(self, seen: float, raw: Callable[[], bytes]) -> None:
-        self.seen = seen
-        self._raw: Callable[[], bytes] | None = raw
+    def __init__(self, carry: Mapping[str, float], raw: Callable[[], bytes]) -> None:
+        self.told = {name: value for name, value in carry.items() if name == _POINTS or name.startswith(_DECIMAL)}
+        self._raw = raw
 
-    def __bool__(self) -> bool:
-        if not self.seen and self._raw is not None:
-            found = (number[1].decode() for number in _POINT.finditer(self._raw()))
-            self.seen = float(any(not _GROUPED.fullmatch(number) for number in found))
-        self._raw = None
-        return bool(self.seen)
+    @property
+    def pointed(self) -> bool:
+        """Whether some number has a point, so that commas in others do not stand for one."""
+        if _POINTS not in self.told and _POINT.search(self._raw()) is not None:
+            self.told[_POINTS] = 1.0
+        return _POINTS in self.told
+
+    def part_thousands(self, column: str, words: Sequence[str], delimiter: str) -> bool:
+        """Whether they do in a column; once one did not, none does."""
+        grouped = all(map(_THOUSANDS.fullmatch, words))
+        if not grouped:
+            self.told[_DECIMAL + column] = 1.0
+        if _DECIMAL + column in self.told:
+            return False
+        return any("." in word for word in words) or (delimiter != "," and self.pointed)
+
+    def are_open(self, column: str, words: Sequence[str], delimiter: str) -> bool:
+        """Whether they may be either: between quotes where commas separate cells, as ``"1,250"``."""
+        told = _DECIMAL + column in self.told or any("." in word for word in words)
+        return delimiter == "," and not told and all(map(_THOUSANDS.fullmatch, words))
 
 
 def _parsed(source: Path | pa.BufferReader, heading: Heading, texts: Collection[str], skip: int) -> pa.Table:
@@ -260,7 +273,7 @@ def _table(
     heading: Heading,
     path: Path,
     name: str,
-    points: _Points,
+    meant: _Commas,
 ) -> Table:
     """Make a table; columns that words such as ``None`` made text become numbers if they were meant as such."""
     table = table_from_arrow(arrow, path=path, name=name)
@@ -271,12 +284,9 @@ def _table(
             texts[column] = _stripped(text)
             continue
         words = text.words
-        if any("," in word for word in words):
-            thousands = all(map(_THOUSANDS.fullmatch, (word for word in words if "," in word)))
-            if thousands and heading.delimiter == ",":  # between quotes; it is open what the comma means
-                texts[column] = _stripped(text)
-                continue
-            grouped = thousands and bool(points)
+        with_commas = [word for word in words if "," in word]
+        if with_commas and not meant.are_open(column, with_commas, heading.delimiter):
+            grouped = meant.part_thousands(column, with_commas, heading.delimiter)
             words = tuple(word.replace(",", "") for word in words) if grouped else _with_points(words, column, path)
             commas += [column] if words is not text.words and not grouped else []
         if not any(map(is_number, words)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,16 @@ class Alone:
             last=np.zeros(4),
         )
 
+    def of_before(self, stored: Sequence[float | str]) -> Memory | None:
+        """What `Memory.to_list` gave while it was not kept which metrics stand still; None if it is not that."""
+        memory, n_metrics = self.start(), len(self.metrics)
+        try:
+            memory = replace(memory, spaced=np.zeros(2 + n_metrics)).taken_from(stored)
+        except ValueError:
+            return None
+        firsts = np.where(memory.spaced[2:] != 0.0, np.inf, np.nan)
+        return replace(memory, spaced=np.concatenate([memory.spaced, firsts]))
+
     def widened(self, memory: Memory, narrow: Alone, first: Mapping[str, float]) -> Memory:
         """What is known of a run of which no other metrics than those of ``narrow``, all here too, have moved so far.
 
@@ -99,7 +110,8 @@ class Alone:
         wide.spaced[:2], wide.last = memory.spaced[:2], memory.last.copy()
         wide.moved[places] = memory.moved
         units, firsts = self._units(wide), self._firsts(wide)
-        firsts[:] = [np.clip(first.get(metric, np.nan), -LARGEST, LARGEST) for metric in self.metrics]
+        stood = np.array([first.get(metric, np.nan) for metric in self.metrics])
+        firsts[:] = np.where(np.isfinite(stood), np.clip(stood, -LARGEST, LARGEST), np.nan)
         units[places], firsts[places] = narrow._units(memory), narrow._firsts(memory)
         known = {view.name: (view, part) for view, part in zip(narrow.views, memory.views, strict=True)}
         for view, part in zip(self.views, wide.views, strict=True):

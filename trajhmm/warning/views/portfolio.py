@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -281,6 +281,18 @@ class Portfolio:
             views=[view.start() for view in self.views],
             last=np.zeros(4),
         )
+
+    def of_before(self, stored: Sequence[float | str]) -> Memory | None:
+        """What `Memory.to_list` gave while it was not kept how long metrics have been known; None if it is not that."""
+        memory = self.start()
+        wide, old = memory.moved, np.zeros((len(memory.moved), innovations.MEMORY))
+        try:
+            memory = replace(memory, moved=old).taken_from(stored)
+        except ValueError:
+            return None
+        wide[:, : innovations.MEMORY] = memory.moved
+        wide[:, -1] = np.where(memory.moved[:, 0] > 0, memory.spaced[COUNTED], 0.0)
+        return replace(memory, moved=wide)
 
     def rows(self, steps: Ints, values: Floats, fresh: NDArray[np.bool_], memory: Memory) -> tuple[Rows, Ints]:
         """The rows that count, as views see them, and their positions.
