@@ -233,11 +233,11 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path):
 
 def test_what_was_never_finished_goes(tmp_path):
     store = Store(tmp_path)
-    for name, age in (("old.tmp", 4000), ("new.tmp", 0)):
+    for name, age in (("trajhmm-old.tmp", 4000), ("trajhmm-new.tmp", 0)):
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, ((tmp_path / name).stat().st_mtime - age,) * 2)
     store.put(KEY, packed())
-    assert {path.name for path in tmp_path.iterdir()} == {"new.tmp", "seal", f"{KEY}.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"trajhmm-new.tmp", "seal", f"{KEY}.npz"}
 
 
 def _put_and_get(folder, number):

@@ -124,7 +124,7 @@ def test_no_numeric_metric(verb, logs, model, tmp_path, refused):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("left", [0, 7, 0.5, 0.99])
+@pytest.mark.parametrize("left", [1, 7, 0.5, 0.99])
 @pytest.mark.sampled(6)
 def test_torn_parquet(verb, left, logs, model, tmp_path, refused):
     whole = (logs / "seed_2.parquet").read_bytes()

@@ -8,6 +8,7 @@ import hmac
 import io
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -27,6 +28,9 @@ MOST_BYTES, MOST_OF_ONE = 256 * 2**20, 64 * 2**20
 # What a process that was killed left behind goes after so many seconds.
 _LEFT_BEHIND = 3600.0
 _SEAL, _ENDING, _TEMPORARY = "seal", ".npz", ".tmp"
+# What this store wrote, by its name: nothing else in the folder is let go of, whoever else keeps things there.
+_ENTRY = re.compile(r"[0-9a-f]{64}\.npz")
+_PREFIX = "trajhmm-"
 _SEAL_BYTES = 32
 # What goes wrong with files, and with what is in them.
 _TROUBLE = (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
@@ -75,7 +79,7 @@ class Store:
             secret = self._secret(make=True)
             if secret is None:
                 return
-            handle, name = tempfile.mkstemp(suffix=_TEMPORARY, dir=self.folder)
+            handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_TEMPORARY, dir=self.folder)
             temporary = Path(name)
             try:
                 with os.fdopen(handle, "wb") as file:
@@ -98,7 +102,9 @@ class Store:
         path = self.folder / _SEAL
         if make and not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(suffix=_TEMPORARY, dir=self.folder)  # which only its owner can read
+            handle, name = tempfile.mkstemp(
+                prefix=_PREFIX, suffix=_TEMPORARY, dir=self.folder
+            )  # which only its owner can read
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(secrets.token_bytes(_SEAL_BYTES))
@@ -127,9 +133,13 @@ class Store:
             for one in found:
                 with contextlib.suppress(OSError):
                     status = one.stat(follow_symlinks=False)
-                    if one.name.endswith(_ENDING):
+                    if _ENTRY.fullmatch(one.name):
                         entries.append((status.st_mtime, status.st_size, one.path))
-                    elif one.name.endswith(_TEMPORARY) and time.time() - status.st_mtime > _LEFT_BEHIND:
+                    elif (
+                        one.name.startswith(_PREFIX)
+                        and one.name.endswith(_TEMPORARY)
+                        and time.time() - status.st_mtime > _LEFT_BEHIND
+                    ):
                         Path(one.path).unlink()
         size = sum(size for _, size, _ in entries)
         for _, bytes_of_one, path in sorted(entries):

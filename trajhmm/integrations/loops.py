@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trajhmm.errors import TrajHMMWarning
 from trajhmm.integrations.naming import detached, unmeasured
 from trajhmm.metrics.changes import NoGradientsError, gradient_metrics, snapshot, update_metrics
 from trajhmm.metrics.roles import parameters_of
@@ -412,4 +410,4 @@ def _number_of(value: Any) -> float:
 
 
 def _warn_of(alarm: Alarm) -> None:
-    warnings.warn(f"alarm: {alarm}", TrajHMMWarning, stacklevel=4)
+    remark(f"alarm: {alarm}", stacklevel=4)

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -169,7 +170,8 @@ class RunLogger:
     def _resume(self, newest: Path) -> int | None:
         """Check that the newest part is of the same run, and return its last step; None if it cannot be read."""
         try:
-            with newest.open("rb") as stream:
+            # What is no file, as a pipe, would be waited for.
+            with (newest if newest.is_file() else Path(os.devnull)).open("rb") as stream:
                 table = pq.ParquetFile(stream).read(["step"])
             last = int(table["step"][-1].as_py())
         except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
@@ -215,21 +217,25 @@ class RunLogger:
                 raise ValueError(f"metric {name!r} has the name of an attribute or of a column of every log")
             if value is not None and (number := self._number(name, value)) is not None:
                 row[name] = number
-        if abs(step) < _LARGEST_STEP:
-            self._add({"step": step, **row})
-        else:
+        if abs(step) >= _LARGEST_STEP:
             self._complain("step", f"rows of steps of 2^53 and more are left out of run {self.run!r}")
+            return
+        self._add({"step": step, **row})
         for listener in self.listeners:
             listener(step, row)
 
     def _number(self, name: str, value: Any) -> float | None:
         try:
+            if np.ma.is_masked(value):
+                return None
             tensor = value.detach() if hasattr(value, "detach") else value
             return float(tensor.item() if hasattr(tensor, "item") else tensor)
         except OverflowError:
-            return float("inf") if value > 0 else float("-inf")
+            with suppress(Exception):
+                return float("inf") if value > 0 else float("-inf")
+            return None
         except Exception as error:  # noqa: BLE001 (tensors and numbers of any library: none may end a training)
-            reason = str(error).partition("\n")[0][:100] or type(error).__name__
+            reason = plain_text(error).partition("\n")[0][:100] or type(error).__name__
             self._complain(name, f"metric {name!r} of run {self.run!r} is no number and left out ({reason})")
             return None
 

@@ -23,6 +23,8 @@ from trajhmm.warning.onmap.states import MAP
 from trajhmm.warning.statefile import StateFile
 from trajhmm.warning.tracking import Alarm, Scored, Scorer, Tracker
 
+# Metrics that are watched without a model, which every row costs memory and time for.
+_MOST_METRICS = 512
 # Beside what a tracker keeps, without a model: what the first row of a run held.
 _FIRST = "first_row"
 
@@ -68,7 +70,7 @@ class Monitor:
             logged.
         """
         known = self.metrics
-        more = set(dynamics(metrics)) - set(known)
+        more = set(sorted(set(dynamics(metrics)) - set(known))[: max(_MOST_METRICS - len(known), 0)])
         if more:
             self._known = Scorer(None, tuple(sorted((*known, *more))))
             for run, tracker in self._trackers.items():

@@ -179,6 +179,9 @@ class StateFile:
         try:
             with closing(sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
+                # A view or a trigger may run for ever.
+                if database.execute("SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone():
+                    raise self._no_state_file("it holds views or triggers")
                 yield database
                 database.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -241,11 +244,11 @@ def _claim(path: Path) -> None:
     TrajHMMError
         Another process holds it.
     """
-    beside = Path(f"{path.absolute()}.lock")
+    beside = Path(f"{os.path.realpath(path)}.lock")
     if fcntl is None or beside in _held:
         return
     try:
-        lock = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        lock = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
     except OSError:
         return
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -94,6 +95,10 @@ _TOLD = 3
 ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# Numbers of states that may be asked for at once.
+_MOST_STATES = 10_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How the user wants logs read."""
@@ -110,7 +115,7 @@ class Reading:
 
         with usage_errors(), progress_bar("reading", at_once=False) as progress:
             runs = read_logs(logs, format=format, progress=progress, **self._settings())
-        reads(path for path, _ in runs.files)
+        reads(found for path, _ in runs.files for found in _opened_with(Path(path)))
         return runs
 
     def scan(self, logs: list[Path]) -> Scan:
@@ -164,6 +169,16 @@ def split(names: list[str] | None) -> list[str]:
     return [name.strip() for given in names or [] for name in given.split(",") if name.strip()]
 
 
+def _opened_with(path: Path) -> Iterator[Path]:
+    """A log file, and what is read with it: a database's own files, and others of a folder that is one log."""
+    yield path
+    yield from (path.with_name(f"{path.name}{ending}") for ending in ("-wal", "-journal", "-shm"))
+    # MLflow and DVCLive keep a file for each metric.
+    if path.parent.name == "metrics":
+        with suppress(OSError):
+            yield from path.parent.rglob("*")
+
+
 def states_of(states: str | None) -> list[int] | None:
     """A number such as ``6`` or a range such as ``1:8``, as whole numbers; None for none."""
     if states is None:
@@ -174,6 +189,8 @@ def states_of(states: str | None) -> list[int] | None:
     first, last = int(match[1]), int(match[2] or match[1])
     if first < 1 or last < first:
         raise typer.BadParameter(f"--states {states!r}: expected whole numbers from 1 on, the smaller first")
+    if last - first >= _MOST_STATES:
+        raise typer.BadParameter(f"--states {states!r}: at most {_MOST_STATES:,} numbers of states")
     return list(range(first, last + 1))
 
 

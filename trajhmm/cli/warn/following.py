@@ -38,10 +38,10 @@ def follow(
     say(f"watching {', '.join(map(str, logs))}; Ctrl-C ends")
     metrics = None
     if model is None:
-        metrics = _metrics_to_watch(logs, reading, interval)
+        metrics, why = _metrics_to_watch(logs, reading, interval)
         if metrics is None:
-            say("stopped; no rows seen")
-            return False, True
+            say(f"stopped; no rows seen{f'; {why}' if why else ''}")
+            return False, not why
     watch = Watch(model, logs, reading.settings(), state=state, metrics=metrics)
     if model is None:
         say_alone(watch.monitor)
@@ -114,26 +114,46 @@ class _Printed:
             self._why = None
 
 
-def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tuple[str, ...] | None:
-    """The metrics of the first rows that there are, waited for; None if the user ends the wait."""
+def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tuple[tuple[str, ...] | None, str]:
+    """The metrics of the first rows that there are, waited for; None if the user ends the wait.
+
+    And why what is there cannot be read, if that is why there are none.
+    """
     from trajhmm.errors import LogError
     from trajhmm.features.choose import dynamics
 
-    said = False
+    said = why = ""
     try:
         while True:
             try:
-                metrics = reading.read(logs).metrics
+                metrics, why = reading.read(logs).metrics, ""
             except LogError as error:
-                metrics = _metrics_of_each(logs, reading)
+                metrics, why = _metrics_of_each(logs, reading), "" if _nothing_yet(logs) else str(error)
                 if not said and not metrics:
-                    say(f"waiting for rows: {error}")
-                    said = True
+                    said = str(error)
+                    say(f"waiting for rows: {said}")
             if metrics:
-                return dynamics(metrics) or metrics
+                return dynamics(metrics) or metrics, ""
             time.sleep(interval)
     except KeyboardInterrupt:
-        return None
+        return None, why
+
+
+def _nothing_yet(logs: list[Path]) -> bool:
+    """Whether no file with anything in it is there yet."""
+    from trajhmm.logs.sources.paths import walk
+
+    failed: list[OSError] = []
+    for root in logs:
+        try:
+            files = [entry.stat() for entry in walk(root, failed.append)] if root.is_dir() else [root.stat()]
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+        if any(status.st_size for status in files):
+            return False
+    return not failed
 
 
 def _metrics_of_each(logs: list[Path], reading: Reading) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def warn(
         STATE,
     ] = None,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.05, help="With --follow: seconds between polls.")
+        float, typer.Option("--interval", min=0.05, max=1e6, help="With --follow: seconds between polls.")
     ] = 2.0,
     silent_after: Annotated[
         int,

@@ -97,8 +97,11 @@ class Listing:
             except OSError as error:
                 self._refuse(error)
                 continue
-            if not stat.S_ISDIR(status.st_mode):
+            if stat.S_ISREG(status.st_mode):
                 yield str(root), False, status
+                continue
+            if not stat.S_ISDIR(status.st_mode):  # which would be waited for, and all other runs with it
+                self.refused[root] = f"{root}: neither a file nor a folder"
                 continue
             for entry in walk(root, self._refuse):
                 try:

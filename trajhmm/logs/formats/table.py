@@ -309,7 +309,7 @@ def _spread(cells: NDArray[Any], rows: NDArray[np.int64], n: int, blank: np.gene
 RUN_NAME = "run"
 # Characters of a cell that a message shows.
 _LONGEST_SHOWN = 60
-_BLANK_WORDS = {"", "none", "null", "na", "n/a", "-"}
+_BLANK_WORDS = {"", "none", "null", "na", "n/a", "<na>", "#n/a", "#na", "-"}
 
 
 def numbers_among(
