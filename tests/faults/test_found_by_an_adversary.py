@@ -1,4 +1,4 @@
-"""Faults found by somebody who had set out to find some: inputs that were lost, watches that went blind or stood still."""
+"""Faults found by somebody who set out to find some: inputs that were lost, watches that went blind or stood still."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ import pytest
 from trajhmm import TrajHMMError, fit_warning, read_logs
 from trajhmm.cache.store import Store
 from trajhmm.cli.options.common import _opened_with
+from trajhmm.cli.warn.remarks import Remarks
 from trajhmm.figures import plot_warning_timeline, save_figure
 from trajhmm.integrations.loops import RunMonitor
 from trajhmm.logs.settings import Settings
@@ -52,7 +53,7 @@ def test_a_named_log_that_becomes_a_pipe_blinds_no_other(tmp_path):
     with (tmp_path / "b.csv").open("a") as file:
         file.write(rows(30, 40, bad=35))
     assert [alarm.run for _, alarm in watch.poll()] == ["b"]
-    assert any("neither a file nor a folder" in why for why in watch.follower.torn.values())
+    assert any("no file but a folder, pipe, device or socket" in why for why in watch.follower.torn.values())
 
 
 @pytest.mark.parametrize("word", ["<NA>", "#N/A"])
@@ -160,3 +161,19 @@ def test_no_more_metrics_are_watched_than_memory_bears():
     for step in range(3):
         monitor.update("a", step, {f"m{step}_{n}": 1.0 + step for n in range(400)})
     assert len(monitor.metrics) == 512
+
+
+def test_a_run_whose_last_lines_were_all_passed_over_was_not_read_to_its_end(tmp_path):
+    log = tmp_path / "a.csv"
+    log.write_text("step,loss\n" + rows(0, 30))
+    watch = Watch(None, [log], HOW, metrics=["loss"])
+    list(watch.poll())
+    remarks = Remarks(watch, [log], 100)
+    with log.open("a") as file:
+        file.write("".join(f"{10 * t},-1.#IND\n" for t in range(30, 35)))
+    list(watch.poll())
+    assert remarks.lost() == [f"the last lines were all passed over: {log}"]
+    with log.open("a") as file:
+        file.write(rows(35, 40))
+    list(watch.poll())
+    assert remarks.lost() == []

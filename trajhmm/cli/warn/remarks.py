@@ -27,6 +27,8 @@ _WATCHED = 30
 _MISFITS = 3
 # Rows without a finite value after which that is said of a loss.
 _STILL_UNKNOWN = 10
+# So many lines that are passed over, with no row behind them, are no torn end.
+_ALL_BEHIND = 3
 # A chance so small is none.
 _CHANCE = 1e-3
 # Seconds after which what still is not as it should be is said again.
@@ -146,6 +148,9 @@ class Remarks:
         """What was not read to its end, or not kept, in words; nothing if all was."""
         torn, unsaved = self._watch.follower.torn, self._watch.unsaved
         told = [f"not read to the end: {_some_of(torn)}"] if torn else []
+        ends = [path for path, one in self._watch.follower.skipped.items() if one.last >= _ALL_BEHIND]
+        if ends:
+            told.append(f"the last lines were all passed over: {_some_of(ends)}")
         return told if unsaved is None else [*told, unsaved]
 
     def _say_risks(self, monitor: Monitor) -> None:

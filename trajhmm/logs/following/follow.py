@@ -325,6 +325,7 @@ class Follower:
             return
         if torn := int(table.carry.get(TORN, 0) - seen.carry.get(TORN, 0)):
             seen.skip(torn, next(note.text for note in table.notes if note.kind == "torn"))
+        seen.took(table.n)
         seen.attributes, seen.carry = table.attributes, dict(table.carry)
         seen.columns = self._shared.setdefault(columns, columns)
         yield new

@@ -101,7 +101,7 @@ class Listing:
                 yield str(root), False, status
                 continue
             if not stat.S_ISDIR(status.st_mode):  # which would be waited for, and all other runs with it
-                self.refused[root] = f"{root}: neither a file nor a folder"
+                self.refused[root] = f"{root}: no file but a folder, pipe, device or socket"
                 continue
             for entry in walk(root, self._refuse):
                 try:

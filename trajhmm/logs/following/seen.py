@@ -101,10 +101,11 @@ class RunSeen(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """How many lines of a file were passed over as they make no sense; and what is wrong with the last of them."""
+    """How many lines of a file were passed over as they make no sense; what is wrong with the last; how many end it."""
 
     n: int
     why: str
+    last: int = 0
 
 
 def fingerprint_of_row(step: np.int64, values: NDArray[np.float64]) -> int:
@@ -147,7 +148,13 @@ class FileSeen:
 
     def skip(self, n: int, why: str) -> None:
         """Take note that n more lines were passed over."""
-        self.skipped = Skipped(n + (0 if self.skipped is None else self.skipped.n), why)
+        before = Skipped(0, "") if self.skipped is None else self.skipped
+        self.skipped = Skipped(n + before.n, why, n + before.last)
+
+    def took(self, n: int) -> None:
+        """Take note that n rows were read, behind the lines that were passed over."""
+        if n and self.skipped is not None:
+            self.skipped = self.skipped._replace(last=0)
 
     def grew(self, stamp: Stamp) -> bool:
         """Whether lines may have been added behind the place, and nothing else been done to the file."""
