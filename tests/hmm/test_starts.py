@@ -199,9 +199,9 @@ def test_where_none_leads_back_none_is_made_possible():
         covars=np.ones((3, 1)),
         covariance_type="diag",
     )
-    raised = possible(parameters)
+    raised = possible(parameters, "left-right")
     assert not np.tril(raised.transmat, -1).any()
     assert (raised.startprob > 0).all()
     np.testing.assert_allclose(raised.transmat.sum(axis=1), 1)
-    back = replace(parameters, transmat=np.array([[0.5, 0.5, 0.0], [0.1, 0.5, 0.4], [0.0, 0.0, 1.0]]))
-    assert (possible(back).transmat > 0).all()
+    # Of a free one it is chance that no run went back.
+    assert (possible(parameters).transmat > 0).all()

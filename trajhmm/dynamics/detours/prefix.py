@@ -132,10 +132,10 @@ class _View:
         source = InMemory.of(np.ascontiguousarray(scaler.transform(rows, others)), offsets_of(others))
         if model.parameters.autoregression is not None:
             learnt = learn_autoregression(source, settings).parameters
-            return cls(held=held, scaler=scaler, parameters=possible(learnt))
+            return cls(held=held, scaler=scaler, parameters=possible(learnt, settings.topology))
         job = Job(settings=settings, data=Data(source=source, weights=np.ones(len(others))), finals=1)
         fit = job.choose(run_jobs([job])[0])
-        return cls(held=held, scaler=scaler, parameters=possible(fit.parameters))
+        return cls(held=held, scaler=scaler, parameters=possible(fit.parameters, settings.topology))
 
     def filtered(self, prefixes: Floats) -> Floats:
         """(n, m, K) p(s_t = k | z_1…t, the shift that rows 1…m let on) from (n, m, D) first rows as logged."""

@@ -18,7 +18,7 @@ from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.inference.shifts import possible, without_shifts
 from trajhmm.hmm.learning.em import best_parameters
 from trajhmm.hmm.learning.fitting import Data, Job, run_jobs
-from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.parameters import Parameters, Topology
 from trajhmm.hmm.rows.parallel import Progress, in_threads
 from trajhmm.hmm.rows.source import InMemory
 
@@ -78,7 +78,7 @@ def refit_map(
     fits = [best_parameters(restarts) for restarts in run_jobs(work, n_jobs=jobs, progress=progress)]
 
     def look(fit: Parameters) -> _Look:
-        return _look(fit, scaled, training_map, convergence, within, seed)
+        return _look(fit, scaled, training_map, convergence, within, seed, model.settings.topology)
 
     usable = [fit for fit in fits if fit is not None]
     looks = dict(zip(map(id, usable), in_threads(look, usable, n_jobs=jobs), strict=True))
@@ -117,9 +117,10 @@ def _look(
     convergence: Convergence,
     within: Ints | None,
     seed: int,
+    topology: Topology,
 ) -> _Look:
     k, n = training_map.n_states, fit.n_states
-    fit = possible(fit)
+    fit = possible(fit, topology)
     values = without_shifts(scaled.values, scaled.offsets, fit)
     path = decode_rows(values, scaled.offsets, fit)[0]
     table = contingency(training_map.path, path, k, n)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.statistics import RunMoments, estep
-from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.parameters import Parameters, Topology, allowed_transitions
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.shifts import Shifts, joined_shifts
 
@@ -221,15 +221,14 @@ def with_evidence(values: Floats, offsets: NDArray[np.int64], parameters: Parame
     return shifts.taken_from(values, lengths), shifts.evidence(values, lengths, parameters)
 
 
-def possible(parameters: Parameters) -> Parameters:
+def possible(parameters: Parameters, topology: Topology = "free") -> Parameters:
     """The same with every start and transition a little possible, so that no run that was not fitted is impossible.
 
-    Where none leads back (left to right) none is made possible: a run may begin in any state and stay there.
+    What the topology rules out stays so: from left to right a run may begin in any state and stay there.
     """
     startprob = np.maximum(parameters.startprob, _LEAST)
     transmat = np.maximum(parameters.transmat, _LEAST)
-    if not np.tril(parameters.transmat, -1).any():
-        transmat = np.triu(transmat)
+    transmat = transmat * allowed_transitions(parameters.n_states, topology)
     return replace(
         parameters,
         startprob=startprob / startprob.sum(),

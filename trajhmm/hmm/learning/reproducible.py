@@ -24,7 +24,7 @@ from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.inference.shifts import possible, strided_parameters, thinned, without_shifts
 from trajhmm.hmm.learning.em import Restart, best_parameters
 from trajhmm.hmm.learning.fitting import Data, Fit, Job, run_jobs
-from trajhmm.hmm.parameters import Parameters
+from trajhmm.hmm.parameters import Parameters, Topology
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.parallel import Tally, in_threads
 from trajhmm.hmm.rows.source import Source
@@ -173,7 +173,9 @@ class Halver:
         every = max(1, -(-int(self.source.lengths.sum()) // _ROWS))
 
         def decoded(fit: Parameters) -> NDArray[np.int64]:
-            return np.concatenate(list(self.source.map(partial(_decoded, fit=fit, every=every))))
+            return np.concatenate(
+                list(self.source.map(partial(_decoded, fit=fit, every=every, topology=self.settings.topology)))
+            )
 
         return in_threads(decoded, fits, n_jobs=1 if self.source.one_pass else self.n_jobs)
 
@@ -186,8 +188,8 @@ class _Compared:
     recovery: list[NDArray[np.float64]]
 
 
-def _decoded(chunk: Chunk, fit: Parameters, every: int) -> NDArray[np.int64]:
+def _decoded(chunk: Chunk, fit: Parameters, every: int, topology: Topology) -> NDArray[np.int64]:
     few = thinned(chunk, every)
-    strided = strided_parameters(possible(fit), every)
+    strided = strided_parameters(possible(fit, topology), every)
     values = without_shifts(few.values, few.offsets, strided)
     return decode_rows(values, few.offsets, strided)[0]
