@@ -19,13 +19,10 @@ def written(path, text):
     return path
 
 
-def test_a_number_between_quotes_with_comma_and_point_is_not_open(tmp_path):
+def test_thousands_between_quotes_are_an_error_that_names_the_line(tmp_path):
     rows = '1,"1,250.5",0.1\n2,900.5,0.2\n3,800.25,0.3\n'
-    assert read_logs(written(tmp_path / "a.csv", "step,loss,acc\n" + rows)).column("loss").tolist() == [
-        1250.5,
-        900.5,
-        800.25,
-    ]
+    with pytest.raises(TrajHMMError, match=r"line 2, column 'loss': expected a number, found '1,250\.5'"):
+        read_logs(written(tmp_path / "a.csv", "step,loss,acc\n" + rows))
 
 
 def test_thousands_beside_numbers_of_three_decimals(tmp_path):
@@ -44,9 +41,12 @@ def test_a_comma_is_decimal_unless_some_number_has_a_point(third, tmp_path):
     np.testing.assert_allclose(pointed.column("tokens"), [2312, 3201])
 
 
-def test_between_quotes_a_decimal_comma_is_one(tmp_path):
-    runs = read_logs(written(tmp_path / "a.csv", 'step,loss,acc\n0,"2,1",0.1\n1,"1,95",0.2\n'))
-    np.testing.assert_allclose(runs.column("loss"), [2.1, 1.95])
+def test_between_quotes_a_comma_may_be_anything(tmp_path):
+    """Two betas, or the shape of a kernel, of a run: an attribute in words, and no number."""
+    rows = "".join(f'{t},{2 - t / 9},"0.9,0.95","3,3"\n' for t in range(5))
+    runs = read_logs(written(tmp_path / "a.csv", "step,loss,betas,kernel\n" + rows))
+    assert runs.metrics == ("loss",)
+    assert runs.attributes.iloc[0].to_dict() == {"betas": "0.9,0.95", "kernel": "3,3"}
 
 
 def test_a_decimal_comma_means_the_same_in_each_piece_that_is_followed(tmp_path):

@@ -102,9 +102,8 @@ class Store:
         path = self.folder / _SEAL
         if make and not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(
-                prefix=_PREFIX, suffix=_TEMPORARY, dir=self.folder
-            )  # which only its owner can read
+            # Which only its owner can read.
+            handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_TEMPORARY, dir=self.folder)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(secrets.token_bytes(_SEAL_BYTES))

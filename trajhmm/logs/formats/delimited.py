@@ -220,19 +220,11 @@ class _Commas:
             self.told[_POINTS] = 1.0
         return _POINTS in self.told
 
-    def part_thousands(self, column: str, words: Sequence[str], delimiter: str) -> bool:
+    def part_thousands(self, column: str, words: Sequence[str]) -> bool:
         """Whether they do in a column; once one did not, none does."""
-        grouped = all(map(_THOUSANDS.fullmatch, words))
-        if not grouped:
+        if not all(map(_THOUSANDS.fullmatch, words)):
             self.told[_DECIMAL + column] = 1.0
-        if _DECIMAL + column in self.told:
-            return False
-        return any("." in word for word in words) or (delimiter != "," and self.pointed)
-
-    def are_open(self, column: str, words: Sequence[str], delimiter: str) -> bool:
-        """Whether they may be either: between quotes where commas separate cells, as ``"1,250"``."""
-        told = _DECIMAL + column in self.told or any("." in word for word in words)
-        return delimiter == "," and not told and all(map(_THOUSANDS.fullmatch, words))
+        return _DECIMAL + column not in self.told and (any("." in word for word in words) or self.pointed)
 
 
 def _parsed(source: Path | pa.BufferReader, heading: Heading, texts: Collection[str], skip: int) -> pa.Table:
@@ -285,8 +277,8 @@ def _table(
             continue
         words = text.words
         with_commas = [word for word in words if "," in word]
-        if with_commas and not meant.are_open(column, with_commas, heading.delimiter):
-            grouped = meant.part_thousands(column, with_commas, heading.delimiter)
+        if with_commas and heading.delimiter != ",":  # else they stand between quotes, and may be anything
+            grouped = meant.part_thousands(column, with_commas)
             words = tuple(word.replace(",", "") for word in words) if grouped else _with_points(words, column, path)
             commas += [column] if words is not text.words and not grouped else []
         if not any(map(is_number, words)):
