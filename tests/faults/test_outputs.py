@@ -359,6 +359,26 @@ def test_on_a_full_disk_every_old_file_stands_whole_and_nothing_else_is_left(her
     assert contents(here) == before
 
 
+@pytest.mark.parametrize("size", [0, 2_000])
+@pytest.mark.parametrize("ending", ["pdf", "png", "svg"])
+def test_a_figure_that_the_disk_has_no_room_for_is_not_written(tmp_path, ending, size):
+    """Drawn to a file, a PDF that ran out of room came out as an AttributeError of matplotlib's."""
+    resource = pytest.importorskip("resource")
+    from trajhmm.figures.style import new_axes, save_figure
+
+    ax = new_axes("column", 2.0)
+    ax.plot([0, 1], [1, 0], label="one")
+    ax.legend()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(TrajHMMError, match=rf"a\.{ending}: cannot be written \(File too large\)"):
+            save_figure(ax, tmp_path / f"a.{ending}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_files_of_one_folder_are_written_together_or_not_at_all(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(OLD)

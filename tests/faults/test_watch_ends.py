@@ -1,5 +1,6 @@
 """How `trajhmm warn --follow` ends: its last line and exit code say what was not read."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -91,3 +92,42 @@ def test_a_file_that_healed_and_is_torn_again_is_told_again():
     assert standing.to_say({"a": "torn", "b": "too"}) == ["torn", "too"]
     standing._told = {name: when - _AGAIN for name, when in standing._told.items()}
     assert standing.to_say({"a": "torn still"}) == ["torn still"]
+
+
+@pytest.mark.once
+def test_a_watch_outlives_its_terminal(logs, tmp_path):
+    pty = pytest.importorskip("pty")
+    terminal, screen = pty.openpty()
+    alarmed, errors = tmp_path / "alarmed", tmp_path / "errors"
+    # Started in a shell that was left: in a session of its own, so that no signal tells it of the end.
+    command = [*LINE, str(logs), "--follow", "--interval", "0.05", "--exec", f"cat >> {alarmed}"]
+    with errors.open("w") as err, subprocess.Popen(
+        command, stdout=screen, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True,
+        env=os.environ | {"TERM": "xterm"},
+    ) as process:  # fmt: skip
+        try:
+            os.close(screen)
+            until(lambda: b"1 run" in os.read(terminal, 10_000))
+            os.close(terminal)
+            time.sleep(1.5)  # the table is brought up to date once a second
+            with (logs / "a.csv").open("a") as file:
+                file.writelines(rows(60, 90, jump=70))
+            until(lambda: alarmed.exists() and alarmed.read_text().endswith("\n"))
+            process.send_signal(signal.SIGINT)
+            code = process.wait(timeout=60)
+        finally:
+            process.kill()
+    said = errors.read_text()
+    assert '"run": "a"' in alarmed.read_text()
+    assert said.splitlines()[-1] == (
+        "stopped; 1 run seen, 1 alarmed; not all was shown: the terminal: Input/output error"
+    )
+    assert (said.count("Traceback"), code) == (0, 3)
+
+
+def until(done):
+    """Wait for it, a minute at most."""
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -8,6 +8,7 @@ from trajhmm.hmm import GaussianHMM
 from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.learning.selection import select_states
 from trajhmm.hmm.parameters import count_parameters
+from trajhmm.hmm.rows.parallel import in_threads
 from trajhmm.hmm.rows.source import InMemory
 
 
@@ -91,3 +92,18 @@ def test_numbers_that_cannot_be_fitted_are_passed_over_and_none_is_an_error():
     assert curve[1].bic is None
     with pytest.raises(FitError, match="every restart at every number of states"):
         select(values, lengths, restarts=2, states=[6], criterion="bic")
+
+
+def test_threads_are_no_more_than_there_is_work_for():
+    """A million threads failed in what starts them; so many are asked for by who means all there are."""
+    done = []
+    assert in_threads(abs, [-1, 2, -3], n_jobs=10**9, progress=lambda *told: done.append(told)) == [1, 2, 3]
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert in_threads(abs, [-1], n_jobs=-1) == [1]
+    assert in_threads(abs, [], n_jobs=2) == []
+
+
+@pytest.mark.parametrize("jobs", [0, 1.5, True, None, "two"])
+def test_what_is_no_number_of_threads_is_refused(jobs):
+    with pytest.raises(FitError, match=r"jobs=.*: expected a whole number of threads, or -1"):
+        in_threads(abs, [1], n_jobs=jobs)

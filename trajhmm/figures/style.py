@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -282,9 +283,12 @@ def save_figure(figure: Figure | Axes, path: str | Path) -> None:
     whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
     if whole is None:
         raise TrajHMMError(f"{path}: these axes are in no figure")
-    with replacing(path) as temporary, print_style():
+    drawn = io.BytesIO()  # drawn to a file, a full disk would come out as any error
+    with print_style():
         settle(whole)
-        whole.savefig(temporary, format=format, dpi=_DOTS, metadata=_METADATA[format])
+        whole.savefig(drawn, format=format, dpi=_DOTS, metadata=_METADATA[format])
+    with replacing(path) as temporary:
+        temporary.write_bytes(drawn.getbuffer())
 
 
 def settle(figure: Figure) -> None:

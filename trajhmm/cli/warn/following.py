@@ -68,7 +68,7 @@ def follow(
         except (KeyboardInterrupt, BrokenPipeError):
             pass
     alarmed = sum(tracker.alarm_step is not None for tracker in trackers.values())
-    lost = [*remarks.lost(), *printed.lost()]
+    lost = [*remarks.lost(), *printed.lost(), *(() if table is None else table.lost())]
     say("; ".join([f"stopped; {counted(len(trackers), 'run')} seen, {alarmed} alarmed", *remarks.passed_over(), *lost]))
     commands.finish(leave_running=True)
     return raised, not lost

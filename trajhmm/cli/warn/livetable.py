@@ -6,9 +6,9 @@ import heapq
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from trajhmm.cli.output.terminal import counted
 from trajhmm.naming import shown
@@ -24,11 +24,43 @@ if TYPE_CHECKING:
 _OTHER_LINES = 4
 
 
+class Terminal:
+    """A terminal, which a watch outlives: once it takes nothing any more, nothing is written to it.
+
+    Attributes
+    ----------
+    gone : why it takes nothing any more; None while it does.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.gone: str | None = None
+
+    def write(self, text: str) -> int:
+        """Write, or say nothing of it where nobody sees it."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._try(self._stream.flush)
+
+    def _try(self, write: Callable[[], object]) -> None:
+        if self.gone is None:
+            try:
+                write()
+            except OSError as error:
+                self.gone = error.strerror or str(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class RunTable:
     """The runs that alarmed, then those at most risk, as many as the terminal has lines for."""
 
-    def __init__(self, console: Console, threshold: float) -> None:
-        self._console, self._threshold = console, threshold
+    def __init__(self, console: Console, threshold: float, terminal: Terminal) -> None:
+        self._console, self._threshold, self._terminal = console, threshold, terminal
         self._header = "waiting for the first poll"
         self._polled = time.monotonic()
         self._table: RenderableType = ""
@@ -55,6 +87,11 @@ class RunTable:
     def above(self, line: str) -> None:
         """Print a line that stays, above the table."""
         self._console.print(shown(line), soft_wrap=True, markup=False, emoji=False, highlight=False)
+
+    def lost(self) -> list[str]:
+        """What was not shown, in words; nothing if all was."""
+        why = self._terminal.gone
+        return [] if why is None else [f"not all was shown: the terminal: {why}"]
 
     def render(self) -> RenderableType:
         """The table with its header, for this moment."""
@@ -94,11 +131,12 @@ def live_table(threshold: float) -> Iterator[RunTable | None]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console()
+    terminal = Terminal(sys.stdout)
+    console = Console(file=cast("TextIO", terminal))
     if console.is_dumb_terminal:
         yield None
         return
-    table = RunTable(console, threshold)
+    table = RunTable(console, threshold, terminal)
     # What is said on standard error goes above the table only where both are the terminal.
     with Live(
         get_renderable=table.render,

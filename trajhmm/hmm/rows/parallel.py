@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
+
+from trajhmm.errors import FitError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
@@ -38,13 +42,26 @@ class Tally:
 def in_threads(
     run: Callable[[Task], Result], tasks: Sequence[Task], *, n_jobs: int = 1, progress: Progress | None = None
 ) -> list[Result]:
-    """``[run(task) for task in tasks]`` in ``n_jobs`` threads; ``progress`` is told (done, all) after each."""
+    """``[run(task) for task in tasks]`` in ``n_jobs`` threads; ``progress`` is told (done, all) after each.
+
+    Parameters
+    ----------
+    n_jobs : -1 for as many as there are cores, -2 for one less.
+
+    Raises
+    ------
+    FitError
+        ``n_jobs`` is no such number.
+    """
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
 
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or not n_jobs:
+        raise FitError(f"jobs={n_jobs!r:.60}: expected a whole number of threads, or -1 for as many as there are cores")
     results: list[Result] = []
     with threadpool_limits(1):
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        # No more threads than there is work for: whoever asks for a million means all there are.
+        parallel = Parallel(n_jobs=min(n_jobs, max(1, len(tasks))), prefer="threads", return_as="generator")
         for result in parallel(delayed(run)(task) for task in tasks):
             results.append(result)
             if progress is not None:
