@@ -136,6 +136,12 @@ def test_a_log_in_another_folder_that_a_link_leads_to_is_known(here, refused):
     assert "is being read" in refused("convert", "logs", "-o", "logs/seed_3.parquet")
 
 
+@pytest.mark.parametrize("logs", ["logs", "logs/caf\udce9.parquet"])
+def test_a_log_whose_name_is_no_text_is_known(here, refused, logs):
+    (here / "logs" / "seed_3.parquet").rename(here / "logs" / "caf\udce9.parquet")
+    assert "is being read" in refused("convert", logs, "-o", "logs/caf\udce9.parquet")
+
+
 def test_logs_that_are_fitted_from_disk_are_not_written_over_either(here, refused):
     os.link(here / "logs" / "seed_0.parquet", here / "out.json")
     assert "is being read" in refused("fit", "logs", "--stream", "--states", "2", "-o", "out.json")

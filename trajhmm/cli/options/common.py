@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from trajhmm.cli.options.paths import READS
 from trajhmm.cli.output.terminal import progress_bar, say
 from trajhmm.errors import ConditionError
 from trajhmm.files import reads
+from trajhmm.naming import plain_text
 
 if TYPE_CHECKING:
     from trajhmm.cache import Cache
@@ -115,7 +117,7 @@ class Reading:
 
         with usage_errors(), progress_bar("reading", at_once=False) as progress:
             runs = read_logs(logs, format=format, progress=progress, **self._settings())
-        reads(found for path, _ in runs.files for found in _opened_with(Path(path)))
+        reads(found for path in _on_disk([path for path, _ in runs.files], logs) for found in _opened_with(path))
         return runs
 
     def scan(self, logs: list[Path]) -> Scan:
@@ -167,6 +169,19 @@ def say_left_out(notes: Iterable[Note]) -> None:
 def split(names: list[str] | None) -> list[str]:
     """Names given several times or separated by commas, as one list."""
     return [name.strip() for given in names or [] for name in given.split(",") if name.strip()]
+
+
+def _on_disk(told: Iterable[str], logs: Iterable[Path]) -> list[Path]:
+    """The files that were told; those whose names are no text, and were told by the numbers of their bytes, as well."""
+    names = set(told)
+    odd = {name for name in names if not os.path.lexists(name)}
+    found = [Path(name) for name in names - odd]
+    if odd:
+        from trajhmm.logs.sources.paths import walk
+
+        files = [walk(root, lambda _: None) if root.is_dir() else [root] for root in logs]
+        found += [Path(file) for file in itertools.chain.from_iterable(files) if plain_text(os.fspath(file)) in odd]
+    return found
 
 
 def _opened_with(path: Path) -> Iterator[Path]:
