@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -179,8 +178,9 @@ def _on_disk(told: Iterable[str], logs: Iterable[Path]) -> list[Path]:
     if odd:
         from trajhmm.logs.sources.paths import walk
 
-        files = [walk(root, lambda _: None) if root.is_dir() else [root] for root in logs]
-        found += [Path(file) for file in itertools.chain.from_iterable(files) if plain_text(os.fspath(file)) in odd]
+        for root in logs:
+            files = [Path(entry.path) for entry in walk(root, lambda _: None)] if root.is_dir() else [root]
+            found += [file for file in files if plain_text(file) in odd]
     return found
 
 
