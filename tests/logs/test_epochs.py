@@ -37,6 +37,15 @@ def test_epochs_of_other_lengths_and_of_one_row_are_numbered_on_too():
     assert th.RunSet.from_frame(one).steps.tolist() == [0, 1, 2, 3]
 
 
+def test_steps_go_on_as_far_as_those_of_the_first_epoch_are_usually_apart():
+    """Rows after the first epoch are not asked: a log of which half is written is numbered as the whole one is."""
+    step = [0, 50, 100, 120, 0, 5, 10, 15, 20, 25, 0, 50]
+    frame = pd.DataFrame({"epoch": [0] * 4 + [1] * 6 + [2] * 2, "step": step, "loss": LOSS[:12]})
+    numbered = [0, 50, 100, 120, 170, 175, 180, 185, 190, 195, 245, 295]
+    for rows in (12, 11, 7, 5):
+        assert th.RunSet.from_frame(frame[:rows]).steps.tolist() == numbered[:rows]
+
+
 def test_a_run_that_was_resumed_takes_its_epoch_back_and_is_no_such_counter():
     first = pd.DataFrame({"step": range(20), "epoch": np.arange(20) // 5, "loss": LOSS[:20]})
     again = pd.DataFrame({"step": range(10, 30), "epoch": np.arange(10, 30) // 5, "loss": LOSS[20:40]})

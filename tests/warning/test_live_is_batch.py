@@ -81,6 +81,12 @@ def within_epochs(seed):
     return [{**row, "step": row["step"] % 100} for row in plain(seed)]
 
 
+def unevenly_within_epochs(seed):
+    """The same, the last row of each epoch nearer, and the second epoch shorter."""
+    rows = [{**row, "step": 83 if row["step"] == 90 else row["step"]} for row in within_epochs(seed)]
+    return rows[:16] + rows[20:]
+
+
 def evaluated_epochs(seed):
     """The same, and beside the last row of each epoch one that holds an evaluation."""
     rows = []
@@ -94,6 +100,7 @@ def evaluated_epochs(seed):
 LOGS = {
     "evaluated epochs": evaluated_epochs,
     "within epochs": within_epochs,
+    "unevenly within epochs": unevenly_within_epochs,
     "plain": plain,
     "evaluations": evaluations,
     "in pieces": in_pieces,

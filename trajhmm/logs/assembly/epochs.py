@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ EPOCHS = ("epoch", "epochs", "current_epoch", "train_epoch")
 _FEWEST_RISES = 2
 # So many stretches of one length that begin at one step are no chance, and no run that was resumed.
 _FEWEST_STRETCHES = 3
+RISES_ASKED = 64
 
 
 def is_epoch(name: str) -> bool:
@@ -27,7 +30,7 @@ def numbered_on(
     """(n,) steps that count on where they began again with each epoch; as they are in any other run.
 
     Where steps begin again just where the epoch goes up, they go on from the last one, as far as they are usually
-    apart. In a resumed run the epoch goes back with the steps.
+    apart (see `usual_spacing`). In a resumed run the epoch goes back with the steps.
 
     Parameters
     ----------
@@ -78,11 +81,23 @@ def numbered_on(
     return steps
 
 
-def _spacing(steps: NDArray[np.int64]) -> int:
-    """How far steps are usually apart."""
-    rises = np.diff(steps)
-    rises = rises[rises > 0]
+def usual_spacing(rises: Sequence[int] | NDArray[np.int64]) -> int:
+    """How far steps are usually apart: the median of the first rises of a run before its steps first go back.
+
+    Later ones are not asked, so that whoever follows a log numbers its rows as they are numbered when it is done.
+
+    Parameters
+    ----------
+    rises : from row to row where steps go up, at most `RISES_ASKED`.
+    """
     return int(np.median(rises)) if len(rises) else 1
+
+
+def _spacing(steps: NDArray[np.int64]) -> int:
+    rises = np.diff(steps)
+    back = np.flatnonzero(rises < 0)
+    rises = rises[: back[0]] if len(back) else rises
+    return usual_spacing(rises[rises > 0][:RISES_ASKED])
 
 
 def _rises_at(epochs: NDArray[np.float64], falls: NDArray[np.int64]) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trajhmm.logs.assembly.epochs import RISES_ASKED, usual_spacing
 
 
 @dataclass(kw_only=True, slots=True)
@@ -19,7 +22,8 @@ class StepCounter:
     first, last : raw steps; None before the first row.
     epoch : of the last row that told one.
     offset : from the raw step to the one it counts as.
-    spacing : how far steps are apart.
+    spacing : how far steps are usually apart.
+    rises : what that is told by, until steps first go back; then None.
     """
 
     first: int | None = None
@@ -27,6 +31,7 @@ class StepCounter:
     epoch: float = -np.inf
     offset: int = 0
     spacing: int = 1
+    rises: list[int] | None = field(default_factory=list)
 
     def take(self, steps: NDArray[np.int64], epochs: NDArray[np.float64] | None) -> NDArray[np.int64]:
         """(n,) steps of the next rows, numbered on.
@@ -46,25 +51,36 @@ class StepCounter:
             if step <= self.last and epoch > self.epoch > -np.inf and step <= self.first + self.spacing:
                 self.offset += self.last + self.spacing - step
                 numbered[row:] = steps[row:] + self.offset
-            elif step > self.last:
-                self.spacing = step - self.last
+            self._look(step)
             self.last = step
             if not math.isnan(epoch):
                 self.epoch = epoch
         return numbered
 
-    def to_list(self) -> list[float | None]:
+    def _look(self, step: int) -> None:
+        """What the next step says of how far they are apart."""
+        if self.rises is None:
+            return
+        if step < self.last or len(self.rises) == RISES_ASKED:
+            self.rises = None
+        elif step > self.last:
+            self.rises.append(step - self.last)
+            self.spacing = usual_spacing(self.rises)
+
+    def to_list(self) -> list[Any]:
         """What a state file holds."""
-        return [self.first, self.last, None if self.epoch == -np.inf else self.epoch, self.offset, self.spacing]
+        epoch = None if self.epoch == -np.inf else self.epoch
+        return [self.first, self.last, epoch, self.offset, self.spacing, self.rises]
 
     @classmethod
-    def of(cls, stored: Sequence[float | None]) -> StepCounter:
-        """Take what `to_list` gave."""
-        first, last, epoch, offset, spacing = stored
+    def of(cls, stored: Sequence[Any]) -> StepCounter:
+        """Take what `to_list` gave; files of before hold no rises."""
+        first, last, epoch, offset, spacing, *rises = stored
         return cls(
             first=None if first is None else int(first),
             last=int(last or 0),
             epoch=-np.inf if epoch is None else epoch,
             offset=int(offset or 0),
             spacing=int(spacing or 1),
+            rises=None if not rises or rises[0] is None else [int(rise) for rise in rises[0]],
         )
