@@ -82,6 +82,15 @@ def test_lines_that_were_passed_over_are_told_and_counted_at_the_end(logs):
     assert (said.splitlines()[-1], code) == (last, 0)
 
 
+@pytest.mark.once
+def test_a_last_line_that_has_no_end_yet_is_told_at_the_end(logs):
+    with (logs / "a.csv").open("a") as file:
+        file.write("60,1.")
+    said, _, code = watched(logs, lambda line: "1 run so far" in line)
+    last = f"stopped; 1 run seen, 0 alarmed; the last line has no end yet, not read: {logs / 'a.csv'}"
+    assert (said.splitlines()[-1], code) == (last, 0)
+
+
 def test_a_file_that_healed_and_is_torn_again_is_told_again():
     from trajhmm.cli.warn.remarks import _AGAIN, _Standing
 

@@ -233,6 +233,17 @@ class Follower:
         there = self._listing.there.values()
         return {found.file.path: found.seen.skipped for found in there if found.seen.skipped is not None}
 
+    @property
+    def unfinished(self) -> list[Path]:
+        """Files whose last line was not read, as its line break is still to come."""
+        there = [found for found in self._listing.there.values() if _grows(found.file)]
+        return [
+            found.file.path
+            for found in there
+            if found.seen.stamp is not None and found.seen.place is not None
+            if found.seen.stamp.size > found.seen.place.offset
+        ]
+
     def poll(self) -> Iterator[NewRows]:
         """Yield what is new since the last poll. It is to be used up: what is not taken is not told again.
 
