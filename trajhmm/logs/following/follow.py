@@ -36,6 +36,8 @@ from trajhmm.naming import natural_key
 
 # Of fewer rows it is not worth while to find out which were read.
 _MANY_ROWS = 2**13
+# Cells that are held at a time: rows that each name columns of their own have nearly all of them blank.
+_MOST_CELLS = 2**21
 # Lines of a file that may make no sense in one poll; of more, the file does not.
 _MOST_WRONG = 100
 
@@ -316,6 +318,11 @@ class Follower:
             So many of the lines of a poll make no sense, or what stands before them, that the file as a whole does not.
         """
         seen, file = found.seen, found.file
+        many = growth.by_line and lines.raw.count(b"\n") * len(seen.columns.names) > _MOST_CELLS
+        if many and (parts := lines.halves()):
+            for part in parts:
+                yield from self._taken(part, found, growth, passed, wrong)
+            return
         known = replace(lines, texts=frozenset(seen.columns.texts), carry=seen.carry)
         try:
             table = growth.read(known, file.path, file.name)
