@@ -382,8 +382,21 @@ def test_what_a_map_does_not_expect_is_told_and_a_remedy_where_rows_remember():
     assert describe_residuals(residuals(None, None, None), remembers=False) == ""
 
 
+def test_runs_that_are_the_only_ones_of_their_value_are_counted(analysed):
+    analysis, model = analysed
+    logs = planted(n_runs=12, n_rows=40, seed=0).logs
+    logs.attributes["pair"] = [0, 0, 1, 2, 2, 3, 4, 4, 4, 5, 6, 7]
+    asked = {"converged": "eval_accuracy > 0.9", "refits": 0, "prefix": False}
+    assert analysis.alone == 0
+    assert th.analyze(logs, model, within="pair", **asked).alone == 5
+
+
 def test_levels_within_which_runs_were_compared_are_named(analysed):
     analysis, model = analysed
     assert "compared only where" not in summarize(analysis, model)
     told = " ".join(summarize(replace(analysis, within="optimizer"), model).split())
     assert "Runs were compared only where they have the same optimizer." in told
+    for alone, whose in ((1, "is the only one of its"), (3, "are the only ones of their")):
+        told = " ".join(summarize(replace(analysis, within="seed", alone=alone), model).split())
+        n = len(analysis.smoothed.runs)
+        assert f"the same seed: {alone} of {n} {whose} value, and compared with none." in told

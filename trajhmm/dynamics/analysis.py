@@ -53,6 +53,7 @@ class Analysis:
     dissimilarity : of the runs' bags of states.
     rule : by which ``is_detour`` was decided.
     within : attribute of the runs within whose values they were compared; None if they all were.
+    alone : how many runs are the only one of their value, and compared with none.
     notes : rows cut, runs left out.
     model : under which all this is.
     """
@@ -70,6 +71,7 @@ class Analysis:
     dissimilarity: Dissimilarity
     rule: Rule
     within: str | None
+    alone: int
     notes: tuple[Note, ...]
     model: Model
 
@@ -323,6 +325,7 @@ def analyze(
         ),
         rule=rule,
         within=within,
+        alone=0 if levels is None else int((np.bincount(levels) == 1).sum()),
         notes=(*runs.notes, *decoded.notes),
         model=model,
     )

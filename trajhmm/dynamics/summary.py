@@ -373,7 +373,11 @@ def _detour_paragraphs(analysis: Analysis) -> list[str]:
             f"again in fewer than {FOUND_AGAIN:.0%} of the refits."
         )
     if analysis.within is not None:
-        found += f" Runs were compared only where they have the same {analysis.within}."
+        found += f" Runs were compared only where they have the same {analysis.within}"
+        if analysis.alone:
+            whose = "is the only one of its" if analysis.alone == 1 else "are the only ones of their"
+            found += f": {analysis.alone} of {len(analysis.smoothed.runs)} {whose} value, and compared with none"
+        found += "."
     by_paper = f" By the published rule: {_listed(paper)}." if paper else " By the published rule: none."
     return [found + by_paper, *(describe_detour(e) for e in (*strict, *lost))]
 
