@@ -201,3 +201,25 @@ def test_a_header_that_is_repeated_with_a_mark_is_one(tmp_path):
     again = "".join(f"{t},{2 - t / 40}\n" for t in range(5, 10))
     (tmp_path / "a.csv").write_text("step,loss\n" + rows + "\ufeffstep,loss\n" + again, encoding="utf-8")
     assert read_logs(tmp_path).steps.tolist() == list(range(10))
+
+
+# A column for each run.
+
+
+@pytest.mark.parametrize(
+    ("names", "hinted"),
+    [
+        (["seed_0", "seed_1", "seed_2"], True),
+        (["Run 1", "Run 2", "Run 10"], True),
+        (["loss/seed0", "loss/seed1", "loss/seed2"], True),
+        (["seed_0", "seed_1"], False),
+        (["layer_0", "layer_1", "layer_2"], False),
+        (["seed_0", "seed_1", "seed_2", "loss"], False),
+        (["trust1", "brun2", "grep3"], False),
+    ],
+)
+def test_a_column_for_each_run_is_told(names, hinted, tmp_path):
+    frame = pd.DataFrame({"step": range(20), **{name: np.arange(20) % 7 + i for i, name in enumerate(names)}})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    told = [note.text for note in read_logs(tmp_path / "table.csv").notes if note.kind == "layout"]
+    assert [("are called like runs" in text, "column 'run'" in text) for text in told] == [(True, True)] * hinted

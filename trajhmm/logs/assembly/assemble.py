@@ -11,7 +11,7 @@ from trajhmm.errors import LogError
 from trajhmm.logs.assembly.columns import ColumnsSeen
 from trajhmm.logs.assembly.evidence import Evidence
 from trajhmm.logs.assembly.layout import layout_of, run_set
-from trajhmm.logs.assembly.remarks import blank_notes, copy_notes, run_notes
+from trajhmm.logs.assembly.remarks import blank_notes, copy_notes, run_notes, sideways_notes
 from trajhmm.logs.assembly.rows import Rows, check_columns, rows_that_meet, sorted_rows
 from trajhmm.logs.assembly.stack import Stack
 from trajhmm.logs.runset import RunSet
@@ -57,7 +57,7 @@ def assemble(stack: Stack, seen: ColumnsSeen, settings: Settings) -> RunSet:
     incomplete = frozenset(layout.incomplete)
     places = {name: place for place, name in enumerate(runs.metrics) if name in incomplete}
     shares = {name: float(runs.logged[:, places[name]].mean()) for name in layout.incomplete}
-    remarks = (*copy_notes(runs), *run_notes(runs, incomplete), *blank_notes(shares))
+    remarks = (*sideways_notes(runs), *copy_notes(runs), *run_notes(runs, incomplete), *blank_notes(shares))
     files = tuple((plain_text(table.path), table.format) for table in stack.tables)
     return replace(runs, notes=(*said, *rows.notes, *layout.notes, *remarks), files=files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 from hashlib import blake2b
 
@@ -9,6 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.logs.runset import Note, RunSet
+
+
+# What runs are called in tables that have a column for each of them; from so many on it is no chance.
+_CALLED_LIKE_A_RUN = re.compile(
+    r"(.*[^a-z])?(seed|run|trial|rep|replicate|exp|experiment)s?[^a-z0-9]*\d+", re.IGNORECASE
+)
+_FEWEST_SIDEWAYS = 3
 
 
 def run_notes(runs: RunSet, incomplete: Container[str]) -> list[Note]:
@@ -57,6 +65,21 @@ def blank_notes(shares: Mapping[str, float]) -> list[Note]:
         for metric, share in shares.items()
         if share < 1
     ]
+
+
+def sideways_notes(runs: RunSet) -> list[Note]:
+    """Say where all columns are called like runs, as in a table of one metric with a column for each run."""
+    if (
+        runs.n_runs > 1
+        or len(runs.metrics) < _FEWEST_SIDEWAYS
+        or not all(map(_CALLED_LIKE_A_RUN.fullmatch, runs.metrics))
+    ):
+        return []
+    text = (
+        f"columns {runs.metrics[0]}, {runs.metrics[1]}, … are called like runs, and read as metrics of one run; put the "
+        "rows of each run below the others', with a column 'run' (pandas.melt)"
+    )
+    return [Note(kind="layout", text=text)]
 
 
 def copy_notes(runs: RunSet) -> list[Note]:
