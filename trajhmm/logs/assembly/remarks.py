@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from trajhmm.logs.runset import Note, RunSet
 
-
 # What runs are called in tables that have a column for each of them; from so many on it is no chance.
 _CALLED_LIKE_A_RUN = re.compile(
     r"(.*[^a-z])?(seed|run|trial|rep|replicate|exp|experiment)s?[^a-z0-9]*\d+", re.IGNORECASE
@@ -76,8 +75,8 @@ def sideways_notes(runs: RunSet) -> list[Note]:
     ):
         return []
     text = (
-        f"columns {runs.metrics[0]}, {runs.metrics[1]}, … are called like runs, and read as metrics of one run; put the "
-        "rows of each run below the others', with a column 'run' (pandas.melt)"
+        f"columns {runs.metrics[0]}, {runs.metrics[1]}, … are called like runs, and read as metrics of one run; put "
+        "the rows of each run below the others', with a column 'run' (pandas.melt)"
     )
     return [Note(kind="layout", text=text)]
 
