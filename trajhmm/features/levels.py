@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
 from trajhmm.features.causal import CausalRun, causal_runs
-from trajhmm.features.departures import compressed, least_values, logarithmic
+from trajhmm.features.departures import least_values, logarithmic, squeezed
 from trajhmm.features.sequences import Sequences
 from trajhmm.logs import RunSet
 from trajhmm.stored import Stored
@@ -27,8 +27,6 @@ _LEAST_SPREAD = 1e-4
 _STILL, _ZERO = 1e-6, 1e-100
 # No spread of a model file is smaller, and none larger than its inverse; those that are learnt are far within.
 LEAST_SIZE = 1e-120
-# Levels beyond this many standard deviations are all the same.
-_FARTHEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,17 +104,17 @@ class LevelsAndInnovations:
 
     def rows(self, scaled: Floats, moved: Floats) -> Floats:
         """(n, 2 D) rows from (n, D) values as they are compared and (n, D) innovations."""
-        n_metrics = len(self.metrics)
-        rows = np.empty((len(scaled), self.n_features))
-        level, innovation = rows[:, :n_metrics], rows[:, n_metrics:]
-        np.subtract(scaled, self.centre, out=level)
-        level /= self.spread
-        np.clip(level, -_FARTHEST, _FARTHEST, out=level)
-        innovation[:] = moved
+        rows = np.concatenate((scaled, moved), axis=1)
         missing = np.isnan(scaled)
         if missing.any():
-            innovation[missing] = np.nan
-        return compressed(rows)
+            rows[:, len(self.metrics) :][missing] = np.nan
+        return squeezed(rows, *self._columns)
+
+    @cached_property
+    def _columns(self) -> tuple[Floats, Floats]:
+        """(2 D,) centre and spread of each column; innovations are in spreads already."""
+        n_metrics = len(self.metrics)
+        return np.append(self.centre, np.zeros(n_metrics)), np.append(self.spread, np.ones(n_metrics))
 
     def innovations(self, scaled: Floats, fresh: NDArray[np.bool_], memory: Floats) -> Floats:
         """(n, D) innovations of (n, D) values as they are compared; ``memory`` is moved on, see `innovations`.

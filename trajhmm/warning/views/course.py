@@ -13,7 +13,7 @@ from trajhmm.arrays import takes
 from trajhmm.compiled import compiled
 from trajhmm.errors import ArrayError
 from trajhmm.features import CausalRun, LevelsAndInnovations
-from trajhmm.features.departures import compressed
+from trajhmm.features.departures import squeezed
 from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.stored import Stored
@@ -21,8 +21,6 @@ from trajhmm.warning.views.interface import Floats, Rows, View
 
 # Rows whose average a metric is compared with.
 _SPAN = 20.0
-# Departures of more spreads are all the same; with them, everything downstream stays finite.
-_FARTHEST = 1e6
 # Least variance of a column, in its squeezed spreads: one that never changes in healthy runs has none.
 _LEAST = 1e-3
 # Runs that count as if their columns did not go together: what is known of that grows with runs, not rows.
@@ -81,7 +79,7 @@ class Course(View):
 
     def _columns(self, rows: Rows, memory: Floats) -> Floats:
         """(n, 2 D) z; ``memory`` is moved on."""
-        return _squeezed(_levels_and_departures(rows.scaled, memory), self.centre, self.spread)
+        return squeezed(_levels_and_departures(rows.scaled, memory), self.centre, self.spread)
 
     def to_dict(self) -> dict[str, Any]:
         """What the model file holds."""
@@ -142,7 +140,7 @@ def fit_course(
     squares = np.nansum(moved**2, axis=0) / np.maximum(np.isfinite(moved).sum(axis=0), 1)
     centre = np.concatenate([features.centre, np.zeros(n_metrics)])
     spread = np.concatenate([features.spread, np.maximum(np.sqrt(squares), features.floors)])
-    z = _squeezed(rows, centre, spread)
+    z = squeezed(rows, centre, spread)
     known = np.isfinite(z)
     mean = np.where(known, z, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     away = np.where(known, z - mean, 0.0)
@@ -163,10 +161,6 @@ def _normal(mean: Floats, covariance: Floats) -> Parameters:
     )
     normal.check()
     return normal
-
-
-def _squeezed(columns: Floats, centre: Floats, spread: Floats) -> Floats:
-    return compressed(np.clip((columns - centre) / spread, -_FARTHEST, _FARTHEST))
 
 
 def _levels_and_departures(scaled: Floats, memory: Floats) -> Floats:
