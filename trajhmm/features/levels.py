@@ -128,7 +128,8 @@ class LevelsAndInnovations:
         advance(scaled, fresh, self.floors, SPAN, past, moved)
         memory[:, :MEMORY] = past
         waited, age = memory[:, MEMORY], memory[:, MEMORY + 1]
-        if (age < np.minimum(waited, SPAN)).any() or not age.all():
+        # Nearly always all have begun, and none of them waited for long.
+        if (age < np.minimum(waited, SPAN)).any() or not ((age > 0) | fresh[:1].all(axis=0)).all():
             begun = (age > 0) | np.logical_or.accumulate(fresh, axis=0)
             ages = age + np.cumsum(begun, axis=0)
             waited += (~begun).sum(axis=0)
