@@ -24,7 +24,7 @@ from trajhmm.cli.output.terminal import in_json
 from trajhmm.cli.output.typeset import Column, as_csv, as_latex, escaped
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import _Printed
-from trajhmm.cli.warn.livetable import RunTable
+from trajhmm.cli.warn.livetable import RunTable, Terminal
 from trajhmm.files import unguarded
 from trajhmm.naming import shown, shown_lines
 
@@ -154,7 +154,7 @@ def test_what_is_not_finite_is_null_in_json():
 
 def test_the_live_table_and_the_lines_above_it_hand_nothing_to_the_terminal():
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
-    table = RunTable(console, 1.0)
+    table = RunTable(console, 1.0, Terminal(sys.stdout))
     alarm = SimpleNamespace(drivers=[SimpleNamespace(metric=EVIL)])
     table.show([SimpleNamespace(run=EVIL, last_step=3, last=None, alarm_step=2, alarm=alarm)], torn=0)
     console.print(table.render())
@@ -162,6 +162,31 @@ def test_the_live_table_and_the_lines_above_it_hand_nothing_to_the_terminal():
     printed = console.file.getvalue()
     assert not OBEYED.search(printed)
     assert f"alarm: run {SHOWN} :bomb: [red]\n" in printed
+
+
+class Busy(io.StringIO):
+    """A terminal that takes nothing for a moment."""
+
+    busy = False
+
+    def write(self, text):
+        if self.busy:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return super().write(text)
+
+
+def test_a_terminal_that_is_busy_for_a_moment_is_shown_the_alarm_with_the_next_table():
+    screen = Busy()
+    terminal = Terminal(screen)
+    table = RunTable(Console(file=terminal, width=200, force_terminal=True, color_system=None), 1.0, terminal)
+    screen.busy = True
+    table.above("alarm: run a")
+    table.above("alarm: run b")
+    assert (screen.getvalue(), table.lost()) == ("", ["not all was shown: the terminal was busy"])
+    screen.busy = False
+    table.show([], torn=0)
+    table.show([], torn=0)
+    assert (screen.getvalue(), table.lost()) == ("alarm: run a\nalarm: run b\n", [])
 
 
 def test_what_a_command_of_an_alarm_prints_is_said_line_by_line(capsys):

@@ -87,7 +87,7 @@ def test_a_last_line_that_has_no_end_yet_is_told_at_the_end(logs):
     with (logs / "a.csv").open("a") as file:
         file.write("60,1.")
     said, _, code = watched(logs, lambda line: "1 run so far" in line)
-    last = f"stopped; 1 run seen, 0 alarmed; the last line has no end yet, not read: {logs / 'a.csv'}"
+    last = f"stopped; 1 run seen, 0 alarmed; unfinished, not read: the end of {logs / 'a.csv'}"
     assert (said.splitlines()[-1], code) == (last, 0)
 
 

@@ -1,11 +1,14 @@
 """Counters that begin again with each epoch, and several rows of one step."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import trajhmm as th
 from trajhmm.errors import LogError
+from trajhmm.logs.following.counting import StepCounter
 
 LOSS = np.random.default_rng(0).lognormal(size=40)
 
@@ -44,6 +47,36 @@ def test_steps_go_on_as_far_as_those_of_the_first_epoch_are_usually_apart():
     numbered = [0, 50, 100, 120, 170, 175, 180, 185, 190, 195, 245, 295]
     for rows in (12, 11, 7, 5):
         assert th.RunSet.from_frame(frame[:rows]).steps.tolist() == numbered[:rows]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "numbered"),
+    [
+        # An evaluation before training, at the first step of the first epoch.
+        ([0, 1, 1, 1, 2, 2, 2], [0, 0, 10, 20, 0, 10, 20], [0, 1, 11, 21, 31, 41, 51]),
+        # A first epoch of one row says nothing of how far rows are apart.
+        ([0, 1, 1, 1, 2, 2, 2], [1, 0, 10, 20, 0, 10, 20], [1, 2, 12, 22, 32, 42, 52]),
+        # Evaluations beside a row of their epoch.
+        ([0, 0, 0, 1, 1, 1, 2, 2], [0, 10, 10, 0, 10, 10, 0, 10], [0, 10, 10, 20, 30, 30, 40, 50]),
+    ],
+)
+def test_rows_are_numbered_as_they_come_as_when_all_are_there(epoch, step, numbered):
+    frame = pd.DataFrame({"epoch": epoch, "step": step, "loss": LOSS[: len(step)]})
+    for rows in range(2, len(step) + 1):
+        found = th.RunSet.from_frame(frame[:rows]).steps.tolist()
+        assert found == sorted(set(numbered[:rows]))
+    for again in (False, True):  # with a state file that is read before each row
+        counter, told = StepCounter(), []
+        for one, of_epoch in zip(step, epoch, strict=True):
+            counter = StepCounter.of(json.loads(json.dumps(counter.to_list()))) if again else counter
+            told += counter.take(np.array([one]), np.array([of_epoch], dtype=float)).tolist()
+        assert told == numbered
+
+
+def test_a_state_file_of_before_learns_how_far_steps_are_apart():
+    counter = StepCounter.of([0, 0, 0.0, 0, 1])
+    steps, epochs = [10, 20, 30, 0, 10, 20, 30, 0, 10], [0, 0, 0, 1, 1, 1, 1, 2, 2]
+    assert counter.take(np.array(steps), np.array(epochs, dtype=float)).tolist() == list(range(10, 91, 10))[:9]
 
 
 def test_a_run_that_was_resumed_takes_its_epoch_back_and_is_no_such_counter():

@@ -239,6 +239,56 @@ def test_rows_with_names_of_their_own_are_held_a_few_at_a_time(tmp_path, monkeyp
     assert not follower.skipped
 
 
+@pytest.mark.parametrize("limit", [2**21, 6])
+def test_rows_before_a_line_that_names_columns_anew_are_told_once(tmp_path, monkeypatch, limit):
+    """They were told again in each poll after it."""
+    monkeypatch.setattr(follow, "_MOST_CELLS", limit)
+    path = tmp_path / "a.csv"
+    path.write_text("step,loss,norm\n" + "".join(f"{t},{t / 7},1\n" for t in range(4)))
+    follower = following(tmp_path)
+    told = steps(follower)
+    with path.open("a") as file:
+        file.write("".join(f"{t},{t / 7},1\n" for t in range(4, 8)) + "norm,step,loss\n")
+    for t in range(8, 12):
+        told += steps(follower)
+        with path.open("a") as file:
+            file.write(f"1,{t},{t / 7}\n")
+    assert told == sorted(set(told))
+    assert told[:4] == [0, 1, 2, 3]
+    assert path in follower.torn
+
+
+@pytest.mark.parametrize(
+    ("text", "unfinished"),
+    [
+        ("step,loss\n0,1\n1,2\n", False),
+        ("step,loss\n0,1\n1,2", True),
+        ("step,loss\n0,1", True),
+        ("step,lo", True),
+        ("step,loss\n0,1\n   ", False),
+        ("step,loss\n0,1\n\0\0\0", False),
+        ("", False),
+    ],
+)
+def test_a_file_whose_end_is_unfinished_is_known(tmp_path, text, unfinished):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    follower = following(tmp_path)
+    taken(follower)
+    assert follower.unfinished() == [path] * unfinished
+    with path.open("a") as file:
+        file.write("\n" if unfinished else "5,6\n" if text else "step,loss\n")
+    taken(follower)
+    assert follower.unfinished() == []
+
+
+def test_half_an_object_is_unfinished(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"step": 0, "loss"')
+    follower = following(tmp_path)
+    assert (taken(follower), follower.unfinished()) == ([], [path])
+
+
 def test_a_whole_object_needs_no_line_break(tmp_path):
     path = tmp_path / "a.jsonl"
     follower = following(tmp_path)

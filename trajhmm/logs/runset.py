@@ -28,7 +28,7 @@ class Note:
     """One thing that the reader saw or did.
 
     ``kind`` is one of ``resume``, ``merged``, ``duplicate``, ``unsorted``, ``gap``, ``non-finite``, ``blank``,
-    ``constant``, ``left-out``, ``torn``, ``aligned``, ``cut``, ``step``, ``epochs``, ``layout`` (of a text file),
+    ``constant``, ``left-out``, ``torn``, ``aligned``, ``cut``, ``step``, ``epochs``, ``layout`` (of a table),
     ``hidden`` (what the writer of the log does not tell); ``run`` is None where the note concerns all of them.
     """
 

@@ -30,11 +30,13 @@ class Terminal:
     Attributes
     ----------
     gone : why it takes nothing any more; None while it does.
+    missed : how often it was busy, and something not shown.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.gone: str | None = None
+        self.missed = 0
 
     def write(self, text: str) -> int:
         """Write, or say nothing of it where nobody sees it."""
@@ -49,6 +51,8 @@ class Terminal:
         if self.gone is None:
             try:
                 write()
+            except BlockingIOError:
+                self.missed += 1
             except OSError as error:
                 self.gone = error.strerror or str(error)
 
@@ -64,6 +68,7 @@ class RunTable:
         self._header = "waiting for the first poll"
         self._polled = time.monotonic()
         self._table: RenderableType = ""
+        self._above: list[str] = []
 
     def show(self, trackers: Collection[Tracker], *, torn: int) -> None:
         """Show runs as they stand after a poll; of those that do not fit only their number is made out.
@@ -83,15 +88,28 @@ class RunTable:
         # The last line is short: after a full one, the ^C that a terminal shows would move all lines.
         self._table = Group(self._rows(first), (f"and {rest:,} more; " if rest else "") + "Ctrl-C ends")
         self._polled = time.monotonic()
+        self._print_lines()
 
     def above(self, line: str) -> None:
         """Print a line that stays, above the table."""
-        self._console.print(shown(line), soft_wrap=True, markup=False, emoji=False, highlight=False)
+        self._above.append(line)
+        self._print_lines()
+
+    def _print_lines(self) -> None:
+        """Print the lines that are to stay; those that a busy terminal does not take, again with the next table."""
+        lines, self._above = self._above, []
+        for line in lines:
+            before = self._terminal.missed
+            self._console.print(shown(line), soft_wrap=True, markup=False, emoji=False, highlight=False)
+            if self._terminal.missed > before:
+                self._above.append(line)
 
     def lost(self) -> list[str]:
         """What was not shown, in words; nothing if all was."""
         why = self._terminal.gone
-        return [] if why is None else [f"not all was shown: the terminal: {why}"]
+        if why is None:
+            return ["not all was shown: the terminal was busy"] if self._above else []
+        return [f"not all was shown: the terminal: {why}"]
 
     def render(self) -> RenderableType:
         """The table with its header, for this moment."""

@@ -139,11 +139,11 @@ class Remarks:
             say(f"warning: lines were passed over in {len(new) - _NAMED:,} other files as well")
 
     def passed_over(self) -> list[str]:
-        """How many lines were passed over in all, and where one is unfinished, in words; nothing if none were."""
-        skipped, unfinished = self._watch.follower.skipped, self._watch.follower.unfinished
+        """How many lines were passed over in all, and which ends are unfinished, in words; nothing if none were."""
+        skipped, unfinished = self._watch.follower.skipped, self._watch.follower.unfinished()
         n = sum(one.n for one in skipped.values())
         told = [f"{counted(n, 'line')} passed over in {_some_of(skipped)}"] if skipped else []
-        return [*told, f"the last line has no end yet, not read: {_some_of(unfinished)}"] if unfinished else told
+        return [*told, f"unfinished, not read: the end of {_some_of(unfinished)}"] if unfinished else told
 
     def lost(self) -> list[str]:
         """What was not read to its end, or not kept, in words; nothing if all was."""

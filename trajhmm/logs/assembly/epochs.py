@@ -43,7 +43,9 @@ def numbered_on(
     LogError
         They begin again as a counter within epochs does, and no column says which epoch it is.
     """
-    spacing = _spacing(steps)
+    told = next((stack.numbers[name][rows] for name in stack.numbers if is_epoch(name)), None)
+    asked, first = _first_rises(steps, told)
+    spacing = usual_spacing(asked)
     # An evaluation may stand beside the last row of its epoch, at the same step.
     falls_or_stays = (np.diff(steps) <= 0) & (np.diff(stack.source[rows]) == 0)
     begins = steps[1:] <= steps.min() + spacing
@@ -61,7 +63,7 @@ def numbered_on(
         if len(falls) and _rises_at(epochs, falls):
             text = f"steps begin again with each {name}, {len(falls)} times: numbered on in the order of the rows"
             notes.append(Note(kind="epochs", run=run, text=text))
-            return _numbered(steps, starts, spacing)
+            return _numbered(steps, starts, np.where(starts > first, spacing, 1))
         rises = np.diff(np.fmax.accumulate(epochs))[falls - 1] > 0
         if rises.sum() >= _FEWEST_RISES:
             row = falls[~rises][0] if not rises.all() else falls[0]
@@ -82,7 +84,7 @@ def numbered_on(
 
 
 def usual_spacing(rises: Sequence[int] | NDArray[np.int64]) -> int:
-    """How far steps are usually apart: the median of the first rises of a run before its steps first go back.
+    """How far steps are usually apart: the median of the first rises of a run before they begin again.
 
     Later ones are not asked, so that whoever follows a log numbers its rows as they are numbered when it is done.
 
@@ -93,11 +95,18 @@ def usual_spacing(rises: Sequence[int] | NDArray[np.int64]) -> int:
     return int(np.median(rises)) if len(rises) else 1
 
 
-def _spacing(steps: NDArray[np.int64]) -> int:
+def _first_rises(steps: NDArray[np.int64], epochs: NDArray[np.float64] | None) -> tuple[NDArray[np.int64], int]:
+    """What `usual_spacing` is told by, and the row before which there is no rise yet."""
     rises = np.diff(steps)
-    back = np.flatnonzero(rises < 0)
-    rises = rises[: back[0]] if len(back) else rises
-    return usual_spacing(rises[rises > 0][:RISES_ASKED])
+    ups = np.flatnonzero(rises > 0)
+    first = int(ups[0]) + 1 if len(ups) else len(steps)
+    begins = rises < 0
+    if epochs is not None:
+        begins |= (rises == 0) & (np.diff(np.fmax.accumulate(epochs)) > 0)
+    ends = np.flatnonzero(begins)
+    ends = ends[ends >= first]
+    rises = rises[: ends[0]] if len(ends) else rises
+    return rises[rises > 0][:RISES_ASKED], first
 
 
 def _rises_at(epochs: NDArray[np.float64], falls: NDArray[np.int64]) -> bool:
@@ -109,9 +118,9 @@ def _rises_at(epochs: NDArray[np.float64], falls: NDArray[np.int64]) -> bool:
     )
 
 
-def _numbered(steps: NDArray[np.int64], starts: NDArray[np.int64], spacing: int) -> NDArray[np.int64]:
+def _numbered(steps: NDArray[np.int64], starts: NDArray[np.int64], apart: NDArray[np.int64]) -> NDArray[np.int64]:
     numbered = steps.copy()
     ends = [*starts[1:].tolist(), len(steps)]
-    for start, end in zip(starts[1:].tolist(), ends[1:], strict=True):
+    for start, end, spacing in zip(starts[1:].tolist(), ends[1:], apart[1:].tolist(), strict=True):
         numbered[start:end] += numbered[start - 1] + spacing - steps[start]
     return numbered

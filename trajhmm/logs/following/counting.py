@@ -22,8 +22,8 @@ class StepCounter:
     first, last : raw steps; None before the first row.
     epoch : of the last row that told one.
     offset : from the raw step to the one it counts as.
-    spacing : how far steps are usually apart.
-    rises : what that is told by, until steps first go back; then None.
+    spacing : how far steps are usually apart, once that is settled.
+    rises : what that is told by, until steps first begin again behind one; then None.
     """
 
     first: int | None = None
@@ -48,24 +48,27 @@ class StepCounter:
             self.last = int(steps[-1])
             return numbered
         for row, (step, epoch) in enumerate(zip(steps.tolist(), epochs.tolist(), strict=True)):
-            if step <= self.last and epoch > self.epoch > -np.inf and step <= self.first + self.spacing:
-                self.offset += self.last + self.spacing - step
+            anew = step <= self.last and epoch > self.epoch > -np.inf
+            if anew and step <= self.first + (spacing := self._spacing()):
+                self.offset += self.last + spacing - step
                 numbered[row:] = steps[row:] + self.offset
-            self._look(step)
+            self._look(step, begins=anew or step < self.last)
             self.last = step
             if not math.isnan(epoch):
                 self.epoch = epoch
         return numbered
 
-    def _look(self, step: int) -> None:
+    def _spacing(self) -> int:
+        return usual_spacing(self.rises) if self.rises else self.spacing
+
+    def _look(self, step: int, *, begins: bool) -> None:
         """What the next step says of how far they are apart."""
         if self.rises is None:
             return
-        if step < self.last or len(self.rises) == RISES_ASKED:
-            self.rises = None
+        if len(self.rises) == RISES_ASKED or (begins and self.rises):
+            self.spacing, self.rises = usual_spacing(self.rises), None
         elif step > self.last:
             self.rises.append(step - self.last)
-            self.spacing = usual_spacing(self.rises)
 
     def to_list(self) -> list[Any]:
         """What a state file holds."""
@@ -74,7 +77,7 @@ class StepCounter:
 
     @classmethod
     def of(cls, stored: Sequence[Any]) -> StepCounter:
-        """Take what `to_list` gave; files of before hold no rises."""
+        """Take what `to_list` gave; files of before hold no rises, and what comes next tells them."""
         first, last, epoch, offset, spacing, *rises = stored
         return cls(
             first=None if first is None else int(first),
@@ -82,5 +85,5 @@ class StepCounter:
             epoch=-np.inf if epoch is None else epoch,
             offset=int(offset or 0),
             spacing=int(spacing or 1),
-            rises=None if not rises or rises[0] is None else [int(rise) for rise in rises[0]],
+            rises=[int(rise) for rise in rises[0]] if rises and rises[0] is not None else None if rises else [],
         )

@@ -36,6 +36,8 @@ from trajhmm.naming import natural_key
 
 # Of fewer rows it is not worth while to find out which were read.
 _MANY_ROWS = 2**13
+# Bytes behind what was read that are looked at, and those of them that say nothing.
+_MOST_BEHIND, _BLANK = 2**16, b" \t\r\n\0"
 # Cells that are held at a time: rows that each name columns of their own have nearly all of them blank.
 _MOST_CELLS = 2**21
 # Lines of a file that may make no sense in one poll; of more, the file does not.
@@ -235,15 +237,12 @@ class Follower:
         there = self._listing.there.values()
         return {found.file.path: found.seen.skipped for found in there if found.seen.skipped is not None}
 
-    @property
     def unfinished(self) -> list[Path]:
-        """Files whose last line was not read, as its line break is still to come."""
-        there = [found for found in self._listing.there.values() if _grows(found.file)]
+        """Files of which the end was not read, as more of its last line or record is still to come."""
         return [
             found.file.path
-            for found in there
-            if found.seen.stamp is not None and found.seen.place is not None
-            if found.seen.stamp.size > found.seen.place.offset
+            for found in self._listing.there.values()
+            if _grows(found.file) and found.real not in self._torn and _goes_on(found)
         ]
 
     def poll(self) -> Iterator[NewRows]:
@@ -297,10 +296,15 @@ class Follower:
             wrong: list[str] = []
             for lines, behind in text.lines_behind(place):
                 named = replace(lines, header=seen.heading) if seen.headless and seen.heading is not None else lines
+                any_taken = False
                 try:
-                    yield from self._taken(named, found, growth, passed, wrong)
+                    for rows in self._taken(named, found, growth, passed, wrong):
+                        any_taken = True
+                        yield rows
                 except LogError:
-                    if wrong:  # some of these lines were taken in: all are read again, but for the rows seen
+                    if (
+                        wrong or any_taken
+                    ):  # some of these lines were taken in: all are read again, but for the rows seen
                         seen.place = None
                     raise
                 if not seen.headless and not wrong:
@@ -643,6 +647,25 @@ class Follower:
 def _grows(file: LogFile) -> bool:
     """Whether lines may be added to a file; what is compressed is read as a whole."""
     return file.format.growth is not None and file.path.suffix.lower() != ".gz"
+
+
+def _goes_on(found: Found) -> bool:
+    """Whether a file holds more than what was read of it, and that is not blank."""
+    seen = found.seen
+    if seen.stamp is None or (seen.place is None and seen.runs):  # one that was written again is read from its start
+        return False
+    offset = max(0, seen.stamp.size - _MOST_BEHIND) if seen.place is None else seen.place.offset
+    if seen.stamp.size <= offset:
+        return False
+    try:
+        with found.file.path.open("rb") as stream:
+            stream.seek(offset)
+            behind = stream.read(_MOST_BEHIND)
+    except OSError:
+        return False
+    if seen.place is None:  # there may be a line that names columns, and no row yet
+        behind = behind.rpartition(b"\n")[2]
+    return bool(behind.strip(_BLANK))
 
 
 def _lacks_header(text: GrowingFile, growth: Growth, heading: bytes, file: LogFile) -> bool:
