@@ -164,3 +164,14 @@ def test_runs_without_a_finite_value_or_a_metric_are_refused(runs):
         LevelsAndInnovations.of([run_of(np.full((5, 2), np.nan))] * 2)
     with pytest.raises(LogError, match="run short: no metric 'constant'"):
         LevelsAndInnovations.of([*runs, run_of(made(5)[:, :2], "short")])
+
+
+def test_squeezed_values_are_the_inverse_hyperbolic_sine_from_the_smallest_to_the_largest():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(500, 4)) * 10.0 ** rng.uniform(-12, 8, size=(500, 4))
+    values[:2] = [[0.0, -0.0, np.nan, np.inf], [-np.inf, 1e-4, -1e-4, 9.99e-5]]
+    centre, spread = rng.normal(size=4), rng.uniform(0.1, 2.0, size=4)
+    for middle, size in ((np.zeros(4), np.ones(4)), (centre, spread)):
+        expected = np.arcsinh(np.clip((values - middle) / size, -1e6, 1e6))
+        np.testing.assert_allclose(squeezed(values, middle, size), expected, rtol=1e-11, atol=0)
+    np.testing.assert_array_equal(squeezed(values[5:6], centre, spread), squeezed(values, centre, spread)[5:6])
