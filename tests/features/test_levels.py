@@ -8,6 +8,7 @@ import pytest
 
 from trajhmm.errors import FitError, LogError
 from trajhmm.features import CausalRun, LevelsAndInnovations, causal_runs, scaler_from_dict
+from trajhmm.features.departures import squeezed
 from trajhmm.logs import RunSet
 
 METRICS = ("train_loss", "reward", "constant", "late")
