@@ -258,14 +258,15 @@ def test_unknown_ending_is_refused_and_nothing_written(tmp_path):
 def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
     path = tmp_path / "figure.pdf"
     path.write_bytes(b"old")
-    figure = Figure()
 
-    def half_written(target, **settings):
-        Path(target).write_bytes(b"half")
+    def half_written(target, _):
+        with target.open("wb") as file:
+            file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(figure, "savefig", half_written)
-    with pytest.raises(TrajHMMError, match="No space left"):
-        save_figure(figure, path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", half_written)
+        with pytest.raises(TrajHMMError, match="No space left"):
+            save_figure(Figure(), path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["figure.pdf"]
