@@ -12,7 +12,7 @@ ROWS = "step,loss,norm\n" + "".join(f"{step},{1 / (step + 1)},{step % 7}\n" for 
 SLOW = """
 import sys, time
 import pyarrow.parquet as pq
-from trajhmm.cli import main
+from trajhmm.cli import program
 write = pq.write_table
 def slowly(table, where, **options):
     write(table, where, **options)
@@ -20,7 +20,7 @@ def slowly(table, where, **options):
     time.sleep(60)
 pq.write_table = slowly
 sys.argv = ["trajhmm", *sys.argv[1:]]
-main()
+program()
 """
 ENDINGS = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
 
