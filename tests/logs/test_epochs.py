@@ -73,6 +73,27 @@ def test_rows_are_numbered_as_they_come_as_when_all_are_there(epoch, step, numbe
         assert told == numbered
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_a_counter_within_epochs_does_live_is_batch(seed):
+    """Epochs of other lengths and spacings, begun twice, evaluated at their last row; told a few rows at a time."""
+    rng = np.random.default_rng(seed)
+    first, epochs, steps = int(rng.choice([0, 1, 5])), [], []
+    for epoch in range(int(rng.integers(2, 6))):
+        apart = rng.choice([1, 2, 5, 10], size=int(rng.integers(0, 7)))
+        own = first + np.concatenate(([0], np.cumsum(apart)))
+        own = np.append(own, own[-1:] if rng.random() < 0.3 else [])
+        own = np.insert(own, 0, own[0]) if rng.random() < 0.1 else own
+        steps += own.astype(int).tolist()
+        epochs += [epoch] * len(own)
+    counter, told = StepCounter(), []
+    for some in np.split(np.arange(len(steps)), np.sort(rng.integers(0, len(steps), 5))):
+        if len(some):
+            told += counter.take(np.array(steps)[some], np.array(epochs, dtype=float)[some]).tolist()
+    runs = th.RunSet.from_frame(pd.DataFrame({"epoch": epochs, "step": steps, "loss": rng.random(len(steps))}))
+    assert sorted(set(told)) == runs.steps.tolist()
+    assert len(set(told)) >= len(set(zip(epochs, steps, strict=True)))
+
+
 def test_a_state_file_of_before_learns_how_far_steps_are_apart():
     counter = StepCounter.of([0, 0, 0.0, 0, 1])
     steps, epochs = [10, 20, 30, 0, 10, 20, 30, 0, 10], [0, 0, 0, 1, 1, 1, 1, 2, 2]

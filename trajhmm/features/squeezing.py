@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
 from trajhmm.compiled import compiled
+from trajhmm.features.innovations import FARTHEST
 
 Floats = NDArray[np.float64]
 
-# Values beyond this many spreads are all the same.
-FARTHEST = 1e6
 # Below this the series of the inverse hyperbolic sine is exact after two terms.
 _SERIES = 1e-4
 

@@ -35,7 +35,8 @@ POINTS = 72.0
 """Points in an inch."""
 SANS, SERIF = "DejaVu Sans", "STIXGeneral"
 """Both ship with matplotlib, so that a figure looks the same on every machine; the second looks like Times."""
-_FARTHEST = 1e300
+# The ends of an axis, and their margins and powers of ten, must be numbers too.
+_FARTHEST = 1e150
 INK, FAINT_INK, DETOUR_INK = "#1a1a1a", "#595959", "#D55E00"
 """Text and outlines; text that comes second; detours (vermillion)."""
 

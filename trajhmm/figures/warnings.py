@@ -17,6 +17,7 @@ from trajhmm.figures.style import (
     INK,
     Width,
     current_style,
+    drawable,
     inches,
     ink_on,
     print_style,
@@ -41,8 +42,6 @@ _PANEL, _SCORE, _RISK, _STRIP, _GAP = 0.5, 0.95, 0.36, 0.12, 0.17
 """Heights in inches: of a metric's panel, of the score's, the risk's, of the strip of states; and what lies between."""
 _FOOT, _HEAD, _LEFT, _RIGHT = 0.36, 0.36, 0.42, 0.1
 """Margins of a new figure, in inches."""
-# Values further off are drawn there: margins of an axis must be numbers too.
-_FARTHEST = 1e150
 _HIGHEST = 1e3
 """Scores are drawn up to so many thresholds."""
 
@@ -191,13 +190,13 @@ def _edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
 def _draw_metric(ax: Axes, timeline: Timeline, name: str) -> None:
     column = timeline.metrics.index(name)
     if timeline.usual is not None:
-        low, high = np.clip(timeline.usual[:, column].T, -_FARTHEST, _FARTHEST)
+        low, high = drawable(timeline.usual[:, column].T)
         ax.fill_between(timeline.steps, low, high, step="mid", color=_HEALTHY, linewidth=0, zorder=0)
     _draw_values(ax, timeline, name, timeline.values[:, column])
 
 
 def _draw_values(ax: Axes, timeline: Timeline, name: str, values: NDArray[np.float64]) -> None:
-    known, values = np.isfinite(values), np.clip(values, -_FARTHEST, _FARTHEST)
+    known, values = np.isfinite(values), drawable(values)
     ax.plot(timeline.steps[known], values[known], color=INK, linewidth=0.7, rasterized=len(values) > 5000)
     positive = values[known]
     if len(positive) and positive.min() > 0 and positive.max() > 30 * positive.min():

@@ -176,11 +176,9 @@ def _on_disk(told: Iterable[str], logs: Iterable[Path]) -> list[Path]:
     odd = {name for name in names if not os.path.lexists(name)}
     found = [Path(name) for name in names - odd]
     if odd:
-        from trajhmm.logs.sources.paths import walk
+        from trajhmm.logs.sources.paths import log_files
 
-        for root in logs:
-            files = [Path(entry.path) for entry in walk(root, lambda _: None)] if root.is_dir() else [root]
-            found += [file for file in files if plain_text(file) in odd]
+        found += [file for file in log_files(logs) if plain_text(file) in odd]
     return found
 
 

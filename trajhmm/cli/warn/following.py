@@ -141,30 +141,26 @@ def _metrics_to_watch(logs: list[Path], reading: Reading, interval: float) -> tu
 
 def _nothing_yet(logs: list[Path]) -> bool:
     """Whether no file with anything in it is there yet."""
-    from trajhmm.logs.sources.paths import walk
+    from trajhmm.logs.sources.paths import log_files
 
     failed: list[OSError] = []
-    for root in logs:
-        try:
-            files = [entry.stat() for entry in walk(root, failed.append)] if root.is_dir() else [root.stat()]
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return False
-        if any(status.st_size for status in files):
-            return False
+    try:
+        for file in log_files(logs, failed.append):
+            with suppress(FileNotFoundError):
+                if file.stat().st_size:
+                    return False
+    except OSError:
+        return False
     return not failed
 
 
 def _metrics_of_each(logs: list[Path], reading: Reading) -> tuple[str, ...]:
     """The metrics of the files that can be read, where one cannot."""
     from trajhmm.errors import LogError
-    from trajhmm.logs.sources.paths import walk
+    from trajhmm.logs.sources.paths import log_files
 
     found: dict[str, None] = {}
-    for root in logs:
-        files = [Path(entry.path) for entry in walk(root, lambda _: None)] if root.is_dir() else [root]
-        for file in files:
-            with suppress(LogError, OSError):
-                found |= dict.fromkeys(reading.read([file]).metrics)
+    for file in log_files(logs):
+        with suppress(LogError, OSError):
+            found |= dict.fromkeys(reading.read([file]).metrics)
     return tuple(found)

@@ -302,9 +302,7 @@ class Follower:
                         any_taken = True
                         yield rows
                 except LogError:
-                    if (
-                        wrong or any_taken
-                    ):  # some of these lines were taken in: all are read again, but for the rows seen
+                    if wrong or any_taken:  # some of these lines were taken in: all are read again, but for rows seen
                         seen.place = None
                     raise
                 if not seen.headless and not wrong:

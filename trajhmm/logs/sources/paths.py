@@ -190,6 +190,15 @@ def latest(formats: Mapping[Path, Format], base: Path) -> dict[Path, Format]:
     return {path: found for path, found in formats.items() if path in kept or not found.whole_history}
 
 
+def log_files(roots: Iterable[Path], failed: Callable[[OSError], None] = lambda _: None) -> Iterator[Path]:
+    """Yield files that are named, and the log files under folders; see `walk`."""
+    for root in roots:
+        if root.is_dir():
+            yield from (Path(entry.path) for entry in walk(root, failed))
+        else:
+            yield root
+
+
 def walk(root: str | Path, failed: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
     """Yield the log files under a folder; hidden names are passed over, links to folders are not followed.
 
