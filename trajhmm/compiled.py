@@ -18,8 +18,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 @overload
 def compiled(function: _Function, /) -> _Function: ...
 @overload
-def compiled(*, error_model: _Division) -> Callable[[_Function], _Function]: ...
-def compiled(function: Any = None, /, *, error_model: _Division = "python") -> Any:
+def compiled(*, error_model: _Division = ..., reorder: bool = ...) -> Callable[[_Function], _Function]: ...
+def compiled(function: Any = None, /, *, error_model: _Division = "python", reorder: bool = False) -> Any:
     """Compile a function when it is first called, for arrays of the types it is called with; it runs without the GIL.
 
     What was compiled is kept beside the source file, or in the home where that cannot be written. Where neither can,
@@ -29,17 +29,21 @@ def compiled(function: Any = None, /, *, error_model: _Division = "python") -> A
     ----------
     function : of arrays and numbers.
     error_model : ``numpy`` where a division by zero is infinity, not an error.
+    reorder : whether sums may be taken in another order, several terms at once; NaN and infinity stay what they are.
     """
     if function is None:
-        return lambda one: _compiled(one, error_model)
-    return _compiled(function, error_model)
+        return lambda one: _compiled(one, error_model, reorder=reorder)
+    return _compiled(function, error_model, reorder=reorder)
 
 
-def _compiled(function: Any, error_model: _Division) -> Any:
+def _compiled(function: Any, error_model: _Division, *, reorder: bool) -> Any:
+    how: dict[str, Any] = {"nogil": True, "error_model": error_model}
+    if reorder:
+        how["fastmath"] = {"reassoc", "contract"}
     try:
-        return njit(function, cache=True, nogil=True, error_model=error_model)
+        return njit(function, cache=True, **how)
     except RuntimeError:  # numba's "no locator available": there is no place to keep it
-        return njit(function, nogil=True, error_model=error_model)
+        return njit(function, **how)
 
 
 _settling, _settled = threading.Lock(), weakref.WeakSet[Any]()

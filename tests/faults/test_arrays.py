@@ -29,7 +29,7 @@ from trajhmm.hmm.inference.emissions import log_density
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.residuals import pseudo_residuals
 from trajhmm.hmm.inference.statistics import estep
-from trajhmm.hmm.kernels import densities, exact, forwards, moments, scaled, viterbi
+from trajhmm.hmm.kernels import densities, exact, forwards, moments, scaled, together, viterbi, wholeruns
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.simulate import planted
 from trajhmm.warning.averages import exponential_average
@@ -50,7 +50,7 @@ from trajhmm.warning.views import losses, phases
 N, K, D, R, F = 11, 3, 2, 4, 5
 OFFSETS = np.array([0, 2, 2, 7, 11])
 # Loops that are called by others alone, whose arrays are checked there.
-INSIDE = {"log_sum", "loss", "slopes", "root"}
+INSIDE = {"log_sum", "loss", "slopes", "root", "fill_diagonal_densities", "add_diagonal_moments"}
 # Rooms whose loops take what the room itself has just made.
 OWN = ("trajhmm.logs", "trajhmm.simulate")
 
@@ -154,6 +154,65 @@ def loops():
             moments.diagonal_moments,
             (v, True, m["weights"], none(D), OFFSETS, none((R, K)), none((R, K, D)), none((R, K, 2 * D))),
         ),
+        "prepare": (
+            wholeruns.prepare,
+            (
+                v,
+                True,
+                OFFSETS,
+                np.array([1, 3]),
+                none((R, D)),
+                none((R, D)),
+                none((R, D)),
+                m["means"],
+                m["precision"],
+                m["precision"],
+                none((4, D)),
+                np.array([0, 0, 4]),
+                none((4, K)),
+                none(4),
+            ),
+        ),
+        "add_up": (
+            wholeruns.add_up,
+            (
+                v,
+                True,
+                OFFSETS,
+                np.arange(R),
+                none((R, D)),
+                m["weights"],
+                np.ones(N),
+                none(N),
+                m["weights"],
+                m["weights"],
+                m["transmat"],
+                none(D),
+                none(R),
+                none(K),
+                none((K, K)),
+                none((R, K)),
+                none((R, K, D)),
+                none((R, K, 2 * D)),
+            ),
+        ),
+        "equations": (
+            together.equations,
+            (
+                np.ones((R, K, D)),
+                random_moments := rng().normal(size=(R, K, D)),
+                m["precision"],
+                np.ones(D),
+                random_moments[:, 0].copy(),
+                np.ones(R),
+                1e-9,
+                1e-10,
+                none((D, K, K)),
+                none((D, K)),
+                none((R, D)),
+                none((R, D)),
+            ),
+        ),
         "full_moments": (
             moments.full_moments,
             (v, m["weights"], none(N, bool), none(D), OFFSETS, none((R, K)), none((R, K, D)), none((K, D, D))),
@@ -250,6 +309,7 @@ def test_a_loop_refuses_arrays_of_other_shapes(name, place):
 FREE = {("full_densities", 1, 0), ("row_products", 0, 0), ("row_products", 1, 1)}
 MAY_BE_EMPTY = {("full_densities", 1), ("full_densities", 2), ("row_products", 0)}
 MAY_BE_EMPTY |= {("diagonal_densities", 6), ("full_densities", 7)}
+MAY_BE_EMPTY |= {("prepare", 4), ("prepare", 5), ("prepare", 6), ("add_up", 4)}
 
 
 def check_alike(name, place, others):

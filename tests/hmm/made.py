@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from trajhmm.hmm.inference import statistics
+from trajhmm.hmm.inference.recursions import Exact
 from trajhmm.hmm.parameters import Parameters
+
+
+def piece_by_piece(patch, recursion=None):
+    """Let the E-step take no run as a whole; ``recursion`` what it goes over the pieces with."""
+
+    def none_whole(_chunk, weights, _shifts, emissions):
+        return statistics._nothing(emissions.parameters), weights != 0
+
+    patch.setattr(statistics, "_whole_runs", none_whole)
+    if recursion is not None:
+        patch.setattr(statistics, "Scaled", recursion)
+
+
+def in_logarithms(patch):
+    """Let the E-step use logarithms throughout."""
+    piece_by_piece(patch, Exact)
 
 
 def random_parameters(rng, k, d, covariance_type, *, left_to_right=False):

@@ -24,7 +24,7 @@ from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.hmm.rows.source import InMemory
 from trajhmm.hmm.shifts import Shifts
 
-from .made import random_parameters
+from .made import in_logarithms, piece_by_piece, random_parameters
 
 # A sum of some hundred terms, each exact to rounding, in another order.
 ROUNDING = 1e-9
@@ -120,7 +120,7 @@ def test_the_bound_never_falls(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "STRETCH", stretch)
         if exact:
-            patch.setattr(statistics, "Scaled", Exact)
+            in_logarithms(patch)
         reached = climbs(chunk, start)
     assert np.isfinite(reached).all()
     assert (np.diff(reached) >= -ROUNDING * np.abs(reached[1:])).all()
@@ -136,9 +136,10 @@ def test_cuts_and_logarithms_leave_no_trace(covariance_type, missing, monkeypatc
     shifts = random_shifts(rng, 4, 2, scales=scales)
     whole = estep(chunk, parameters, shifts=shifts)
     by_run = ByRun.of(whole.by_run, 4)
-    monkeypatch.setattr(statistics, "STRETCH", 16)
-    for recursion in (statistics.Scaled, Exact):
-        monkeypatch.setattr(statistics, "Scaled", recursion)
+    for stretch, recursion in ((16, None), (16, statistics.Scaled), (8192, statistics.Scaled), (16, Exact)):
+        monkeypatch.setattr(statistics, "STRETCH", stretch)
+        if recursion is not None:
+            piece_by_piece(monkeypatch, recursion)
         found = estep(chunk, parameters, shifts=shifts)
         assert found.log_likelihood == pytest.approx(whole.log_likelihood, rel=1e-12)
         np.testing.assert_allclose(found.second, whole.second, atol=1e-10 * chunk.n_rows)
@@ -170,7 +171,7 @@ def test_a_run_that_needs_logarithms_keeps_its_moments_and_others_pay_nothing(mo
         patch.setattr(statistics, "Exact", lambda emissions: sent.append(1) or Exact(emissions))
         found = own_moments(chunk, parameters, shifts)
     assert len(sent) == 1
-    monkeypatch.setattr(statistics, "Scaled", Exact)
+    in_logarithms(monkeypatch)
     expected = own_moments(chunk, parameters, shifts)
     for name in ("log_likelihood", "mass", "first", "second"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-10, atol=1e-10, err_msg=name)

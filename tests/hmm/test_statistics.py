@@ -13,7 +13,7 @@ from trajhmm.hmm.learning.mstep import mstep
 from trajhmm.hmm.parameters import COVARIANCE_TYPES, Parameters
 from trajhmm.hmm.rows.chunk import Chunk
 
-from .made import random_parameters
+from .made import in_logarithms, piece_by_piece, random_parameters
 
 # Sums of thousands of terms, each exact to rounding, added in another order.
 ROUNDING = 1e-10
@@ -32,9 +32,9 @@ def assert_same(found, expected):
         np.testing.assert_allclose(one, other, rtol=ROUNDING, atol=ROUNDING * size, err_msg=field.name)
 
 
-def in_logarithms(chunk, parameters, monkeypatch):
+def by_logarithms(chunk, parameters, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(statistics, "Scaled", Exact)
+        in_logarithms(patch)
         return estep(chunk, parameters)
 
 
@@ -46,7 +46,7 @@ def test_scaled_agrees_with_logarithms_on_ragged_runs(k, covariance_type, left_t
     rng = np.random.default_rng([k, left_to_right])
     parameters = random_parameters(rng, k, 3, covariance_type, left_to_right=left_to_right)
     chunk = runs_of(rng, [1, 700, 1, 2, 513, 30], 3)
-    assert_same(estep(chunk, parameters), in_logarithms(chunk, parameters, monkeypatch))
+    assert_same(estep(chunk, parameters), by_logarithms(chunk, parameters, monkeypatch))
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -57,7 +57,7 @@ def test_runs_longer_than_a_stretch_are_cut_without_a_trace(exact, monkeypatch):
     whole = estep(chunk, parameters)
     monkeypatch.setattr(statistics, "STRETCH", 64)
     if exact:
-        monkeypatch.setattr(statistics, "Scaled", Exact)
+        in_logarithms(monkeypatch)
     assert_same(estep(chunk, parameters), whole)
 
 
@@ -80,14 +80,15 @@ def test_a_path_that_only_logarithms_keep_alive_is_counted_and_no_other_run_pays
     monkeypatch.setattr(statistics, "Exact", lambda emissions: sent.append(1) or Exact(emissions))
     found = estep(chunk, parameters)
     assert len(sent) == 2
-    assert_same(found, in_logarithms(chunk, parameters, monkeypatch))
+    assert_same(found, by_logarithms(chunk, parameters, monkeypatch))
     assert found.transitions[1, 1] == pytest.approx(3 + 21)
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-@pytest.mark.parametrize("recursion", [Scaled, Exact])
+@pytest.mark.parametrize("recursion", [None, Scaled, Exact])
 def test_a_weight_counts_a_run_so_many_times(covariance_type, recursion, monkeypatch):
-    monkeypatch.setattr(statistics, "Scaled", recursion)
+    if recursion is not None:
+        piece_by_piece(monkeypatch, recursion)
     rng = np.random.default_rng(2)
     parameters = random_parameters(rng, 3, 2, covariance_type)
     chunk = runs_of(rng, [20, 30, 10], 2)

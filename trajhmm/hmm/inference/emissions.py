@@ -56,6 +56,10 @@ class Emissions:
         """(K, D) -½ log 2πσ² of independent metrics."""
         return np.asarray(0.5 * (np.log(self.precision) - LOG_TWO_PI))
 
+    def diagonal(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """(K, D) means, precisions and -½ log 2πσ² of independent metrics."""
+        return self.parameters.means, self.precision, self._log_norms
+
     def densities(
         self,
         values: NDArray[np.float64],

@@ -51,6 +51,11 @@ class ByRun:
     @classmethod
     def of(cls, parts: Sequence[RunMoments], n_runs: int) -> ByRun:
         """Put parts together; runs that are in none have no mass."""
+        if len(parts) == 1 and parts[0].first_run == 0 and len(parts[0].mass) == n_runs:
+            one = parts[0]
+            return cls(
+                log_likelihood=one.log_likelihood, mass=one.mass, absent=one.absent, first=one.first, second=one.second
+            )
         shape = parts[0].first.shape[1:]
         log_likelihood, mass = np.zeros(n_runs), np.zeros((n_runs, shape[0]))
         absent, first, second = (np.zeros((n_runs, *shape)) for _ in range(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.inference.recursions import Exact, Piece, Recursion, Scaled, Smoothing
+from trajhmm.hmm.kernels import scaled, wholeruns
 from trajhmm.hmm.parameters import Parameters
-from trajhmm.hmm.rows.chunk import Chunk, run_begins
+from trajhmm.hmm.rows.chunk import Chunk, count_transitions, run_begins
 from trajhmm.hmm.shifts import Shifts
 
 # Rows whose densities and probabilities are held at a time. A longer run is filtered piece by piece, and each piece
@@ -97,8 +99,13 @@ def estep(
     """
     weights = np.ones(chunk.n_runs) if weights is None else weights
     emissions = Emissions.of(parameters)
-    recursion = Scaled(emissions)
     total = _nothing(parameters)
+    if parameters.is_diagonal:
+        total, rest = _whole_runs(chunk, weights, shifts, emissions)
+        if not rest.any():
+            return _about_means(total, emissions)
+        weights = np.where(rest, weights, 0.0)
+    recursion = Scaled(emissions)
     for stretch in chunk.stretches(weights, rows=STRETCH):
         begin = stretch.first_run - chunk.first_run
         own = slice(begin, begin + stretch.n_runs)
@@ -122,13 +129,78 @@ def labelled_statistics(
     k = parameters.n_states
     certain = np.eye(k)[labels]
     piece = _pieces(chunk, np.ones(chunk.n_runs), shifts, cut=False)[0]
-    inside = ~run_begins(chunk.offsets)[1:]
-    transitions = np.zeros((k, k))
-    np.add.at(transitions, (labels[:-1][inside], labels[1:][inside]), 1.0)
+    transitions = count_transitions(labels, run_begins(chunk.offsets), k)
     started = certain[chunk.offsets[:-1]].sum(axis=0)
     smoothing = Smoothing(probs=certain, started=started, transitions=transitions)
     counted = _counted(piece, np.zeros(chunk.n_rows), smoothing, emissions, chunk.first_run)
     return _about_means(counted, emissions)
+
+
+def _whole_runs(
+    chunk: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions
+) -> tuple[Statistics, NDArray[np.bool_]]:
+    """What runs of metrics that are independent add, about the centre, and (R,) which are left: long or hard ones."""
+    parameters = emissions.parameters
+    (k, d), n_runs, lengths = parameters.means.shape, chunk.n_runs, np.diff(chunk.offsets)
+    none = np.empty((0, d))
+    shift, doubt = (none, none) if shifts is None else (shifts.mean, shifts.variance)
+    log_scale = shifts.log_scale if shifts is not None and shifts.log_scale.any() else none
+    places = 1 if shifts is None else n_runs
+    log_likelihood, start, transitions = np.zeros(n_runs), np.zeros(k), np.zeros((k, k))
+    mass, absent, moments = np.zeros((places, k)), np.zeros((places, k, d)), np.zeros((places, k, 2 * d))
+    forward, backward = scaled.recursions(k)
+    transposed = np.ascontiguousarray(parameters.transmat.T)
+    left, continued = (weights != 0) & (lengths > 0), False
+    groups = list(_together(np.flatnonzero(left & (lengths <= STRETCH)), lengths))[::-1]
+    while groups:
+        runs = groups.pop()
+        own = np.concatenate(([0], np.cumsum(lengths[runs])))
+        n = int(own[-1])
+        rows, divisors, largest = np.empty((n, d)), np.empty(n), np.empty(n)
+        probs, alpha, ahead = np.empty((n, k)), np.empty((n, k)), np.empty((n, k))
+        wholeruns.prepare(
+            chunk.values, chunk.complete, chunk.offsets, runs, shift, doubt, log_scale, *emissions.diagonal(),
+            rows, own, probs, largest,
+        )  # fmt: skip
+        before, beta = np.zeros(k), np.ones(k)
+        if forward(
+            probs, own, continued, parameters.startprob, parameters.transmat, before, alpha, divisors
+        ) and backward(probs, own, continued, weights[runs], transposed, alpha, divisors, beta, ahead):
+            wholeruns.add_up(
+                rows, chunk.complete, own, runs, log_scale, alpha, divisors, largest, probs, ahead, parameters.transmat,
+                emissions.centre, log_likelihood, start, transitions, mass, absent, moments,
+            )  # fmt: skip
+            left[runs] = False
+        elif len(runs) > 1:  # some of them are hard
+            groups += [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
+    first, squares = moments[:, :, :d], moments[:, :, d:]
+    by_run = RunMoments(
+        first_run=chunk.first_run, log_likelihood=log_likelihood, mass=mass, absent=absent, first=first, second=squares
+    )
+    counted = np.where(left, 0.0, weights)
+    total = Statistics(
+        start=start,
+        transitions=transitions,
+        mass=mass.sum(axis=0),
+        absent=absent.sum(axis=0),
+        first=first.sum(axis=0),
+        second=squares.sum(axis=0),
+        log_likelihood=float(counted @ log_likelihood),
+        n_rows=float(counted @ lengths),
+        by_run=() if shifts is None else (by_run,),
+    )
+    return total, left
+
+
+def _together(runs: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Some of (R,) runs of which none is longer than a stretch, as many at a time as one holds."""
+    ends = np.cumsum(lengths[runs])
+    begin = 0
+    while begin < len(runs):
+        passed = ends[begin - 1] if begin else 0
+        end = int(np.searchsorted(ends, passed + STRETCH, side="right"))
+        yield runs[begin:end]
+        begin = end
 
 
 def _over_stretch(

@@ -33,18 +33,8 @@ _EXPONENT_BIAS = 1023
 _MANTISSA_BITS = 52
 
 
-@takes(
-    values="N D",
-    means="K1+ D",
-    precisions="K D",
-    log_norms="K D",
-    offsets="R runs of N",
-    doubt="R? D",
-    densities="N K filled",
-    largest="N filled",
-)
 @compiled
-def diagonal_densities(
+def fill_diagonal_densities(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
     means: Floats,
@@ -56,7 +46,7 @@ def diagonal_densities(
     densities: Floats,
     largest: Floats,
 ) -> None:
-    """Densities under diagonal covariances.
+    """Densities under diagonal covariances; `diagonal_densities` for other compiled loops.
 
     Parameters
     ----------
@@ -99,6 +89,18 @@ def diagonal_densities(
         if len(doubt):
             run = _less_doubt(logs, size, begin, values, complete, offsets, run, doubt, precisions)
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
+
+
+diagonal_densities = takes(
+    values="N D",
+    means="K1+ D",
+    precisions="K D",
+    log_norms="K D",
+    offsets="R runs of N",
+    doubt="R? D",
+    densities="N K filled",
+    largest="N filled",
+)(fill_diagonal_densities)
 
 
 @takes(

@@ -1,4 +1,4 @@
-"""Moments of rows about a point: products of weights and powers of the values, over blocks of rows.
+"""Moments of rows about a point: sums of weights times powers of the values, over blocks of rows.
 
 First moments and masses are kept for each *group* of consecutive rows: for each run where runs have shifts of their
 own, else for all rows together.
@@ -18,17 +18,8 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 
-@takes(
-    values="N D",
-    weights="N K",
-    centre="D",
-    groups="G runs of N",
-    mass="G K filled",
-    absent="G K D filled",
-    sums="G K 2D filled",
-)
 @compiled
-def diagonal_moments(
+def add_diagonal_moments(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
     weights: Floats,
@@ -38,7 +29,7 @@ def diagonal_moments(
     absent: Floats,
     sums: Floats,
 ) -> None:
-    """Add masses and first and second moments about ``centre``.
+    """Add masses and first and second moments about ``centre``; `diagonal_moments` for other compiled loops.
 
     Parameters
     ----------
@@ -51,29 +42,61 @@ def diagonal_moments(
     absent : (G, K, D), added to: Σ_t w_tk over the rows that miss the metric.
     sums : (G, K, 2 D), added to: Σ_t w_tk (z_t - c), then Σ_t w_tk (z_t - c)², over the values that are there.
     """
-    n_metrics = values.shape[1]
-    powers = np.empty((BLOCK, 2 * n_metrics))
-    gone = np.empty((BLOCK, n_metrics))
+    n_metrics, n_states = values.shape[1], weights.shape[1]
+    columns, gone, shares = np.empty((n_metrics, BLOCK)), np.empty((n_metrics, BLOCK)), np.empty((n_states, BLOCK))
     for group in range(len(groups) - 1):
         for begin in range(groups[group], groups[group + 1], BLOCK):
             size = min(BLOCK, groups[group + 1] - begin)
-            for t in range(size):
-                for d in range(n_metrics):
-                    away = values[begin + t, d] - centre[d]
-                    powers[t, d] = away
-                    powers[t, n_metrics + d] = away * away
-            block = weights[begin : begin + size].T
-            if not complete:
+            for k in range(n_states):
+                share = shares[k]
                 for t in range(size):
-                    for d in range(n_metrics):
-                        missing = np.isnan(powers[t, d])
-                        gone[t, d] = 1.0 if missing else 0.0
-                        if missing:
-                            powers[t, d] = 0.0
-                            powers[t, n_metrics + d] = 0.0
-                absent[group] += np.dot(block, gone[:size])
-            mass[group] += weights[begin : begin + size].sum(axis=0)
-            sums[group] += np.dot(block, powers[:size])
+                    share[t] = weights[begin + t, k]
+                mass[group, k] += _total(share, size)
+            for d in range(n_metrics):
+                column, absence = columns[d], gone[d]
+                for t in range(size):
+                    column[t] = values[begin + t, d] - centre[d]
+                if not complete:
+                    for t in range(size):
+                        missing = np.isnan(column[t])
+                        absence[t] = 1.0 if missing else 0.0
+                        column[t] = 0.0 if missing else column[t]
+                    for k in range(n_states):
+                        absent[group, k, d] += _products(shares[k], absence, size)[0]
+                for k in range(n_states):
+                    once, twice = _products(shares[k], column, size)
+                    sums[group, k, d] += once
+                    sums[group, k, n_metrics + d] += twice
+
+
+@compiled(reorder=True)
+def _total(weights: Floats, size: int) -> float:
+    total = 0.0
+    for t in range(size):
+        total += weights[t]
+    return total
+
+
+@compiled(reorder=True)
+def _products(weights: Floats, column: Floats, size: int) -> tuple[float, float]:
+    """Σ_t w_t x_t and Σ_t w_t x_t²."""
+    once, twice = 0.0, 0.0
+    for t in range(size):
+        share = weights[t] * column[t]
+        once += share
+        twice += share * column[t]
+    return once, twice
+
+
+diagonal_moments = takes(
+    values="N D",
+    weights="N K",
+    centre="D",
+    groups="G runs of N",
+    mass="G K filled",
+    absent="G K D filled",
+    sums="G K 2D filled",
+)(add_diagonal_moments)
 
 
 @takes(

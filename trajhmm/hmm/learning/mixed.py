@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.shifts import ByRun, rescaled, shift_precision
 from trajhmm.hmm.inference.statistics import Statistics
+from trajhmm.hmm.kernels.together import equations
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.shifts import Shifts
@@ -42,7 +43,9 @@ def shifted_mstep(
     weights : (R,) of the runs; a run of weight 0 keeps its shift.
     prior : of the covariances.
     """
-    own = _unweighted(ByRun.of(statistics.by_run, len(weights)), weights)
+    own = ByRun.of(statistics.by_run, len(weights))
+    if (weights[weights > 0] != 1.0).any():
+        own = _unweighted(own, weights)
     solve = _together if parameters.is_diagonal else _in_turn
     means, moved = solve(own, parameters, shifts, weights)
     # Shifts add up to 0: what they have in common is the states'.
@@ -96,21 +99,13 @@ def _together(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Float
     tau = parameters.shift_variance
     assert tau is not None  # noqa: S101 (narrows the type)
     there, inverse = own.there, 1.0 / parameters.variances()
-    pulls = there * inverse
-    precision = pulls.sum(axis=1) + 1.0 / tau
-    free = ((own.first * inverse).sum(axis=1) - shifts.mean / tau) / precision
-    weighted = there * weights[:, np.newaxis, np.newaxis]
-    total = weighted.sum(axis=0).T
-    # What hardly a row speaks of stays where it is; the other equations are made of one size.
-    spoken = total > _NEXT_TO_NOTHING
-    size = np.divide(1.0, total, out=np.zeros_like(total), where=spoken)
-    matrix = -np.einsum("rkd,rld,rd->dkl", weighted, pulls, 1.0 / precision) * size[:, :, np.newaxis]
-    k = np.arange(parameters.n_states)
-    matrix[:, k, k] += 1.0 + _RIDGE
-    right = np.einsum("r,rkd->dk", weights, own.first) - np.einsum("rkd,rd->dk", weighted, free)
-    right *= size
-    means = np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0].T
-    return means, free - np.einsum("rkd,kd->rd", pulls, means) / precision
+    (k, d), shape = inverse.shape, shifts.mean.shape
+    matrix, right, free, precision = np.empty((d, k, k)), np.empty((d, k)), np.empty(shape), np.empty(shape)
+    equations(
+        there, own.first, inverse, tau, shifts.mean, weights, _NEXT_TO_NOTHING, _RIDGE, matrix, right, free, precision
+    )
+    means = np.asarray(np.linalg.solve(matrix, right[:, :, np.newaxis]), dtype=np.float64)[:, :, 0].T
+    return means, free - np.einsum("rkd,kd->rd", there, inverse * means) / precision
 
 
 def _in_turn(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats) -> tuple[Floats, Floats]:

@@ -33,7 +33,7 @@ from trajhmm.hmm.learning.mstep import Prior, floored
 from trajhmm.hmm.learning.samples import Sample
 from trajhmm.hmm.learning.starts import clusters, consecutive_shares, in_time, parameters_from_labels
 from trajhmm.hmm.parameters import CovarianceType, Parameters, Topology
-from trajhmm.hmm.rows.chunk import Chunk, run_begins
+from trajhmm.hmm.rows.chunk import Chunk, count_transitions, run_begins
 from trajhmm.hmm.rows.source import InMemory
 from trajhmm.hmm.shifts import Shifts
 
@@ -198,15 +198,15 @@ class Search:
         values = np.where(np.isnan(values), _nearest(values, restart.parameters), values)
         path = decode_rows(np.ascontiguousarray(values), chunk.offsets, restart.parameters)[0]
         groups = [_Group.of(values[path == state]) for state in range(k)]
-        floor, inside = self.prior.floor, ~run_begins(chunk.offsets)[1:]
+        floor, begins = self.prior.floor, run_begins(chunk.offsets)
         costs = [group.cost(floor) for group in groups]
-        chain = _chain_cost(path, inside, k)
+        chain = _chain_cost(path, begins, k)
         merges = sorted(
             (
                 groups[i].joined(groups[j]).cost(floor)
                 - costs[i]
                 - costs[j]
-                + _chain_cost(np.where(path == j, i, path), inside, k)
+                + _chain_cost(np.where(path == j, i, path), begins, k)
                 - chain,
                 i,
                 j,
@@ -221,7 +221,7 @@ class Search:
                 parts = _Group.of(values[rows[half]]).cost(floor) + _Group.of(values[rows[~half]]).cost(floor)
                 labels = path.copy()
                 labels[rows[half]] = k
-                gain = costs[state] - parts + chain - _chain_cost(labels, inside, k + 1)
+                gain = costs[state] - parts + chain - _chain_cost(labels, begins, k + 1)
                 cuts.append((gain, state, rows[half]))
         cuts.sort(key=lambda cut: -cut[0])
         pairs = [
@@ -286,9 +286,9 @@ def _cut(values: Floats) -> NDArray[np.bool_]:
     return half
 
 
-def _chain_cost(labels: Ints, inside: NDArray[np.bool_], k: int) -> float:
-    """Minus the log-likelihood of (N,) labels as a Markov chain; (N - 1,) ``inside`` the next row is the run's own."""
-    counts = np.bincount((labels[:-1] * k + labels[1:])[inside], minlength=k * k).reshape(k, k).astype(np.float64)
+def _chain_cost(labels: Ints, begins: NDArray[np.bool_], k: int) -> float:
+    """Minus the log-likelihood of (N,) labels as a Markov chain; (N,) ``begins`` where runs begin."""
+    counts = count_transitions(labels, begins, k)
     share = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.ones_like(counts), where=counts > 0)
     return float(-(counts * np.log(share)).sum())
 

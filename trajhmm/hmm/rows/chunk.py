@@ -18,6 +18,13 @@ def run_begins(offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     return marks[:-1]
 
 
+def count_transitions(labels: NDArray[np.int64], begins: NDArray[np.bool_], n_states: int) -> NDArray[np.float64]:
+    """(K, K) how often one of (N,) labels follows another within a run; (N,) ``begins`` from `run_begins`."""
+    steps = (labels[:-1] * n_states + labels[1:])[~begins[1:]]
+    counts = np.bincount(steps, minlength=n_states * n_states)
+    return counts.reshape(n_states, n_states).astype(np.float64)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chunk:
     """Rows of R whole runs, N in all, D metrics.
