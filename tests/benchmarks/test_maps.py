@@ -45,6 +45,8 @@ KINDS = {
     "planted, 30% never": partial(well_apart, never=0.3),
     "planted, detour a third as long": partial(well_apart, detour_stay=19.0),
     "planted, 12 runs": partial(well_apart, n_runs=12),
+    # Of 12 runs of which each takes the detour with probability .4 two thirds are four or more on each side.
+    "planted, 12 runs, detour as likely as not": partial(well_apart, n_runs=12, detour_share=0.5),
     "planted, 8 runs": partial(well_apart, n_runs=8),
     "planted, states close (ring)": planted,
     "null: a state that costs no time": partial(well_apart, detour=False, bystander=True),
