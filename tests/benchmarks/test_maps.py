@@ -60,9 +60,10 @@ KINDS = {
 }
 
 
-def judge(simulated, seed):
-    """What a default fit and analysis say of one set."""
-    model = th.fit(simulated.logs, seed=seed, jobs=1)
+def judge(simulated, seed, *, states=None):
+    """What a default fit and analysis say of one set; ``states`` if their number is not to be chosen."""
+    chosen = {} if states is None else {"states": states, "halves": 0}
+    model = th.fit(simulated.logs, seed=seed, jobs=1, **chosen)
     analysis = th.analyze(simulated.logs, model, converged="eval_accuracy > 0.9", refits=0, prefix=False, seed=seed)
     flagged = analysis.detours["state"][analysis.detours["is_detour"]].tolist()
     if flagged:
@@ -91,9 +92,7 @@ def judge(simulated, seed):
         found["found"] = stands_for in flagged
         found["others"] = len([state for state in flagged if state != stands_for])
         if np.isfinite(row["ci_low"]):
-            # Where some run never converged the effect is a lower bound, and so is its interval: it says nothing of
-            # how long the delay may be at most.
-            found["bound"] = bool(analysis.evidence.set_index("state")["is_lower_bound"].loc[stands_for])
+            # Of the whole delay: where some run never converged less of it is told, see `test_delays`.
             found["covers"] = bool(row["ci_low"] <= simulated.effect <= row["ci_high"])
             found["low"] = bool(row["ci_low"] <= simulated.effect)
     return found
@@ -140,8 +139,8 @@ def table(found):
         "ARI: median, least",
         "came back",
         "true detour found",
-        "interval holds, lower bounds from below",
-        "effect is a lower bound",
+        "interval holds the whole delay",
+        "or lies below it",
         "another flagged",
     )
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -157,8 +156,8 @@ def table(found):
             f"{np.median(ari):.2f}, {min(ari):.2f}" if ari else "–",
             share([one["reproducible"] for one in sets]),
             share([one["found"] for one in sets]),
-            share([one["low"] if one.get("bound") else one["covers"] for one in sets]),
-            share([one.get("bound") for one in sets]),
+            share([one["covers"] for one in sets]),
+            share([one["covers"] or one["low"] for one in sets if one["covers"] is not None]),
             share([one["others"] > 0 for one in sets]),
         )
         lines.append("| " + " | ".join(cells) + " |")
