@@ -73,7 +73,7 @@ def judge(simulated, seed, *, states=None):
         flagged = analysis.detours["state"][analysis.detours["is_detour"]].tolist()
     found = {
         "k": model.n_states,
-        "reproducible": model.certificate.reproducible,
+        "reproducible": None if model.certificate is None else model.certificate.reproducible,
         "ari": None,
         "true_k": None,
         "found": None,
