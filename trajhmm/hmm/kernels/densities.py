@@ -288,7 +288,7 @@ def _hand_over(
 def full_densities_by_row(
     values: Floats, means: Floats, whitening: Floats, constants: Floats, log_densities: Floats
 ) -> None:
-    """Log-densities under full covariances, each row by itself.
+    """Log-densities under full covariances, of each row alike whatever rows are beside it.
 
     A library's matrix product may round a row differently with other rows beside it; what is known at a row must not
     depend on what comes after it, in the last bit either.
@@ -300,15 +300,25 @@ def full_densities_by_row(
     constants : (K,) -½ log det 2πΣ.
     log_densities : (N, K), filled.
     """
-    n_metrics = values.shape[1]
-    away = np.empty(n_metrics)
-    for t in range(len(values)):
+    n_rows, n_metrics = values.shape
+    away, white, distance = np.empty((n_metrics, BLOCK)), np.empty(BLOCK), np.empty(BLOCK)
+    for begin in range(0, n_rows, BLOCK):
+        size = min(BLOCK, n_rows - begin)
         for k in range(len(means)):
-            distance = 0.0
             for d in range(n_metrics):
-                away[d] = values[t, d] - means[k, d]
-                white = 0.0
+                column, mean = away[d], means[k, d]
+                for t in range(size):
+                    column[t] = values[begin + t, d] - mean
+            for t in range(size):
+                distance[t] = 0.0
+            for d in range(n_metrics):
+                for t in range(size):
+                    white[t] = 0.0
                 for e in range(d + 1):
-                    white += whitening[k, d, e] * away[e]
-                distance += white * white
-            log_densities[t, k] = constants[k] - 0.5 * distance
+                    weight, column = whitening[k, d, e], away[e]
+                    for t in range(size):
+                        white[t] += weight * column[t]
+                for t in range(size):
+                    distance[t] += white[t] * white[t]
+            for t in range(size):
+                log_densities[begin + t, k] = constants[k] - 0.5 * distance[t]
