@@ -55,7 +55,7 @@ def takes(**wanted: str | int | tuple[float, float]) -> Callable[[Loop], Loop]:
     wanted : of each array the sizes of its shape, one after the other: a letter, which is the same size wherever it
         stands; ``2D``, twice that; ``5``, a number; ``R?``, which may be 0 as well; ``K1+``, which may not be 0. In
         front ``int`` or ``bool`` of arrays that hold no floats; behind ``filled`` for an array that is written to,
-        ``below M`` for one of places in M rows, -1 for none.
+        ``among M`` for one of places in M rows, ``below M`` where -1 stands for none.
         ``G runs of N`` are (G + 1,) row offsets from 0 to N, none less than the one before. A number in place of a
         text: a whole number of at least that; two numbers: a finite number above the first, at most the second.
         Arguments that are not named are truth values, whole numbers or floats, as the loop's annotations say.
@@ -285,6 +285,7 @@ class _Array:
     sizes: tuple[tuple[int, str, int], ...]
     filled: bool
     below: str | None
+    first: int
 
     @property
     def again(self) -> bool:
@@ -317,7 +318,11 @@ class _Array:
     def fit_again(self, value: Any, sizes: dict[str, int]) -> NDArray[Any]:
         if type(value) is not np.ndarray:
             return self.fit(value, sizes)
-        if self.below is not None and len(value) and not (value.min() >= -1 and value.max() < sizes[self.below]):
+        if (
+            self.below is not None
+            and len(value)
+            and not (value.min() >= self.first and value.max() < sizes[self.below])
+        ):
             raise ArrayError(
                 f"{self.name} from {value.min()} to {value.max()}; expected places below {sizes[self.below]}"
             )
@@ -349,10 +354,11 @@ def _argument(name: str, what: str | int | tuple[float, float]) -> _Argument:
     words = what.split()
     if words[1:3] == ["runs", "of"]:
         return _Offsets(name, words[0], words[3])
-    below = words[words.index("below") + 1] if "below" in words else None
+    first = 0 if "among" in words else -1
+    below = next((words[words.index(word) + 1] for word in ("among", "below") if word in words), None)
     dtype = _DTYPES.get(words[0], _FLOAT)
     sizes = tuple(_size(word) for word in words[dtype is not _FLOAT :] if _SIZE.fullmatch(word) and word != below)
-    return _Array(name, dtype, sizes, "filled" in words, below)
+    return _Array(name, dtype, sizes, "filled" in words, below, first)
 
 
 def _size(word: str) -> tuple[int, str, int]:

@@ -29,7 +29,7 @@ def compiled(function: Any = None, /, *, error_model: _Division = "python", reor
     ----------
     function : of arrays and numbers.
     error_model : ``numpy`` where a division by zero is infinity, not an error.
-    reorder : whether sums may be taken in another order, several terms at once; NaN and infinity stay what they are.
+    reorder : whether sums and products may be taken in another order, several terms at once.
     """
     if function is None:
         return lambda one: _compiled(one, error_model, reorder=reorder)

@@ -29,7 +29,7 @@ from trajhmm.hmm.inference.emissions import log_density
 from trajhmm.hmm.inference.posteriors import decode_rows, filter_rows, smooth_rows
 from trajhmm.hmm.inference.residuals import pseudo_residuals
 from trajhmm.hmm.inference.statistics import estep
-from trajhmm.hmm.kernels import densities, exact, forwards, moments, scaled, together, viterbi, wholeruns
+from trajhmm.hmm.kernels import densities, exact, forwards, moments, scaled, together, viterbi
 from trajhmm.hmm.rows.chunk import Chunk
 from trajhmm.simulate import planted
 from trajhmm.warning.averages import exponential_average
@@ -50,8 +50,7 @@ from trajhmm.warning.views import losses, phases
 N, K, D, R, F = 11, 3, 2, 4, 5
 OFFSETS = np.array([0, 2, 2, 7, 11])
 # Loops that are called by others alone, whose arrays are checked there.
-INSIDE = {"log_sum", "loss", "slopes", "root", "fill_diagonal_densities", "add_diagonal_moments"}
-CALLED_WITHIN = {"diagonal_densities", "diagonal_moments"}
+INSIDE = {"log_sum", "loss", "slopes", "root"}
 # Rooms whose loops take what the room itself has just made.
 OWN = ("trajhmm.logs", "trajhmm.simulate")
 
@@ -155,46 +154,46 @@ def loops():
             moments.diagonal_moments,
             (v, True, m["weights"], none(D), OFFSETS, none((R, K)), none((R, K, D)), none((R, K, 2 * D))),
         ),
-        "prepare": (
-            wholeruns.prepare,
+        "shifted_densities": (
+            densities.shifted_densities,
             (
                 v,
                 True,
                 OFFSETS,
-                np.array([1, 3]),
+                np.array([2, 1, 3]),
                 none((R, D)),
                 none((R, D)),
                 none((R, D)),
                 m["means"],
                 m["precision"],
                 m["precision"],
-                none((4, D)),
-                np.array([0, 0, 4]),
-                none((4, K)),
-                none(4),
+                none((9, D)),
+                np.array([0, 5, 5, 9]),
+                none((9, K)),
+                none(9),
             ),
         ),
-        "add_up": (
-            wholeruns.add_up,
+        "expected_moments": (
+            moments.expected_moments,
             (
-                v,
+                v[:9].copy(),
                 True,
-                OFFSETS,
-                np.arange(R),
+                np.array([0, 5, 5, 9]),
+                np.array([2, 1, 3]),
                 none((R, D)),
-                m["weights"],
-                np.ones(N),
-                none(N),
-                m["weights"],
-                m["weights"],
+                m["weights"][:9].copy(),
+                np.ones(9),
+                none(9),
+                m["weights"][:9].copy(),
+                m["weights"][:9].copy(),
                 m["transmat"],
                 none(D),
                 none(R),
                 none(K),
                 none((K, K)),
-                none((R, K)),
-                none((R, K, D)),
-                none((R, K, 2 * D)),
+                none((1, K)),
+                none((1, K, D)),
+                none((1, K, 2 * D)),
             ),
         ),
         "equations": (
@@ -208,8 +207,8 @@ def loops():
                 np.ones(R),
                 1e-9,
                 1e-10,
-                none((D, K, K)),
-                none((D, K)),
+                none((K, K, D)),
+                none((K, D)),
                 none((R, D)),
                 none((R, D)),
             ),
@@ -310,7 +309,7 @@ def test_a_loop_refuses_arrays_of_other_shapes(name, place):
 FREE = {("full_densities", 1, 0), ("row_products", 0, 0), ("row_products", 1, 1)}
 MAY_BE_EMPTY = {("full_densities", 1), ("full_densities", 2), ("row_products", 0)}
 MAY_BE_EMPTY |= {("diagonal_densities", 6), ("full_densities", 7)}
-MAY_BE_EMPTY |= {("prepare", 4), ("prepare", 5), ("prepare", 6), ("add_up", 4)}
+MAY_BE_EMPTY |= {("shifted_densities", 4), ("shifted_densities", 5), ("shifted_densities", 6), ("expected_moments", 4)}
 
 
 def check_alike(name, place, others):
@@ -350,8 +349,7 @@ def test_a_loop_is_compiled_once(name):
     loop, given = LOOPS[name]
     called(name)
     signatures = inspect.getclosurevars(loop).nonlocals["loop"].signatures
-    # Once for other loops, if any call it, with arrays that they have made.
-    assert len(signatures) <= (2 if name in CALLED_WITHIN else 1)
+    assert len(signatures) == 1
     for place, fit in enumerate(given):
         if isinstance(fit, np.ndarray):
             with suppress(ArrayError):  # that is to be filled
@@ -441,6 +439,34 @@ def test_places_in_rows_that_are_not_there_are_refused():
     for place in (-2, 2, 2**62):
         with pytest.raises(ArrayError, match="expected places below 2"):
             called("full_densities", 2, np.full(N, place))
+
+
+@pytest.mark.parametrize(("name", "place"), [("shifted_densities", 3), ("expected_moments", 3)])
+def test_runs_that_are_not_there_are_refused(name, place):
+    for run in (-1, R, 2**62):
+        with pytest.raises(ArrayError, match=f"expected places below {R}"):
+            called(name, place, np.array([2, run, 3]))
+
+
+def test_runs_of_other_lengths_and_places_for_some_of_them_are_refused():
+    with pytest.raises(ArrayError, match="a run has another number of rows"):
+        called("shifted_densities", 11, np.array([0, 4, 5, 9]))
+    loop, given = loops()["expected_moments"]
+    with pytest.raises(ArrayError, match="neither one place nor one for each run"):
+        loop(*given[:15], np.zeros((2, K)), np.zeros((2, K, D)), np.zeros((2, K, 2 * D)))
+
+
+def test_no_loop_has_one_of_another_file_compiled_into_it():
+    # What is kept compiled is made anew if its own file changes, whatever happens to others.
+    for one in pkgutil.walk_packages(trajhmm.__path__, "trajhmm."):
+        if one.name.startswith(("trajhmm.integrations", "trajhmm.__main__")):
+            continue
+        names = vars(importlib.import_module(one.name))
+        for thing in [thing for thing in names.values() if isinstance(thing, CPUDispatcher)]:
+            code = thing.py_func.__code__
+            for other in map(thing.py_func.__globals__.get, code.co_names):
+                if isinstance(other, CPUDispatcher):
+                    assert other.py_func.__code__.co_filename == code.co_filename, (one.name, thing, other)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,10 @@ from trajhmm.hmm.inference.recursions import Exact
 from trajhmm.hmm.parameters import Parameters
 
 
-def piece_by_piece(patch, recursion=None):
+def piece_by_piece(patch, recursion):
     """Let the E-step take no run as a whole; ``recursion`` what it goes over the pieces with."""
-
-    def none_whole(_chunk, weights, _shifts, emissions):
-        return statistics._nothing(emissions.parameters), weights != 0
-
-    patch.setattr(statistics, "_whole_runs", none_whole)
-    if recursion is not None:
-        patch.setattr(statistics, "Scaled", recursion)
+    patch.setattr(statistics, "_taken_whole", lambda chunk, _: np.zeros(chunk.n_runs, dtype=bool))
+    patch.setattr(statistics, "Scaled", recursion)
 
 
 def in_logarithms(patch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -10,7 +9,9 @@ from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.emissions import Emissions
 from trajhmm.hmm.inference.recursions import Exact, Piece, Recursion, Scaled, Smoothing
-from trajhmm.hmm.kernels import scaled, wholeruns
+from trajhmm.hmm.kernels import scaled
+from trajhmm.hmm.kernels.densities import shifted_densities
+from trajhmm.hmm.kernels.moments import expected_moments
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.rows.chunk import Chunk, count_transitions, run_begins
 from trajhmm.hmm.shifts import Shifts
@@ -18,6 +19,8 @@ from trajhmm.hmm.shifts import Shifts
 # Rows whose densities and probabilities are held at a time. A longer run is filtered piece by piece, and each piece
 # once more on the way back.
 STRETCH = 8192
+# Whole runs go on from no earlier piece.
+_CONTINUED = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,13 +103,14 @@ def estep(
     weights = np.ones(chunk.n_runs) if weights is None else weights
     emissions = Emissions.of(parameters)
     total = _nothing(parameters)
-    if parameters.is_diagonal:
-        total, rest = _whole_runs(chunk, weights, shifts, emissions)
-        if not rest.any():
-            return _about_means(total, emissions)
-        weights = np.where(rest, weights, 0.0)
+    whole = _taken_whole(chunk, parameters)
+    if whole.any():
+        total, hard = _whole_runs(chunk, np.where(whole, weights, 0.0), shifts, emissions)
+        for run in np.flatnonzero(hard).tolist():
+            shift = None if shifts is None else shifts.runs(run, run + 1)
+            total = total + _in_logarithms(chunk.runs(run, run + 1), weights[run : run + 1], shift, emissions)
     recursion = Scaled(emissions)
-    for stretch in chunk.stretches(weights, rows=STRETCH):
+    for stretch in chunk.stretches(np.where(whole, 0.0, weights), rows=STRETCH):
         begin = stretch.first_run - chunk.first_run
         own = slice(begin, begin + stretch.n_runs)
         shifted = None if shifts is None else shifts.runs(own.start, own.stop)
@@ -136,10 +140,21 @@ def labelled_statistics(
     return _about_means(counted, emissions)
 
 
+def _taken_whole(chunk: Chunk, parameters: Parameters) -> NDArray[np.bool_]:
+    """(R,) runs for `_whole_runs`: of metrics that are independent, and no longer than a stretch."""
+    return np.full(chunk.n_runs, parameters.is_diagonal) & (np.diff(chunk.offsets) <= STRETCH)
+
+
 def _whole_runs(
     chunk: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions
 ) -> tuple[Statistics, NDArray[np.bool_]]:
-    """What runs of metrics that are independent add, about the centre, and (R,) which are left: long or hard ones."""
+    """What runs add that are no longer than a stretch, their metrics independent; about the centre.
+
+    Returns
+    -------
+    statistics : as `_over_stretch` gives them, in fewer steps: searches spend their time here.
+    hard : (R,) runs that it leaves out, as they need logarithms.
+    """
     parameters = emissions.parameters
     (k, d), n_runs, lengths = parameters.means.shape, chunk.n_runs, np.diff(chunk.offsets)
     none = np.empty((0, d))
@@ -150,34 +165,35 @@ def _whole_runs(
     mass, absent, moments = np.zeros((places, k)), np.zeros((places, k, d)), np.zeros((places, k, 2 * d))
     forward, backward = scaled.recursions(k)
     transposed = np.ascontiguousarray(parameters.transmat.T)
-    left, continued = (weights != 0) & (lengths > 0), False
-    groups = list(_together(np.flatnonzero(left & (lengths <= STRETCH)), lengths))[::-1]
+    hard = (weights != 0) & (lengths > 0)
+    counted = np.where(hard, weights, 0.0)
+    groups = _groups(np.flatnonzero(hard), lengths)
     while groups:
         runs = groups.pop()
         own = np.concatenate(([0], np.cumsum(lengths[runs])))
         n = int(own[-1])
         rows, divisors, largest = np.empty((n, d)), np.empty(n), np.empty(n)
         probs, alpha, ahead = np.empty((n, k)), np.empty((n, k)), np.empty((n, k))
-        wholeruns.prepare(
+        shifted_densities(
             chunk.values, chunk.complete, chunk.offsets, runs, shift, doubt, log_scale, *emissions.diagonal(),
             rows, own, probs, largest,
         )  # fmt: skip
         before, beta = np.zeros(k), np.ones(k)
         if forward(
-            probs, own, continued, parameters.startprob, parameters.transmat, before, alpha, divisors
-        ) and backward(probs, own, continued, weights[runs], transposed, alpha, divisors, beta, ahead):
-            wholeruns.add_up(
+            probs, own, _CONTINUED, parameters.startprob, parameters.transmat, before, alpha, divisors
+        ) and backward(probs, own, _CONTINUED, weights[runs], transposed, alpha, divisors, beta, ahead):
+            expected_moments(
                 rows, chunk.complete, own, runs, log_scale, alpha, divisors, largest, probs, ahead, parameters.transmat,
                 emissions.centre, log_likelihood, start, transitions, mass, absent, moments,
             )  # fmt: skip
-            left[runs] = False
+            hard[runs] = False
         elif len(runs) > 1:  # some of them are hard
             groups += [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
     first, squares = moments[:, :, :d], moments[:, :, d:]
     by_run = RunMoments(
         first_run=chunk.first_run, log_likelihood=log_likelihood, mass=mass, absent=absent, first=first, second=squares
     )
-    counted = np.where(left, 0.0, weights)
+    counted[hard] = 0.0
     total = Statistics(
         start=start,
         transitions=transitions,
@@ -189,25 +205,26 @@ def _whole_runs(
         n_rows=float(counted @ lengths),
         by_run=() if shifts is None else (by_run,),
     )
-    return total, left
+    return total, hard
 
 
-def _together(runs: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Some of (R,) runs of which none is longer than a stretch, as many at a time as one holds."""
+def _groups(runs: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Runs of which none is longer than a stretch, in groups that one holds; the last group first."""
     ends = np.cumsum(lengths[runs])
-    begin = 0
+    groups, begin = [], 0
     while begin < len(runs):
         passed = ends[begin - 1] if begin else 0
         end = int(np.searchsorted(ends, passed + STRETCH, side="right"))
-        yield runs[begin:end]
+        groups.append(runs[begin:end])
         begin = end
+    return groups[::-1]
 
 
 def _over_stretch(
-    stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions, scaled: Scaled
+    stretch: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions, recursion: Scaled
 ) -> Statistics:
     """Scaled where that can be trusted, else in halves, down to the run that needs logarithms; about the centre."""
-    statistics = _sweep(stretch, weights, shifts, emissions, scaled)
+    statistics = _sweep(stretch, weights, shifts, emissions, recursion)
     if statistics is not None:
         return statistics
     if stretch.n_runs > 1:
@@ -218,13 +235,18 @@ def _over_stretch(
                 weights[first:last],
                 None if shifts is None else shifts.runs(first, last),
                 emissions,
-                scaled,
+                recursion,
             )
             for first, last in ((0, half), (half, n))
         ]
         return parts[0] + parts[1]
-    statistics = _sweep(stretch, weights, shifts, emissions, Exact(emissions))
-    return statistics if statistics is not None else _impossible(stretch, shifts, emissions.parameters)
+    return _in_logarithms(stretch, weights, shifts, emissions)
+
+
+def _in_logarithms(run: Chunk, weights: NDArray[np.float64], shifts: Shifts | None, emissions: Emissions) -> Statistics:
+    """What one run adds, however hard; about the centre."""
+    statistics = _sweep(run, weights, shifts, emissions, Exact(emissions))
+    return statistics if statistics is not None else _impossible(run, shifts, emissions.parameters)
 
 
 def _sweep(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
 from trajhmm.compiled import compiled
+from trajhmm.errors import ArrayError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,8 +34,18 @@ _EXPONENT_BIAS = 1023
 _MANTISSA_BITS = 52
 
 
+@takes(
+    values="N D",
+    means="K1+ D",
+    precisions="K D",
+    log_norms="K D",
+    offsets="R runs of N",
+    doubt="R? D",
+    densities="N K filled",
+    largest="N filled",
+)
 @compiled
-def fill_diagonal_densities(
+def diagonal_densities(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
     means: Floats,
@@ -46,7 +57,7 @@ def fill_diagonal_densities(
     densities: Floats,
     largest: Floats,
 ) -> None:
-    """Densities under diagonal covariances; `diagonal_densities` for other compiled loops.
+    """Densities under diagonal covariances.
 
     Parameters
     ----------
@@ -60,6 +71,105 @@ def fill_diagonal_densities(
     densities : (N, K), filled with log-densities; if ``scaled`` with densities over the largest of their row.
     largest : (N,), filled with the logarithm of that largest density; 0 if not ``scaled``.
     """
+    _diagonal_densities(values, complete, means, precisions, log_norms, offsets, doubt, scaled, densities, largest)
+
+
+@takes(
+    values="N D",
+    offsets="R runs of N",
+    runs="int G among R",
+    shift="R? D",
+    doubt="R? D",
+    log_scale="R? D",
+    means="K1+ D",
+    precisions="K D",
+    log_norms="K D",
+    rows="M D filled",
+    own="G runs of M",
+    densities="M K filled",
+    largest="M filled",
+)
+@compiled
+def shifted_densities(
+    values: Floats,
+    complete: bool,  # noqa: FBT001 (numba takes arguments by position)
+    offsets: Ints,
+    runs: Ints,
+    shift: Floats,
+    doubt: Floats,
+    log_scale: Floats,
+    means: Floats,
+    precisions: Floats,
+    log_norms: Floats,
+    rows: Floats,
+    own: Ints,
+    densities: Floats,
+    largest: Floats,
+) -> None:
+    """Densities of some runs less their shifts, under diagonal covariances.
+
+    Parameters
+    ----------
+    values : (N, D) of all runs; NaN where missing.
+    complete : True if no value is missing.
+    offsets : (R + 1,) run r holds the rows ``offsets[r]:offsets[r + 1]``.
+    runs : (G,) which are wanted.
+    shift, doubt : (R, D) shift of each run and its variance; (0, D) if runs are not shifted.
+    log_scale : (R, D) logarithm of the scale of each run; (0, D) if runs have none.
+    means, precisions, log_norms : as for `diagonal_densities`.
+    rows : (M, D), filled with those of the wanted runs, scaled and less their shifts.
+    own : (G + 1,) where in these each stands.
+    densities, largest : (M, K), (M,), filled as by `diagonal_densities`, scaled.
+    """
+    n_metrics = values.shape[1]
+    unsure = np.empty((len(runs) if len(doubt) else 0, n_metrics))
+    scale = np.ones(n_metrics)
+    for g in range(len(runs)):
+        r = runs[g]
+        begin, to = offsets[r], own[g]
+        if len(log_scale):
+            for d in range(n_metrics):
+                scale[d] = math.exp(log_scale[r, d])
+        if offsets[r + 1] - begin != own[g + 1] - to:
+            raise ArrayError("shifted_densities: own: a run has another number of rows")
+        for t in range(own[g + 1] - to):
+            for d in range(n_metrics):
+                value = values[begin + t, d]
+                if len(log_scale):
+                    value *= scale[d]
+                if len(shift):
+                    value -= shift[r, d]
+                rows[to + t, d] = value
+        if len(doubt):
+            unsure[g] = doubt[r]
+    _diagonal_densities(
+        rows,
+        complete,
+        means,
+        precisions,
+        log_norms,
+        own,
+        unsure,
+        True,  # noqa: FBT003
+        densities,
+        largest,
+    )
+
+
+@compiled
+def _diagonal_densities(
+    values: Floats,
+    complete: bool,  # noqa: FBT001 (numba takes arguments by position)
+    means: Floats,
+    precisions: Floats,
+    log_norms: Floats,
+    offsets: Ints,
+    doubt: Floats,
+    scaled: bool,  # noqa: FBT001
+    densities: Floats,
+    largest: Floats,
+) -> None:
+    """`diagonal_densities`, unchecked."""
     n_rows, n_metrics = values.shape
     n_states = len(means)
     run = offsets[0]  # 0, not a constant, for which numba would compile apart
@@ -89,18 +199,6 @@ def fill_diagonal_densities(
         if len(doubt):
             run = _less_doubt(logs, size, begin, values, complete, offsets, run, doubt, precisions)
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
-
-
-diagonal_densities = takes(
-    values="N D",
-    means="K1+ D",
-    precisions="K D",
-    log_norms="K D",
-    offsets="R runs of N",
-    doubt="R? D",
-    densities="N K filled",
-    largest="N filled",
-)(fill_diagonal_densities)
 
 
 @takes(

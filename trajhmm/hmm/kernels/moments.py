@@ -6,20 +6,35 @@ own, else for all rows together.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.arrays import takes
 from trajhmm.compiled import compiled
+from trajhmm.errors import ArrayError
 from trajhmm.hmm.kernels.densities import BLOCK
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
+# What rows are divided by is multiplied until it gets this small: the logarithm of each would take as long as all else.
+_SMALL = 1e-40
 
+
+@takes(
+    values="N D",
+    weights="N K",
+    centre="D",
+    groups="G runs of N",
+    mass="G K filled",
+    absent="G K D filled",
+    sums="G K 2D filled",
+)
 @compiled
-def add_diagonal_moments(
+def diagonal_moments(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
     weights: Floats,
@@ -29,7 +44,7 @@ def add_diagonal_moments(
     absent: Floats,
     sums: Floats,
 ) -> None:
-    """Add masses and first and second moments about ``centre``; `diagonal_moments` for other compiled loops.
+    """Add masses and first and second moments about ``centre``.
 
     Parameters
     ----------
@@ -42,6 +57,114 @@ def add_diagonal_moments(
     absent : (G, K, D), added to: Σ_t w_tk over the rows that miss the metric.
     sums : (G, K, 2 D), added to: Σ_t w_tk (z_t - c), then Σ_t w_tk (z_t - c)², over the values that are there.
     """
+    _diagonal_moments(values, complete, weights, centre, groups, mass, absent, sums)
+
+
+@takes(
+    log_likelihood="R filled",
+    rows="M1+ D",
+    own="G runs of M",
+    runs="int G among R",
+    log_scale="R? D",
+    alpha="M K",
+    sums="M",
+    largest="M",
+    probs="M K",
+    ahead="M K",
+    transmat="K K",
+    centre="D",
+    start="K filled",
+    transitions="K K filled",
+    mass="S1+ K filled",
+    absent="S K D filled",
+    moments="S K 2D filled",
+)
+@compiled
+def expected_moments(
+    rows: Floats,
+    complete: bool,  # noqa: FBT001
+    own: Ints,
+    runs: Ints,
+    log_scale: Floats,
+    alpha: Floats,
+    sums: Floats,
+    largest: Floats,
+    probs: Floats,
+    ahead: Floats,
+    transmat: Floats,
+    centre: Floats,
+    log_likelihood: Floats,
+    start: Floats,
+    transitions: Floats,
+    mass: Floats,
+    absent: Floats,
+    moments: Floats,
+) -> None:
+    """Add what is expected of runs that forward and backward went over.
+
+    Parameters
+    ----------
+    rows, own, runs, log_scale, largest : as for `trajhmm.hmm.kernels.densities.shifted_densities`.
+    complete : True if no value is missing.
+    alpha, sums, ahead : as the recursions of `trajhmm.hmm.kernels.scaled` fill them.
+    probs : (M, K) smoothed probabilities times the run's weight.
+    transmat : (K, K).
+    centre : (D,) moments are taken about.
+    log_likelihood : (R,), filled for the wanted runs, in nats; not times the weight.
+    start, transitions : (K,), (K, K), added to: runs that start in each state, and transitions.
+    mass, absent, moments : (S, K), (S, K, D), (S, K, 2 D), added to as by `diagonal_moments`: for each run if S is R,
+        for all together if S is 1.
+    """
+    n_rows, n_metrics = rows.shape
+    if n_rows > 1:
+        transitions += np.dot(alpha[: n_rows - 1].T, ahead[1:]) * transmat
+    alone = len(mass) == len(log_likelihood)
+    if not alone and len(mass) > 1:
+        raise ArrayError("expected_moments: mass of neither one place nor one for each run")
+    bounds = np.zeros(2, dtype=np.int64)
+    for g in range(len(runs)):
+        r, begin, end = runs[g], own[g], own[g + 1]
+        total, product = 0.0, 1.0
+        for t in range(begin, end):
+            total += largest[t]
+            product *= sums[t]
+            if product < _SMALL:
+                total += math.log(product)
+                product = 1.0
+        total += math.log(product)
+        if len(log_scale):
+            for d in range(n_metrics):
+                there = end - begin
+                if not complete:
+                    for t in range(begin, end):
+                        there -= np.isnan(rows[t, d])
+                total += there * log_scale[r, d]
+        log_likelihood[r] = total
+        if end > begin:
+            start += probs[begin]
+        if alone:
+            bounds[1] = end - begin
+            here = slice(r, r + 1)
+            _diagonal_moments(
+                rows[begin:end], complete, probs[begin:end], centre, bounds, mass[here], absent[here], moments[here]
+            )
+    if not alone:
+        bounds[1] = n_rows
+        _diagonal_moments(rows, complete, probs, centre, bounds, mass, absent, moments)
+
+
+@compiled
+def _diagonal_moments(
+    values: Floats,
+    complete: bool,  # noqa: FBT001 (numba takes arguments by position)
+    weights: Floats,
+    centre: Floats,
+    groups: Ints,
+    mass: Floats,
+    absent: Floats,
+    sums: Floats,
+) -> None:
+    """`diagonal_moments`, unchecked."""
     n_metrics, n_states = values.shape[1], weights.shape[1]
     columns, gone, shares = np.empty((n_metrics, BLOCK)), np.empty((n_metrics, BLOCK)), np.empty((n_states, BLOCK))
     for group in range(len(groups) - 1):
@@ -86,17 +209,6 @@ def _products(weights: Floats, column: Floats, size: int) -> tuple[float, float]
         once += share
         twice += share * column[t]
     return once, twice
-
-
-diagonal_moments = takes(
-    values="N D",
-    weights="N K",
-    centre="D",
-    groups="G runs of N",
-    mass="G K filled",
-    absent="G K D filled",
-    sums="G K 2D filled",
-)(add_diagonal_moments)
 
 
 @takes(

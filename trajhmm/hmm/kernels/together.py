@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
     weights="R",
     least=(0.0, np.inf),
     ridge=(0.0, 1.0),
-    matrix="D K K filled",
-    right="D K filled",
+    matrix="K K D filled",
+    right="K D filled",
     free="R D filled",
     precision="R D filled",
 )
@@ -52,12 +52,18 @@ def equations(
     weights : (R,) of the runs.
     least : expected rows that say nothing of a mean, which then stays where it is.
     ridge : what keeps equations apart that say the same, relative to their size.
-    matrix, right : (D, K, K), (D, K), filled: the moves m of the means of metric d solve ``matrix[d] @ m = right[d]``.
+    matrix, right : (K, K, D), (K, D), filled: the moves m of the means of metric d solve
+        ``matrix[:, :, d] @ m = right[:, d]``.
     free : (R, D), filled: how far the shifts would move if the means did not.
     precision : (R, D), filled: precision of the shifts.
     """
     n_runs, n_states, n_metrics = there.shape
+    matrix[:] = 0.0
+    right[:] = 0.0
+    total = np.zeros((n_states, n_metrics))
+    share = np.empty(n_metrics)
     for r in range(n_runs):
+        weight = weights[r]
         for d in range(n_metrics):
             precision[r, d] = 1.0 / tau[d]
             free[r, d] = -shift[r, d] / tau[d]
@@ -67,22 +73,20 @@ def equations(
                 free[r, d] += first[r, k, d] * inverse[k, d]
         for d in range(n_metrics):
             free[r, d] /= precision[r, d]
-    for d in range(n_metrics):
         for k in range(n_states):
-            total = 0.0
-            right[d, k] = 0.0
+            for d in range(n_metrics):
+                weighted = weight * there[r, k, d]
+                total[k, d] += weighted
+                right[k, d] += weight * first[r, k, d] - weighted * free[r, d]
+                share[d] = weighted / precision[r, d]
             for j in range(n_states):
-                matrix[d, k, j] = 0.0
-            for r in range(n_runs):
-                weighted = weights[r] * there[r, k, d]
-                total += weighted
-                right[d, k] += weights[r] * first[r, k, d] - weighted * free[r, d]
-                share = weighted / precision[r, d]
-                for j in range(n_states):
-                    matrix[d, k, j] -= share * (there[r, j, d] * inverse[j, d])
-            # Equations are made of one size.
-            size = 1.0 / total if total > least else 0.0
-            right[d, k] *= size
+                for d in range(n_metrics):
+                    matrix[k, j, d] -= share[d] * (there[r, j, d] * inverse[j, d])
+    # Equations are made of one size.
+    for k in range(n_states):
+        for d in range(n_metrics):
+            size = 1.0 / total[k, d] if total[k, d] > least else 0.0
+            right[k, d] *= size
             for j in range(n_states):
-                matrix[d, k, j] *= size
-            matrix[d, k, k] += 1.0 + ridge
+                matrix[k, j, d] *= size
+            matrix[k, k, d] += 1.0 + ridge

@@ -100,11 +100,13 @@ def _together(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Float
     assert tau is not None  # noqa: S101 (narrows the type)
     there, inverse = own.there, 1.0 / parameters.variances()
     (k, d), shape = inverse.shape, shifts.mean.shape
-    matrix, right, free, precision = np.empty((d, k, k)), np.empty((d, k)), np.empty(shape), np.empty(shape)
+    matrix, right, free, precision = np.empty((k, k, d)), np.empty((k, d)), np.empty(shape), np.empty(shape)
     equations(
         there, own.first, inverse, tau, shifts.mean, weights, _NEXT_TO_NOTHING, _RIDGE, matrix, right, free, precision
     )
-    means = np.asarray(np.linalg.solve(matrix, right[:, :, np.newaxis]), dtype=np.float64)[:, :, 0].T
+    means = np.asarray(np.linalg.solve(matrix.transpose(2, 0, 1), right.T[:, :, np.newaxis]), dtype=np.float64)[
+        :, :, 0
+    ].T
     return means, free - np.einsum("rkd,kd->rd", there, inverse * means) / precision
 
 

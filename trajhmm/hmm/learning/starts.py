@@ -118,8 +118,13 @@ def _sorted(rows: NDArray[np.float64]) -> NDArray[np.int64]:
     """(N,) the order of (N, D) rows by their last column, of equals by the one before, and so on."""
     order = np.argsort(rows[:, -1], kind="stable")
     ranked = rows[order, -1]
-    # All columns have a say only where the last says nothing; they take ten times as long.
-    return np.lexsort(rows.T) if (ranked[1:] == ranked[:-1]).any() else order
+    tied = np.zeros(len(rows), dtype=bool)
+    tied[1:] = ranked[1:] == ranked[:-1]
+    tied[:-1] |= tied[1:]
+    # The other columns have a say only where the last says nothing: all of them take ten times as long.
+    some = order[tied]
+    order[tied] = some[np.lexsort(rows[some].T)]
+    return order
 
 
 def _nearest(rows: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
