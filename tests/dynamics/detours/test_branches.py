@@ -6,7 +6,8 @@ import numpy as np
 
 from trajhmm.dynamics.detours.branches import compare_visits, done_states
 from trajhmm.dynamics.detours.convergence import Convergence
-from trajhmm.dynamics.maps.training_map import TrainingMap
+from trajhmm.dynamics.maps.strays import stray_states, without_strays
+from trajhmm.dynamics.maps.training_map import TrainingMap, forks_in
 
 
 def decoded(paths, converged_at):
@@ -162,3 +163,77 @@ def test_times_are_in_steps_even_where_rows_are_not_evenly_spaced():
     convergence = replace(convergence, steps=np.array([60, 90]))
     (stratum,) = compare_visits(training_map, convergence, 2).strata
     assert members(stratum) == [(0, True, 10, True), (1, False, 60, True)]
+
+
+def with_strays(paths, stray, *, every):
+    """The same, one row in ``every`` inside a stay in another state: noise with heavy tails fills one."""
+    strayed = [list(path) for path in paths]
+    for path, before in zip(strayed, paths, strict=True):
+        for t in range(2, len(path) - 1, every):
+            if before[t - 1] == before[t] == before[t + 1]:
+                path[t] = stray
+    return strayed
+
+
+def strays_of(paths, converged_at):
+    training_map = decoded(paths, converged_at)[0]
+    return stray_states(training_map.path, training_map.lengths, 6)
+
+
+def many_paths(*, seed=0, n=24):
+    """Runs that leave 1 for 3, or by way of 2, and then are in 4; and the rows at which they converge."""
+    rng = np.random.default_rng(seed)
+    paths, converged_at = [], []
+    for run in range(n):
+        stays = [(0, rng.integers(4, 9)), (1, rng.integers(4, 12)), (3, rng.integers(4, 9)), (4, 12)]
+        if run % 2:
+            stays.insert(2, (2, rng.integers(8, 16)))
+        paths.append([state for state, length in stays for _ in range(length)])
+        converged_at.append(len(paths[-1]) - 12)
+    return paths, converged_at
+
+
+def test_a_run_that_strays_for_a_row_has_not_left():
+    paths, converged_at = many_paths()
+    strayed = with_strays(paths, 5, every=3)
+    assert strays_of(strayed, converged_at) == {5}
+    assert strays_of(paths, converged_at) == frozenset()
+    for state in range(5):
+        expected, found = compare(paths, converged_at, state), compare(strayed, converged_at, state)
+        assert found.is_excursion == expected.is_excursion
+        np.testing.assert_array_equal(found.visited, expected.visited)
+        assert [members(stratum) for stratum in found.strata] == [members(stratum) for stratum in expected.strata]
+    astray = compare(strayed, converged_at, 5)
+    assert astray.is_excursion
+    assert astray.visited.all()
+    forks = [
+        forks_in(decoded(some, converged_at)[0].path, np.array(list(map(len, some))), 6) for some in (paths, strayed)
+    ]
+    np.testing.assert_array_equal(forks[0], [False, True, False, False, False, False])
+    np.testing.assert_array_equal(forks[1], forks[0])
+    # Without a word of strays runs that flicker would be the controls.
+    assert len(compare(paths, converged_at, 2).strata) == 1
+
+
+def test_a_run_that_strays_on_its_way_is_where_it_goes_to_then_and_where_it_begins_at_once():
+    paths, converged_at = many_paths()
+    strayed = with_strays(paths, 5, every=3)
+    for path, before in zip(strayed, paths, strict=True):
+        path[before.index(3)] = 5  # the first row after 1 or 2
+        path[0] = 5
+    training_map = decoded(strayed, converged_at)[0]
+    assert strays_of(strayed, converged_at) == {5}
+    path = without_strays(training_map.path, training_map.lengths, frozenset({5}))
+    assert not (path == 5).any()
+    assert path[0] == 0
+    assert path[paths[0].index(3)] == 1
+
+
+def test_what_is_left_for_elsewhere_or_lasts_or_is_seldom_is_no_stray():
+    paths, converged_at = many_paths()
+    door = [[5 if path[t - 1] != path[t] else path[t] for t in range(len(path))] for path in paths]  # of one row each
+    assert not strays_of(door, converged_at)
+    longer = [path[:5] + [5] * 4 + path[5:] for path in paths]
+    assert not strays_of(longer, converged_at)
+    seldom = [path if i > 1 else with_strays([path], 5, every=9)[0] for i, path in enumerate(paths)]
+    assert not strays_of(seldom, converged_at)

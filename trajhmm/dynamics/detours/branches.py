@@ -14,6 +14,9 @@ Hernán & Robins 2016). Runs in their n-th stay in a state j, who have not been 
   moment is a time since entering j. Runs that go into k at that time are compared with the runs that have been in j for
   as long, from then on.
 
+Who strays for a row has not left j, and who strays on the way from j to k has gone to k: rows in stray states (see
+`trajhmm.dynamics.maps.strays`) count as rows of the state before, unless k is one of them.
+
 A run that begins in k has left nothing for it and is not compared: under scaling within runs, even the first row knows
 how its run ends, so that starting states tell outcomes apart without causing them.
 """
@@ -21,13 +24,14 @@ how its run ends, so that starting states tell outcomes apart without causing th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.maps.strays import stray_states, without_strays
 from trajhmm.dynamics.maps.training_map import TrainingMap
 from trajhmm.logs.runset import offsets_of
 
@@ -120,13 +124,16 @@ def compare_visits(
     state : k.
     within : (R,) a level for each run, such as the code of an attribute; only runs of one level are compared.
     """
-    runs = [_until_convergence(run) for run in _decoded(training_map, convergence)]
+    path, lengths = training_map.path, training_map.lengths
+    strays = stray_states(path, lengths, training_map.n_states) - {state}
+    settled = replace(training_map, path=without_strays(path, lengths, strays))
+    runs = [_until_convergence(run) for run in _decoded(settled, convergence)]
     visits = [run.visit(state) for run in runs]
     is_excursion = _is_excursion(runs, visits)
     if is_excursion:
         members = _at_the_same_time(runs, visits, state)
     else:
-        members = _at_the_same_exit(runs, visits, done_states(training_map, convergence))
+        members = _at_the_same_exit(runs, visits, done_states(settled, convergence))
     levels = np.zeros(len(runs), dtype=np.int64) if within is None else within
     places: dict[_Place, list[_Member]] = {}
     for place, member in members:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.maps.attribution import by_logged_rows, deviations_of_rows, state_gradient
+from trajhmm.dynamics.maps.strays import stray_states, without_strays
 from trajhmm.features import Sequences
 from trajhmm.hmm import Filtered, Model, Smoothed
 from trajhmm.hmm.certificate import Certificate
@@ -189,12 +190,13 @@ FORK_RUNS = 2
 def forks_in(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.bool_]:
     """(K,) states at which runs part: two go on to one state and never to another, and two the other way round.
 
-    Runs that come by twice and go on to one state first and to the other then do not part.
+    Runs that come by twice and go on to one state first and to the other then do not part; and none parts that strays.
 
     Parameters
     ----------
     path, lengths : (N,) states and (R,) rows of the runs.
     """
+    path = without_strays(path, lengths, stray_states(path, lengths, n_states))
     owner = np.repeat(np.arange(len(lengths)), lengths)
     moves = np.flatnonzero((np.diff(path) != 0) & (np.diff(owner) == 0))
     took = np.zeros((n_states, n_states, len(lengths)), dtype=np.int64)
