@@ -30,6 +30,9 @@ KINDS = {
     "40 runs, 30% never": partial(well_apart, never=0.3),
     "40 runs, detour a third as long": partial(well_apart, detour_stay=19.0),
     "12 runs": partial(well_apart, n_runs=12),
+    "40 runs, scaled too": partial(well_apart, scale_sd=0.3),
+    "40 runs, AR(1) .9": partial(well_apart, ar=0.9),
+    "40 runs, means that grow": partial(well_apart, growth=1.0),
     "40 runs, noise of t3": partial(well_apart, tails=3.0),
 }
 
@@ -74,8 +77,8 @@ def test_the_interval_holds_what_is_told(name):
         if simulated.detour is None:  # no run takes it
             without += 1
             continue
-        # Heavy tails fill a state of their own.
-        n_states = simulated.n_states + ("t3" in name)
+        # Heavy tails, and means that grow, fill a state of their own.
+        n_states = simulated.n_states + ("t3" in name or "grow" in name)
         model = th.fit(simulated.logs, states=n_states, halves=0, seed=seed, jobs=2)
         analysis = th.analyze(simulated.logs, model, converged="eval_accuracy > 0.9", refits=0, prefix=False, seed=seed)
         path = analysis.map.path

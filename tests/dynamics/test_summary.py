@@ -324,6 +324,20 @@ def test_a_fork_is_where_two_runs_go_one_way_only_and_two_the_other(analysed, wa
     assert ("The map forks after state 0:" in told) == bool(forks)
 
 
+def test_states_of_rows_that_stray_are_told(analysed):
+    walks = [[0, 2, 0, 2, 0, 2, 0, 1, 1, 2, 1, 1]] * 3 + [[0, 0, 0, 0, 1, 1, 1, 1]] * 3
+    training_map = analysed[0].map
+    states = tuple(replace(training_map.states[0], state=state) for state in range(3))
+
+    def told(walks):
+        lengths = np.array([len(walk) for walk in walks])
+        return describe_map(replace(training_map, path=np.concatenate(walks), lengths=lengths, states=states))
+
+    assert "State 2 is no place that training passes through: runs are in it for a row or two" in told(walks)
+    assert "fork" not in told(walks)
+    assert "no place" not in told(walks[3:])
+
+
 def test_files_hold_the_certificate_with_the_refits(analysed, refits):
     analysis, model = certified(analysed, certificate())
     content = certificate_content(replace(analysis, refits=refits), model)
