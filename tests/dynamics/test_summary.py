@@ -325,7 +325,7 @@ def test_a_fork_is_where_two_runs_go_one_way_only_and_two_the_other(analysed, wa
 
 
 def test_states_of_rows_that_stray_are_told(analysed):
-    walks = [[0, 2, 0, 2, 0, 2, 0, 1, 1, 2, 1, 1]] * 3 + [[0, 0, 0, 0, 1, 1, 1, 1]] * 3
+    walks = [[*[0, 0, 0, 2] * 4, 1, 1, 1, 2, 1, 1, 1]] * 3 + [[0, 0, 0, 0, 1, 1, 1, 1]] * 3
     training_map = analysed[0].map
     states = tuple(replace(training_map.states[0], state=state) for state in range(3))
 

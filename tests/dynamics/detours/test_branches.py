@@ -195,7 +195,7 @@ def many_paths(*, seed=0, n=24):
 
 def test_a_run_that_strays_for_a_row_has_not_left():
     paths, converged_at = many_paths()
-    strayed = with_strays(paths, 5, every=3)
+    strayed = with_strays(paths, 5, every=4)
     assert strays_of(strayed, converged_at) == {5}
     assert strays_of(paths, converged_at) == frozenset()
     for state in range(5):
@@ -217,7 +217,7 @@ def test_a_run_that_strays_for_a_row_has_not_left():
 
 def test_a_run_that_strays_on_its_way_is_where_it_goes_to_then_and_where_it_begins_at_once():
     paths, converged_at = many_paths()
-    strayed = with_strays(paths, 5, every=3)
+    strayed = with_strays(paths, 5, every=4)
     for path, before in zip(strayed, paths, strict=True):
         path[before.index(3)] = 5  # the first row after 1 or 2
         path[0] = 5
@@ -237,3 +237,9 @@ def test_what_is_left_for_elsewhere_or_lasts_or_is_seldom_is_no_stray():
     assert not strays_of(longer, converged_at)
     seldom = [path if i > 1 else with_strays([path], 5, every=9)[0] for i, path in enumerate(paths)]
     assert not strays_of(seldom, converged_at)
+
+
+def test_states_between_which_runs_swing_are_no_strays():
+    paths, converged_at = many_paths()
+    swinging = [path[:6] + [4, 5] * 8 + path[6:] for path in paths]
+    assert not strays_of(swinging, [at + 16 for at in converged_at])

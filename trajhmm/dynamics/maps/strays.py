@@ -1,7 +1,8 @@
 """States that are no places: single rows far off, from which runs go on where they were.
 
 Noise with heavy tails fills a state of its own (a normal distribution as wide as the tails), into which runs of all
-states stray for a row or two. Who does has not left the state in which they were.
+states stray for a row or two. Who does has not left the state in which they were. Two states between which runs swing
+to and fro are none: neither is where they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from trajhmm.logs.runset import offsets_of
 
 Ints = NDArray[np.int64]
 
-# Stays in a stray state: at least so many, nearly all of them as short as this, and most back to where they came from.
+# Stays in a stray state: at least so many, nearly all of them as short as this, and most back to where they came from,
+# where most stay longer.
 _FEWEST, _SHORT, _SHORT_SHARE, _BACK_SHARE = 10, 2, 0.9, 0.6
 
 
@@ -40,6 +42,7 @@ def stray_states(path: Ints, lengths: Ints, n_states: int) -> frozenset[int]:
         if (stays := inside & (state == k)).sum() >= _FEWEST
         and (rows[state == k] <= _SHORT).mean() >= _SHORT_SHARE
         and back[stays].mean() >= _BACK_SHARE
+        and np.median(np.concatenate([rows[np.flatnonzero(stays) + side] for side in (-1, 1)])) > _SHORT
     )
 
 
