@@ -46,8 +46,7 @@ KINDS = {
     "planted, 30% never": partial(well_apart, never=0.3),
     "planted, detour a third as long": partial(well_apart, detour_stay=19.0),
     "planted, 12 runs": partial(well_apart, n_runs=12),
-    # Of 12 runs of which each takes the detour with probability .4 two thirds are four or more on each side.
-    "planted, 12 runs, detour as likely as not": partial(well_apart, n_runs=12, detour_share=0.5),
+    "planted, 12 runs, all converge": partial(well_apart, n_runs=12, never=0.0),
     "planted, 8 runs": partial(well_apart, n_runs=8),
     "planted, states close (ring)": planted,
     "null: a state that costs no time": partial(well_apart, detour=False, bystander=True),
@@ -188,6 +187,16 @@ def test_maps_of_known_truth():
 # Sets of each null, and how many states a road that has none is cut into.
 NULLS = int(os.environ.get("TRAJHMM_SETS", "200"))
 STAIRS = 8
+
+
+def test_what_delays_is_found_with_12_runs_where_the_number_of_states_is_given():
+    """Where all of them converge: seconds a set."""
+    kind = KINDS["planted, 12 runs, all converge"]
+    sets = min(NULLS, 60)
+    simulated = [kind(seed=seed) for seed in range(sets)]
+    found = [judge(one, seed, n_states=one.n_states) for seed, one in enumerate(simulated) if one.detour is not None]
+    print(f"\nfound in {share([one['found'] for one in found] + [False] * (sets - len(found)))} of {sets}")
+    assert sum(one["found"] for one in found) >= 0.6 * sets
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("null")])
