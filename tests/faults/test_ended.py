@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -32,18 +33,28 @@ def logs(tmp_path):
     return tmp_path / "logs"
 
 
+@contextmanager
 def started(*line, ignored=None):
-    """A command that has begun to write, or to watch."""
-    before = signal.getsignal(ignored) if ignored else None
-    if ignored:
-        signal.signal(ignored, signal.SIG_IGN)
+    """A command that has begun to write, or to watch; it minds all endings but one that is ``ignored``.
+
+    Whatever the tests themselves were started with: ``nohup`` ignores SIGHUP, and a shell SIGINT of what it starts
+    beside itself, and children inherit that.
+    """
+    before = {ending: signal.getsignal(ending) for ending in ENDINGS}
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN if ending == ignored else signal.SIG_DFL)
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *map(str, line)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
     finally:
-        if ignored:
-            signal.signal(ignored, before)
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
