@@ -333,7 +333,10 @@ def test_states_of_rows_that_stray_are_told(analysed):
         lengths = np.array([len(walk) for walk in walks])
         return describe_map(replace(training_map, path=np.concatenate(walks), lengths=lengths, states=states))
 
-    assert "State 2 is no place that training passes through: runs are in it for a row or two" in told(walks)
+    assert (
+        "State 2 is an outlier state, no place that training passes through: runs are in it for a row or two"
+        in told(walks)
+    )
     assert "fork" not in told(walks)
     assert "no place" not in told(walks[3:])
 

@@ -11,7 +11,7 @@ import numpy as np
 from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours.again import PrefixPoint, Refits
 from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, StateEvidence
-from trajhmm.dynamics.maps.strays import stray_states
+from trajhmm.dynamics.maps.outliers import outlier_states
 from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
 from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate, span
 from trajhmm.features.sequences import DIVERGED
@@ -305,19 +305,21 @@ def describe_map(training_map: TrainingMap) -> str:
             f" The map forks after {_listed(forks)}: at least {FORK_RUNS} runs go one way and never the other, and as"
             " many the other way."
         )
-    return text + _about_strays(training_map)
+    return text + _about_outliers(training_map)
 
 
-def _about_strays(training_map: TrainingMap) -> str:
+def _about_outliers(training_map: TrainingMap) -> str:
     """A sentence on states that are single rows far off; empty if there are none."""
-    strays = sorted(stray_states(training_map.path, training_map.lengths, training_map.n_states))
-    if not strays:
+    outliers = sorted(outlier_states(training_map.path, training_map.lengths, training_map.n_states))
+    if not outliers:
         return ""
-    is_no, they = ("is no place", "it") if len(strays) == 1 else ("are no places", "them")
+    is_no, they = (
+        ("is an outlier state, no place", "it") if len(outliers) == 1 else ("are outlier states, no places", "them")
+    )
     return (
-        f" {_listed(strays).capitalize()} {is_no} that training passes through: runs are in {they} for a row or two and"
-        " then mostly back where they were, as noise with heavy tails has it. What delays is looked for as if they had"
-        " never been away."
+        f" {_listed(outliers).capitalize()} {is_no} that training passes through: runs are in {they} for a row or two"
+        " and then mostly back where they were, as noise with heavy tails has it. What delays is looked for as if they"
+        " had never been away."
     )
 
 

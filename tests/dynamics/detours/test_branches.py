@@ -6,7 +6,7 @@ import numpy as np
 
 from trajhmm.dynamics.detours.branches import compare_visits, done_states
 from trajhmm.dynamics.detours.convergence import Convergence
-from trajhmm.dynamics.maps.strays import stray_states, without_strays
+from trajhmm.dynamics.maps.outliers import outlier_states, without_outliers
 from trajhmm.dynamics.maps.training_map import TrainingMap, forks_in
 
 
@@ -165,7 +165,7 @@ def test_times_are_in_steps_even_where_rows_are_not_evenly_spaced():
     assert members(stratum) == [(0, True, 10, True), (1, False, 60, True)]
 
 
-def with_strays(paths, stray, *, every):
+def with_outliers(paths, stray, *, every):
     """The same, one row in ``every`` inside a stay in another state: noise with heavy tails fills one."""
     strayed = [list(path) for path in paths]
     for path, before in zip(strayed, paths, strict=True):
@@ -175,9 +175,9 @@ def with_strays(paths, stray, *, every):
     return strayed
 
 
-def strays_of(paths, converged_at):
+def outlier_states_of(paths, converged_at):
     training_map = decoded(paths, converged_at)[0]
-    return stray_states(training_map.path, training_map.lengths, 6)
+    return outlier_states(training_map.path, training_map.lengths, 6)
 
 
 def many_paths(*, seed=0, n=24):
@@ -195,9 +195,9 @@ def many_paths(*, seed=0, n=24):
 
 def test_a_run_that_strays_for_a_row_has_not_left():
     paths, converged_at = many_paths()
-    strayed = with_strays(paths, 5, every=4)
-    assert strays_of(strayed, converged_at) == {5}
-    assert strays_of(paths, converged_at) == frozenset()
+    strayed = with_outliers(paths, 5, every=4)
+    assert outlier_states_of(strayed, converged_at) == {5}
+    assert outlier_states_of(paths, converged_at) == frozenset()
     for state in range(5):
         expected, found = compare(paths, converged_at, state), compare(strayed, converged_at, state)
         assert found.is_excursion == expected.is_excursion
@@ -217,13 +217,13 @@ def test_a_run_that_strays_for_a_row_has_not_left():
 
 def test_a_run_that_strays_on_its_way_is_where_it_goes_to_then_and_where_it_begins_at_once():
     paths, converged_at = many_paths()
-    strayed = with_strays(paths, 5, every=4)
+    strayed = with_outliers(paths, 5, every=4)
     for path, before in zip(strayed, paths, strict=True):
         path[before.index(3)] = 5  # the first row after 1 or 2
         path[0] = 5
     training_map = decoded(strayed, converged_at)[0]
-    assert strays_of(strayed, converged_at) == {5}
-    path = without_strays(training_map.path, training_map.lengths, frozenset({5}))
+    assert outlier_states_of(strayed, converged_at) == {5}
+    path = without_outliers(training_map.path, training_map.lengths, frozenset({5}))
     assert not (path == 5).any()
     assert path[0] == 0
     assert path[paths[0].index(3)] == 1
@@ -232,14 +232,14 @@ def test_a_run_that_strays_on_its_way_is_where_it_goes_to_then_and_where_it_begi
 def test_what_is_left_for_elsewhere_or_lasts_or_is_seldom_is_no_stray():
     paths, converged_at = many_paths()
     door = [[5 if path[t - 1] != path[t] else path[t] for t in range(len(path))] for path in paths]  # of one row each
-    assert not strays_of(door, converged_at)
+    assert not outlier_states_of(door, converged_at)
     longer = [path[:5] + [5] * 4 + path[5:] for path in paths]
-    assert not strays_of(longer, converged_at)
-    seldom = [path if i > 1 else with_strays([path], 5, every=9)[0] for i, path in enumerate(paths)]
-    assert not strays_of(seldom, converged_at)
+    assert not outlier_states_of(longer, converged_at)
+    seldom = [path if i > 1 else with_outliers([path], 5, every=9)[0] for i, path in enumerate(paths)]
+    assert not outlier_states_of(seldom, converged_at)
 
 
 def test_states_between_which_runs_swing_are_no_strays():
     paths, converged_at = many_paths()
     swinging = [path[:6] + [4, 5] * 8 + path[6:] for path in paths]
-    assert not strays_of(swinging, [at + 16 for at in converged_at])
+    assert not outlier_states_of(swinging, [at + 16 for at in converged_at])

@@ -14,8 +14,8 @@ Hernán & Robins 2016). Runs in their n-th stay in a state j, who have not been 
   moment is a time since entering j. Runs that go into k at that time are compared with the runs that have been in j for
   as long, from then on.
 
-Who strays for a row has not left j, and who strays on the way from j to k has gone to k: rows in stray states (see
-`trajhmm.dynamics.maps.strays`) count as rows of the state before, unless k is one of them.
+Who strays for a row has not left j, and who strays on the way from j to k has gone to k: rows in outlier states (see
+`trajhmm.dynamics.maps.outliers`) count as rows of the state before, unless k is one of them.
 
 A run that begins in k has left nothing for it and is not compared: under scaling within runs, even the first row knows
 how its run ends, so that starting states tell outcomes apart without causing them.
@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.detours.convergence import Convergence
-from trajhmm.dynamics.maps.strays import stray_states, without_strays
+from trajhmm.dynamics.maps.outliers import outlier_states, without_outliers
 from trajhmm.dynamics.maps.training_map import TrainingMap
 from trajhmm.logs.runset import offsets_of
 
@@ -125,8 +125,8 @@ def compare_visits(
     within : (R,) a level for each run, such as the code of an attribute; only runs of one level are compared.
     """
     path, lengths = training_map.path, training_map.lengths
-    strays = stray_states(path, lengths, training_map.n_states) - {state}
-    settled = replace(training_map, path=without_strays(path, lengths, strays))
+    outliers = outlier_states(path, lengths, training_map.n_states) - {state}
+    settled = replace(training_map, path=without_outliers(path, lengths, outliers))
     runs = [_until_convergence(run) for run in _decoded(settled, convergence)]
     visits = [run.visit(state) for run in runs]
     is_excursion = _is_excursion(runs, visits)

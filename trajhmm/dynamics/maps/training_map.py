@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.maps.attribution import by_logged_rows, deviations_of_rows, state_gradient
-from trajhmm.dynamics.maps.strays import stray_states, without_strays
+from trajhmm.dynamics.maps.outliers import outlier_states, without_outliers
 from trajhmm.features import Sequences
 from trajhmm.hmm import Filtered, Model, Smoothed
 from trajhmm.hmm.certificate import Certificate
@@ -196,7 +196,7 @@ def forks_in(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int)
     ----------
     path, lengths : (N,) states and (R,) rows of the runs.
     """
-    path = without_strays(path, lengths, stray_states(path, lengths, n_states))
+    path = without_outliers(path, lengths, outlier_states(path, lengths, n_states))
     owner = np.repeat(np.arange(len(lengths)), lengths)
     moves = np.flatnonzero((np.diff(path) != 0) & (np.diff(owner) == 0))
     took = np.zeros((n_states, n_states, len(lengths)), dtype=np.int64)

@@ -104,9 +104,8 @@ def _together(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Float
     equations(
         there, own.first, inverse, tau, shifts.mean, weights, _NEXT_TO_NOTHING, _RIDGE, matrix, right, free, precision
     )
-    means = np.asarray(np.linalg.solve(matrix.transpose(2, 0, 1), right.T[:, :, np.newaxis]), dtype=np.float64)[
-        :, :, 0
-    ].T
+    moves = np.linalg.solve(matrix.transpose(2, 0, 1), right.T[:, :, np.newaxis])[:, :, 0]
+    means = np.asarray(moves.T, dtype=np.float64)
     return means, free - np.einsum("rkd,kd->rd", there, inverse * means) / precision
 
 

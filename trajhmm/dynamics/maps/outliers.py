@@ -1,4 +1,4 @@
-"""States that are no places: single rows far off, from which runs go on where they were.
+"""Outlier states: single rows far off, from which runs go on where they were.
 
 Noise with heavy tails fills a state of its own (a normal distribution as wide as the tails), into which runs of all
 states stray for a row or two. Who does has not left the state in which they were. Two states between which runs swing
@@ -17,13 +17,13 @@ from trajhmm.logs.runset import offsets_of
 
 Ints = NDArray[np.int64]
 
-# Stays in a stray state: at least so many, nearly all of them as short as this, and most back to where they came from,
-# where most stay longer.
+# Stays in an outlier state: at least so many, nearly all of them as short as this, and most back to where they came
+# from, where most stay longer.
 _FEWEST, _SHORT, _SHORT_SHARE, _BACK_SHARE = 10, 2, 0.9, 0.6
 
 
-def stray_states(path: Ints, lengths: Ints, n_states: int) -> frozenset[int]:
-    """States into which runs stray.
+def outlier_states(path: Ints, lengths: Ints, n_states: int) -> frozenset[int]:
+    """States into which runs stray for a row or two.
 
     Parameters
     ----------
@@ -46,17 +46,17 @@ def stray_states(path: Ints, lengths: Ints, n_states: int) -> frozenset[int]:
     )
 
 
-def without_strays(path: Ints, lengths: Ints, strays: frozenset[int]) -> Ints:
+def without_outliers(path: Ints, lengths: Ints, outliers: frozenset[int]) -> Ints:
     """(N,) states, where a run strays that of the row before; of the first row after, where a run begins astray.
 
     Parameters
     ----------
-    path, lengths : as for `stray_states`.
+    path, lengths : as for `outlier_states`.
     """
     settled = path.copy()
-    if not strays:
+    if not outliers:
         return settled
-    astray = np.isin(path, list(strays))
+    astray = np.isin(path, list(outliers))
     for start, stop in pairwise(offsets_of(lengths)):
         there = np.flatnonzero(~astray[start:stop])
         if len(there):
