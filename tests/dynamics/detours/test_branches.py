@@ -243,3 +243,14 @@ def test_states_between_which_runs_swing_are_no_strays():
     paths, converged_at = many_paths()
     swinging = [path[:6] + [4, 5] * 8 + path[6:] for path in paths]
     assert not outlier_states_of(swinging, [at + 16 for at in converged_at])
+
+
+def test_a_run_may_stray_through_two_outlier_states_in_turn():
+    strayed = [
+        [s for t, state in enumerate(path) for s in ([state, 5, 6] if t % 5 == 3 and path[t - 1] == state else [state])]
+        for path in many_paths()[0]
+    ]
+    lengths = np.array(list(map(len, strayed)))
+    path = np.concatenate(strayed)
+    assert outlier_states(path, lengths, 7) == {5, 6}
+    assert not (without_outliers(path, lengths, frozenset({5, 6})) > 4).any()

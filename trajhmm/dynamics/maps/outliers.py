@@ -30,20 +30,32 @@ def outlier_states(path: Ints, lengths: Ints, n_states: int) -> frozenset[int]:
     path, lengths : (N,) states and (R,) rows of the runs.
     """
     begins = run_begins(offsets_of(lengths))
+    state, rows, _ = _stays(path, begins)
+    stays, briefly = np.bincount(state, minlength=n_states), np.bincount(state[rows <= _SHORT], minlength=n_states)
+    short = (stays > 0) & (briefly >= _SHORT_SHARE * stays)
+    # A run may stray through several of them in turn: what counts is how long it is away, and where it comes back to.
+    away = short[path]
+    state, rows, first = _stays(np.where(away, n_states, path), begins)
+    left = np.zeros(len(state), dtype=bool)
+    left[1:-1] = (state[1:-1] == n_states) & ~begins[first[1:-1]] & ~begins[first[2:]]
+    found = []
+    for k in np.flatnonzero(short).tolist():
+        with_k = np.unique(np.searchsorted(first, np.flatnonzero(path == k), side="right") - 1)
+        stays = with_k[left[with_k]]
+        if (
+            len(stays) >= _FEWEST
+            and (rows[with_k] <= _SHORT).mean() >= _SHORT_SHARE
+            and (state[stays - 1] == state[stays + 1]).mean() >= _BACK_SHARE
+            and np.median(np.concatenate([rows[stays - 1], rows[stays + 1]])) > _SHORT
+        ):
+            found.append(k)
+    return frozenset(found)
+
+
+def _stays(path: Ints, begins: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
+    """(M,) state, rows and first row of each stay."""
     first = np.flatnonzero(begins | (np.diff(path, prepend=-1) != 0))
-    state, rows = path[first], np.diff(first, append=len(path))
-    # Stays that a run both comes to and leaves.
-    inside, back = np.zeros(len(first), dtype=bool), np.zeros(len(first), dtype=bool)
-    inside[1:-1] = ~begins[first[1:-1]] & ~begins[first[2:]]
-    back[1:-1] = state[:-2] == state[2:]
-    return frozenset(
-        k
-        for k in range(n_states)
-        if (stays := inside & (state == k)).sum() >= _FEWEST
-        and (rows[state == k] <= _SHORT).mean() >= _SHORT_SHARE
-        and back[stays].mean() >= _BACK_SHARE
-        and np.median(np.concatenate([rows[np.flatnonzero(stays) + side] for side in (-1, 1)])) > _SHORT
-    )
+    return path[first], np.diff(first, append=len(path)), first
 
 
 def without_outliers(path: Ints, lengths: Ints, outliers: frozenset[int]) -> Ints:
