@@ -77,8 +77,8 @@ def test_the_interval_holds_what_is_told(name):
         if simulated.detour is None:  # no run takes it
             without += 1
             continue
-        # Heavy tails, and means that grow, fill a state of their own.
-        n_states = simulated.n_states + ("t3" in name or "grow" in name)
+        # Means that grow fill a state of their own.
+        n_states = simulated.n_states + ("grow" in name)
         model = th.fit(simulated.logs, states=n_states, halves=0, seed=seed, jobs=2)
         analysis = th.analyze(simulated.logs, model, converged="eval_accuracy > 0.9", refits=0, prefix=False, seed=seed)
         path = analysis.map.path

@@ -205,9 +205,7 @@ def test_what_costs_nothing_is_no_detour_where_the_number_of_states_is_given(kin
     flagged = 0
     for seed in range(NULLS):
         simulated = KINDS[kind](seed=seed)
-        # Heavy tails fill a state of their own.
-        n_states = getattr(simulated, "n_states", STAIRS) + ("t3" in kind)
-        found = judge(simulated, seed, n_states=n_states)
+        found = judge(simulated, seed, n_states=getattr(simulated, "n_states", STAIRS))
         flagged += found["others"] > 0
     print(f"\n{kind}: a detour in {flagged} of {NULLS} sets, {share([True] * flagged + [False] * (NULLS - flagged))}")
     assert binomtest(flagged, NULLS, 0.05, alternative="greater").pvalue > 0.01

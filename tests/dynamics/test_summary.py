@@ -193,6 +193,11 @@ def test_a_map_that_comes_back_is_told_with_its_numbers(analysed):
         "back worst to 0.90, other seeds to 1.00"
     )
     assert str(badge_of(model.certificate)) == "reproducible: halves 0.85, seeds 1.00"
+    strayed = replace(MORE, agreement=(0.9,), recovery=(0.9,) * 3, outliers=1)
+    _, outlying = certified(analysed, certificate(others=(strayed,)))
+    assert describe_certificate(outlying).endswith(
+        "to 1.00; 3 come back as well, one of them an outlier state, single rows far off, and are not taken"
+    )
     assert "With 3 states halves agree to 0.55, the worst state to 0.10." in describe_standing(model)
 
 

@@ -118,6 +118,7 @@ NAN, INFINITE = float("nan"), float("inf")
         (["certificate", "halves", 0, "recovery"], [0.5, NAN], "recovery: expected finite numbers"),
         (["certificate", "halves", 0, "seeds"], [7.0], "indices between -1 and 1"),
         (["certificate", "halves", 0, "seeds"], None, "wrong shape"),
+        (["certificate", "halves", 0, "outliers"], 9, "outliers 9: expected a whole number"),
         (["certificate", "halves"], "none", "wrong shape"),
         (
             ["certificate", "residuals", "metrics", 0, "sd", "value"],

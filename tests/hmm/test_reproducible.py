@@ -101,6 +101,23 @@ def test_a_map_is_reproducible_if_halves_every_state_and_seeds_agree():
     assert Certificate.from_dict(json.loads(json.dumps(known.to_dict()))) == known
 
 
+def test_a_certificate_tells_of_more_states_that_gave_way_as_some_are_outlier_states():
+    own = Halves(states=2, agreement=(1.0,), recovery=(1.0, 1.0), seeds=(1.0,))
+    more = Halves(states=3, agreement=(0.9,), recovery=(0.9,) * 3, seeds=(1.0,), outliers=1)
+    known = Certificate(states=2, halves=(own, more))
+    assert known.given_way == more
+    assert Certificate.from_dict(json.loads(json.dumps(known.to_dict()))) == known
+    # One that does not come back gave no way, nor did one without outlier states, nor the map itself.
+    for other in (replace(more, agreement=(0.7,)), replace(more, outliers=0)):
+        assert replace(known, halves=(own, other)).given_way is None
+    assert replace(known, states=3).given_way is None
+    # A file of before tells none.
+    stored = json.loads(json.dumps(known.to_dict()))
+    for halves in stored["halves"]:
+        del halves["outliers"]
+    assert Certificate.from_dict(stored).given_way is None
+
+
 # --- the number of states
 
 
@@ -120,6 +137,61 @@ def test_the_planted_number_of_states_comes_back(seed):
     tried = {point.states: point.halves for point in found.curve}
     assert tried[1] is None
     assert tried[3] == found.certificate.at(3).mean
+
+
+def states_with_tails(seed, *, runs=12, rows=120, share=0.05, spread=12.0):
+    """Three states one after the other, and single rows that are far off, about where their state is."""
+    rng = np.random.default_rng(seed)
+    path = np.concatenate([np.sort(rng.integers(3, size=rows)) for _ in range(runs)])
+    wide = np.where(rng.random(runs * rows) < share, spread, 1.0)
+    values = 8 * np.array([[0.0, 0], [1, 0], [0, 1]])[path] + wide[:, None] * rng.normal(size=(runs * rows, 2))
+    return values, np.full(runs, rows), path
+
+
+@pytest.mark.once
+def test_of_maps_with_as_many_other_states_that_with_the_fewest_outlier_states_is_taken():
+    values, lengths, _path = states_with_tails(0)
+    found = select(values, lengths, states=range(2, 6))
+    tried = {one.states: one for one in found.certificate.halves}
+    assert sorted(tried) == [3, 4, 5]
+    assert [(tried[k].agree, tried[k].outliers) for k in (4, 5)] == [(True, 1), (True, 2)]
+    # Tails are such that three states do not come back (two in one, and a state of the tails).
+    assert not tried[3].agree
+    assert (found.fit.parameters.n_states, found.certificate.given_way) == (4, tried[5])
+    # Where no map with fewer was tried, that is the map.
+    assert select(values, lengths, states=[2, 5]).fit.parameters.n_states == 5
+
+
+@pytest.mark.once
+def test_a_map_without_outlier_states_is_taken_if_it_comes_back_as_well():
+    values, lengths, _path = states_with_tails(0, share=0.02, spread=6.0)
+    found = select(values, lengths, states=range(2, 5))
+    tried = {one.states: (one.agree, one.outliers) for one in found.certificate.halves}
+    assert (tried[3], tried[4]) == ((True, 0), (True, 1))
+    assert found.fit.parameters.n_states == 3
+
+
+def test_outlier_states_are_looked_for_in_whole_runs(monkeypatch):
+    """Rows that are left out between others would make every stay short; so runs are left out, by their numbers."""
+    values, lengths, _ = states_with_tails(1, rows=60)
+
+    class Pieces(InMemory):
+        def map(self, function):
+            return (function(self.chunk.runs(first, first + 4)) for first in range(0, 12, 4))
+
+    source = Pieces.of(values, np.concatenate(([0], np.cumsum(lengths))))
+    whole = Data(source=source, weights=np.ones(len(lengths)))
+    halver = Halver.of(whole, settings(), n_splits=1, n_jobs=1, tally=Tally(None))
+    fit = select(values, lengths, states=[4], n_splits=0).fit
+    looked = []
+    monkeypatch.setattr(reproducible, "outlier_states", lambda *given, **_: looked.append(given) or {3})
+    assert halver.outliers(fit) == 1
+    monkeypatch.setattr(reproducible, "_WHOLE_ROWS", 12 * 60 // 5)
+    halver.outliers(fit)
+    (path, rows, k), (some, fewer, _) = looked
+    assert (len(path), rows.tolist(), k) == (12 * 60, [60] * 12, 4)
+    assert fewer.tolist() == [60, 60, 60]  # one run in five
+    np.testing.assert_array_equal(some, path.reshape(12, 60)[::5].ravel())
 
 
 @pytest.mark.slow

@@ -11,12 +11,12 @@ import numpy as np
 from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours.again import PrefixPoint, Refits
 from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, StateEvidence
-from trajhmm.dynamics.maps.outliers import outlier_states
 from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
 from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate, span
 from trajhmm.features.sequences import DIVERGED
 from trajhmm.hmm import Model
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, ResidualSummary
+from trajhmm.hmm.inference.outliers import outlier_states
 from trajhmm.logs import Note
 from trajhmm.shares import exact_interval
 

@@ -34,12 +34,15 @@ class Halves:
         that stands for it in the map of a half, by assignment.
     seeds : adjusted Rand index of the map's states with those of fits of all runs from other seeds; empty where that
         was not tried, as halves did not agree.
+    outliers : how many of the map's states are outlier states, single rows far off (see
+        `trajhmm.hmm.inference.outliers`); 0 where halves or seeds do not agree, as that was not looked at.
     """
 
     states: int
     agreement: tuple[float, ...]
     recovery: tuple[float, ...]
     seeds: tuple[float, ...] = ()
+    outliers: int = 0
 
     @property
     def mean(self) -> float:
@@ -168,6 +171,15 @@ class Certificate:
         return next((halves for halves in self.halves if halves.states == states), None)
 
     @property
+    def given_way(self) -> Halves | None:
+        """The most states that come back, more of which are outlier states than of the map; None if it has the most."""
+        own = self.at(self.states)
+        if own is None:
+            return None
+        larger = [one for one in self.halves if one.states > own.states and one.agree and one.outliers > own.outliers]
+        return larger[-1] if larger else None
+
+    @property
     def reproducible(self) -> bool | None:
         """Whether the map comes back from halves of the runs and from other seeds; None where that is not known."""
         own = self.at(self.states)
@@ -181,6 +193,7 @@ class Certificate:
                 "agreement": list(one.agreement),
                 "recovery": list(one.recovery),
                 "seeds": list(one.seeds),
+                "outliers": one.outliers,
             }
             for one in self.halves
         ]
@@ -214,7 +227,8 @@ class Certificate:
 
 
 def _halves(piece: Stored) -> Halves:
-    piece.members(known=("states", "agreement", "recovery", "seeds"))
+    needed = ("states", "agreement", "recovery", "seeds")
+    piece.members(known=(*needed, "outliers"), needed=needed)
     states = piece["states"].whole(1)
     agreement, recovery, seeds = (piece[name].array((None,)) for name in ("agreement", "recovery", "seeds"))
     if not (np.abs(np.concatenate([agreement, recovery, seeds])) <= _MOST).all():
@@ -224,4 +238,5 @@ def _halves(piece: Stored) -> Halves:
         agreement=tuple(agreement.tolist()),
         recovery=tuple(recovery.tolist()),
         seeds=tuple(seeds.tolist()),
+        outliers=0 if (outliers := piece.get("outliers")) is None else outliers.whole(0, states),
     )

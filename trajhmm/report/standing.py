@@ -100,15 +100,16 @@ def _edges(training_map: TrainingMap, refits: Refits | None) -> Table:
 
 
 def _tried(certificate: Certificate) -> Table:
-    titles = ("States", "Splits", "Halves agree", "Worst state", "Seeds agree")
+    outliers = any(halves.outliers for halves in certificate.halves)
+    titles = ("States", "Splits", "Halves agree", "Worst state", "Seeds agree", *(("Outlier states",) * outliers))
     return Table(
         name="Numbers of states that were tried in halves",
         columns=(*(Column(title=title) for title in titles), Column(title="Comes back", number=False)),
-        rows=tuple(Row(cells=_tried_cells(halves, certificate)) for halves in certificate.halves),
+        rows=tuple(Row(cells=_tried_cells(halves, certificate, outliers=outliers)) for halves in certificate.halves),
     )
 
 
-def _tried_cells(halves: Halves, certificate: Certificate) -> tuple[Cell, ...]:
+def _tried_cells(halves: Halves, certificate: Certificate, *, outliers: bool) -> tuple[Cell, ...]:
     text = f"{halves.states} (the map)" if halves.states == certificate.states else str(halves.states)
     return (
         Cell(text=text, value=float(halves.states)),
@@ -116,6 +117,7 @@ def _tried_cells(halves: Halves, certificate: Certificate) -> tuple[Cell, ...]:
         fixed(halves.mean),
         fixed(halves.worst),
         fixed(seeds_of(halves) if halves.seeds else None),
+        *((whole(halves.outliers if halves.agree else None),) if outliers else ()),
         yes(halves.agree),
     )
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from trajhmm.dynamics.detours.branches import compare_visits, done_states
 from trajhmm.dynamics.detours.convergence import Convergence
-from trajhmm.dynamics.maps.outliers import outlier_states, without_outliers
 from trajhmm.dynamics.maps.training_map import TrainingMap, forks_in
+from trajhmm.hmm.inference.outliers import outlier_states, settled
 
 
 def decoded(paths, converged_at):
@@ -223,7 +223,7 @@ def test_a_run_that_strays_on_its_way_is_where_it_goes_to_then_and_where_it_begi
         path[0] = 5
     training_map = decoded(strayed, converged_at)[0]
     assert outlier_states_of(strayed, converged_at) == {5}
-    path = without_outliers(training_map.path, training_map.lengths, frozenset({5}))
+    path = settled(training_map.path, training_map.lengths, frozenset({5}))
     assert not (path == 5).any()
     assert path[0] == 0
     assert path[paths[0].index(3)] == 1
@@ -253,4 +253,53 @@ def test_a_run_may_stray_through_two_outlier_states_in_turn():
     lengths = np.array(list(map(len, strayed)))
     path = np.concatenate(strayed)
     assert outlier_states(path, lengths, 7) == {5, 6}
-    assert not (without_outliers(path, lengths, frozenset({5, 6})) > 4).any()
+    assert not (settled(path, lengths, frozenset({5, 6})) > 4).any()
+
+
+# Heavy tails where no state is left for them: single rows in states in which runs are much longer else.
+HOME, WIDE = [1] * 9 + [0] + [1] * 8, [2] * 30
+
+
+def settled_of(*runs):
+    lengths = np.array(list(map(len, runs)))
+    return np.split(settled(np.concatenate(runs), lengths, frozenset()), np.cumsum(lengths)[:-1])
+
+
+def test_a_row_elsewhere_and_back_is_no_leaving():
+    run = [0] * 12 + HOME + [2, 2] + [1] * 5 + WIDE
+    (found,) = settled_of(run)
+    assert found.tolist() == [0] * 12 + [1] * 25 + WIDE
+    # Three rows are a stay; so is what leads on, what ends a run, and what begins one.
+    for kept in (
+        [0] * 12 + [1] * 9 + [2] * 3 + [1] * 9 + WIDE * 2,
+        [0] * 12 + [1] + WIDE,
+        WIDE + [1] * 9 + [2],
+        [2] + [1] * 9 + WIDE,
+        [0] * 12 + [1] * 2 + [0] + [1] * 2 + WIDE,  # between short stays
+    ):
+        assert settled_of(kept, run)[0].tolist() == kept
+    # What follows in another run is not what a run goes back to.
+    one, other = settled_of([0] * 12 + [1] * 9 + [0], [1] * 9 + WIDE)
+    assert (one[-1], other[0]) == (0, 1)
+
+
+def test_short_stays_in_a_state_of_short_stays_are_left_as_they_are():
+    """As where logs are coarse: who is there for two rows has been there as who is for three."""
+    coarse = [1] * 5 + [0] * 3 + [1] * 5 + [0] * 2 + [1] * 5 + [0] * 4 + [1] * 5 + [0] + [1] * 5
+    assert settled_of(coarse)[0].tolist() == coarse
+
+
+def test_runs_that_are_elsewhere_for_a_row_are_compared_as_if_they_had_stayed():
+    paths, converged_at = many_paths()
+    paths, converged_at = [[s for s in path for _ in range(3)] for path in paths], [3 * at for at in converged_at]
+    rng = np.random.default_rng(5)
+    strayed = [list(path) for path in paths]
+    for path, before in zip(strayed, paths, strict=True):
+        inside = [t for t in range(4, len(path) - 4) if len(set(before[t - 4 : t + 5])) == 1]
+        if inside:
+            path[int(rng.choice(inside))] = 2 if before[inside[0]] != 2 else 3
+    assert sum(one != other for one, other in zip(strayed, paths, strict=True)) >= 12
+    for state in range(5):
+        expected, found = compare(paths, converged_at, state), compare(strayed, converged_at, state)
+        np.testing.assert_array_equal(found.visited, expected.visited)
+        assert [members(stratum) for stratum in found.strata] == [members(stratum) for stratum in expected.strata]

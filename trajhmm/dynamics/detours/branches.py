@@ -15,7 +15,7 @@ Hernán & Robins 2016). Runs in their n-th stay in a state j, who have not been 
   as long, from then on.
 
 Who strays for a row has not left j, and who strays on the way from j to k has gone to k: rows in outlier states (see
-`trajhmm.dynamics.maps.outliers`) count as rows of the state before, unless k is one of them.
+`trajhmm.hmm.inference.outliers`) count as rows of the state before, unless k is one of them.
 
 A run that begins in k has left nothing for it and is not compared: under scaling within runs, even the first row knows
 how its run ends, so that starting states tell outcomes apart without causing them.
@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.detours.convergence import Convergence
-from trajhmm.dynamics.maps.outliers import outlier_states, without_outliers
 from trajhmm.dynamics.maps.training_map import TrainingMap
+from trajhmm.hmm.inference.outliers import outlier_states, settled
 from trajhmm.logs.runset import offsets_of
 
 # If at least this share of the visiting runs comes back to the state it left, the state is an excursion.
@@ -126,14 +126,14 @@ def compare_visits(
     """
     path, lengths = training_map.path, training_map.lengths
     outliers = outlier_states(path, lengths, training_map.n_states) - {state}
-    settled = replace(training_map, path=without_outliers(path, lengths, outliers))
-    runs = [_until_convergence(run) for run in _decoded(settled, convergence)]
+    where = replace(training_map, path=settled(path, lengths, outliers))
+    runs = [_until_convergence(run) for run in _decoded(where, convergence)]
     visits = [run.visit(state) for run in runs]
     is_excursion = _is_excursion(runs, visits)
     if is_excursion:
         members = _at_the_same_time(runs, visits, state)
     else:
-        members = _at_the_same_exit(runs, visits, done_states(settled, convergence))
+        members = _at_the_same_exit(runs, visits, done_states(where, convergence))
     levels = np.zeros(len(runs), dtype=np.int64) if within is None else within
     places: dict[_Place, list[_Member]] = {}
     for place, member in members:

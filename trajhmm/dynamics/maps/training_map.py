@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.dynamics.maps.attribution import by_logged_rows, deviations_of_rows, state_gradient
-from trajhmm.dynamics.maps.outliers import outlier_states, without_outliers
 from trajhmm.features import Sequences
 from trajhmm.hmm import Filtered, Model, Smoothed
 from trajhmm.hmm.certificate import Certificate
+from trajhmm.hmm.inference.outliers import outlier_states, settled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,7 +196,7 @@ def forks_in(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int)
     ----------
     path, lengths : (N,) states and (R,) rows of the runs.
     """
-    path = without_outliers(path, lengths, outlier_states(path, lengths, n_states))
+    path = settled(path, lengths, outlier_states(path, lengths, n_states))
     owner = np.repeat(np.arange(len(lengths)), lengths)
     moves = np.flatnonzero((np.diff(path) != 0) & (np.diff(owner) == 0))
     took = np.zeros((n_states, n_states, len(lengths)), dtype=np.int64)

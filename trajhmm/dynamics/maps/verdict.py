@@ -54,7 +54,7 @@ def describe_certificate(model: Model) -> str:
     if certificate is None or own is None:
         return f"not tested whether the map comes back: {_why_not_tested(model)}"
     if own.agree:
-        return f"{own.states} states come back: {', '.join(_measured(own))}"
+        return f"{own.states} states come back: {', '.join(_measured(own))}{_given_way(certificate)}"
     tried = [halves.states for halves in certificate.halves]
     if len(tried) > 1 and not any(halves.agree for halves in certificate.halves):
         found = f"none of {span(tried)} states comes back; K = {own.states} agrees best"
@@ -107,6 +107,14 @@ def _measured(halves: Halves) -> Iterator[str]:
         mean = seeds_of(halves)
         seeds = against(mean, SEEDS).removeprefix("; ")
         yield f"other seeds to {decimals(mean, SEEDS)}" + (f" ({seeds})" if seeds else "")
+
+
+def _given_way(certificate: Certificate) -> str:
+    larger = certificate.given_way
+    if larger is None:
+        return ""
+    some = "one of them an outlier state" if larger.outliers == 1 else f"{larger.outliers} of them outlier states"
+    return f"; {larger.states} come back as well, {some}, single rows far off, and are not taken"
 
 
 def _why_not_tested(model: Model) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trajhmm.errors import FitError
 from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, Halves
 from trajhmm.hmm.inference.matching import adjusted_rand, contingency, jaccard
+from trajhmm.hmm.inference.outliers import outlier_states
 from trajhmm.hmm.inference.posteriors import decode_rows
 from trajhmm.hmm.inference.shifts import possible, strided_parameters, thinned, without_shifts
 from trajhmm.hmm.learning.em import Restart, best_parameters
@@ -40,6 +41,8 @@ _LIKELIER = 1e-4
 _SEEDS = 4
 # Rows that paths are compared on: of more, one in so many of each run.
 _ROWS = 16384
+# Rows in which outlier states are looked for: of more, in one in so many of the runs.
+_WHOLE_ROWS = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,6 +156,19 @@ class Halver:
         agreement = [adjusted_rand(contingency(paths[best], path, k, k)) for path in others]
         return fits[best], (*agreement, *[0.0] * (len(jobs) - len(agreement)))
 
+    def outliers(self, fit: Fit, *, mixed: bool = False) -> int:
+        """How many states of a map are single rows far off, from which runs go on where they were.
+
+        Parameters
+        ----------
+        fit : of all runs.
+        mixed : count states as well of which most stays are such: outliers and a place in one.
+        """
+        every = max(1, -(-int(self.source.lengths.sum()) // _WHOLE_ROWS))
+        whole = partial(_whole_runs, fit=fit.parameters, every=every, topology=self.settings.topology)
+        path = np.concatenate(list(self.source.map(whole)))
+        return len(outlier_states(path, self.source.lengths[::every], fit.parameters.n_states, mixed=mixed))
+
     def _run(self, jobs: Sequence[Job]) -> list[list[Restart]]:
         return run_jobs(jobs, n_jobs=self.n_jobs, progress=self.tally.of(len(jobs)))
 
@@ -186,6 +202,12 @@ class _Compared:
 
     agreement: list[float]
     recovery: list[NDArray[np.float64]]
+
+
+def _whole_runs(chunk: Chunk, fit: Parameters, every: int, topology: Topology) -> NDArray[np.int64]:
+    """The likeliest path of one in so many runs, every row of them."""
+    some = chunk.picked((chunk.first_run + np.arange(chunk.n_runs)) % every == 0)
+    return _decoded(some, fit, 1, topology) if some.n_runs else np.empty(0, dtype=np.int64)
 
 
 def _decoded(chunk: Chunk, fit: Parameters, every: int, topology: Topology) -> NDArray[np.int64]:

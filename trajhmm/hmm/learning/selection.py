@@ -61,8 +61,8 @@ def select_states(
     settings : of every fit, save the number of states.
     states : numbers of states to try.
     criterion : ``reproducible``: the largest number, of at least 2, at which split halves of the runs agree, even if a
-        smaller one fails; where none does the one whose halves agree best. ``bic``, ``aic``, ``icl``, or ``heldout``:
-        log-likelihood of runs that were left out, in five folds.
+        smaller one fails (outlier states do not count); where none does the one whose halves agree best. ``bic``,
+        ``aic``, ``icl``, or ``heldout``: log-likelihood of runs that were left out, in five folds.
     n_splits : how often runs are split into halves; 0 for not at all, and then ``reproducible`` falls back to BIC, as
         with fewer than four runs.
     n_jobs : threads; the result does not depend on it.
@@ -123,17 +123,30 @@ def _reproducible(halver: Halver, fits: dict[int, Fit]) -> tuple[int | None, dic
 
     None where no number of states could be tried in halves.
 
+    Outlier states are no place that training passes through and do not count: of maps that come back and have as many
+    other states the one with the fewest is taken.
+
     Where another seed's fit of a number turned out likelier, it takes its place in ``fits``.
     """
     several = sorted((k for k in fits if k > 1), reverse=True)
     tried: dict[int, Halves] = {}
+    found, most = None, 0
     for k in several:
+        if k < most:
+            break
         tried |= _halves(halver, fits, (k,))
         if k in tried and tried[k].halves_agree:
             tried = _with_seeds(halver, fits, tried, k)
-        if k in tried and tried[k].agree:
-            below = several[several.index(k) + 1 :][:1]
-            return k, tried | _halves(halver, fits, below)
+        if k not in tried or not tried[k].agree:
+            continue
+        # Where outliers have no state of their own any more, they may have taken one with a place that runs are in.
+        outliers = halver.outliers(fits[k], mixed=found is not None)
+        tried[k] = replace(tried[k], outliers=outliers)
+        if k - outliers >= most:
+            found, most = k, k - outliers
+    if found is not None:
+        below = [k for k in several if k < found][:1]
+        return found, tried | _halves(halver, fits, [k for k in below if k not in tried])
     if not tried:
         return None, tried
     best = max(tried, key=lambda k: (tried[k].mean, -k))

@@ -1,0 +1,102 @@
+"""Outlier states: single rows far off, from which runs go on where they were.
+
+Noise with heavy tails fills a state of its own (a normal distribution as wide as the tails), into which runs of all
+states stray for a row or two. Who does has not left the state in which they were. Two states between which runs swing
+to and fro are none: neither is where they are. Where no state of their own is left for them, such rows are found in the
+widest of the others.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.hmm.rows.chunk import run_begins
+from trajhmm.logs.runset import offsets_of
+
+Ints = NDArray[np.int64]
+
+# Stays in an outlier state: at least so many, nearly all of them as short as this, and most back to where they came
+# from, where most stay longer.
+_FEWEST, _SHORT, _SHORT_SHARE, _BACK_SHARE = 10, 2, 0.9, 0.6
+# Of stays in a state that is outliers and a place in one at least so many are as short.
+_MIXED_SHARE = 0.5
+# Of a state in which runs may stray as well, short stays hold at most this share of the rows.
+_SHORT_ROWS = 0.1
+
+
+def outlier_states(path: Ints, lengths: Ints, n_states: int, *, mixed: bool = False) -> frozenset[int]:
+    """States into which runs stray for a row or two.
+
+    Parameters
+    ----------
+    path, lengths : (N,) states and (R,) rows of the runs.
+    mixed : find states as well of which only most stays are such: outliers and a place in one.
+    """
+    share = _MIXED_SHARE if mixed else _SHORT_SHARE
+    begins = run_begins(offsets_of(lengths))
+    state, rows, _ = _stays(path, begins)
+    stays, briefly = np.bincount(state, minlength=n_states), np.bincount(state[rows <= _SHORT], minlength=n_states)
+    short = (stays > 0) & (briefly >= share * stays)
+    # A run may stray through several of them in turn: what counts is how long it is away, and where it comes back to.
+    away = short[path]
+    state, rows, first = _stays(np.where(away, n_states, path), begins)
+    left = np.zeros(len(state), dtype=bool)
+    left[1:-1] = (state[1:-1] == n_states) & ~begins[first[1:-1]] & ~begins[first[2:]]
+    found = []
+    for k in np.flatnonzero(short).tolist():
+        with_k = np.unique(np.searchsorted(first, np.flatnonzero(path == k), side="right") - 1)
+        stays = with_k[left[with_k]]
+        if (
+            len(stays) >= _FEWEST
+            and (rows[with_k] <= _SHORT).mean() >= share
+            and (state[stays - 1] == state[stays + 1]).mean() >= _BACK_SHARE
+            and np.median(np.concatenate([rows[stays - 1], rows[stays + 1]])) > _SHORT
+        ):
+            found.append(k)
+    return frozenset(found)
+
+
+def settled(path: Ints, lengths: Ints, outliers: frozenset[int]) -> Ints:
+    """Where runs are, but for rows astray.
+
+    Parameters
+    ----------
+    path, lengths : as for `outlier_states`.
+    outliers : states that are no place to be in.
+
+    Returns
+    -------
+    (N,) states: for rows in ``outliers`` that of the row before (of the first row after, where a run begins astray);
+    and for a row or two in a state in which runs are much longer else, between longer stays in one and the same other
+    state, that state: under heavy tails a run is taken for elsewhere in single rows, and has not left.
+    """
+    path = path.copy()
+    offsets = offsets_of(lengths)
+    if outliers:
+        astray = np.isin(path, list(outliers))
+        for start, stop in pairwise(offsets):
+            there = np.flatnonzero(~astray[start:stop])
+            if len(there):
+                last = np.searchsorted(there, np.arange(stop - start), side="right") - 1
+                path[start:stop] = path[start:stop][there[np.maximum(last, 0)]]
+    if not len(path):
+        return path
+    begins = run_begins(offsets)
+    state, rows, first = _stays(path, begins)
+    short = rows <= _SHORT
+    in_all, in_short = np.bincount(state, weights=rows), np.bincount(state, weights=rows * short)
+    stray = short & (in_short <= _SHORT_ROWS * in_all)[state]
+    stray[:1] = stray[-1:] = False
+    within = ~begins[first]  # begins, and the next one, in the run of the stay before
+    stray[1:-1] &= within[1:-1] & within[2:] & (state[:-2] == state[2:]) & ~short[:-2] & ~short[2:]
+    came_from = np.concatenate([state[:1], state[:-1]])
+    return np.repeat(np.where(stray, came_from, state), rows)
+
+
+def _stays(path: Ints, begins: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
+    """(M,) state, rows and first row of each stay."""
+    first = np.flatnonzero(begins | (np.diff(path, prepend=-1) != 0))
+    return path[first], np.diff(first, append=len(path)), first
