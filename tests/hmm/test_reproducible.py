@@ -184,7 +184,7 @@ def test_outlier_states_are_looked_for_in_whole_runs(monkeypatch):
     halver = Halver.of(whole, settings(), n_splits=1, n_jobs=1, tally=Tally(None))
     fit = select(values, lengths, states=[4], n_splits=0).fit
     looked = []
-    monkeypatch.setattr(reproducible, "outlier_states", lambda *given, **_: looked.append(given) or {3})
+    monkeypatch.setattr(reproducible, "outlier_states", lambda *given: looked.append(given) or {3})
     assert halver.outliers(fit) == 1
     monkeypatch.setattr(reproducible, "_WHOLE_ROWS", 12 * 60 // 5)
     halver.outliers(fit)

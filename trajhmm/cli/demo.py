@@ -16,7 +16,7 @@ CONVERGED = "eval_accuracy > 0.9"
 # Less than `fit` and `analyze` do by default: the demo is to take seconds.
 _STATES = range(2, 7)
 _RESTARTS = 3
-_REFITS = 10
+_REFITS = 20
 
 
 def demo(

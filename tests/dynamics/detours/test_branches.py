@@ -287,6 +287,29 @@ def test_short_stays_in_a_state_of_short_stays_are_left_as_they_are():
     """As where logs are coarse: who is there for two rows has been there as who is for three."""
     coarse = [1] * 5 + [0] * 3 + [1] * 5 + [0] * 2 + [1] * 5 + [0] * 4 + [1] * 5 + [0] + [1] * 5
     assert settled_of(coarse)[0].tolist() == coarse
+    # Stays of four rows in the mean that scatter as chance has it.
+    rows = np.random.default_rng(0).geometric(0.25, size=200)
+    scattered = [s for length in rows for s in [1] * 9 + [0] * int(length)] + [1] * 9
+    assert settled_of(scattered)[0].tolist() == scattered
+
+
+def test_a_place_that_many_outliers_share_is_kept_and_they_are_not():
+    """Two kinds of stays: of a row, a fifth of all rows; and of thirty."""
+    run = [0] * 20 + [s for _ in range(16) for s in [1] * 9 + [2]] + [1] * 9 + [2] * 60
+    astray = [t for t in range(20, len(run) - 60) if run[t] == 2]
+    assert len(astray) == 16
+    found = settled_of(run)[0]
+    assert found[astray].tolist() == [1] * 16
+    assert found[-60:].tolist() == [2] * 60
+    # One among rows by the hundred is astray, whatever lies between.
+    one = [0] * 20 + [1] * 9 + [2] + [1] * 9 + [2] * 5 + [1] * 9 + [2] * 60
+    assert settled_of(one)[0].tolist() == [0] * 20 + [1] * 19 + [2] * 5 + [1] * 9 + [2] * 60
+    # With stays of up to six rows between the two kinds it is one kind that scatters.
+    between = (
+        [0] * 20 + [s for _ in range(16) for s in [1] * 9 + [2]] + [s for _ in range(3) for s in [1] * 9 + [2] * 5]
+    )
+    between += [1] * 9 + [2] * 60
+    assert settled_of(between)[0].tolist() == between
 
 
 def test_runs_that_are_elsewhere_for_a_row_are_compared_as_if_they_had_stayed():

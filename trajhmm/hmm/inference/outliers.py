@@ -21,25 +21,22 @@ Ints = NDArray[np.int64]
 # Stays in an outlier state: at least so many, nearly all of them as short as this, and most back to where they came
 # from, where most stay longer.
 _FEWEST, _SHORT, _SHORT_SHARE, _BACK_SHARE = 10, 2, 0.9, 0.6
-# Of stays in a state that is outliers and a place in one at least so many are as short.
-_MIXED_SHARE = 0.5
-# Of a state in which runs may stray as well, short stays hold at most this share of the rows.
-_SHORT_ROWS = 0.1
+# In a place that runs may stray into as well short stays hold at most so many of the rows; or up to so many, if stays
+# up to so long are few beside them: as two kinds of stays have it, and not one whose lengths scatter.
+_FEW_ROWS, _MORE_ROWS, _LONGER, _GAP = 0.1, 0.3, 6, 0.15
 
 
-def outlier_states(path: Ints, lengths: Ints, n_states: int, *, mixed: bool = False) -> frozenset[int]:
+def outlier_states(path: Ints, lengths: Ints, n_states: int) -> frozenset[int]:
     """States into which runs stray for a row or two.
 
     Parameters
     ----------
     path, lengths : (N,) states and (R,) rows of the runs.
-    mixed : find states as well of which only most stays are such: outliers and a place in one.
     """
-    share = _MIXED_SHARE if mixed else _SHORT_SHARE
     begins = run_begins(offsets_of(lengths))
     state, rows, _ = _stays(path, begins)
     stays, briefly = np.bincount(state, minlength=n_states), np.bincount(state[rows <= _SHORT], minlength=n_states)
-    short = (stays > 0) & (briefly >= share * stays)
+    short = (stays > 0) & (briefly >= _SHORT_SHARE * stays)
     # A run may stray through several of them in turn: what counts is how long it is away, and where it comes back to.
     away = short[path]
     state, rows, first = _stays(np.where(away, n_states, path), begins)
@@ -51,7 +48,7 @@ def outlier_states(path: Ints, lengths: Ints, n_states: int, *, mixed: bool = Fa
         stays = with_k[left[with_k]]
         if (
             len(stays) >= _FEWEST
-            and (rows[with_k] <= _SHORT).mean() >= share
+            and (rows[with_k] <= _SHORT).mean() >= _SHORT_SHARE
             and (state[stays - 1] == state[stays + 1]).mean() >= _BACK_SHARE
             and np.median(np.concatenate([rows[stays - 1], rows[stays + 1]])) > _SHORT
         ):
@@ -87,8 +84,9 @@ def settled(path: Ints, lengths: Ints, outliers: frozenset[int]) -> Ints:
     begins = run_begins(offsets)
     state, rows, first = _stays(path, begins)
     short = rows <= _SHORT
-    in_all, in_short = np.bincount(state, weights=rows), np.bincount(state, weights=rows * short)
-    stray = short & (in_short <= _SHORT_ROWS * in_all)[state]
+    in_short = np.bincount(state, weights=rows * short) / np.bincount(state, weights=rows).clip(1)
+    gap = np.bincount(state, weights=~short & (rows <= _LONGER)) <= _GAP * np.bincount(state, weights=short)
+    stray = short & ((in_short <= _FEW_ROWS) | gap & (in_short <= _MORE_ROWS))[state]
     stray[:1] = stray[-1:] = False
     within = ~begins[first]  # begins, and the next one, in the run of the stay before
     stray[1:-1] &= within[1:-1] & within[2:] & (state[:-2] == state[2:]) & ~short[:-2] & ~short[2:]

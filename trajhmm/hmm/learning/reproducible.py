@@ -156,18 +156,12 @@ class Halver:
         agreement = [adjusted_rand(contingency(paths[best], path, k, k)) for path in others]
         return fits[best], (*agreement, *[0.0] * (len(jobs) - len(agreement)))
 
-    def outliers(self, fit: Fit, *, mixed: bool = False) -> int:
-        """How many states of a map are single rows far off, from which runs go on where they were.
-
-        Parameters
-        ----------
-        fit : of all runs.
-        mixed : count states as well of which most stays are such: outliers and a place in one.
-        """
+    def outliers(self, fit: Fit) -> int:
+        """How many states of a map are single rows far off, from which runs go on where they were."""
         every = max(1, -(-int(self.source.lengths.sum()) // _WHOLE_ROWS))
         whole = partial(_whole_runs, fit=fit.parameters, every=every, topology=self.settings.topology)
         path = np.concatenate(list(self.source.map(whole)))
-        return len(outlier_states(path, self.source.lengths[::every], fit.parameters.n_states, mixed=mixed))
+        return len(outlier_states(path, self.source.lengths[::every], fit.parameters.n_states))
 
     def _run(self, jobs: Sequence[Job]) -> list[list[Restart]]:
         return run_jobs(jobs, n_jobs=self.n_jobs, progress=self.tally.of(len(jobs)))

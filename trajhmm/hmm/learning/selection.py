@@ -139,8 +139,7 @@ def _reproducible(halver: Halver, fits: dict[int, Fit]) -> tuple[int | None, dic
             tried = _with_seeds(halver, fits, tried, k)
         if k not in tried or not tried[k].agree:
             continue
-        # Where outliers have no state of their own any more, they may have taken one with a place that runs are in.
-        outliers = halver.outliers(fits[k], mixed=found is not None)
+        outliers = halver.outliers(fits[k])
         tried[k] = replace(tried[k], outliers=outliers)
         if k - outliers >= most:
             found, most = k, k - outliers
