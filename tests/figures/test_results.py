@@ -73,6 +73,10 @@ def test_halves_and_the_worst_state_stand_beside_the_marks_that_they_have_to_rea
         "K = 4, the largest that comes back",
     ]
     assert ax.get_xlim() == (0.5, 8.5)
+    known = model.certificate
+    more = replace(known.halves[2], agreement=(0.9,), recovery=(0.9,) * 5, outliers=1)
+    outlying = replace(model, certificate=replace(known, halves=(*known.halves[:2], more, *known.halves[3:])))
+    assert legend_of(plot_selection_curve(outlying))[2] == "K = 4, the largest without more outlier states"
     assert legend_of(plot_selection_curve(made_halved(certificate=unsure)))[2] == "K = 4, agrees best"
 
 

@@ -127,8 +127,9 @@ def _chosen_by(model: Model) -> str:
         return ""
     if model.criterion == "reproducible" and model.certificate is not None:
         if model.certificate.reproducible:
-            without = "" if model.certificate.given_way is None else ", outlier states not counted"
-            return f", the largest that comes back{without}"
+            if model.certificate.given_way is not None:
+                return ", the largest without more outlier states"
+            return ", the largest that comes back"
         own = model.certificate.at(model.n_states)
         if own is not None and own.halves_agree:
             return f", agrees best; other seeds {decimals(seeds_of(own), SEEDS)}, {SEEDS:g} needed"
