@@ -166,7 +166,7 @@ def table(found):
 
 
 # Held to at once: planted logs whose noise is independent, whatever the offsets of the runs.
-INDEPENDENT = ("planted, one scale", "planted, offsets of 1 sd", "planted, offsets of 3 sd")
+INDEPENDENT = ("planted, one scale", "planted, offsets of 1 sd", "planted, offsets of 3 sd", "planted, noise of t3")
 
 
 def test_maps_of_known_truth():
