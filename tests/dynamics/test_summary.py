@@ -198,6 +198,13 @@ def test_a_map_that_comes_back_is_told_with_its_numbers(analysed):
     assert describe_certificate(outlying).endswith(
         "to 1.00; 3 come back as well, one of them an outlier state, single rows far off, and are not taken"
     )
+    assert "is no leaving" in describe_map(replace(analysed[0].map, certificate=outlying.certificate))
+    assert "is no leaving" not in describe_map(replace(analysed[0].map, certificate=model.certificate))
+    own = certificate(others=(replace(strayed, outliers=2),))
+    own = replace(own, halves=(replace(own.halves[0], outliers=1), own.halves[1]))
+    told = describe_certificate(certified(analysed, own)[1])
+    assert told.startswith("2 states come back (one of them an outlier state, single rows far off): halves")
+    assert "3 come back as well, 2 of them outlier states" in told
     assert "With 3 states halves agree to 0.55, the worst state to 0.10." in describe_standing(model)
 
 

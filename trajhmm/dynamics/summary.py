@@ -311,21 +311,29 @@ def describe_map(training_map: TrainingMap) -> str:
 def _about_outliers(training_map: TrainingMap) -> str:
     """A sentence on states that are single rows far off; empty if there are none."""
     outliers = sorted(outlier_states(training_map.path, training_map.lengths, training_map.n_states))
+    strays = (
+        " Rows far off that have no state of their own lie in others: a row or two elsewhere, between longer stays in"
+        " one state, is no leaving where forks and delays are looked for."
+        if training_map.has_strays
+        else ""
+    )
     if not outliers:
-        return ""
+        return strays
     is_no, they = (
         ("is an outlier state, no place", "it") if len(outliers) == 1 else ("are outlier states, no places", "them")
     )
     return (
         f" {_listed(outliers).capitalize()} {is_no} that training passes through: runs are in {they} for a row or two"
         " and then mostly back where they were, as noise with heavy tails has it. What delays is looked for as if they"
-        " had never been away."
+        f" had never been away.{strays}"
     )
 
 
 def forks_of(training_map: TrainingMap) -> list[int]:
     """States at which runs part; see `trajhmm.dynamics.maps.training_map.forks_in`."""
-    found: list[int] = np.flatnonzero(forks_in(training_map.path, training_map.lengths, training_map.n_states)).tolist()
+    found: list[int] = np.flatnonzero(
+        forks_in(training_map.settled(), training_map.lengths, training_map.n_states)
+    ).tolist()
     return found
 
 

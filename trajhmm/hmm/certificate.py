@@ -35,14 +35,14 @@ class Halves:
     seeds : adjusted Rand index of the map's states with those of fits of all runs from other seeds; empty where that
         was not tried, as halves did not agree.
     outliers : how many of the map's states are outlier states, single rows far off (see
-        `trajhmm.hmm.inference.outliers`); 0 where halves or seeds do not agree, as that was not looked at.
+        `trajhmm.hmm.inference.outliers`); None where that was not looked at.
     """
 
     states: int
     agreement: tuple[float, ...]
     recovery: tuple[float, ...]
     seeds: tuple[float, ...] = ()
-    outliers: int = 0
+    outliers: int | None = None
 
     @property
     def mean(self) -> float:
@@ -172,11 +172,14 @@ class Certificate:
 
     @property
     def given_way(self) -> Halves | None:
-        """The most states that come back, more of which are outlier states than of the map; None if it has the most."""
+        """The most states that come back as the map's do, more of them outlier states; None if the map has the most."""
         own = self.at(self.states)
-        if own is None:
+        if own is None or not own.agree:
             return None
-        larger = [one for one in self.halves if one.states > own.states and one.agree and one.outliers > own.outliers]
+        outliers = own.outliers or 0
+        larger = [
+            one for one in self.halves if one.states > own.states and one.agree and (one.outliers or 0) > outliers
+        ]
         return larger[-1] if larger else None
 
     @property
@@ -238,5 +241,5 @@ def _halves(piece: Stored) -> Halves:
         agreement=tuple(agreement.tolist()),
         recovery=tuple(recovery.tolist()),
         seeds=tuple(seeds.tolist()),
-        outliers=0 if (outliers := piece.get("outliers")) is None else outliers.whole(0, states),
+        outliers=None if (outliers := piece.get("outliers")) is None else outliers.whole(0, states),
     )

@@ -117,7 +117,7 @@ def _tried_cells(halves: Halves, certificate: Certificate, *, outliers: bool) ->
         fixed(halves.mean),
         fixed(halves.worst),
         fixed(seeds_of(halves) if halves.seeds else None),
-        *((whole(halves.outliers if halves.agree else None),) if outliers else ()),
+        *((whole(halves.outliers),) if outliers else ()),
         yes(halves.agree),
     )
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from trajhmm.dynamics.detours.branches import compare_visits, done_states
 from trajhmm.dynamics.detours.convergence import Convergence
+from trajhmm.dynamics.detours.evidence import _entry_steps
 from trajhmm.dynamics.maps.training_map import TrainingMap, forks_in
+from trajhmm.hmm.certificate import Certificate, Halves
 from trajhmm.hmm.inference.outliers import outlier_states, settled
 
 
@@ -207,7 +209,8 @@ def test_a_run_that_strays_for_a_row_has_not_left():
     assert astray.is_excursion
     assert astray.visited.all()
     forks = [
-        forks_in(decoded(some, converged_at)[0].path, np.array(list(map(len, some))), 6) for some in (paths, strayed)
+        forks_in(decoded(some, converged_at)[0].settled(), np.array(list(map(len, some))), 6)
+        for some in (paths, strayed)
     ]
     np.testing.assert_array_equal(forks[0], [False, True, False, False, False, False])
     np.testing.assert_array_equal(forks[1], forks[0])
@@ -262,7 +265,7 @@ HOME, WIDE = [1] * 9 + [0] + [1] * 8, [2] * 30
 
 def settled_of(*runs):
     lengths = np.array(list(map(len, runs)))
-    return np.split(settled(np.concatenate(runs), lengths, frozenset()), np.cumsum(lengths)[:-1])
+    return np.split(settled(np.concatenate(runs), lengths, frozenset(), strays=True), np.cumsum(lengths)[:-1])
 
 
 def test_a_row_elsewhere_and_back_is_no_leaving():
@@ -312,7 +315,19 @@ def test_a_place_that_many_outliers_share_is_kept_and_they_are_not():
     assert settled_of(between)[0].tolist() == between
 
 
-def test_runs_that_are_elsewhere_for_a_row_are_compared_as_if_they_had_stayed():
+def test_a_stray_before_an_outlier_is_a_row_and_no_stay_of_three():
+    run = [0] * 12 + [1] * 9 + [2, 5, 5] + [1] * 9 + [5, 5, 2] + [1] * 9 + WIDE
+    found = settled(np.array(run), np.array([len(run)]), frozenset({5}), strays=True)
+    assert found.tolist() == [0] * 12 + [1] * 33 + WIDE
+
+
+def outlying_certificate():
+    own = Halves(states=5, agreement=(1.0,), recovery=(1.0,) * 5, seeds=(1.0,), outliers=0)
+    more = Halves(states=6, agreement=(0.9,), recovery=(0.9,) * 6, seeds=(1.0,), outliers=1)
+    return Certificate(states=5, halves=(own, more))
+
+
+def test_where_outliers_are_known_of_runs_elsewhere_for_a_row_are_compared_as_if_they_had_stayed():
     paths, converged_at = many_paths()
     paths, converged_at = [[s for s in path for _ in range(3)] for path in paths], [3 * at for at in converged_at]
     rng = np.random.default_rng(5)
@@ -322,7 +337,17 @@ def test_runs_that_are_elsewhere_for_a_row_are_compared_as_if_they_had_stayed():
         if inside:
             path[int(rng.choice(inside))] = 2 if before[inside[0]] != 2 else 3
     assert sum(one != other for one, other in zip(strayed, paths, strict=True)) >= 12
+    training_map, convergence = decoded(strayed, converged_at)
+    known = replace(training_map, certificate=outlying_certificate())
     for state in range(5):
-        expected, found = compare(paths, converged_at, state), compare(strayed, converged_at, state)
+        expected, found = compare(paths, converged_at, state), compare_visits(known, convergence, state)
         np.testing.assert_array_equal(found.visited, expected.visited)
         assert [members(stratum) for stratum in found.strata] == [members(stratum) for stratum in expected.strata]
+        steps = _entry_steps(known, state, found.visited)
+        np.testing.assert_array_equal(steps, _entry_steps(decoded(paths, converged_at)[0], state, expected.visited))
+    # Where nothing tells of outliers, who is there for a row has been there: to pass over short stays is to choose
+    # visitors by how long they stay.
+    assert any(
+        (compare(strayed, converged_at, state).visited != compare(paths, converged_at, state).visited).any()
+        for state in range(5)
+    )

@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 
 from trajhmm.dynamics.detours.convergence import Convergence
 from trajhmm.dynamics.maps.training_map import TrainingMap
-from trajhmm.hmm.inference.outliers import outlier_states, settled
 from trajhmm.logs.runset import offsets_of
 
 # If at least this share of the visiting runs comes back to the state it left, the state is an excursion.
@@ -124,9 +123,7 @@ def compare_visits(
     state : k.
     within : (R,) a level for each run, such as the code of an attribute; only runs of one level are compared.
     """
-    path, lengths = training_map.path, training_map.lengths
-    outliers = outlier_states(path, lengths, training_map.n_states) - {state}
-    where = replace(training_map, path=settled(path, lengths, outliers))
+    where = replace(training_map, path=training_map.settled(place=state))
     runs = [_until_convergence(run) for run in _decoded(where, convergence)]
     visits = [run.visit(state) for run in runs]
     is_excursion = _is_excursion(runs, visits)

@@ -320,7 +320,7 @@ def _entry_steps(training_map: TrainingMap, state: int, visited: NDArray[np.bool
     """(R,) step of first entry for runs that visit before converging, 0 if they begin there; infinite for the rest."""
     n_runs = len(training_map.lengths)
     owner = np.repeat(np.arange(n_runs), training_map.lengths)
-    rows = np.flatnonzero(training_map.path == state)
+    rows = np.flatnonzero(training_map.settled(place=state) == state)
     first = np.full(n_runs, np.inf)
     np.minimum.at(first, owner[rows], training_map.steps[rows].astype(np.float64))
     begins = training_map.steps[offsets_of(training_map.lengths)[:-1]]

@@ -126,8 +126,10 @@ def _look(
     table = contingency(training_map.path, path, k, n)
     stands_for = counterparts(table)
     renamed = stands_for[path]
+    states = _nameless(len(np.union1d(stands_for, np.arange(k))), training_map)
+    seen = replace(training_map, path=renamed, states=states)
     tests = branch_tests(
-        replace(training_map, path=renamed, states=_nameless(len(np.union1d(stands_for, np.arange(k))), training_map)),
+        seen,
         convergence,
         seed=seed,
         permutations=_PERMUTATIONS,
@@ -139,7 +141,7 @@ def _look(
     return _Look(
         agreement=adjusted_rand(table),
         detours=np.array([test.is_strict for test in tests[:k]], dtype=np.int64),
-        forks=forks_in(renamed, scaled.lengths, named)[:k].astype(np.int64),
+        forks=forks_in(seen.settled(), scaled.lengths, named)[:k].astype(np.int64),
         edges=(edges > 0).astype(np.int64),
     )
 

@@ -110,6 +110,21 @@ class TrainingMap:
         """Number of states, K."""
         return len(self.states)
 
+    @property
+    def has_strays(self) -> bool:
+        """Whether rows may be astray in any state: a map of more states came back, with more outlier states."""
+        return self.certificate is not None and self.certificate.given_way is not None
+
+    def settled(self, *, place: int | None = None) -> NDArray[np.int64]:
+        """(N,) where runs are but for rows astray, see `trajhmm.hmm.inference.outliers`.
+
+        Parameters
+        ----------
+        place : a state that counts as a place even if it is an outlier state.
+        """
+        outliers = outlier_states(self.path, self.lengths, self.n_states) - {place}
+        return settled(self.path, self.lengths, outliers, strays=self.has_strays)
+
     def visits(self) -> pd.DataFrame:
         """Which runs visit which states: a row for each run and each state it is ever in, in order of entry.
 
@@ -190,13 +205,12 @@ FORK_RUNS = 2
 def forks_in(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.bool_]:
     """(K,) states at which runs part: two go on to one state and never to another, and two the other way round.
 
-    Runs that come by twice and go on to one state first and to the other then do not part; and none parts that strays.
+    Runs that come by twice and go on to one state first and to the other then do not part.
 
     Parameters
     ----------
-    path, lengths : (N,) states and (R,) rows of the runs.
+    path, lengths : (N,) states, see `TrainingMap.settled`, and (R,) rows of the runs.
     """
-    path = settled(path, lengths, outlier_states(path, lengths, n_states))
     owner = np.repeat(np.arange(len(lengths)), lengths)
     moves = np.flatnonzero((np.diff(path) != 0) & (np.diff(owner) == 0))
     took = np.zeros((n_states, n_states, len(lengths)), dtype=np.int64)

@@ -54,7 +54,8 @@ def describe_certificate(model: Model) -> str:
     if certificate is None or own is None:
         return f"not tested whether the map comes back: {_why_not_tested(model)}"
     if own.agree:
-        return f"{own.states} states come back: {', '.join(_measured(own))}{_given_way(certificate)}"
+        outliers = f" ({_outlying(own.outliers)}, single rows far off)" if own.outliers else ""
+        return f"{own.states} states come back{outliers}: {', '.join(_measured(own))}{_given_way(certificate)}"
     tried = [halves.states for halves in certificate.halves]
     if len(tried) > 1 and not any(halves.agree for halves in certificate.halves):
         found = f"none of {span(tried)} states comes back; K = {own.states} agrees best"
@@ -113,8 +114,11 @@ def _given_way(certificate: Certificate) -> str:
     larger = certificate.given_way
     if larger is None:
         return ""
-    some = "one of them an outlier state" if larger.outliers == 1 else f"{larger.outliers} of them outlier states"
-    return f"; {larger.states} come back as well, {some}, single rows far off, and are not taken"
+    return f"; {larger.states} come back as well, {_outlying(larger.outliers)}, single rows far off, and are not taken"
+
+
+def _outlying(states: int | None) -> str:
+    return "one of them an outlier state" if states == 1 else f"{states} of them outlier states"
 
 
 def _why_not_tested(model: Model) -> str:

@@ -56,37 +56,42 @@ def outlier_states(path: Ints, lengths: Ints, n_states: int) -> frozenset[int]:
     return frozenset(found)
 
 
-def settled(path: Ints, lengths: Ints, outliers: frozenset[int]) -> Ints:
+def settled(path: Ints, lengths: Ints, outliers: frozenset[int], *, strays: bool = False) -> Ints:
     """Where runs are, but for rows astray.
 
     Parameters
     ----------
     path, lengths : as for `outlier_states`.
     outliers : states that are no place to be in.
+    strays : whether rows may be astray in other states too. Only where outliers are known to be about: else who is
+        somewhere for a row or two has been there, and to pass over that is to choose visitors by how long they stay.
 
     Returns
     -------
-    (N,) states: for rows in ``outliers`` that of the row before (of the first row after, where a run begins astray);
-    and for a row or two in a state in which runs are much longer else, between longer stays in one and the same other
-    state, that state: under heavy tails a run is taken for elsewhere in single rows, and has not left.
+    (N,) states: for rows in ``outliers`` that of the row before (of the first row after, where a run begins astray).
+    With ``strays`` also, for a row or two in a state in which runs are much longer else, between longer stays in one
+    and the same other state, that state: under heavy tails a run is taken for elsewhere in single rows.
     """
     path = path.copy()
     offsets = offsets_of(lengths)
+    there = np.ones(len(path), dtype=bool)
     if outliers:
-        astray = np.isin(path, list(outliers))
+        there = ~np.isin(path, list(outliers))
         for start, stop in pairwise(offsets):
-            there = np.flatnonzero(~astray[start:stop])
-            if len(there):
-                last = np.searchsorted(there, np.arange(stop - start), side="right") - 1
-                path[start:stop] = path[start:stop][there[np.maximum(last, 0)]]
-    if not len(path):
+            known = np.flatnonzero(there[start:stop])
+            if len(known):
+                last = np.searchsorted(known, np.arange(stop - start), side="right") - 1
+                path[start:stop] = path[start:stop][known[np.maximum(last, 0)]]
+    if not strays or not len(path):
         return path
     begins = run_begins(offsets)
     state, rows, first = _stays(path, begins)
-    short = rows <= _SHORT
-    in_short = np.bincount(state, weights=rows * short) / np.bincount(state, weights=rows).clip(1)
-    gap = np.bincount(state, weights=~short & (rows <= _LONGER)) <= _GAP * np.bincount(state, weights=short)
-    stray = short & ((in_short <= _FEW_ROWS) | gap & (in_short <= _MORE_ROWS))[state]
+    counted = np.add.reduceat(there.astype(np.int64), first)  # rows that are known to be there
+    short = counted <= _SHORT
+    n_short, n_longer = np.bincount(state, weights=short), np.bincount(state, weights=~short & (counted <= _LONGER))
+    share = np.bincount(state, weights=counted * short) / np.bincount(state, weights=counted).clip(1)
+    gap = (n_short >= _FEWEST) & (n_longer <= _GAP * n_short)
+    stray = short & ((share <= _FEW_ROWS) | gap & (share <= _MORE_ROWS))[state]
     stray[:1] = stray[-1:] = False
     within = ~begins[first]  # begins, and the next one, in the run of the stay before
     stray[1:-1] &= within[1:-1] & within[2:] & (state[:-2] == state[2:]) & ~short[:-2] & ~short[2:]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import FitError
-from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, Halves
+from trajhmm.hmm.certificate import AGREEMENT, FEWEST_RUNS, RECOVERY, Halves
 from trajhmm.hmm.inference.matching import adjusted_rand, contingency, jaccard
 from trajhmm.hmm.inference.outliers import outlier_states
 from trajhmm.hmm.inference.posteriors import decode_rows
@@ -41,8 +41,8 @@ _LIKELIER = 1e-4
 _SEEDS = 4
 # Rows that paths are compared on: of more, one in so many of each run.
 _ROWS = 16384
-# Rows in which outlier states are looked for: of more, in one in so many of the runs.
-_WHOLE_ROWS = 2**20
+# Rows in which outlier states are looked for: of more, in some of the runs, as many as hold about so many.
+_WHOLE_ROWS = 2**22
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,10 +158,16 @@ class Halver:
 
     def outliers(self, fit: Fit) -> int:
         """How many states of a map are single rows far off, from which runs go on where they were."""
-        every = max(1, -(-int(self.source.lengths.sum()) // _WHOLE_ROWS))
-        whole = partial(_whole_runs, fit=fit.parameters, every=every, topology=self.settings.topology)
+        lengths = self.source.lengths
+        # Drawn, as runs may stand in an order that repeats.
+        order = np.random.default_rng(0).permutation(len(lengths))
+        some = np.zeros(len(lengths), dtype=bool)
+        some[order[: max(FEWEST_RUNS, int(np.searchsorted(np.cumsum(lengths[order]), _WHOLE_ROWS, side="right")))]] = (
+            True
+        )
+        whole = partial(_whole_runs, fit=fit.parameters, some=some, topology=self.settings.topology)
         path = np.concatenate(list(self.source.map(whole)))
-        return len(outlier_states(path, self.source.lengths[::every], fit.parameters.n_states))
+        return len(outlier_states(path, lengths[some], fit.parameters.n_states))
 
     def _run(self, jobs: Sequence[Job]) -> list[list[Restart]]:
         return run_jobs(jobs, n_jobs=self.n_jobs, progress=self.tally.of(len(jobs)))
@@ -198,10 +204,10 @@ class _Compared:
     recovery: list[NDArray[np.float64]]
 
 
-def _whole_runs(chunk: Chunk, fit: Parameters, every: int, topology: Topology) -> NDArray[np.int64]:
-    """The likeliest path of one in so many runs, every row of them."""
-    some = chunk.picked((chunk.first_run + np.arange(chunk.n_runs)) % every == 0)
-    return _decoded(some, fit, 1, topology) if some.n_runs else np.empty(0, dtype=np.int64)
+def _whole_runs(chunk: Chunk, fit: Parameters, some: NDArray[np.bool_], topology: Topology) -> NDArray[np.int64]:
+    """The likeliest path of those of all runs that ``some`` marks, every row of them."""
+    own = some[chunk.first_run : chunk.first_run + chunk.n_runs]
+    return _decoded(chunk.picked(own), fit, 1, topology) if own.any() else np.empty(0, dtype=np.int64)
 
 
 def _decoded(chunk: Chunk, fit: Parameters, every: int, topology: Topology) -> NDArray[np.int64]:
