@@ -38,6 +38,15 @@ def test_each_run_is_judged_by_its_own_past(trajhmm, logs):
     assert json.loads(alone.out)["at_alarm"] == one["at_alarm"]  # whatever the others do
 
 
+def test_a_log_without_a_loss_by_its_name_is_told_of(trajhmm, logs):
+    """It is watched all the same, but for a rise that is told of losses alone."""
+    odd = ["warn", logs / "seed4.csv", "--rename", "loss=L_tr"]
+    ended = trajhmm(*odd)
+    assert "no metric is a loss by its name" in ended.err
+    assert "--rename OLD=train_loss" in ended.err
+    assert "by its name" not in trajhmm("warn", logs / "seed4.csv").err
+
+
 def test_it_is_evaluated_like_a_model(trajhmm, logs):
     ended = trajhmm("evaluate", logs, "--collapse", "acc < 0.5", "--sustained", "3", "--onset", "step", "--json")
     assert ended.code != 0  # step is no attribute

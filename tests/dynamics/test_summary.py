@@ -97,6 +97,20 @@ def test_censoring_confounding_and_a_lack_of_refits_stand_where_the_number_stand
     assert "converge at least 1,234 steps later" in told
     assert "; 4 of the former never converge, and count up to 5,000 steps after the branch; not refitted)" in told
     assert "but visiting goes with lr, which may be the reason." in told
+    told = finding(analysed, [evidence(with_=(11, 12))], met=11)
+    assert "; 1 of the former never converges, and counts up to 5,000 steps after the branch" in told
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"), [((None, None), "too few runs for an interval"), ((0.1, 0.4), "95% interval 10% to 40%")]
+)
+def test_of_three_runs_a_difference_is_told_without_an_interval(analysed, interval, told):
+    analysis, model = analysed
+    low, high = interval
+    apart = replace(analysis.dissimilarity.total_variation, mean=0.25, ci_low=low, ci_high=high)
+    changed = replace(analysis, dissimilarity=replace(analysis.dissimilarity, total_variation=apart))
+    text = summarize(changed, model).replace("\n", " ")
+    assert f"Two runs differ in 25% of their time (mean total variation of the bags of states, {told})." in text
 
 
 def test_no_finding_says_what_was_tested_and_what_is_censored(analysed):
@@ -115,6 +129,13 @@ def test_a_condition_that_no_run_meets_is_told_first(analysed):
     told = finding(analysed, [evidence(p_value=None, delay=None, passes_test=False)], met=0)
     assert told.startswith("No run meets 'eval_accuracy > 0.9', so nothing here tells what delays convergence: loss is")
     assert "What remains worth reading are the map and how runs move on it." in told
+    analysis, model = analysed
+    times = replace(analysis.convergence_times, converged=np.zeros(12, dtype=bool), unmet="loss is above 1")
+    whole = summarize(
+        replace(analysis, convergence_times=times, evidence_by_state=(evidence(passes_test=False),)), model
+    )
+    assert "No state can be tested as a detour: no run converges." in whole
+    assert "could be tested" not in whole
 
 
 def test_a_map_that_comes_back_is_said_to_with_its_numbers(analysed):

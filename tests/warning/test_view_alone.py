@@ -1,6 +1,7 @@
 """Runs judged without a reference: against plain pandas, in any unit, whatever other runs log."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -148,7 +149,10 @@ def test_a_monitor_without_a_model_watches_what_the_first_row_holds():
     assert alarm.step > 200
     assert alarm.risk is None
     assert alarm.state is None
-    assert "no risk without a model" in str(alarm)
+    low = replace(alarm.drivers[0], value=0.5, healthy_low=-0.2, healthy_high=-0.1)
+    assert "(usual here -0.2 to -0.1)" in str(low)
+    assert "(usual here 0.1–0.2)" in str(replace(low, healthy_low=0.1, healthy_high=0.2))
+    assert "risk unknown without a model" in str(alarm)
     driver = alarm.drivers[0]
     assert (driver.metric, driver.view, driver.direction) == ("train_loss", LossRise.name, "up")
     assert driver.healthy_low < driver.healthy_high

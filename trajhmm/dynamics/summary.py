@@ -143,7 +143,8 @@ def _delays(e: StateEvidence) -> str:
         these = e.comparable_with - e.comparable_converged_with
         others = e.comparable_without - e.comparable_converged_without
         who = " and ".join(f"{n} of the {name}" for n, name in ((these, "former"), (others, "latter")) if n)
-        text += f"; {who} never converge, and count up to {e.delay.horizon:,.0f} steps after the branch"
+        never = "converges, and counts" if these + others == 1 else "converge, and count"
+        text += f"; {who} never {never} up to {e.delay.horizon:,.0f} steps after the branch"
     if e.survival is None:
         text += "; not refitted)"
     else:
@@ -368,7 +369,8 @@ def _convergence_paragraph(analysis: Analysis) -> str:
     text += f", at steps {converged.min():,} to {converged.max():,} (median {np.median(converged):,.0f})"
     censored = len(times.runs) - len(converged)
     if censored:
-        text += f"; {censored} {'does' if censored == 1 else 'do'} not and count as censored at the last step"
+        do = "does not and counts" if censored == 1 else "do not and count"
+        text += f"; {censored} {do} as censored at the last step"
     return text + "."
 
 
@@ -378,7 +380,9 @@ def _detour_paragraphs(analysis: Analysis) -> list[str]:
     strict = [e for e in evidence if e.is_strict]
     lost = [e for e in evidence if e.passes_test and not e.is_strict]
     paper = [e.state for e in evidence if e.is_paper]
-    if not tested:
+    if not analysis.convergence_times.converged.any():
+        found = "No state can be tested as a detour: no run converges."
+    elif not tested:
         found = (
             "No state can be tested as a detour: before convergence none is passed through by four runs and skipped by "
             "four others that stood at the same place."
@@ -507,10 +511,12 @@ def _dissimilarity_paragraph(analysis: Analysis) -> str:
     distance = analysis.dissimilarity.total_variation
     if distance.mean is None:
         return ""
-    return (
-        f"Two runs differ in {distance.mean:.0%} of their time (mean total variation of the bags of states, 95% "
-        f"interval {distance.ci_low:.0%} to {distance.ci_high:.0%})."
-    )
+    if distance.ci_low is None or distance.ci_high is None:
+        interval = "too few runs for an interval"
+    else:
+        interval = f"95% interval {distance.ci_low:.0%} to {distance.ci_high:.0%}"
+    what = "mean total variation of the bags of states"
+    return f"Two runs differ in {distance.mean:.0%} of their time ({what}, {interval})."
 
 
 def _listed(states: list[int]) -> str:

@@ -76,7 +76,8 @@ class Driver:
     def __str__(self) -> str:
         if self.healthy_low is None or self.healthy_high is None:
             return self.brief
-        return f"{self.brief} (usual here {self.healthy_low:.3g}–{self.healthy_high:.3g})"
+        to = " to " if self.healthy_low < 0.0 else "–"  # a dash beside a minus is hard to read
+        return f"{self.brief} (usual here {self.healthy_low:.3g}{to}{self.healthy_high:.3g})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ class Alarm:
             drivers += ": each as usual, but not together"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
-        untold = "risk too early to tell" if self.phase is not None else "no risk without a model"
+        untold = "risk too early to tell" if self.phase is not None else "risk unknown without a model"
         risk = untold if self.risk is None else f"risk {self.risk:.0%}"
         on_map = "" if self.place is None else f"; {self.place}"
         return f"{place}: {drivers}; {what} (threshold {self.threshold:.4g}){on_map}, {risk}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trajhmm.cli.options.common import Reading
 from trajhmm.cli.output.terminal import counted, say, shell_line
 from trajhmm.cli.warn.silence import Silence
+from trajhmm.features.events import is_loss
 from trajhmm.naming import listed
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _AGAIN = 600.0
 def say_alone(monitor: Monitor) -> None:
     """Say by what runs are judged without a model, and which metrics are watched."""
     say(f"no --model: each run is judged by its own past; watched: {listed(monitor.metrics, most=_WATCHED)}")
+    if monitor.metrics and not any(map(is_loss, monitor.metrics)):
+        say("no metric is a loss by its name, so that a loss that rises slowly rings no alarm; --rename OLD=train_loss")
 
 
 def say_never_logged(monitor: Monitor, runs: Sequence[str]) -> None:
