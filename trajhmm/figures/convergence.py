@@ -27,7 +27,7 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
     """Draw the share of runs that has not converged yet, of those that visit a state and of those that do not.
 
     Kaplan–Meier curves; a tick marks where a run ends that never converged. Below the axis stands how many runs were
-    still watched and had not converged.
+    still watched and had not converged. Where runs keep coming back from the state, a run may be in both arms.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
         for (word, arm), color, dashes in zip(arms.items(), (_VISITING, _OTHERS), ("-", (0, (4, 1.5))), strict=True):
             steps, remaining = np.append(0.0, arm.steps), np.append(1.0, arm.remaining)
             (line,) = ax.step(steps, remaining, where="post", color=color, linewidth=1.2, linestyle=dashes)
-            line.set(label=f"{word} state {visits.state} ({len(arm.last_steps)} runs)", gid=word)
+            where = {"with": "going into", "without": "not then in"}[word] if visits.at_times else word
+            line.set(label=f"{where} state {visits.state} ({len(arm.last_steps)} runs)", gid=word)
             ends = arm.censored
             ax.plot(arm.steps[ends], arm.remaining[ends], "|", color=color, markersize=5.0, markeredgewidth=0.9)
             handles.append(line)

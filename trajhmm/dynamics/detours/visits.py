@@ -49,6 +49,8 @@ class Visits:
     since : from where steps are counted, see `convergence_by_visit`.
     condition : of convergence.
     visiting, others : the two arms.
+    at_times : whether runs come back from the state so often that those who go there are compared with those that had
+        been as long in the state before: a run may be in both arms, first in one and later in the other.
     """
 
     state: int
@@ -56,6 +58,7 @@ class Visits:
     condition: str
     visiting: SurvivalCurve
     others: SurvivalCurve
+    at_times: bool = False
 
 
 def convergence_by_visit(
@@ -112,7 +115,14 @@ def convergence_by_visit(
         first, second = ((times[runs], convergence.converged[runs], np.ones((1, len(runs)))) for runs in members)
         arms = first, second
     visiting, others = (_curve(*arm, runs) for arm, runs in zip(arms, members, strict=True))
-    return Visits(state=state, since=since, condition=convergence.condition, visiting=visiting, others=others)
+    return Visits(
+        state=state,
+        since=since,
+        condition=convergence.condition,
+        visiting=visiting,
+        others=others,
+        at_times=since == "branch" and comparison.is_excursion,
+    )
 
 
 def _curve(
