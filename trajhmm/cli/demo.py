@@ -70,6 +70,6 @@ def demo(
     say("a figure for a column of a paper, of these logs:")
     words = ["trajhmm", "figure", "map", str(bundled_logs()), "--model", str(output / "model.json"), "-o", "map.pdf"]
     say(f"  {shell_line([*words, '--style', 'icml', '--width', 'column'])}")
-    say("the same on your logs:")
+    say("the same on your logs, of all metrics that are logged throughout (here of weights alone: --metrics):")
     say("  trajhmm fit LOGS/ -o model.json")
     say(f"  trajhmm analyze LOGS/ --model model.json --converged '{CONVERGED}' -o analysis/")
