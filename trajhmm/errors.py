@@ -3,9 +3,18 @@
 Every message says what was expected, what was found, where, and what to do about it, in at most two lines.
 """
 
+from trajhmm.naming import abridged
+
+# Letters of a message: a stranger's names may be longer.
+_MOST = 1200
+
 
 class TrajHMMError(Exception):
     """Base of all errors that a user can mend; the command line prints it and exits with 1."""
+
+    def __str__(self) -> str:
+        """The message; of one that is very long what it begins and ends with, which say where and what to do."""
+        return abridged(super().__str__(), _MOST)
 
 
 class LogError(TrajHMMError):

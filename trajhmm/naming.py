@@ -54,6 +54,11 @@ def shown(value: object) -> str:
     return text if text.isascii() and text.isprintable() else _UNSHOWN.sub(lambda found: by_number(found[0]), text)
 
 
+def abridged(text: str, most: int) -> str:
+    """A text of at most about so many letters: of a longer one its beginning and its end."""
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[-(most // 3) :]}"
+
+
 def shown_lines(text: str) -> str:
     """The same of a text of several lines, which keeps its lines and tabs."""
     return "".join(part if part in "\n\t" else shown(part) for part in re.split(r"([\n\t])", text))

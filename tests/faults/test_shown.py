@@ -26,7 +26,7 @@ from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import _Printed
 from trajhmm.cli.warn.livetable import RunTable, Terminal
 from trajhmm.files import unguarded
-from trajhmm.naming import shown, shown_lines
+from trajhmm.naming import abridged, shown, shown_lines
 
 EVIL = "\x1b[2J\x1b]0;own\x07\nerror: forged\r\x9b31m\u202e\x7f\u2028"
 SHOWN = r"\x1b[2J\x1b]0;own\x07\nerror: forged\r\x9b31m\u202e\x7f\u2028"
@@ -478,3 +478,24 @@ def test_a_changed_table_is_drawn_or_refused_in_a_line(kind, tmp_path, trajhmm, 
         ended = trajhmm(verb, kind, "in.csv", "-o", "out.tex" if verb == "table" else "out.svg")
         assert ended.code == 0 or (ended.code == 1 and len(ended.error) == 1 and seed), ended.err
         assert_harmless(ended)
+
+
+@pytest.mark.parametrize("verb", ["inspect", "warn", "fit"])
+@pytest.mark.parametrize("cell", ["word", ""])
+def test_a_name_as_long_as_a_book_is_abridged(verb, cell, tmp_path, trajhmm):
+    """What is wrong, where, and what to do stand at the beginning and at the end."""
+    name = "x" * 20_000
+    rows = "".join(f"{t},{1 / (t + 1)},{cell if t == 3 else t % 3}\n" for t in range(20))
+    (tmp_path / "a.csv").write_text(f"step,loss,{name}\n{rows}")
+    ended = trajhmm(verb, tmp_path / "a.csv", *(("-o", tmp_path / "model.json") if verb == "fit" else ()))
+    assert max(map(len, ended.err.splitlines()), default=0) <= 4100
+    if cell:
+        assert ended.code == 1
+        assert f"{tmp_path}/a.csv: " in ended.err
+        assert "xx … xx" in ended.err
+        assert ended.err.rstrip().endswith("leave it empty")
+
+
+def test_short_words_are_not_abridged():
+    assert abridged("a" * 30, 30) == "a" * 30
+    assert abridged("a" * 20 + "b" * 11, 30) == "a" * 20 + " … " + "b" * 10

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
-from trajhmm.naming import shown
+from trajhmm.naming import abridged, shown
 
 if TYPE_CHECKING:
     from trajhmm.logs import Note
@@ -33,6 +33,8 @@ _RUNS_NAMED, _METRICS_NAMED = 3, 8
 # Whether only errors and warnings are said, and no progress is shown; and how such begin.
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _LOUD = ("error: ", "warning: ")
+# Letters of what is said in a line: names in logs are a stranger's.
+_LETTERS = 4000
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def say(text: object) -> None:
     if _quiet.get() and not str(text).startswith(_LOUD):
         return
     with suppress(OSError):
-        _print(text, sys.stderr)
+        _print(abridged(str(text), _LETTERS), sys.stderr)
 
 
 def say_lines(text: str) -> None:
