@@ -13,7 +13,7 @@ from trajhmm.cli.output.terminal import echo, echo_lines, progress_bar, say, she
 from trajhmm.files import reads, together
 
 CONVERGED = "eval_accuracy > 0.9"
-# Less than `fit` and `analyze` do by default: the demo is to take seconds.
+# Less than `fit` does by default: the demo is to take a minute. As `analyze` does, which then has its result.
 _STATES = range(2, 7)
 _RESTARTS = 3
 _REFITS = 20

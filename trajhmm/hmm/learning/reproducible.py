@@ -162,9 +162,8 @@ class Halver:
         # Drawn, as runs may stand in an order that repeats.
         order = np.random.default_rng(0).permutation(len(lengths))
         some = np.zeros(len(lengths), dtype=bool)
-        some[order[: max(FEWEST_RUNS, int(np.searchsorted(np.cumsum(lengths[order]), _WHOLE_ROWS, side="right")))]] = (
-            True
-        )
+        enough = int(np.searchsorted(np.cumsum(lengths[order]), _WHOLE_ROWS, side="right"))
+        some[order[: max(FEWEST_RUNS, enough)]] = True
         whole = partial(_whole_runs, fit=fit.parameters, some=some, topology=self.settings.topology)
         path = np.concatenate(list(self.source.map(whole)))
         return len(outlier_states(path, lengths[some], fit.parameters.n_states))
