@@ -1,5 +1,6 @@
 """What verbs write: never over what they read, whole or not at all, and what the name of the file says."""
 
+import gc
 import json
 import os
 import shutil
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -325,6 +328,7 @@ def test_names_as_long_as_they_may_be_are_written(here, trajhmm):
 LIMITED = """
 import io, json, resource, sys
 from pathlib import Path
+from unittest.mock import patch
 import matplotlib.figure, numba  # what they keep between times is kept before the disk is full
 from trajhmm.cli import main
 lines = json.loads(sys.argv[1])
@@ -383,6 +387,33 @@ def test_a_figure_that_the_disk_has_no_room_for_is_not_written(tmp_path, ending,
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_figure_leaves_no_view_of_what_was_drawn(tmp_path):
+    """Python 3.12 up to 3.12.1 dies when its collector meets such a view in a cycle, as a caught error makes one."""
+    from trajhmm.figures.style import new_axes, save_figure
+
+    def views() -> int:
+        alive = 0
+        for each in gc.get_objects():
+            if isinstance(each, memoryview):
+                with suppress(ValueError):  # released
+                    alive += type(each.obj).__name__ == "_BytesIOBuffer"
+        return alive
+
+    ax = new_axes("column", 2.0)
+    with (
+        patch.object(Path, "write_bytes", _out_of_room),
+        pytest.raises(TrajHMMError, match="cannot be written") as kept,
+    ):
+        save_figure(ax, tmp_path / "a.png")
+    assert kept.value.__cause__ is not None  # its frames are alive, and what they hold
+    assert views() == 0
+
+
+def _out_of_room(path: Path, data: object) -> int:
+    held = memoryview(data)  # as `Path.write_bytes` has it
+    raise OSError(27, f"File too large: {held.nbytes}")
 
 
 def test_files_of_one_folder_are_written_together_or_not_at_all(tmp_path):

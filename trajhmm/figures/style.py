@@ -289,7 +289,7 @@ def save_figure(figure: Figure | Axes, path: str | Path) -> None:
         settle(whole)
         whole.savefig(drawn, format=format, dpi=_DOTS, metadata=_METADATA[format])
     with replacing(path) as temporary:
-        temporary.write_bytes(drawn.getbuffer())
+        temporary.write_bytes(drawn.getvalue())
 
 
 def settle(figure: Figure) -> None:
