@@ -319,6 +319,19 @@ def test_an_alarm_says_which_command_draws_it_and_that_does(shop, trajhmm, tmp_p
     assert "look:" not in trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json").err
 
 
+def test_an_alarm_without_a_model_is_drawn_as_well(tmp_path, trajhmm, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loss = np.r_[np.exp(-np.arange(200) / 60), 3.0 + 0.1 * np.arange(40)] + 0.01 * np.cos(np.arange(240))
+    pd.DataFrame({"step": np.arange(240), "train_loss": loss}).to_csv("run.csv", index=False)
+    ended = trajhmm("warn", "run.csv")
+    assert ended.out.startswith("alarm: run run at step 20")
+    (look,) = [line for line in ended.err.splitlines() if line.startswith("look: ")]
+    assert look == "look: trajhmm figure timeline run.csv --run run -o timeline.png"
+    assert trajhmm(*shlex.split(look.removeprefix("look: trajhmm "))).code == 0
+    assert trajhmm("figure", "drivers", "run.csv", "--run", "run", "-o", "drivers.svg").code == 0
+    assert "spreads" in Path("drivers.svg").read_text()
+
+
 @pytest.mark.once
 def test_a_command_gets_the_object_that_json_prints(shop, trajhmm_process, tmp_path):
     asked = ["warn", shop / "running.parquet", "--model", shop / "reference.json", "--json"]

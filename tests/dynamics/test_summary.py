@@ -226,7 +226,11 @@ def test_a_map_that_comes_back_is_told_with_its_numbers(analysed):
     told = describe_certificate(certified(analysed, own)[1])
     assert told.startswith("2 states come back (one of them an outlier state, single rows far off): halves")
     assert "3 come back as well, 2 of them outlier states" in told
-    assert "With 3 states halves agree to 0.55, the worst state to 0.10." in describe_standing(model)
+    assert "With 3 states halves agree to 0.55, the worst state to 0.10. So 2 are taken, the most" in describe_standing(
+        model
+    )
+    assert "are taken, the most" not in describe_standing(outlying)  # three come back as well
+    assert "are taken, the most" not in describe_standing(replace(model, criterion="bic"))
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_quiet_run_has_no_line_for_an_alarm():
 
 
 def test_metrics_that_are_not_there_or_too_many_are_refused():
-    with pytest.raises(AnalysisError, match="no metric 'loss' in this model"):
+    with pytest.raises(AnalysisError, match="no metric 'loss' among those that are watched"):
         plot_warning_timeline(made_timeline(), metrics=["loss"])
     with pytest.raises(AnalysisError, match="4 metrics do not fit; name at most 3"):
         plot_warning_timeline(made_timeline(), metrics=made_timeline().metrics)

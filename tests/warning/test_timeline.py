@@ -64,6 +64,41 @@ def test_contributions_add_up_to_half_the_distance_from_the_states(model, logs):
     np.testing.assert_allclose(seen.contributions.sum(axis=1), expected, rtol=1e-9)
 
 
+def test_without_a_model_a_run_is_judged_by_its_own_past(logs):
+    monitor = Monitor()
+    scored = monitor.score(logs)["b"]
+    seen = timeline_of(logs, "b", None)
+    np.testing.assert_array_equal(seen.score, scored.score)
+    assert seen.alarm == monitor.trackers["b"].alarm
+    assert (seen.n_states, seen.threshold, seen.of_map) == (0, 1.0, False)
+    row = int(np.searchsorted(seen.steps, seen.alarm.step))
+    found = dict(zip(seen.metrics, seen.contributions[row], strict=True))
+    assert {driver.metric for driver in seen.alarm.drivers} == {name for name, share in found.items() if share > 0}
+    for driver in seen.alarm.drivers:
+        assert found[driver.metric] == driver.contribution
+        low, high = seen.usual[row, seen.metrics.index(driver.metric)]
+        assert (low, high) == (driver.healthy_low, driver.healthy_high)
+
+
+def test_without_a_model_what_was_usual_is_of_rows_before_alone(logs):
+    """In a run of more rows than are looked at one by one too."""
+    short = timeline_of(logs, "a", None)
+    rng = np.random.default_rng(0)
+    values = np.vstack([drifting(9), rng.permutation(drifting(9))])
+    whole = frame_of(np.vstack([values] * 4), "long")
+    many = timeline_of(RunSet.from_frame(whole), "long", None)
+    first = timeline_of(RunSet.from_frame(whole.iloc[: len(whole) // 2]), "long", None)
+    n = len(first.steps)
+    assert len(many.steps) > 400
+    assert np.isnan(short.usual[0]).all()
+    moved = np.flatnonzero((np.diff(many.usual[:, 0], axis=0) != 0).any(axis=1)) + 1
+    assert len(moved) > 300
+    both = np.intersect1d(moved, np.flatnonzero((np.diff(first.usual[:, 0], axis=0) != 0).any(axis=1)) + 1)
+    assert len(both) > 100
+    np.testing.assert_array_equal(many.usual[both], first.usual[both])
+    np.testing.assert_array_equal(many.contributions[:n], first.contributions)
+
+
 def test_a_run_that_is_not_there_is_named(model, logs):
     with pytest.raises(AnalysisError, match=r"no run 'c' in these logs \(found: a, b\)"):
         timeline_of(logs, "c", model)

@@ -169,6 +169,28 @@ def test_what_was_usual_is_told_of_before_the_row_that_alarms():
     assert (driver.healthy_low, driver.healthy_high) == pytest.approx(tuple(band), rel=1e-12)
 
 
+def test_a_loss_that_rises_is_held_against_its_best():
+    """Against its own mean, which follows, what rings would stand there as usual."""
+    monitor, rng, alarm, step = Monitor(metrics=["train_loss"]), np.random.default_rng(3), None, 0
+    while alarm is None:
+        level = 0.4 + 2.0 * np.exp(-step / 60) + 0.004 * max(step - 300, 0)
+        alarm = monitor.update("a", step, {"train_loss": level + 0.03 * rng.normal()})
+        step += 1
+    (driver,) = alarm.drivers
+    assert (driver.view, driver.direction) == ("loss rise", "up")
+    assert 0.2 < driver.healthy_low < 0.4 < driver.healthy_high < 1.0
+    assert driver.value > driver.healthy_high
+
+
+def test_what_is_as_large_as_can_be_has_a_band_as_well():
+    monitor = Monitor(metrics=["train_loss"])
+    for step in range(40):
+        monitor.update("a", step, {"train_loss": 1e300 if step % 2 else 1e-300})
+    tracker = monitor.trackers["a"]
+    low, high = tracker._scorer.views.band(40, tracker._known.memory)[0]
+    assert -1e100 <= low < high <= 1e100
+
+
 def test_what_was_known_under_other_losses_is_begun_anew(monkeypatch):
     """What counts as a loss may change with a version; a watch that goes on is not damaged by that."""
     monitor = Monitor(metrics=["train_loss", "norm"])

@@ -101,13 +101,14 @@ class AskedFigure(Asked):
 
     @cached_property
     def timeline(self) -> Timeline:
-        """The run under a model for warning; without its name, the command is wrong."""
+        """The run under a model for warning, or by its own past; without its name, the command is wrong."""
         from trajhmm.warning.timeline import timeline_of
 
         if self.run is None:
             raise typer.BadParameter(f"{self.what} needs a run: --run NAME")
         truth = self.ends.of(self.runs).get(self.run) if self.ends.known else None
-        return timeline_of(self.runs, self.run, self.model, truth=truth, outcome=self.ends.outcome)
+        model = None if self.model_file is None else self.model
+        return timeline_of(self.runs, self.run, model, truth=truth, outcome=self.ends.outcome)
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -354,9 +355,9 @@ def figure(
     """Draw one figure for print.
 
     Map, raster and curves need logs; regression and convergence --converged as well. Timeline and drivers show a --run
-    under a model for warning, with what became of it if --truth or --collapse is given; recall and leads compare all
-    detectors on runs whose end is known. Stability takes the folder that 'trajhmm audit' wrote, phases, probability,
-    hazard and spikes that of 'trajhmm stability'; these need no model.
+    under a model for warning, or without one by its own past, and what became of it if --truth or --collapse is given;
+    recall and leads compare all detectors on runs whose end is known. Stability takes the folder that 'trajhmm audit'
+    wrote, phases, probability, hazard and spikes that of 'trajhmm stability'; these need no model.
 
     Example: trajhmm figure map logs/ --model model.json --converged 'eval_accuracy > 0.9' -o map.pdf --style icml
     """

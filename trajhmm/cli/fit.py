@@ -27,7 +27,7 @@ from trajhmm.cli.options.common import (
 from trajhmm.cli.options.kinds import For, options_of_kinds
 from trajhmm.cli.options.paths import MODEL, READS
 from trajhmm.cli.options.truth import Collapse, Onset, Sustained, Truth, TruthFile
-from trajhmm.cli.output.terminal import counted, progress_bar, say, say_lost, say_notes
+from trajhmm.cli.output.terminal import counted, progress_bar, say, say_lost, say_notes, shell_line
 
 if TYPE_CHECKING:
     from trajhmm.hmm import Model
@@ -260,6 +260,12 @@ def fit(
     say(f"{output}: written")
     say_left_out(runs.notes)
     say_lost(model.notes, len(runs.runs))
+    if purpose is Purpose.WARNING:
+        say(f"next: {shell_line(['trajhmm', 'warn', 'RUNNING/', '--model', str(output), '--follow'])}")
+    elif not stream and dask is None:  # a report holds the logs in memory
+        words = ["trajhmm", "report", *map(str, logs), "--model", str(output), *reading.as_options()]
+        say("next, with --converged CONDITION to see what delays that:")
+        say(f"  {shell_line([*words, '-o', 'report.html'])}")
 
 
 def _map_of(path: Path) -> Model:

@@ -15,7 +15,7 @@ from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, 
 from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate, span
 from trajhmm.features.sequences import DIVERGED
 from trajhmm.hmm import Model
-from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, ResidualSummary
+from trajhmm.hmm.certificate import AGREEMENT, RECOVERY, SEEDS, Certificate, ResidualSummary
 from trajhmm.hmm.inference.outliers import outlier_states
 from trajhmm.logs import Note
 from trajhmm.shares import exact_interval
@@ -224,7 +224,19 @@ def _neighbours(model: Model) -> str:
         if one is not None
     ]
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
+    return f"{text[0].upper()}{text[1:]}.{_why_no_more(model, model.certificate)}" if text else ""
+
+
+def _why_no_more(model: Model, certificate: Certificate) -> str:
+    """Why the map has no more states, where those were tried and do not come back."""
+    k, own = model.n_states, certificate.at(model.n_states)
+    larger = [one for one in certificate.halves if one.states > k]
+    if model.criterion != "reproducible" or own is None or not own.agree or not larger or any(o.agree for o in larger):
+        return ""
+    return (
+        f" So {k} are taken, the most that come back: halves are to agree to {AGREEMENT:.2f}, the worst state to "
+        f"{RECOVERY:.2f}, other seeds to {SEEDS:.2f}."
+    )
 
 
 def _refits_sentences(analysis: Analysis) -> list[str]:

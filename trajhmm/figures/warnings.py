@@ -1,4 +1,4 @@
-"""One run under a model for warning: its metrics, states and score up to the alarm, and what drove it."""
+"""One run as it was judged: its metrics, states and score up to the alarm, and what drove it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def plot_warning_timeline(
 ) -> Axes:
     """Draw a run's metrics, its states, and its score against the threshold; onset, alarm and collapse as lines.
 
-    Behind each metric stands where nine of ten healthy rows were in that phase of training, in grey. The metric by
-    which the run is said to collapse, and the risk from when it is told, have a panel each where they are known.
+    Behind each metric stands where nine of ten healthy rows were in that phase of training, in grey; without a model
+    where it was itself before. The metric by which the run is said to collapse, the
+    risk from when it is told, and states have a panel each where they are known.
 
     Parameters
     ----------
@@ -73,12 +74,15 @@ def plot_warning_timeline(
     names = _rung_first(timeline, _MOST_PANELS) if metrics is None else list(metrics)
     unknown = [name for name in names if name not in timeline.metrics]
     if unknown:
-        raise AnalysisError(f"no metric {unknown[0]!r} in this model{instead_of(unknown[0], timeline.metrics)}")
+        raise AnalysisError(
+            f"no metric {unknown[0]!r} among those that are watched{instead_of(unknown[0], timeline.metrics)}"
+        )
     if len(names) > _MOST_PANELS:
         raise AnalysisError(f"{len(names)} metrics do not fit; name at most {_MOST_PANELS}")
     told = bool(np.isfinite(timeline.risk).any())
     ends = timeline.outcome is not None and timeline.outcome[0] not in names
-    heights = [*[_PANEL] * (len(names) + ends), _SCORE, *[_RISK] * told, _STRIP]
+    stated = timeline.n_states > 0
+    heights = [*[_PANEL] * (len(names) + ends), _SCORE, *[_RISK] * told, *[_STRIP] * stated]
     with print_style():
         if ax is None:
             inside = sum(heights) + _GAP * (len(heights) - 1)
@@ -94,9 +98,12 @@ def plot_warning_timeline(
             _draw_values(panels[len(names)], timeline, *timeline.outcome)
         _draw_score(panels[len(names) + ends], timeline)
         if told:
-            _draw_risk(panels[-2], timeline)
-        _draw_states(panels[-1], timeline)
-        for panel in panels[:-1]:
+            _draw_risk(panels[len(names) + ends + 1], timeline)
+        if stated:
+            _draw_states(panels[-1], timeline)
+        panels[-1].set_xlabel("step")
+        panels[-1].xaxis.set_major_formatter(Ticks())
+        for panel in panels[: len(panels) - stated]:
             _draw_moments(panel, timeline, named=panel is panels[0], apart=True)
     return ax
 
@@ -140,7 +147,7 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: Width = "
         bar = ax.figure.colorbar(mesh, ax=ax, pad=0.015, fraction=0.03, aspect=12)
         ticks = [value for value in (0.0, 1.0, 4.0, 10.0, 25.0, 100.0) if value <= limit]
         bar.set_ticks([float(np.sqrt(value)) for value in ticks], labels=[f"{value:g}" for value in ticks])
-        bar.set_label("nats")
+        bar.set_label(timeline.unit)
         bar.outline.set_linewidth(0.5)
     return ax
 
@@ -270,8 +277,6 @@ def _draw_states(ax: Axes, timeline: Timeline) -> None:
     ax.set_xlim(*_limits(timeline))
     ax.set_yticks([])
     _name(ax, "state of the map" if timeline.of_map else "state")
-    ax.set_xlabel("step")
-    ax.xaxis.set_major_formatter(Ticks())
     ax.spines["left"].set_visible(False)
 
 

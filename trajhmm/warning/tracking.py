@@ -49,7 +49,8 @@ class Driver:
     direction : ``up`` or ``down``: above or below where healthy rows are; within, against its own last rows. None where
         it is not finite.
     healthy_low, healthy_high : between which values nine of ten healthy rows were in that phase of training; without a
-        reference, within two spreads of its own mean. None if that is not known.
+        reference, within two spreads of its own mean, and of a loss that has fallen as near to its best as rings
+        nothing. None if that is not known.
     """
 
     metric: str

@@ -268,10 +268,10 @@ def say_many(monitor: Monitor) -> None:
 
 
 def say_where_to_look(run: str, logs: Sequence[Path], model: Path | None, reading: Reading) -> None:
-    """Say which command draws a run that alarmed; without a model there is none."""
-    if model is not None:
-        words = ["trajhmm", "figure", "timeline", *map(str, logs), "--model", str(model), "--run", run]
-        say(f"look: {shell_line([*words, *reading.as_options(), '-o', 'timeline.png'])}")
+    """Say which command draws a run that alarmed."""
+    of_model = [] if model is None else ["--model", str(model)]
+    words = ["trajhmm", "figure", "timeline", *map(str, logs), *of_model, "--run", run]
+    say(f"look: {shell_line([*words, *reading.as_options(), '-o', 'timeline.png'])}")
 
 
 class _Standing:

@@ -223,10 +223,18 @@ class Alone:
         return np.array(shares), rows
 
     def band(self, step: int, memory: Memory) -> Floats:
-        """(D, 2) between which values each metric was usual before a row; NaN if that is not known."""
+        """(D, 2) between which values each metric was usual before a row; NaN if that is not known.
+
+        About its own mean, or, of a loss that has fallen, as near to its best as rings nothing.
+        """
         del step
         known, mean, spread = memory.moved.T[:3]
         ends = mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0])
-        values: Floats = np.sinh(ends) * self._units(memory)[:, np.newaxis]
-        values[known < innovations.FIRST] = np.nan
+        ends[known < innovations.FIRST] = np.nan
+        for view, part in zip(self.views, memory.views, strict=True):
+            if isinstance(view, LossRise):
+                about_best = view.usual(part, LIMITS[view.name])
+                ends[view.columns] = np.where(np.isnan(about_best), ends[view.columns], about_best)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values: Floats = np.clip(np.sinh(ends) * self._units(memory)[:, np.newaxis], -LARGEST, LARGEST)
         return values

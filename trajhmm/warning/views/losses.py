@@ -135,6 +135,14 @@ class LossRise(_OfLosses):
         known[:, 4] = np.inf
         known[:, 6] = 0.0
 
+    def usual(self, memory: Floats, limit: float) -> Floats:
+        """(L, 2) ``limit`` noises about the best of each loss, as it is compared; NaN until it has fallen."""
+        _, _, noise, _, best, fallen, _ = memory.reshape(len(self.columns), self.kept).T
+        reach = limit * (noise + _FLOORS * self._own_floors)
+        around: Floats = best[:, np.newaxis] + reach[:, np.newaxis] * np.array([-1.0, 1.0])
+        around[(fallen == 0.0) | ~np.isfinite(best)] = np.nan
+        return around
+
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         _risen(values, fresh, _FLOORS * self._own_floors, known, each)
 
