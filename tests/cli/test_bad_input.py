@@ -110,7 +110,7 @@ def test_no_column_that_counts_steps(verb, logs, model, tmp_path, refused):
     log().rename(columns={"step": "tick"}).to_csv(logs / "seed_9.csv", index=False)
     said = refused(*verbs(logs, model, tmp_path)[verb])
     assert said.startswith(f"error: {logs / 'seed_9.csv'}: no column 'step' (found: tick, loss")
-    assert said.endswith("name the step's column with --step COLUMN")
+    assert said.endswith("--step COLUMN, or where there is none add one that counts the rows")
 
 
 @pytest.mark.parametrize("verb", VERBS)
