@@ -55,6 +55,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
 }
 _FLIPPED = {"=": "==", "&&": "and", "||": "or", "&": "and", "|": "or"}
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_EXAMPLE = "; expected such as 'loss < 0.1' or 'accuracy > 0.9 and step < 1000'"
 
 
 def drop(values: Column) -> Column:
@@ -136,7 +138,9 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         match = _TOKEN.match(stripped, position)
         if match is None or match.lastgroup is None:
             rest = stripped[position:].strip()
-            hint = next((f"; write '{good}'" for bad, good in _FLIPPED.items() if rest.startswith(bad)), "")
+            hint = next((f"; write '{good}'" for bad, good in _FLIPPED.items() if rest.startswith(bad)), _EXAMPLE)
+            if percent := _PERCENT.match(rest):
+                hint = f"; write {float(percent[1]) / 100:g}, or {percent[1]} if that is how it is logged"
             raise ConditionError(f"condition {shown(text)}: cannot read it from {rest[:20]!r} on{hint}")
         tokens.append((match.lastgroup, match.group(match.lastgroup)))
         position = match.end()

@@ -124,6 +124,6 @@ def _no_steps(table: Table, wanted: str | None) -> LogError:
             f"{instead_of(name, table.columns)}"
         )
     return LogError(
-        f"{table.path}: no column {name!r}{instead_of(name, table.columns)}; name the step's column with --step COLUMN, "
-        "or where there is none add one that counts the rows"
+        f"{table.path}: no column {name!r}{instead_of(name, table.columns)}; name the step's column with --step "
+        "COLUMN, or where there is none add one that counts the rows"
     )
