@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trajhmm.jsontext import loads
 from trajhmm.naming import is_text, shown
 
 # What a file may hold at most: bytes, values, values within values, digits of a number and letters of a text. Within
@@ -68,7 +69,7 @@ def parsed(raw: bytes) -> Any:
     """
     _check_bounds(raw)
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_members)
+        return loads(raw.decode("utf-8"), object_pairs_hook=_members)
     except UnicodeDecodeError as error:
         raise StoredError(f"not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:

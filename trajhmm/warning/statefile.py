@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import ModelFileError, TrajHMMError
+from trajhmm.jsontext import loads
 from trajhmm.logs.following.marks import Marks
 from trajhmm.logs.following.seen import FileSeen, RunSeen
 
@@ -217,11 +218,11 @@ def _told(stored: str) -> Any:
         It is not as it was written.
     """
     if stored[:1] in "[{":
-        return json.loads(stored)
+        return loads(stored)
     text = stored[_SUM:]
     if stored[:_SUM] != f"{zlib.crc32(text.encode()):08x}":
         raise ValueError("a checksum is wrong")
-    return json.loads(text)
+    return loads(text)
 
 
 def _summed(known: bytes) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from trajhmm.errors import LogError
+from trajhmm.jsontext import TooManyValuesError, loads
 from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, whole_text, without_mark
 from trajhmm.logs.formats.format import Format, itself_or_folder
 from trajhmm.logs.formats.jsonlines import Records, Row, counts_up, flat, is_number
@@ -55,7 +55,9 @@ def loaded(path: Path) -> object:
     if encoding := utf16_of(raw):
         raw = utf8(raw, encoding)
     try:
-        return json.loads(without_mark(raw).decode())
+        return loads(without_mark(raw).decode())
+    except TooManyValuesError as error:
+        raise LogError(f"{path}: {error} in one JSON value; write one object a line (.jsonl)") from error
     except (ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", None) or str(error)
         raise LogError(f"{path}: not whole JSON, torn or half-written ({reason[:90]}); write it again") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
 from trajhmm.errors import LogError
+from trajhmm.jsontext import loads
 from trajhmm.logs.formats.encodings import opened, utf8, utf16_of, whole_text, without_mark
 from trajhmm.logs.formats.format import HEAD, Format, Growth, is_of_every_run, itself_or_folder
 from trajhmm.logs.formats.lines import LONGEST_LINE, Lines, whole_lines, without_end
@@ -52,7 +52,7 @@ def read_some_jsonlines(lines: Lines, path: Path, name: str) -> Table:
 def is_json_object(line: bytes) -> bool:
     """Whether a line that may be half-written is whole."""
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(loads(line), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -161,7 +161,7 @@ def first_records(path: Path, head: bytes) -> list[Row] | None:
     found: list[Row] = []
     for line in lines:
         try:
-            record = json.loads(line)
+            record = loads(line)
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
@@ -246,7 +246,7 @@ def _objects(
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = loads(line)
         except (ValueError, RecursionError) as error:
             if not raw.endswith(b"\n"):
                 notes.append(Note(kind="torn", text=f"{path}: last line is half-written, left out"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trajhmm.errors import LogError
+from trajhmm.jsontext import loads
 from trajhmm.logs.formats.database import SQLITE_NAMES, columns_in, has_tables, is_sqlite, opened, rows_of, tables_in
 from trajhmm.logs.formats.format import Format
 from trajhmm.logs.formats.points import Cells, attributes_in, flat, number_in, table_of_runs
@@ -73,7 +73,7 @@ def _configs(connection: sqlite3.Connection, by: str, path: Path) -> Iterator[tu
 def _json(stored: object, where: str) -> dict[str, object]:
     """An object that is kept as text or as its bytes."""
     try:
-        record = json.loads(stored) if isinstance(stored, (str, bytes)) else None
+        record = loads(stored) if isinstance(stored, (str, bytes)) else None
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):

@@ -8,7 +8,6 @@ of which the few fields named here are read.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import struct
 import zlib
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trajhmm.errors import LogError
+from trajhmm.jsontext import loads
 from trajhmm.logs.formats.format import Format
 from trajhmm.logs.formats.lines import LONGEST
 from trajhmm.logs.formats.points import Cells, attributes_in, number_in, table_of_run
@@ -331,7 +331,7 @@ def _item(message: bytes) -> tuple[tuple[str, ...], object]:
         elif number == _ITEM_NESTED_KEY:
             nested.append(content.decode(errors="replace"))
         elif number in (_ITEM_JSON, _ITEM_OTHER_JSON):
-            value = json.loads(content)
+            value = loads(content)
         elif number == _ITEM_NUMBER:
             value = struct.unpack("<d", content)[0]
         elif number == _ITEM_TEXT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trajhmm.errors import CheckpointError
+from trajhmm.jsontext import loads
 from trajhmm.metrics.checkpoints.names import Place, naming_pattern, place_of, says_nothing, stem_of
 from trajhmm.metrics.checkpoints.weightfiles import PYTORCH, SUFFIXES, StoredTensor, stored_tensors
 from trajhmm.metrics.roles import Heads, heads_of
@@ -346,7 +346,7 @@ def _json(path: Path) -> Any:
     """
     if not path.is_file() or path.stat().st_size > _LARGEST_JSON:
         raise ValueError("no small file")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return loads(path.read_text(encoding="utf-8"))
 
 
 def _shards(files: tuple[Path, ...]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajhmm.errors import CheckpointError
+from trajhmm.jsontext import loads
 from trajhmm.metrics.checkpoints.archives import npz_tensors
 from trajhmm.metrics.checkpoints.stored import FLOATING, StoredTensor, check_name, refuse_type, torn, wide
 from trajhmm.metrics.checkpoints.torchfiles import check_torch, torch_tensors
@@ -117,5 +117,5 @@ def _places_in(path: Path, _changed: int) -> tuple[dict[str, int], int]:
     """Where the tensors of a safetensors file begin behind its header, and where that ends."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
+        header = loads(file.read(size))
     return {name: entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}, 8 + size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trajhmm.errors import LogError
+from trajhmm.jsontext import loads
 from trajhmm.logs.formats.delimited import read_delimited, read_some_delimited
 from trajhmm.logs.formats.encodings import opened
 from trajhmm.logs.formats.format import Format, Growth, itself_or_folder
@@ -66,7 +66,7 @@ def _with_environment(table: Table, header: bytes) -> Table:
     """The table with what the first line says of all rows."""
     line = header.partition(b"\n")[0].strip().lstrip(b"#")
     try:
-        told = json.loads(line)
+        told = loads(line)
     except (ValueError, RecursionError):
         told = {}
     told = told if isinstance(told, dict) else {}
