@@ -15,6 +15,7 @@ from trajhmm.warning.views.alone import LIMITS, Alone
 from trajhmm.warning.views.interface import Rows
 from trajhmm.warning.views.losses import LossRise
 from trajhmm.warning.views.movement import Movement
+from trajhmm.warning.views.ownlosses import LongSum, ShortSum
 from trajhmm.warning.views.phases import BURN_IN
 
 from .logs import frame_of
@@ -73,7 +74,7 @@ def test_a_loss_that_rises_rings_and_one_that_falls_does_not(seed):
     seen = scored(failing(seed))
     first = int(np.argmax(seen.score > 1))
     assert 200 < first < 240
-    assert Alone(METRICS).views[seen.view[first]].name == LossRise.name
+    assert Alone(METRICS).views[seen.view[first]].name in (LossRise.name, ShortSum.name)
 
 
 def test_a_loss_that_rises_from_the_start_tells_nothing_by_rising():
@@ -82,6 +83,92 @@ def test_a_loss_that_rises_from_the_start_tells_nothing_by_rising():
     alone = Alone(METRICS)
     rows, _ = alone.rows(np.arange(300), values, np.ones((300, 3), dtype=bool), alone.start())
     assert (alone.views[0].scores(rows, alone.views[0].start()) == 0).all()
+
+
+def sums_of(kind, loss, fresh=None):
+    """Scores of one loss, and what it is usual between behind the last row."""
+    values = np.arcsinh(np.asarray(loss, dtype=float))[:, np.newaxis]
+    fresh = np.ones(values.shape, dtype=bool) if fresh is None else fresh[:, np.newaxis]
+    view = kind(np.array([0]), np.array([1e-4]), np.array([False]))
+    memory = view.start()
+    scores = view.scores(Rows(scaled=values, fresh=fresh, moved=np.zeros(values.shape)), memory)
+    return scores, np.sinh(view.usual(memory, 1.0)[0])
+
+
+def test_the_long_sum_is_pages_against_the_median_of_200_rows():
+    """Written out with numpy's medians."""
+    rng = np.random.default_rng(4)
+    loss = 20 + rng.standard_t(3, 500) - 0.01 * np.arange(500) + 5.0 * (np.arange(500) > 420)
+    expected, total = [], 0.0
+    for t, value in enumerate(loss):
+        window = loss[max(t - 200, 0) : t]
+        if t >= 30:
+            centre = np.median(window)
+            size = 1.4826 * np.median(np.abs(window - centre)) + 1e-3 * np.abs(window).max()
+            total = max(0.0, total + min((value - centre) / size, 10.0) - 1.0)
+        expected.append(total)
+    scores, (low, high) = sums_of(LongSum, loss)
+    np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-9)
+    assert max(expected) > 12
+    last = loss[-200:]
+    size = 1.4826 * np.median(np.abs(last - np.median(last))) + 1e-3 * np.abs(last).max()
+    assert (low, high) == pytest.approx((np.median(last) - 2 * size, np.median(last) + 2 * size))
+
+
+def test_the_short_sum_is_pages_against_a_robust_mean():
+    rng = np.random.default_rng(5)
+    loss = 20 + rng.standard_t(3, 300) + 0.05 * np.maximum(np.arange(300) - 200, 0)
+    expected, total, mean, away = [], 0.0, loss[0], 0.0
+    for t, value in enumerate(loss):
+        size = np.sqrt(np.pi / 2) * away + 1 / 300
+        if t >= 30:
+            total = max(0.0, total + min((value - mean) / size, 8.0) - 0.25)
+        expected.append(total)
+        off, weight = value - mean, max(2 / 31, 1 / (t + 1))
+        spread = abs(off) if t < 10 else min(abs(off), 2.5 * size)
+        away += weight * (spread - away)
+        mean += weight * (off if t < 10 else np.clip(off, -1.5 * size, 1.5 * size))
+    scores, (low, high) = sums_of(ShortSum, loss)
+    np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-9)
+    assert max(expected) > 20
+    assert (low, high) == pytest.approx([mean + side * (np.sqrt(np.pi / 2) * away + 1 / 300) for side in (-2, 2)])
+
+
+@pytest.mark.parametrize("kind", [ShortSum, LongSum])
+def test_rows_at_which_a_loss_is_not_logged_do_not_count_for_its_sums(kind):
+    rng = np.random.default_rng(6)
+    loss = 3 + rng.normal(0, 0.1, 150) + 0.01 * np.maximum(np.arange(150) - 100, 0)
+    scores, _ = sums_of(kind, np.repeat(loss, 3), np.tile([True, False, False], 150))
+    np.testing.assert_array_equal(scores[::3], sums_of(kind, loss)[0])
+    np.testing.assert_array_equal(scores[2::3], scores[::3])
+
+
+def test_one_row_far_off_rings_no_sum():
+    """As where a batch is bad: the loss is where it was at the next."""
+    for seed in range(20):
+        loss = 3.4 + np.random.default_rng(seed).normal(0, 0.08, 400)
+        loss[200] = 1e6
+        assert sums_of(LongSum, loss)[0].max() < LIMITS[LongSum.name]
+        assert sums_of(ShortSum, loss)[0].max() < LIMITS[ShortSum.name]
+
+
+@pytest.mark.parametrize("loss", [np.zeros(300), np.ones(300), np.r_[np.ones(299), 2.0], np.full(300, 1e300)])
+@pytest.mark.parametrize("kind", [ShortSum, LongSum])
+def test_a_loss_that_stands_still_has_a_finite_sum(kind, loss):
+    assert np.isfinite(sums_of(kind, loss)[0]).all()
+
+
+def test_sums_are_of_losses_of_the_whole_task():
+    """That of a policy or a value goes up while an agent learns; that of an evaluation, where there is no other."""
+
+    def summed(*metrics):
+        alone = Alone(metrics)
+        return [[metrics[d] for d in view.columns] for view in alone.views if isinstance(view, LongSum)]
+
+    assert summed("train_loss", "eval_loss", "value_loss", "grad_norm") == [["train_loss"]]
+    assert summed("eval/loss", "grad_norm") == [["eval/loss"]]
+    assert summed("loss", "train/nll") == [["loss", "train/nll"]]
+    assert summed("losses/policy_loss", "actor_loss", "grad_norm") == []
 
 
 def test_units_do_not_matter():
@@ -154,7 +241,7 @@ def test_a_monitor_without_a_model_watches_what_the_first_row_holds():
     assert "(usual here 0.1–0.2)" in str(replace(low, healthy_low=0.1, healthy_high=0.2))
     assert "risk unknown without a model" in str(alarm)
     driver = alarm.drivers[0]
-    assert (driver.metric, driver.view, driver.direction) == ("train_loss", LossRise.name, "up")
+    assert (driver.metric, driver.view, driver.direction) == ("train_loss", ShortSum.name, "up")
     assert driver.healthy_low < driver.healthy_high
     assert driver.value == pytest.approx(values[alarm.step, 0])
     batch = th.Monitor()

@@ -169,17 +169,19 @@ def test_what_was_usual_is_told_of_before_the_row_that_alarms():
     assert (driver.healthy_low, driver.healthy_high) == pytest.approx(tuple(band), rel=1e-12)
 
 
-def test_a_loss_that_rises_is_held_against_its_best():
-    """Against its own mean, which follows, what rings would stand there as usual."""
+def test_a_loss_that_drifts_up_is_held_against_where_it_was():
     monitor, rng, alarm, step = Monitor(metrics=["train_loss"]), np.random.default_rng(3), None, 0
     while alarm is None:
         level = 0.4 + 2.0 * np.exp(-step / 60) + 0.004 * max(step - 300, 0)
         alarm = monitor.update("a", step, {"train_loss": level + 0.03 * rng.normal()})
         step += 1
     (driver,) = alarm.drivers
-    assert (driver.view, driver.direction) == ("loss rise", "up")
-    assert 0.2 < driver.healthy_low < 0.4 < driver.healthy_high < 1.0
-    assert driver.value > driver.healthy_high
+    assert driver.direction == "up"
+    assert 0.2 < driver.healthy_low < 0.45 < driver.healthy_high < 1.0
+    assert driver.value > (driver.healthy_low + driver.healthy_high) / 2
+    assert ("usual row by row, but for too long" in str(alarm)) == driver.is_usual
+    jumped = replace(alarm, drivers=(replace(driver, value=2.0),))
+    assert "for too long" not in str(jumped)
 
 
 def test_what_is_as_large_as_can_be_has_a_band_as_well():
@@ -238,7 +240,7 @@ def test_a_best_value_that_begins_infinite_is_not_known_yet(tmp_path):
 
 @pytest.mark.parametrize("with_model", [False, True])
 def test_what_was_kept_of_a_run_by_the_version_before_is_gone_on_from(with_model):
-    """It did not keep which metrics stand still, nor since when they are known."""
+    """It did not keep since when metrics are known; nor, without a model, sums of losses, which begin there."""
     model = fit_warning(healthy_logs(8), states=2, restarts=1) if with_model else None
     frame = frame_of(training(np.random.default_rng(1), 120), "a")
     runs = read_logs(frame)
@@ -248,10 +250,16 @@ def test_what_was_kept_of_a_run_by_the_version_before_is_gone_on_from(with_model
     kept = first.trackers["a"].to_dict()
     tracker = first.trackers["a"]
     memory = tracker._known.memory
-    d = len(whole.metrics)
-    old = replace(memory, moved=memory.moved[:, :5]) if with_model else replace(memory, spaced=memory.spaced[: 2 + d])
+    old = replace(memory, moved=memory.moved[:, :5]) if with_model else replace(memory, views=memory.views[:2])
     again = Monitor(model, metrics=None if with_model else whole.metrics)
     again.resume({"a": {**kept, "memory": old.to_list(), "before": None, "last_rows": None}})
     rows, columns = slice(60, 120), [runs.metrics.index(metric) for metric in again.metrics]
     scored = again.trackers["a"].advance(runs.steps[rows], runs.values[rows][:, columns], runs.logged[rows][:, columns])
-    np.testing.assert_array_equal(scored.score, Monitor(model).score(runs)["a"].score[rows])
+    if with_model:
+        np.testing.assert_array_equal(scored.score, Monitor(model).score(runs)["a"].score[rows])
+    else:
+        for now, then in zip(
+            again.trackers["a"]._known.memory.views[:2], whole.trackers["a"]._known.memory.views[:2], strict=True
+        ):
+            np.testing.assert_array_equal(now, then)
+        assert again.trackers["a"]._known.memory.views[3][0] == 60

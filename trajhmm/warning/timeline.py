@@ -47,12 +47,13 @@ def _by_its_own_past(one: RunSet, alone: Alone, alarm: Alarm | None) -> tuple[Fl
     of_views, _ = alone.shares(run.steps, run.values, run.logged, alone.start())
     shares = np.vstack([np.zeros(len(run.metrics)), of_views[view[kept], np.arange(len(kept))]])
     contributions = shares[np.searchsorted(kept, np.arange(run.n_rows), side="right")]
+    rang = None if alarm is None else int(view[np.searchsorted(run.steps, alarm.step)])
     moments = np.linspace(0, run.n_rows, min(run.n_rows, _MOMENTS) + 1).astype(np.int64)
     if alarm is not None:
         moments = np.union1d(moments, np.searchsorted(run.steps, alarm.step))
     usual, memory = np.empty((run.n_rows, len(run.metrics), 2)), alone.start()
     for begin, end in zip(moments[:-1].tolist(), moments[1:].tolist(), strict=True):
-        usual[begin:end] = alone.band(int(run.steps[begin]), memory)
+        usual[begin:end] = alone.band(int(run.steps[begin]), memory, rang)
         alone.advance(run.steps[begin:end], run.values[begin:end], run.logged[begin:end], memory)
     return contributions, usual
 

@@ -24,11 +24,14 @@ from trajhmm.warning.onmap.states import MapStates, Place, map_states_of
 from trajhmm.warning.risk import rows_since
 from trajhmm.warning.views.alone import Alone
 from trajhmm.warning.views.course import Course
+from trajhmm.warning.views.ownlosses import LongSum, ShortSum
 from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Memory, Portfolio, as_stored
 from trajhmm.warning.views.surprise import SPAN
 
 _MOST_DRIVERS = 5
+# Views in which a little adds up.
+_SUMS = (ShortSum.name, LongSum.name)
 # Rows at a time: what they need stays in cache.
 _BLOCK = 2048
 # Rows from one checkpoint to the next, at least.
@@ -112,6 +115,8 @@ class Alarm:
         drivers = ", ".join(map(str, told)) or "no metric"
         if told and all(driver.view == Course.name and driver.is_usual for driver in told):
             drivers += ": each as usual, but not together"
+        elif told and all(driver.view in _SUMS and driver.is_usual for driver in told):
+            drivers += ": usual row by row, but for too long"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
         untold = "risk too early to tell" if self.phase is not None else "risk unknown without a model"
@@ -634,7 +639,7 @@ class Tracker:
         before = memory.copy()
         if len(steps) > 1:
             views.advance(steps[:-1], known[:-1], fresh[:-1], before)
-        shares, usual = of_views[view, -1], views.band(int(steps[-1]), before)
+        shares, usual = of_views[view, -1], views.band(int(steps[-1]), before, view)
         order = np.argsort(-shares, kind="stable")
         return [
             Driver(
@@ -701,7 +706,8 @@ class Tracker:
         """
         self._known = _Known.of(stored, self._scorer)
         size = len(self._scorer.packed)
-        if checkpoints is None or checkpoints.size % size:
+        as_now = len(stored["memory"]) == self._scorer.nothing.memory.flat().size
+        if checkpoints is None or checkpoints.size % size or not as_now:
             checkpoints = np.empty(0)
         self._checkpoints = list(checkpoints.reshape(-1, size))
         self.alarm_step = stored["alarm_step"]

@@ -14,43 +14,34 @@ from trajhmm.features.causal import LARGEST
 from trajhmm.features.events import is_loss
 from trajhmm.features.levels import SPAN
 from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stretches
-from trajhmm.warning.views.losses import LossRise
+from trajhmm.warning.views.losses import OfLosses
 from trajhmm.warning.views.movement import Movement
+from trajhmm.warning.views.ownlosses import LongSum, OfTraining, OwnLossRise, ShortSum
 from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Combined, Memory, counted_at
 
 # A score is a view's over its limit: an alarm is where it is above 1. With these limits healthy runs of the sets of
 # data/ alarm at most 0.2 times in 1,000 rows, all but one set whose training loss spikes when all is well: see the
 # handbook, and ``tests/benchmarks/test_alone.py``, which prints what other limits would do.
-LIMITS = {LossRise.name: 4.5, Movement.name: 4.5}
+LIMITS = {OwnLossRise.name: 4.76, Movement.name: 4.12, ShortSum.name: 19.61, LongSum.name: 12.04}
 # Values are compared by their inverse hyperbolic sine over a share of the first one that is not zero: as logarithms
 # down to that share, and evenly about zero. A loss that is so near to zero has nothing more to tell.
 _SHARE, _SHARE_OF_LOSS = 1e-3, 0.03
 _LEAST_SPREAD = 1e-4
 _EVALUATION = re.compile(r"(?:^|[/_.\s-])(?:eval|val|valid|validation|test|dev)(?![a-z])", re.IGNORECASE)
+# Words of the names of losses that are of the whole task, as `train/loss` or `eval_nll`. One of a part of it, as a
+# policy's or a value's, may drift up while all is well.
+_WHOLE = re.compile(
+    r"(?:(?:loss|losses|nll|ce|cross|entropy|perplexity|ppl|train|training|eval|val|valid|validation|test|dev|lm|model|"
+    r"total|mean|avg|average|batch|step|epoch|metrics|running|smooth|smoothed)(?:[^a-z]+|$))+"
+)
 # Spreads about its own mean within which a metric is as usual.
 _USUAL = 2.0
 
 
-class OwnLossRise(LossRise):
-    """The same of losses of which some are of evaluations: these count while there is no other.
-
-    The loss of an evaluation rises in runs that train well and forget nothing.
-
-    Parameters
-    ----------
-    evaluated : (L,) bool.
-    """
-
-    def __init__(self, columns: NDArray[np.int64], floors: Floats, evaluated: NDArray[np.bool_]) -> None:
-        super().__init__(columns, floors)
-        self.evaluated = evaluated
-
-    def _each(self, rows: Rows, memory: Floats) -> Floats:
-        each = super()._each(rows, memory)
-        known = ~np.isnan(rows.scaled[:, self.columns[~self.evaluated]])
-        each[np.ix_(np.logical_or.reduce(known, axis=1), self.evaluated)] = 0.0
-        return each
+def _is_whole(loss: str) -> bool:
+    """Whether a loss is by its name one of the whole task."""
+    return _WHOLE.fullmatch(loss.lower()) is not None
 
 
 class Alone:
@@ -72,8 +63,15 @@ class Alone:
         evaluated = np.array([_EVALUATION.search(self.metrics[d]) is not None for d in losses], dtype=bool)
         self._floors = np.full(len(self.metrics), _LEAST_SPREAD)
         self._shares = np.array([_SHARE_OF_LOSS if d in losses else _SHARE for d in range(len(self.metrics))])
-        rise = OwnLossRise(np.array(losses, dtype=np.int64), self._floors, evaluated)
-        self.views: tuple[View, ...] = (rise, Movement()) if losses else (Movement(),)
+        columns = np.array(losses, dtype=np.int64)
+        whole = np.array([_is_whole(self.metrics[d]) for d in losses], dtype=bool)
+        if (whole & ~evaluated).any():
+            whole &= ~evaluated
+        views: list[View] = [OwnLossRise(columns, self._floors, evaluated)] if losses else []
+        views.append(Movement())
+        if whole.any():
+            views += [kind(columns[whole], self._floors, evaluated[whole]) for kind in (ShortSum, LongSum)]
+        self.views = tuple(views)
         self._limits = np.array([LIMITS[view.name] for view in self.views])
 
     def start(self) -> Memory:
@@ -91,14 +89,14 @@ class Alone:
         )
 
     def of_before(self, stored: Sequence[float | str]) -> Memory | None:
-        """What `Memory.to_list` gave while it was not kept which metrics stand still; None if it is not that."""
-        memory, n_metrics = self.start(), len(self.metrics)
+        """What `Memory.to_list` gave while there were no sums of losses; None if it is not that."""
+        now = self.start()
+        n_old = sum(not isinstance(view, (ShortSum, LongSum)) for view in self.views)
         try:
-            memory = replace(memory, spaced=np.zeros(2 + n_metrics)).taken_from(stored)
+            then = replace(now, views=now.views[:n_old]).taken_from(stored)
         except ValueError:
             return None
-        firsts = np.where(memory.spaced[2:] != 0.0, np.inf, np.nan)
-        return replace(memory, spaced=np.concatenate([memory.spaced, firsts]))
+        return replace(then, views=[*then.views, *now.views[n_old:]])
 
     def widened(self, memory: Memory, narrow: Alone, first: Mapping[str, float]) -> Memory:
         """What is known of a run of which no other metrics than those of ``narrow``, all here too, have moved so far.
@@ -118,10 +116,12 @@ class Alone:
             if view.name not in known:
                 continue
             before, kept = known[view.name]
-            if isinstance(view, LossRise) and isinstance(before, LossRise):
+            if isinstance(view, OfLosses) and isinstance(before, OfLosses):
                 columns = view.columns.tolist()
-                losses = [columns.index(places[column]) for column in before.columns.tolist()]
-                part.reshape(len(columns), view.kept)[losses] = kept.reshape(len(losses), view.kept)
+                then = kept.reshape(len(before.columns), before.kept)
+                for column, of_loss in zip(before.columns.tolist(), then, strict=True):
+                    if places[column] in columns:
+                        part.reshape(len(columns), view.kept)[columns.index(places[column])] = of_loss
             else:
                 part[:] = kept
         return wide
@@ -222,19 +222,19 @@ class Alone:
         shares = [view.shares(rows, known) for view, known in zip(self.views, memory.views, strict=True)]
         return np.array(shares), rows
 
-    def band(self, step: int, memory: Memory) -> Floats:
+    def band(self, step: int, memory: Memory, view: int | None = None) -> Floats:
         """(D, 2) between which values each metric was usual before a row; NaN if that is not known.
 
-        About its own mean, or, of a loss that has fallen, as near to its best as rings nothing.
+        About its own mean; a loss as the ``view`` has it that is named, else as near to its best as rings nothing.
         """
         del step
         known, mean, spread = memory.moved.T[:3]
         ends = mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0])
         ends[known < innovations.FIRST] = np.nan
-        for view, part in zip(self.views, memory.views, strict=True):
-            if isinstance(view, LossRise):
-                about_best = view.usual(part, LIMITS[view.name])
-                ends[view.columns] = np.where(np.isnan(about_best), ends[view.columns], about_best)
+        for number, (each, part) in enumerate(zip(self.views, memory.views, strict=True)):
+            if isinstance(each, OwnLossRise) or (number == view and isinstance(each, OfTraining)):
+                about = each.usual(part, LIMITS[each.name])
+                ends[each.columns] = np.where(np.isnan(about), ends[each.columns], about)
         with np.errstate(over="ignore", invalid="ignore"):
             values: Floats = np.clip(np.sinh(ends) * self._units(memory)[:, np.newaxis], -LARGEST, LARGEST)
         return values

@@ -29,7 +29,7 @@ _FALLEN, _CLIPPED = 5.0, 4.0
 _FLOORS = 10.0
 
 
-class _OfLosses(View):
+class OfLosses(View):
     """A view of single metrics: the largest score counts.
 
     Parameters
@@ -51,6 +51,7 @@ class _OfLosses(View):
         return len(self.floors)
 
     def start(self) -> Floats:
+        """Nothing is known of any loss."""
         return np.zeros(len(self.columns) * self.kept)
 
     def scores(self, rows: Rows, memory: Floats) -> Floats:
@@ -59,6 +60,7 @@ class _OfLosses(View):
         return largest
 
     def shares(self, rows: Rows, memory: Floats) -> Floats:
+        """(n, D) score of each loss, 0 for other metrics."""
         shares = np.zeros(rows.scaled.shape)
         shares[:, self.columns] = np.maximum(self._each(rows, memory), 0.0)
         return shares
@@ -76,6 +78,7 @@ class _OfLosses(View):
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
+        """What a model file holds."""
         return {"name": self.name, "columns": self.columns.tolist(), "floors": self.floors.tolist()}
 
     @classmethod
@@ -96,7 +99,7 @@ class _OfLosses(View):
         return cls(np.array(columns, dtype=np.int64), floors)
 
 
-class LossSum(_OfLosses):
+class LossSum(OfLosses):
     """CUSUM (Page 1954), upwards, of each loss against its own last 200 rows, with a slack of one spread."""
 
     name: ClassVar[str] = "loss sum"
@@ -117,7 +120,7 @@ class LossSum(_OfLosses):
         known[:, :-1], known[:, -1] = past, sums
 
 
-class LossRise(_OfLosses):
+class LossRise(OfLosses):
     """How far each loss is above the best it has been, in its own noise; 0 for one that never fell.
 
     Where it is, is the exponential average of its last ten rows; its noise is the mean deviation of the last sixty from

@@ -1,0 +1,195 @@
+"""What a run's losses say against their own past where there is no reference: as they are logged, not their logarithms.
+
+A loss that comes near zero goes up and down by multiples when all is well; what it is off by, it adds to itself.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajhmm.arrays import takes
+from trajhmm.compiled import compiled
+from trajhmm.features.innovations import FARTHEST, NORMAL
+from trajhmm.warning.views.interface import Floats, Rows
+from trajhmm.warning.views.losses import LossRise, OfLosses
+
+# Values before a sum begins, and the most spreads that a value counts for the mean of the short one, and for its sum.
+_LEAST, _CLIPPED, _MOST = 30, 1.5, 8.0
+# The short sum: rows of its mean, slack, and least spread in units of a loss, of which its first value has 33.
+_SHORT_SPAN, _SHORT_SLACK, _SHORT_FLOOR = 30.0, 0.25, 1.0 / 300.0
+# The long sum: values that it looks back on; slack; the most that a row counts, so that none rings by itself; least
+# spread as a share of the largest of them.
+_WINDOW, _LONG_SLACK, _LONG_MOST, _LONG_FLOOR = 200, 1.0, 10.0, 1e-3
+# From a median absolute deviation to the standard deviation of a normal.
+_MEDIAN_NORMAL = 1.4826
+# Larger than what is ever compared: its hyperbolic sine is still finite.
+_LARGEST = 700.0
+# Spreads about its mean within which a loss is as usual.
+_USUAL = 2.0
+
+
+class OfTraining(OfLosses):
+    """A view of losses of which some are of evaluations: these count while there is no other.
+
+    The loss of an evaluation rises in runs that train well and forget nothing.
+
+    Parameters
+    ----------
+    evaluated : (L,) bool.
+    """
+
+    def __init__(self, columns: NDArray[np.int64], floors: Floats, evaluated: NDArray[np.bool_]) -> None:
+        super().__init__(columns, floors)
+        self.evaluated = evaluated
+
+    def usual(self, memory: Floats, limit: float) -> Floats:
+        """(L, 2) between which values each loss is usual, as it is compared; NaN where that is not known."""
+        raise NotImplementedError
+
+    def _each(self, rows: Rows, memory: Floats) -> Floats:
+        each = super()._each(rows, memory)
+        known = ~np.isnan(rows.scaled[:, self.columns[~self.evaluated]])
+        each[np.ix_(np.logical_or.reduce(known, axis=1), self.evaluated)] = 0.0
+        return each
+
+
+class OwnLossRise(OfTraining, LossRise):
+    """How far each loss is above the best it has been; see `LossRise`."""
+
+    def usual(self, memory: Floats, limit: float) -> Floats:
+        """(L, 2) as near to its best as rings nothing."""
+        return LossRise.usual(self, memory, limit)
+
+
+class _Sum(OfTraining):
+    """CUSUM (Page 1954), upwards, of the losses as they are logged."""
+
+    def begin_again(self, memory: Floats) -> None:
+        """What it was before is not known, and its sum nothing."""
+        memory[:] = 0.0
+
+
+class ShortSum(_Sum):
+    """CUSUM of each loss against the robust mean of its last 30 rows, with a slack of a quarter of its spread.
+
+    What drifts up slowly. Mean and spread are exponential averages in which a row counts as one and a half spreads at
+    most (Huber 1964); in the sum it counts as eight at most.
+    """
+
+    name: ClassVar[str] = "short loss sum"
+    kept: ClassVar[int] = 4
+
+    def usual(self, memory: Floats, limit: float) -> Floats:
+        """(L, 2) within two spreads of its mean."""
+        del limit
+        rows, mean, away, _ = memory.reshape(len(self.columns), self.kept).T
+        return _around(rows, mean, NORMAL * away + _SHORT_FLOOR)
+
+    def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
+        _short_sum(values, fresh, known, each)
+
+
+class LongSum(_Sum):
+    """CUSUM of each loss against the median of its last 200 rows, in their median absolute deviation; slack one of it.
+
+    What leaves a level, be it by a little.
+    """
+
+    name: ClassVar[str] = "long loss sum"
+    kept: ClassVar[int] = 4 + _WINDOW
+
+    def usual(self, memory: Floats, limit: float) -> Floats:
+        """(L, 2) within two spreads of its median."""
+        del limit
+        rows, _, centre, spread = memory.reshape(len(self.columns), self.kept).T[:4]
+        return _around(rows, centre, spread)
+
+    def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
+        _long_sum(values, fresh, known, each)
+
+
+def _around(rows: Floats, mean: Floats, spread: Floats) -> Floats:
+    ends: Floats = np.arcsinh(mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0]))
+    ends[rows < _LEAST] = np.nan
+    return ends
+
+
+@takes(values="N L", fresh="bool N L", known="L 4 filled", each="N L filled")
+@compiled
+def _short_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
+    for d in range(values.shape[1]):
+        rows, mean, away, total = known[d]
+        for t in range(len(values)):
+            if fresh[t, d]:
+                value = np.sinh(min(max(values[t, d], -_LARGEST), _LARGEST))
+                if rows == 0.0:
+                    mean = value
+                off = value - mean
+                size = NORMAL * away + _SHORT_FLOOR
+                if rows >= _LEAST:
+                    total = min(max(0.0, total + min(off / size, _MOST) - _SHORT_SLACK), FARTHEST)
+                weight = max(2.0 / (_SHORT_SPAN + 1.0), 1.0 / (rows + 1.0))
+                spread = abs(off)
+                if rows >= 10.0:
+                    off = min(max(off, -_CLIPPED * size), _CLIPPED * size)
+                    spread = min(spread, 2.5 * size)
+                away += weight * (spread - away)
+                mean += weight * off
+                rows += 1.0
+            each[t, d] = total
+        known[d, 0], known[d, 1], known[d, 2], known[d, 3] = rows, mean, away, total
+
+
+@compiled
+def _centre_and_spread(held: Floats, size: int) -> tuple[float, float]:
+    """The median of the first ``size`` of values that are sorted, and the spread of a normal that varies as they do."""
+    above = size // 2
+    centre = held[above] if size % 2 else 0.5 * (held[above - 1] + held[above])
+    low, high = above - 1, above
+    nearer = nearest = 0.0
+    for _ in range(above + 1):  # deviations from the centre in order of their size
+        nearer = nearest
+        if high == size or (low >= 0 and centre - held[low] <= held[high] - centre):
+            nearest = centre - held[low]
+            low -= 1
+        else:
+            nearest = held[high] - centre
+            high += 1
+    away = nearest if size % 2 else 0.5 * (nearer + nearest)
+    return centre, _MEDIAN_NORMAL * away + _LONG_FLOOR * max(abs(held[0]), abs(held[size - 1]))
+
+
+@takes(values="N L", fresh="bool N L", known="L M filled", each="N L filled")
+@compiled
+def _long_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
+    held = np.empty(_WINDOW)
+    for d in range(values.shape[1]):
+        rows, total, centre, spread, window = known[d, 0], known[d, 1], known[d, 2], known[d, 3], known[d, 4:]
+        size = int(min(rows, _WINDOW))
+        held[:size] = np.sort(window[:size])
+        for t in range(len(values)):
+            if fresh[t, d]:
+                value = np.sinh(min(max(values[t, d], -_LARGEST), _LARGEST))
+                if rows >= _LEAST:
+                    # A loss that is zero and stays so has no spread.
+                    off = (value - centre) / spread if spread > 0.0 else 0.0
+                    total = min(max(0.0, total + min(off, _LONG_MOST) - _LONG_SLACK), FARTHEST)
+                place = int(rows % _WINDOW)
+                if rows >= _WINDOW:
+                    size -= 1
+                    for gap in range(np.searchsorted(held[: size + 1], window[place]), size):
+                        held[gap] = held[gap + 1]
+                gap = size
+                while gap > 0 and held[gap - 1] > value:
+                    held[gap] = held[gap - 1]
+                    gap -= 1
+                held[gap] = value
+                size += 1
+                window[place] = value
+                rows += 1.0
+                centre, spread = _centre_and_spread(held, size)
+            each[t, d] = total
+        known[d, 0], known[d, 1], known[d, 2], known[d, 3] = rows, total, centre, spread
