@@ -171,6 +171,42 @@ def test_sums_are_of_losses_of_the_whole_task():
     assert summed("losses/policy_loss", "actor_loss", "grad_norm") == []
 
 
+DOUBLING = np.r_[0, 2 ** np.arange(10), 1000 * np.arange(1, 41)]
+
+
+def test_rows_that_come_further_apart_are_looked_at_first():
+    """What a metric moves by from 3,000 to 4,000 is more than from 256 to 512, and no news."""
+    rng = np.random.default_rng(0)
+    values = np.column_stack([5 + DOUBLING * 3e-3, 9 - DOUBLING * 1e-4, 2 + DOUBLING * 1e-3])
+    values += rng.normal(0, 0.01, values.shape)
+    steady = Alone(("a", "b", "c")).advance(np.arange(51), values, np.ones((51, 3), dtype=bool), Alone("abc").start())
+    assert steady.score.max() > 1  # as if rows were as far apart as before
+    seen = Alone(("a", "b", "c")).advance(DOUBLING, values, np.ones((51, 3), dtype=bool), Alone("abc").start())
+    assert seen.score.max() < 1
+    assert (seen.score[DOUBLING <= 1000 * (3 + BURN_IN)] == 0).all()
+    assert (seen.score[DOUBLING > 1000 * (3 + BURN_IN)] > 0).all()
+
+
+def test_a_row_that_is_lost_is_no_other_way_to_log():
+    steps = np.delete(np.arange(300), [150, 151, 152, 240])
+    values = failing(1)[steps]
+    fresh = np.ones(values.shape, dtype=bool)
+    seen = Alone(METRICS).advance(steps, values, fresh, Alone(METRICS).start())
+    whole = Alone(METRICS).advance(np.arange(len(steps)), values, fresh, Alone(METRICS).start())
+    np.testing.assert_array_equal(seen.score, whole.score)
+
+
+@pytest.mark.parametrize("steps", [DOUBLING, np.r_[np.arange(30), 40 + 10 * np.arange(300)]])
+def test_rows_further_apart_are_judged_alike_however_they_are_dealt_out(steps):
+    values, fresh = failing(2)[: len(steps)], np.ones((min(len(steps), 300), 3), dtype=bool)
+    steps = steps[: len(values)]
+    alone, memory = Alone(METRICS), Alone(METRICS).start()
+    whole = Alone(METRICS).advance(steps, values, fresh, Alone(METRICS).start())
+    cut = [part for part in np.split(np.arange(len(steps)), [1, 2, 3, 7, 12, 13, 20, 33, 34, 45]) if len(part)]
+    parts = [alone.advance(steps[part], values[part], fresh[part], memory).score for part in cut]
+    np.testing.assert_array_equal(np.concatenate(parts), whole.score)
+
+
 def test_units_do_not_matter():
     values = failing(2)
     np.testing.assert_allclose(scored(values * [1e-3, 1e6, 7.0]).score, scored(values).score, rtol=1e-9, atol=1e-12)

@@ -24,6 +24,10 @@ from trajhmm.warning.views.portfolio import Combined, Memory, counted_at
 # data/ alarm at most 0.2 times in 1,000 rows, all but one set whose training loss spikes when all is well: see the
 # handbook, and ``tests/benchmarks/test_alone.py``, which prints what other limits would do.
 LIMITS = {OwnLossRise.name: 4.76, Movement.name: 4.12, ShortSum.name: 19.61, LongSum.name: 12.04}
+# What is kept of rows that count: how many, the last step of any, the last of theirs (NaN before it), how far that was
+# from the one before, and the largest such gap before. Rows are further apart from where two gaps in succession are
+# larger than all before by so much.
+_HEAD, _WIDER = 5, 1.5
 # Values are compared by their inverse hyperbolic sine over a share of the first one that is not zero: as logarithms
 # down to that share, and evenly about zero. A loss that is so near to zero has nothing more to tell.
 _SHARE, _SHARE_OF_LOSS = 1e-3, 0.03
@@ -42,6 +46,27 @@ _USUAL = 2.0
 def _is_whole(loss: str) -> bool:
     """Whether a loss is by its name one of the whole task."""
     return _WHOLE.fullmatch(loss.lower()) is not None
+
+
+def _counted(steps: Floats, spaced: Floats) -> Floats:
+    """(n,) how many of the rows that count there were up to each of n, from the last at which they came further apart.
+
+    What a metric moves by in a row is then another matter: a log may have rows at steps 1, 2, 4, …, 512, 1000, 2000, ….
+    ``spaced`` is moved on, see `_HEAD`.
+    """
+    if not len(steps):
+        return np.zeros(0)
+    gaps = np.diff(steps, prepend=steps[0] if np.isnan(spaced[2]) else spaced[2])
+    all_of = np.concatenate([[spaced[4], spaced[3]], gaps])
+    largest = np.maximum.accumulate(all_of)
+    wider = (largest[:-2] > 0.0) & (np.minimum(all_of[1:-1], all_of[2:]) >= _WIDER * largest[:-2])
+    since: Floats = spaced[0] + np.arange(1.0, len(steps) + 1.0)
+    begins = np.flatnonzero(wider)
+    last = np.searchsorted(begins, np.arange(len(steps)), side="right") - 1
+    if len(begins):
+        since = np.where(last >= 0, np.arange(len(steps)) - begins[np.maximum(last, 0)], since)
+    spaced[0], spaced[2], spaced[3], spaced[4] = since[-1], steps[-1], all_of[-1], largest[-2]
+    return since
 
 
 class Alone:
@@ -77,12 +102,12 @@ class Alone:
     def start(self) -> Memory:
         """What is known of a run before its first row.
 
-        How many rows counted and the step of the last; the unit of each metric, 0 if not known; and its first value,
-        NaN before it and infinite once it has moved.
+        Of the rows that counted see `_HEAD`; the unit of each metric, 0 if not known; and its first value, NaN before
+        it and infinite once it has moved.
         """
         n_metrics = len(self.metrics)
         return Memory(
-            spaced=np.concatenate([np.zeros(2 + n_metrics), np.full(n_metrics, np.nan)]),
+            spaced=np.concatenate([[0.0, 0.0, np.nan, 0.0, 0.0], np.zeros(n_metrics), np.full(n_metrics, np.nan)]),
             moved=np.zeros((n_metrics, innovations.MEMORY)),
             views=[view.start() for view in self.views],
             last=np.zeros(4),
@@ -93,10 +118,11 @@ class Alone:
         now = self.start()
         n_old = sum(not isinstance(view, (ShortSum, LongSum)) for view in self.views)
         try:
-            then = replace(now, views=now.views[:n_old]).taken_from(stored)
+            then = replace(now, spaced=np.zeros(len(now.spaced) - 3), views=now.views[:n_old]).taken_from(stored)
         except ValueError:
             return None
-        return replace(then, views=[*then.views, *now.views[n_old:]])
+        spaced = np.concatenate([then.spaced[:2], now.spaced[2:_HEAD], then.spaced[2:]])
+        return replace(then, spaced=spaced, views=[*then.views, *now.views[n_old:]])
 
     def widened(self, memory: Memory, narrow: Alone, first: Mapping[str, float]) -> Memory:
         """What is known of a run of which no other metrics than those of ``narrow``, all here too, have moved so far.
@@ -105,7 +131,7 @@ class Alone:
         """
         wide = self.start()
         places = [self.metrics.index(metric) for metric in narrow.metrics]
-        wide.spaced[:2], wide.last = memory.spaced[:2], memory.last.copy()
+        wide.spaced[:_HEAD], wide.last = memory.spaced[:_HEAD], memory.last.copy()
         wide.moved[places] = memory.moved
         units, firsts = self._units(wide), self._firsts(wide)
         stood = np.array([first.get(metric, np.nan) for metric in self.metrics])
@@ -128,12 +154,12 @@ class Alone:
 
     def _units(self, memory: Memory) -> Floats:
         """(D,) in place."""
-        units: Floats = memory.spaced[2 : 2 + len(self.metrics)]
+        units: Floats = memory.spaced[_HEAD : _HEAD + len(self.metrics)]
         return units
 
     def _firsts(self, memory: Memory) -> Floats:
         """(D,) in place."""
-        firsts: Floats = memory.spaced[2 + len(self.metrics) :]
+        firsts: Floats = memory.spaced[_HEAD + len(self.metrics) :]
         return firsts
 
     def _moving(self, values: Floats, fresh: NDArray[np.bool_], firsts: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -166,8 +192,15 @@ class Alone:
 
         See `Portfolio.rows`.
         """
-        if memory.spaced[0] and goes_back(steps, memory.spaced[1]):
-            memory.spaced[0] = 0.0
+        rows, kept, _ = self._rows(steps, values, fresh, memory)
+        return rows, kept
+
+    def _rows(
+        self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory
+    ) -> tuple[Rows, NDArray[np.int64], Floats]:
+        """The same, and how many rows each of them is from where the run, or another way to log it, began."""
+        if not np.isnan(memory.spaced[2]) and goes_back(steps, memory.spaced[1]):
+            memory.spaced[:_HEAD] = self.start().spaced[:_HEAD]
             innovations.begin_again(memory.moved)
             for view, known in zip(self.views, memory.views, strict=True):
                 view.begin_again(known)
@@ -175,7 +208,7 @@ class Alone:
         kept = np.flatnonzero(np.logical_or.reduce(fresh, axis=1))
         if len(kept) < len(fresh):
             values, fresh = values[kept], fresh[kept]
-        memory.spaced[0] += len(kept)
+        since = _counted(steps[kept].astype(np.float64), memory.spaced)
         if len(steps):
             memory.spaced[1] = float(steps[-1])
         units = self._units(memory)
@@ -188,18 +221,17 @@ class Alone:
         scaled: Floats = np.arcsinh(values / np.where(units > 0.0, units, 1.0))
         moved = np.empty(scaled.shape)
         innovations.advance(scaled, fresh, self._floors, SPAN, memory.moved, moved)
-        return Rows(scaled=scaled, fresh=fresh, moved=moved), kept
+        return Rows(scaled=scaled, fresh=fresh, moved=moved), kept, since
 
     def advance(self, steps: NDArray[np.int64], values: Floats, fresh: NDArray[np.bool_], memory: Memory) -> Combined:
         """Score n rows; see `Portfolio.advance`. States are -1 and levels NaN."""
         parts = stretches(steps)
         if len(parts) > 1:
             return Combined.joined([self.advance(steps[p], values[p], fresh[p], memory) for p in parts])
-        rows, kept = self.rows(steps, values, fresh, memory)
-        before = int(memory.spaced[0]) - len(kept)
+        rows, kept, since = self._rows(steps, values, fresh, memory)
         each = np.array([view.scores(rows, known) for view, known in zip(self.views, memory.views, strict=True)])
         scores = each / self._limits[:, np.newaxis]
-        scores[:, : max(BURN_IN - before, 0)] = 0.0
+        scores[:, since <= BURN_IN] = 0.0
         seen = np.zeros((len(kept), 4))
         seen[:, 0], seen[:, 1] = scores.max(axis=0), scores.argmax(axis=0)
         if len(kept) < len(steps):
