@@ -99,13 +99,15 @@ def test_the_long_sum_is_pages_against_the_median_of_200_rows():
     """Written out with numpy's medians."""
     rng = np.random.default_rng(4)
     loss = 20 + rng.standard_t(3, 500) - 0.01 * np.arange(500) + 5.0 * (np.arange(500) > 420)
+    loss[200], loss[480] = 35.0, 500.0
     expected, total = [], 0.0
     for t, value in enumerate(loss):
         window = loss[max(t - 200, 0) : t]
         if t >= 30:
             centre = np.median(window)
             size = 1.4826 * np.median(np.abs(window - centre)) + 1e-3 * np.abs(window).max()
-            total = max(0.0, total + min((value - centre) / size, 10.0) - 1.0)
+            off = (value - centre) / size
+            total = max(0.0, total + (off if value > 2 * np.abs(window).max() else min(off, 10.0)) - 1.0)
         expected.append(total)
     scores, (low, high) = sums_of(LongSum, loss)
     np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-9)
@@ -143,13 +145,15 @@ def test_rows_at_which_a_loss_is_not_logged_do_not_count_for_its_sums(kind):
     np.testing.assert_array_equal(scores[2::3], scores[::3])
 
 
-def test_one_row_far_off_rings_no_sum():
+def test_one_row_far_off_rings_no_sum_unless_it_is_twice_as_large_as_any():
     """As where a batch is bad: the loss is where it was at the next."""
     for seed in range(20):
         loss = 3.4 + np.random.default_rng(seed).normal(0, 0.08, 400)
-        loss[200] = 1e6
+        loss[200] = 6.0
         assert sums_of(LongSum, loss)[0].max() < LIMITS[LongSum.name]
         assert sums_of(ShortSum, loss)[0].max() < LIMITS[ShortSum.name]
+        loss[300] = 15.0
+        assert sums_of(LongSum, loss)[0][300] > LIMITS[LongSum.name]
 
 
 @pytest.mark.parametrize("loss", [np.zeros(300), np.ones(300), np.r_[np.ones(299), 2.0], np.full(300, 1e300)])

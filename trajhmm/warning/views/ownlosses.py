@@ -20,9 +20,9 @@ from trajhmm.warning.views.losses import LossRise, OfLosses
 _LEAST, _CLIPPED, _MOST = 30, 1.5, 8.0
 # The short sum: rows of its mean, slack, and least spread in units of a loss, of which its first value has 33.
 _SHORT_SPAN, _SHORT_SLACK, _SHORT_FLOOR = 30.0, 0.25, 1.0 / 300.0
-# The long sum: values that it looks back on; slack; the most that a row counts, so that none rings by itself; least
-# spread as a share of the largest of them.
-_WINDOW, _LONG_SLACK, _LONG_MOST, _LONG_FLOOR = 200, 1.0, 10.0, 1e-3
+# The long sum: values that it looks back on; slack; the most that a row counts, so that none rings by itself unless it
+# is beyond so many times the largest of them; least spread as a share of that.
+_WINDOW, _LONG_SLACK, _LONG_MOST, _TWICE, _LONG_FLOOR = 200, 1.0, 10.0, 2.0, 1e-3
 # From a median absolute deviation to the standard deviation of a normal.
 _MEDIAN_NORMAL = 1.4826
 # Larger than what is ever compared: its hyperbolic sine is still finite.
@@ -95,7 +95,8 @@ class ShortSum(_Sum):
 class LongSum(_Sum):
     """CUSUM of each loss against the median of its last 200 rows, in their median absolute deviation; slack one of it.
 
-    What leaves a level, be it by a little.
+    What leaves a level, be it by a little. A row counts as ten spreads at most, so that a bad batch rings nothing,
+    unless the loss is more than twice what it was in any of those rows.
     """
 
     name: ClassVar[str] = "long loss sum"
@@ -176,7 +177,9 @@ def _long_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Flo
                 if rows >= _LEAST:
                     # A loss that is zero and stays so has no spread.
                     off = (value - centre) / spread if spread > 0.0 else 0.0
-                    total = min(max(0.0, total + min(off, _LONG_MOST) - _LONG_SLACK), FARTHEST)
+                    if value <= _TWICE * max(abs(held[0]), abs(held[size - 1])):
+                        off = min(off, _LONG_MOST)
+                    total = min(max(0.0, total + off - _LONG_SLACK), FARTHEST)
                 place = int(rows % _WINDOW)
                 if rows >= _WINDOW:
                     size -= 1
