@@ -329,7 +329,7 @@ def test_an_alarm_without_a_model_is_drawn_as_well(tmp_path, trajhmm, monkeypatc
     assert look == "look: trajhmm figure timeline run.csv --run run -o timeline.png"
     assert trajhmm(*shlex.split(look.removeprefix("look: trajhmm "))).code == 0
     assert trajhmm("figure", "drivers", "run.csv", "--run", "run", "-o", "drivers.svg").code == 0
-    assert "spreads" in Path("drivers.svg").read_text()
+    assert "limits" in Path("drivers.svg").read_text()
 
 
 @pytest.mark.once

@@ -118,8 +118,8 @@ def test_no_finding_says_what_was_tested_and_what_is_censored(analysed):
         analysed, [evidence(passes_test=False), evidence(p_value=None, delay=None, passes_test=False)], met=9
     )
     assert told.startswith(
-        "No state is found to delay convergence ('eval_accuracy > 0.9', 3 of 12 runs censored as they never do): 1 of "
-        "2 states could be tested, and none of them delays it for sure."
+        "No state is found to delay convergence ('eval_accuracy > 0.9'; 3 of 12 runs never do and count as censored): "
+        "1 of 2 states could be tested, and none of them delays it for sure."
     )
     told = finding(analysed, [evidence(p_value=None, delay=None, passes_test=False)])
     assert "none could be tested, as at none of them four runs part from four others" in told

@@ -91,7 +91,8 @@ def test_the_run_and_the_step_that_set_the_threshold_are_named():
     values[at] += 3.0
     model = fit(RunSet(**{**vars(logs), "values": values}))
     (note,) = [note for note in model.notes if note.kind == "threshold"]
-    assert str(note) == f"run {logs.runs[4]}: sets the threshold, by its score at step {logs.steps[at]} (view: phase)"
+    told = f"run {logs.runs[4]}: sets the threshold, by its score at step {logs.steps[at]} under a model without it"
+    assert str(note) == f"{told} (view: phase)"
 
 
 def test_runs_that_are_too_short_or_log_nothing_are_no_healthy_runs():

@@ -263,9 +263,10 @@ def fit(
     if purpose is Purpose.WARNING:
         say(f"next: {shell_line(['trajhmm', 'warn', 'RUNNING/', '--model', str(output), '--follow'])}")
     elif not stream and dask is None:  # a report holds the logs in memory
-        words = ["trajhmm", "report", *map(str, logs), "--model", str(output), *reading.as_options()]
-        say("next, with --converged CONDITION to see what delays that:")
-        say(f"  {shell_line([*words, '-o', 'report.html'])}")
+        words = [*map(str, logs), "--model", str(output), *reading.as_options()]
+        say("next, to see the map, or what delays runs until they meet a condition such as 'accuracy > 0.9':")
+        say(f"  {shell_line(['trajhmm', 'report', *words, '-o', 'report.html'])}")
+        say(f"  {shell_line(['trajhmm', 'analyze', *words, '--converged', 'CONDITION', '-o', 'analysis/'])}")
 
 
 def _map_of(path: Path) -> Model:

@@ -107,7 +107,7 @@ def describe_finding(analysis: Analysis, model: Model) -> str:
             else "none could be tested, as at none of them four runs part from four others"
         )
         censored = int((~times.converged).sum())
-        unseen = f", {censored} of {len(times.runs)} runs censored as they never do" if censored else ""
+        unseen = f"; {censored} of {len(times.runs)} runs never do and count as censored" if censored else ""
         finding = f"No state is found to delay convergence ('{times.condition}'{unseen}): {why}."
         if analysis.rule == "paper":
             finding = f"{_by_paper(analysis)} Where runs part, {finding[0].lower()}{finding[1:]}"

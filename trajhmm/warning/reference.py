@@ -121,7 +121,8 @@ def fit_warning(
     fitted = crossed[best].portfolios[folds[setting]]
     row = crossed[best].rows[setting][crossed[best].scores[setting].argmax()]
     view = fitted.views[fitted.scores(healthy[setting]).view[row]].name
-    text = f"sets the threshold, by its score at step {healthy[setting].steps[row]} (view: {view})"
+    step = healthy[setting].steps[row]
+    text = f"sets the threshold, by its score at step {step} under a model without it (view: {view})"
     least = -float(np.log(false_alarm))
     if not threshold.within_budget and threshold.value < least:
         # A score says how few healthy runs get as far, also beyond the few that there are.

@@ -36,25 +36,27 @@ def _contributions(one: RunSet, portfolio: Portfolio) -> Floats:
 
 
 def _by_its_own_past(one: RunSet, alone: Alone, alarm: Alarm | None) -> tuple[Floats, Floats]:
-    """(T, D) what each metric adds to the score of the larger view, and (T, D, 2) where it was usually before each row.
+    """(T, D) what each metric adds to a view's score, at most, and (T, D, 2) where it usually was before each row.
 
     A row that does not count repeats the contributions of the one before. In a long run what was usual is that of some
-    rows before, save at the alarm.
+    rows before, save at the alarm; from there on it stays what it was, as the run's own past is what rings.
     """
     (run,) = causal_runs(one, alone.metrics)
-    view = alone.advance(run.steps, run.values, run.logged, alone.start()).view
     kept = alone.rows(run.steps, run.values, run.logged, alone.start())[1]
     of_views, _ = alone.shares(run.steps, run.values, run.logged, alone.start())
-    shares = np.vstack([np.zeros(len(run.metrics)), of_views[view[kept], np.arange(len(kept))]])
+    of_limits = (of_views / alone.limits[:, np.newaxis, np.newaxis]).max(axis=0)
+    shares = np.vstack([np.zeros(len(run.metrics)), of_limits])
     contributions = shares[np.searchsorted(kept, np.arange(run.n_rows), side="right")]
-    rang = None if alarm is None else int(view[np.searchsorted(run.steps, alarm.step)])
     moments = np.linspace(0, run.n_rows, min(run.n_rows, _MOMENTS) + 1).astype(np.int64)
     if alarm is not None:
         moments = np.union1d(moments, np.searchsorted(run.steps, alarm.step))
     usual, memory = np.empty((run.n_rows, len(run.metrics), 2)), alone.start()
     for begin, end in zip(moments[:-1].tolist(), moments[1:].tolist(), strict=True):
-        usual[begin:end] = alone.band(int(run.steps[begin]), memory, rang)
+        usual[begin:end] = alone.band(int(run.steps[begin]), memory)
         alone.advance(run.steps[begin:end], run.values[begin:end], run.logged[begin:end], memory)
+    if alarm is not None:
+        rang = int(np.searchsorted(run.steps, alarm.step))
+        usual[rang:] = usual[rang]
     return contributions, usual
 
 
@@ -68,8 +70,8 @@ class Timeline:
     metrics : D names.
     steps : (T,)
     values : (T, D) as logged; NaN where not.
-    contributions : (T, D) what each metric adds to the surprise of a row, in nats; without a model to the score of the
-        view that is largest there, in ``unit``.
+    contributions : (T, D) what each metric adds to the surprise of a row, in nats; without a model to the score of any
+        view, as a share of its limit.
     score, risk : (T,); the score is infinite where a value was not finite.
     states : (T,) likeliest state given the rows so far, see `Scored`; -1 where that is not known.
     n_states : number of states, K; 0 without a model.
@@ -129,7 +131,7 @@ def timeline_of(
     one = with_metrics(one, metrics)
     if model is None:
         contributions, usual = _by_its_own_past(one, Alone(metrics), alarm)
-        n_states, unit = 0, "spreads"
+        n_states, unit = 0, "limits"
     else:
         scorer, portfolio = Scorer(model), portfolio_of(model)
         contributions, usual = _contributions(one, portfolio), portfolio.bands[portfolio.phases.at(scored.steps)]

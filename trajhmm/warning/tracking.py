@@ -30,8 +30,8 @@ from trajhmm.warning.views.portfolio import Memory, Portfolio, as_stored
 from trajhmm.warning.views.surprise import SPAN
 
 _MOST_DRIVERS = 5
-# Views in which a little adds up.
-_SUMS = (ShortSum.name, LongSum.name)
+# Views in which rows add up that each may be as usual, and what they say.
+_ADDS_UP = {ShortSum.name: "it keeps going up", LongSum.name: "it has left the level of its last 200 rows"}
 # Rows at a time: what they need stays in cache.
 _BLOCK = 2048
 # Rows from one checkpoint to the next, at least.
@@ -115,8 +115,8 @@ class Alarm:
         drivers = ", ".join(map(str, told)) or "no metric"
         if told and all(driver.view == Course.name and driver.is_usual for driver in told):
             drivers += ": each as usual, but not together"
-        elif told and all(driver.view in _SUMS and driver.is_usual for driver in told):
-            drivers += ": usual row by row, but for too long"
+        elif told and told[0].view in _ADDS_UP:
+            drivers += f": {_ADDS_UP[told[0].view]}"
         what = "a value that is not finite" if math.isinf(self.score) else f"score {self.score:.4g}"
         place = f"run {self.run} at step {self.step}"
         untold = "risk too early to tell" if self.phase is not None else "risk unknown without a model"
@@ -639,7 +639,7 @@ class Tracker:
         before = memory.copy()
         if len(steps) > 1:
             views.advance(steps[:-1], known[:-1], fresh[:-1], before)
-        shares, usual = of_views[view, -1], views.band(int(steps[-1]), before, view)
+        shares, usual = of_views[view, -1], views.band(int(steps[-1]), before)
         order = np.argsort(-shares, kind="stable")
         return [
             Driver(

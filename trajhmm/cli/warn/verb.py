@@ -87,7 +87,7 @@ def warn(
     run beside the watch, at most eight at once; what they print goes to standard error when they end. Without --follow
     they are waited for, until none has ended for a minute.
 
-    Without --model each run is judged by its own past, and by how healthy runs of other tasks move.
+    Without --model each run is judged by its own past, within limits that healthy runs of other tasks set.
 
     Exit code 3 if a run alarmed, 1 if --follow ends with a file that it could not read.
 
@@ -182,7 +182,7 @@ def _summary(trackers: list[Tracker], rows: Mapping[str, int], threshold: float)
     """How many runs are quiet, and how near an alarm the nearest of them came."""
     quiet = [tracker for tracker in trackers if tracker.alarm is None]
     if not quiet:
-        return "every run raised an alarm"
+        return "every run raised an alarm" if len(trackers) > 1 else f"no other run; {rows[trackers[0].run]:,} rows"
     nearest = max(quiet, key=lambda tracker: tracker.largest)
     score = f"largest score {nearest.largest:.4g} (threshold {threshold:.4g})"
     if len(trackers) == 1:

@@ -16,7 +16,7 @@ from trajhmm.features.levels import SPAN
 from trajhmm.warning.views.interface import Floats, Rows, View, goes_back, stretches
 from trajhmm.warning.views.losses import OfLosses
 from trajhmm.warning.views.movement import Movement
-from trajhmm.warning.views.ownlosses import LongSum, OfTraining, OwnLossRise, ShortSum
+from trajhmm.warning.views.ownlosses import LongSum, OwnLossRise, ShortSum
 from trajhmm.warning.views.phases import BURN_IN
 from trajhmm.warning.views.portfolio import Combined, Memory, counted_at
 
@@ -78,6 +78,10 @@ class Alone:
     Parameters
     ----------
     metrics : D names.
+
+    Attributes
+    ----------
+    views, limits : V of them, and (V,) what each has to pass to ring.
     """
 
     situation = "alone"
@@ -97,7 +101,7 @@ class Alone:
         if whole.any():
             views += [kind(columns[whole], self._floors, evaluated[whole]) for kind in (ShortSum, LongSum)]
         self.views = tuple(views)
-        self._limits = np.array([LIMITS[view.name] for view in self.views])
+        self.limits = np.array([LIMITS[view.name] for view in self.views])
 
     def start(self) -> Memory:
         """What is known of a run before its first row.
@@ -230,7 +234,7 @@ class Alone:
             return Combined.joined([self.advance(steps[p], values[p], fresh[p], memory) for p in parts])
         rows, kept, since = self._rows(steps, values, fresh, memory)
         each = np.array([view.scores(rows, known) for view, known in zip(self.views, memory.views, strict=True)])
-        scores = each / self._limits[:, np.newaxis]
+        scores = each / self.limits[:, np.newaxis]
         scores[:, since <= BURN_IN] = 0.0
         seen = np.zeros((len(kept), 4))
         seen[:, 0], seen[:, 1] = scores.max(axis=0), scores.argmax(axis=0)
@@ -254,19 +258,19 @@ class Alone:
         shares = [view.shares(rows, known) for view, known in zip(self.views, memory.views, strict=True)]
         return np.array(shares), rows
 
-    def band(self, step: int, memory: Memory, view: int | None = None) -> Floats:
+    def band(self, step: int, memory: Memory) -> Floats:
         """(D, 2) between which values each metric was usual before a row; NaN if that is not known.
 
-        About its own mean; a loss as the ``view`` has it that is named, else as near to its best as rings nothing.
+        About its own mean, or, of a loss that has fallen, as near to its best as rings nothing.
         """
         del step
         known, mean, spread = memory.moved.T[:3]
         ends = mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0])
         ends[known < innovations.FIRST] = np.nan
-        for number, (each, part) in enumerate(zip(self.views, memory.views, strict=True)):
-            if isinstance(each, OwnLossRise) or (number == view and isinstance(each, OfTraining)):
-                about = each.usual(part, LIMITS[each.name])
-                ends[each.columns] = np.where(np.isnan(about), ends[each.columns], about)
+        for view, part in zip(self.views, memory.views, strict=True):
+            if isinstance(view, OwnLossRise):
+                about = view.usual(part, LIMITS[view.name])
+                ends[view.columns] = np.where(np.isnan(about), ends[view.columns], about)
         with np.errstate(over="ignore", invalid="ignore"):
             values: Floats = np.clip(np.sinh(ends) * self._units(memory)[:, np.newaxis], -LARGEST, LARGEST)
         return values

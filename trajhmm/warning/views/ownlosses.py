@@ -27,8 +27,6 @@ _WINDOW, _LONG_SLACK, _LONG_MOST, _TWICE, _LONG_FLOOR = 200, 1.0, 10.0, 2.0, 1e-
 _MEDIAN_NORMAL = 1.4826
 # Larger than what is ever compared: its hyperbolic sine is still finite.
 _LARGEST = 700.0
-# Spreads about its mean within which a loss is as usual.
-_USUAL = 2.0
 
 
 class OfTraining(OfLosses):
@@ -45,10 +43,6 @@ class OfTraining(OfLosses):
         super().__init__(columns, floors)
         self.evaluated = evaluated
 
-    def usual(self, memory: Floats, limit: float) -> Floats:
-        """(L, 2) between which values each loss is usual, as it is compared; NaN where that is not known."""
-        raise NotImplementedError
-
     def _each(self, rows: Rows, memory: Floats) -> Floats:
         each = super()._each(rows, memory)
         known = ~np.isnan(rows.scaled[:, self.columns[~self.evaluated]])
@@ -58,10 +52,6 @@ class OfTraining(OfLosses):
 
 class OwnLossRise(OfTraining, LossRise):
     """How far each loss is above the best it has been; see `LossRise`."""
-
-    def usual(self, memory: Floats, limit: float) -> Floats:
-        """(L, 2) as near to its best as rings nothing."""
-        return LossRise.usual(self, memory, limit)
 
 
 class _Sum(OfTraining):
@@ -82,12 +72,6 @@ class ShortSum(_Sum):
     name: ClassVar[str] = "short loss sum"
     kept: ClassVar[int] = 4
 
-    def usual(self, memory: Floats, limit: float) -> Floats:
-        """(L, 2) within two spreads of its mean."""
-        del limit
-        rows, mean, away, _ = memory.reshape(len(self.columns), self.kept).T
-        return _around(rows, mean, NORMAL * away + _SHORT_FLOOR)
-
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         _short_sum(values, fresh, known, each)
 
@@ -102,20 +86,8 @@ class LongSum(_Sum):
     name: ClassVar[str] = "long loss sum"
     kept: ClassVar[int] = 4 + _WINDOW
 
-    def usual(self, memory: Floats, limit: float) -> Floats:
-        """(L, 2) within two spreads of its median."""
-        del limit
-        rows, _, centre, spread = memory.reshape(len(self.columns), self.kept).T[:4]
-        return _around(rows, centre, spread)
-
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         _long_sum(values, fresh, known, each)
-
-
-def _around(rows: Floats, mean: Floats, spread: Floats) -> Floats:
-    ends: Floats = np.arcsinh(mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0]))
-    ends[rows < _LEAST] = np.nan
-    return ends
 
 
 @takes(values="N L", fresh="bool N L", known="L 4 filled", each="N L filled")
