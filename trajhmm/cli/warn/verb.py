@@ -182,7 +182,7 @@ def _summary(trackers: list[Tracker], rows: Mapping[str, int], threshold: float)
     """How many runs are quiet, and how near an alarm the nearest of them came."""
     quiet = [tracker for tracker in trackers if tracker.alarm is None]
     if not quiet:
-        return "every run raised an alarm" if len(trackers) > 1 else f"no other run; {rows[trackers[0].run]:,} rows"
+        return "every run raised an alarm" if len(trackers) > 1 else f"the only run, {rows[trackers[0].run]:,} rows"
     nearest = max(quiet, key=lambda tracker: tracker.largest)
     score = f"largest score {nearest.largest:.4g} (threshold {threshold:.4g})"
     if len(trackers) == 1:
