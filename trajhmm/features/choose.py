@@ -16,6 +16,12 @@ _OUTCOME = re.compile(r"(^|[/_.])(acc|accuracy|top1|top5|f1|bleu|episode_return|
 _SCHEDULE = re.compile(
     r"(^|[/_.])(lr|learning_rate|momentum|batch_size|weight_decay)s?([-/_.](pg|group)?_?\d+|-[a-z]\w*(/pg\d+)?)?$"
     r"|(^|[/_.])(lr|learning_rate)[-/]"
+    r"|(^|[/_.])((loss|grad)_scale|seq(uence)?_len(gth)?|temperature|dropout|sparsity|ema_decay|(grad(ient)?_)?clip|"
+    r"world_size|num_gpus|kl_coef|wd|epsilon)$"
+)
+# What says how busy the machine is.
+_MACHINE = re.compile(
+    r"(^|[/_.])(gpu|cpu|vram)([/_.]|$)|_per_sec(ond)?s?$|(^|[/_.])(throughput|tflops|mfu|fps|time_per_step|power)$"
 )
 # A metric is dense in a run that logs it at such a share of its rows, and in a log if so many runs say so: those that
 # lost it early must not cost it.
@@ -72,11 +78,13 @@ def dynamics(metrics: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in sorted(metrics) if _reason(name, clock=called_clock(name)) is None)
 
 
-_KINDS = ("a clock", "an outcome", "a schedule")
+_KINDS = ("a clock", "an outcome", "a schedule", "of the machine")
 
 
 def _reason(metric: str, *, clock: bool) -> str | None:
     name = metric.lower()
+    if _MACHINE.search(name):
+        return "of the machine"
     if _SCHEDULE.search(name):
         return "a schedule"
     if _OUTCOME.search(name):

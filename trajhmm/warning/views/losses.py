@@ -130,6 +130,8 @@ class LossRise(OfLosses):
 
     name: ClassVar[str] = "loss rise"
     kept: ClassVar[int] = 7
+    # The most noises that a row moves the average by.
+    farthest: ClassVar[float] = 1e300
 
     def begin_again(self, memory: Floats) -> None:
         """The loss is at its best where it is now, and its noise as it was."""
@@ -147,7 +149,7 @@ class LossRise(OfLosses):
         return around
 
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
-        _risen(values, fresh, _FLOORS * self._own_floors, known, each)
+        _risen(values, fresh, _FLOORS * self._own_floors, self.farthest, known, each)
 
 
 @takes(moved="N L", fresh="bool N L", seen="L", sums="L filled", each="N L filled")
@@ -164,9 +166,11 @@ def _add_up(moved: Floats, fresh: NDArray[np.bool_], seen: Floats, sums: Floats,
         sums[d] = total
 
 
-@takes(values="N L", fresh="bool N L", floors="L", known="L 7 filled", each="N L filled")
+@takes(values="N L", fresh="bool N L", floors="L", farthest=(0.0, 1e300), known="L 7 filled", each="N L filled")
 @compiled
-def _risen(values: Floats, fresh: NDArray[np.bool_], floors: Floats, known: Floats, each: Floats) -> None:
+def _risen(
+    values: Floats, fresh: NDArray[np.bool_], floors: Floats, farthest: float, known: Floats, each: Floats
+) -> None:
     for d in range(values.shape[1]):
         rows, recent, noise, first, best, fallen, last = known[d]
         for t in range(len(values)):
@@ -179,7 +183,11 @@ def _risen(values: Floats, fresh: NDArray[np.bool_], floors: Floats, known: Floa
                     if rows >= BURN_IN:
                         away = min(away, _CLIPPED * noise)
                     noise += max(2.0 / (_NOISE + 1.0), 1.0 / (rows + 1.0)) * (NORMAL * away - noise)
-                recent += max(2.0 / (_RECENT + 1.0), 1.0 / (rows + 1.0)) * (value - recent)
+                step = value - recent
+                if rows >= BURN_IN:
+                    most = farthest * (noise + floors[d])
+                    step = min(max(step, -most), most)
+                recent += max(2.0 / (_RECENT + 1.0), 1.0 / (rows + 1.0)) * step
                 if rows < _BEGINNING:
                     first = recent
                 rows += 1.0

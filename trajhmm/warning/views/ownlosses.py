@@ -17,12 +17,16 @@ from trajhmm.warning.views.interface import Floats, Rows
 from trajhmm.warning.views.losses import LossRise, OfLosses
 
 # Values before a sum begins, and the most spreads that a value counts for the mean of the short one, and for its sum.
-_LEAST, _CLIPPED, _MOST = 30, 1.5, 8.0
+_LEAST, _CLIPPED, _MOST = 30, 1.5, 5.0
 # The short sum: rows of its mean, slack, and least spread in units of a loss, of which its first value has 33.
 _SHORT_SPAN, _SHORT_SLACK, _SHORT_FLOOR = 30.0, 0.25, 1.0 / 300.0
-# The long sum: values that it looks back on; slack; the most that a row counts, so that none rings by itself unless it
-# is beyond so many times the largest of them; least spread as a share of that.
-_WINDOW, _LONG_SLACK, _LONG_MOST, _TWICE, _LONG_FLOOR = 200, 1.0, 10.0, 2.0, 1e-3
+# Rows over which it is learnt how rows go together with those before them, and the most that counts.
+_PAIRS, _MOST_TOGETHER = 200.0, 0.95
+# The long sum: values that it looks back on; slack; the most that a row counts, so that none rings by itself; least
+# spread as a share of the largest of them.
+_WINDOW, _LONG_SLACK, _LONG_MOST, _LONG_FLOOR = 200, 1.0, 10.0, 1e-3
+# Nine of ten values of a normal are below its mean and so many standard deviations.
+_UPPER, _UPPER_NORMAL = 0.9, 1.2816
 # From a median absolute deviation to the standard deviation of a normal.
 _MEDIAN_NORMAL = 1.4826
 # Larger than what is ever compared: its hyperbolic sine is still finite.
@@ -51,7 +55,9 @@ class OfTraining(OfLosses):
 
 
 class OwnLossRise(OfTraining, LossRise):
-    """How far each loss is above the best it has been; see `LossRise`."""
+    """How far each loss is above the best it has been; see `LossRise`. One stray row is no best, and no rise."""
+
+    farthest: ClassVar[float] = 10.0
 
 
 class _Sum(OfTraining):
@@ -66,11 +72,12 @@ class ShortSum(_Sum):
     """CUSUM of each loss against the robust mean of its last 30 rows, with a slack of a quarter of its spread.
 
     What drifts up slowly. Mean and spread are exponential averages in which a row counts as one and a half spreads at
-    most (Huber 1964); in the sum it counts as eight at most.
+    most (Huber 1964); in the sum it counts as five at most. Where a row goes as the one before it, by so much r of it,
+    spreads are √((1 + r) / (1 − r)) times as wide.
     """
 
     name: ClassVar[str] = "short loss sum"
-    kept: ClassVar[int] = 4
+    kept: ClassVar[int] = 6
 
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         _short_sum(values, fresh, known, each)
@@ -79,8 +86,8 @@ class ShortSum(_Sum):
 class LongSum(_Sum):
     """CUSUM of each loss against the median of its last 200 rows, in their median absolute deviation; slack one of it.
 
-    What leaves a level, be it by a little. A row counts as ten spreads at most, so that a bad batch rings nothing,
-    unless the loss is more than twice what it was in any of those rows.
+    What leaves a level, be it by a little. A row counts as ten spreads at most, so that a bad batch rings nothing. The
+    spread is no less than that of the tenth that is highest, as of a loss that is often 0 or has a long tail upwards.
     """
 
     name: ClassVar[str] = "long loss sum"
@@ -90,11 +97,11 @@ class LongSum(_Sum):
         _long_sum(values, fresh, known, each)
 
 
-@takes(values="N L", fresh="bool N L", known="L 4 filled", each="N L filled")
+@takes(values="N L", fresh="bool N L", known="L 6 filled", each="N L filled")
 @compiled
 def _short_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
     for d in range(values.shape[1]):
-        rows, mean, away, total = known[d]
+        rows, mean, away, total, last, together = known[d]
         for t in range(len(values)):
             if fresh[t, d]:
                 value = np.sinh(min(max(values[t, d], -_LARGEST), _LARGEST))
@@ -103,17 +110,25 @@ def _short_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Fl
                 off = value - mean
                 size = NORMAL * away + _SHORT_FLOOR
                 if rows >= _LEAST:
-                    total = min(max(0.0, total + min(off / size, _MOST) - _SHORT_SLACK), FARTHEST)
+                    # Where rows go as those before them go, sums of them wander further.
+                    wider = np.sqrt((1.0 + together) / (1.0 - together))
+                    total = min(max(0.0, total + min(off / (size * wider), _MOST) - _SHORT_SLACK), FARTHEST)
                 weight = max(2.0 / (_SHORT_SPAN + 1.0), 1.0 / (rows + 1.0))
                 spread = abs(off)
                 if rows >= 10.0:
                     off = min(max(off, -_CLIPPED * size), _CLIPPED * size)
                     spread = min(spread, 2.5 * size)
+                if rows >= 10.0:
+                    pair = last * off / (size * size)
+                    together += max(2.0 / (_PAIRS + 1.0), 1.0 / rows) * (pair - together)
+                    together = min(max(together, 0.0), _MOST_TOGETHER)
+                last = off
                 away += weight * (spread - away)
                 mean += weight * off
                 rows += 1.0
             each[t, d] = total
         known[d, 0], known[d, 1], known[d, 2], known[d, 3] = rows, mean, away, total
+        known[d, 4], known[d, 5] = last, together
 
 
 @compiled
@@ -132,7 +147,8 @@ def _centre_and_spread(held: Floats, size: int) -> tuple[float, float]:
             nearest = held[high] - centre
             high += 1
     away = nearest if size % 2 else 0.5 * (nearer + nearest)
-    return centre, _MEDIAN_NORMAL * away + _LONG_FLOOR * max(abs(held[0]), abs(held[size - 1]))
+    upper = (held[int(_UPPER * size)] - centre) / _UPPER_NORMAL
+    return centre, max(_MEDIAN_NORMAL * away, upper) + _LONG_FLOOR * max(abs(held[0]), abs(held[size - 1]))
 
 
 @takes(values="N L", fresh="bool N L", known="L M filled", each="N L filled")
@@ -149,9 +165,7 @@ def _long_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Flo
                 if rows >= _LEAST:
                     # A loss that is zero and stays so has no spread.
                     off = (value - centre) / spread if spread > 0.0 else 0.0
-                    if value <= _TWICE * max(abs(held[0]), abs(held[size - 1])):
-                        off = min(off, _LONG_MOST)
-                    total = min(max(0.0, total + off - _LONG_SLACK), FARTHEST)
+                    total = min(max(0.0, total + min(off, _LONG_MOST) - _LONG_SLACK), FARTHEST)
                 place = int(rows % _WINDOW)
                 if rows >= _WINDOW:
                     size -= 1
