@@ -45,7 +45,7 @@ from trajhmm.warning.detectors import (
     standardise,
     windows,
 )
-from trajhmm.warning.views import losses, phases
+from trajhmm.warning.views import losses, ownlosses, phases
 
 N, K, D, R, F = 11, 3, 2, 4, 5
 OFFSETS = np.array([0, 2, 2, 7, 11])
@@ -225,7 +225,9 @@ def loops():
         "exponential_average": (exponential_average, (series, 5.0, np.nan)),
         "_count": (phases._count, (np.arange(N), logged[:, 0].copy(), np.ones(N), none(5), none(N, bool))),
         "_add_up": (losses._add_up, (v, logged, none(D), none(D), none((N, D)))),
-        "_risen": (losses._risen, (v, logged, np.ones(D), none((D, 7)), none((N, D)))),
+        "_risen": (losses._risen, (v, logged, np.ones(D), 10.0, none((D, 7)), none((N, D)))),
+        "_short_sum": (ownlosses._short_sum, (v, logged, none((D, 6)), none((N, D)))),
+        "_long_sum": (ownlosses._long_sum, (v, logged, none((D, 204)), none((N, D)))),
         "previous_moments": (windows.previous_moments, (series, 5, 2)),
         "previous_median": (windows.previous_median, (series, 5, 2)),
         "previous_largest": (windows.previous_largest, (series, 5)),

@@ -138,11 +138,36 @@ def test_clocks_are_known_by_name_where_they_do_not_keep_pace(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["train_loss_epoch", "steps_per_second", "time_to_target", "token_accuracy_gap", "weight_l2", "episode_len"]
+    "name",
+    [
+        "train_loss_epoch",
+        "power_iterations",
+        "clip_fraction",
+        "time_to_target",
+        "token_accuracy_gap",
+        "weight_l2",
+        "episode_len",
+    ],
 )
 def test_names_that_hold_such_a_word_are_none(name):
     runs = logs_of(**{name: lambda t, r: np.random.default_rng(r).random(len(t))})
     assert name in default_metrics(runs)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("steps_per_second", "of the machine"), ("train_samples_per_second", "of the machine"),
+        ("gpu_mem", "of the machine"), ("system/gpu/0/temp", "of the machine"), ("time/fps", "of the machine"),
+        ("loss_scale", "a schedule"), ("seq_len", "a schedule"), ("train/temperature", "a schedule"),
+        ("grad_clip", "a schedule"),
+    ],
+)  # fmt: skip
+def test_what_the_machine_does_and_what_is_set_is_not_how_training_goes(name, reason):
+    runs = logs_of(**{name: lambda t, r: np.random.default_rng(r).random(len(t))})
+    metrics, notes = default_metrics(runs)
+    assert metrics == ("loss",)
+    assert any(f"{name} is not fitted: {reason}" in note.text for note in notes)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -151,7 +151,7 @@ def _centre_and_spread(held: Floats, size: int) -> tuple[float, float]:
     return centre, max(_MEDIAN_NORMAL * away, upper) + _LONG_FLOOR * max(abs(held[0]), abs(held[size - 1]))
 
 
-@takes(values="N L", fresh="bool N L", known="L M filled", each="N L filled")
+@takes(values="N L", fresh="bool N L", known="L 204 filled", each="N L filled")
 @compiled
 def _long_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
     held = np.empty(_WINDOW)
