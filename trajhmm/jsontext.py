@@ -31,10 +31,7 @@ def loads(text: str | bytes, **options: Any) -> Any:
     """
     if len(text) < _LONG:
         return json.loads(text, **options)
-    if (
-        len(text) + sum(size * _count(text, mark) for mark, size in (("[", _LIST), ("{", _OBJECT), (",", _VALUE)))
-        > _MOST
-    ):
+    if _size_of(text) > _MOST:
         raise TooManyValuesError(f"more values than fit in {_MOST >> 20} MiB of memory")
     was_on = gc.isenabled()
     gc.disable()
@@ -45,5 +42,8 @@ def loads(text: str | bytes, **options: Any) -> Any:
             gc.enable()
 
 
-def _count(text: str | bytes, mark: str) -> int:
-    return text.count(mark) if isinstance(text, str) else text.count(mark.encode())
+def _size_of(text: str | bytes) -> int:
+    """Bytes that what a text holds takes in memory, about."""
+    sizes = {"[": _LIST, "{": _OBJECT, ",": _VALUE}
+    marks = [text.count(mark) if isinstance(text, str) else text.count(mark.encode()) for mark in sizes]
+    return len(text) + sum(size * n for size, n in zip(sizes.values(), marks, strict=True))

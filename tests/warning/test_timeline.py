@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from trajhmm.errors import AnalysisError
+from trajhmm.figures import plot_drivers, plot_warning_timeline, save_figure
 from trajhmm.logs import RunSet
 from trajhmm.warning.calibration import calibration_of
 from trajhmm.warning.monitor import Monitor
@@ -99,6 +100,32 @@ def test_without_a_model_what_was_usual_is_of_rows_before_alone(logs):
     assert len(both) > 100
     np.testing.assert_array_equal(many.usual[both], first.usual[both])
     np.testing.assert_array_equal(many.contributions[:n], first.contributions)
+
+
+ODD = {
+    "one row": {"train_loss": [1.0], "norm": [2.0]},
+    "stands still": {"train_loss": np.ones(40), "norm": np.full(40, 3.0)},
+    "outcomes alone": {"accuracy": np.linspace(0, 1, 60)},
+    "a loss at its largest": {
+        "train_loss": np.r_[np.geomspace(1, 0.1, 40), np.full(5, 1e308)],
+        "norm": np.arange(45.0),
+    },
+    "no longer finite": {"train_loss": np.r_[np.geomspace(1, 0.1, 40), np.nan, np.inf], "norm": np.arange(42.0)},
+    "negative": {"train_loss": np.r_[-np.linspace(0, 1, 60), np.linspace(-1, 5, 60)], "norm": np.arange(120.0)},
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_runs_without_a_model_are_drawn(kind, tmp_path):
+    """Beside a run that moves, as a log in which nothing does is refused."""
+    rows = [pd.DataFrame({"step": np.arange(len(next(iter(ODD[kind].values())))), **ODD[kind]}).assign(run="odd")]
+    moves = {name: np.random.default_rng(0).random(50) for name in ODD[kind]}
+    runs = RunSet.from_frame(pd.concat([*rows, pd.DataFrame({"step": np.arange(50), **moves}).assign(run="moves")]))
+    seen = timeline_of(runs, "odd", None)
+    assert (seen.alarm is not None) == (kind in ("a loss at its largest", "no longer finite", "negative"))
+    for plot in (plot_warning_timeline, plot_drivers):
+        save_figure(plot(seen), tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_a_run_that_is_not_there_is_named(model, logs):

@@ -42,6 +42,8 @@ _PANEL, _SCORE, _RISK, _STRIP, _GAP = 0.5, 0.95, 0.36, 0.12, 0.17
 """Heights in inches: of a metric's panel, of the score's, the risk's, of the strip of states; and what lies between."""
 _FOOT, _HEAD, _LEFT, _RIGHT = 0.36, 0.36, 0.42, 0.1
 """Margins of a new figure, in inches."""
+_APART = 0.1
+"""Ticks of the key of drivers are so far apart, as a share of it."""
 _HIGHEST = 1e3
 """Scores are drawn up to so many thresholds."""
 
@@ -56,8 +58,8 @@ def plot_warning_timeline(
     """Draw a run's metrics, its states, and its score against the threshold; onset, alarm and collapse as lines.
 
     Behind each metric stands where nine of ten healthy rows were in that phase of training, in grey; without a model
-    where it was itself before. The metric by which the run is said to collapse, the
-    risk from when it is told, and states have a panel each where they are known.
+    where it was itself before. The metric by which the run is said to collapse, the risk from when it is told, and
+    states have a panel each where they are known.
 
     Parameters
     ----------
@@ -145,8 +147,11 @@ def plot_drivers(timeline: Timeline, *, ax: Axes | None = None, width: Width = "
         ax.xaxis.set_major_formatter(Ticks())
         _draw_moments(ax, timeline, named=True)
         bar = ax.figure.colorbar(mesh, ax=ax, pad=0.015, fraction=0.03, aspect=12)
-        ticks = [value for value in (0.0, 1.0, 4.0, 10.0, 25.0, 100.0) if value <= limit]
-        bar.set_ticks([float(np.sqrt(value)) for value in ticks], labels=[f"{value:g}" for value in ticks])
+        ticks = [0.0]
+        for value in (1.0, 4.0, 10.0, 25.0, 100.0, 400.0, 1e3, 1e4, 1e5, 1e6):
+            if value <= limit and np.sqrt(value) - np.sqrt(ticks[-1]) >= _APART * np.sqrt(limit):
+                ticks.append(value)
+        bar.set_ticks([float(np.sqrt(value)) for value in ticks], labels=[number(value) for value in ticks])
         bar.set_label(timeline.unit)
         bar.outline.set_linewidth(0.5)
     return ax

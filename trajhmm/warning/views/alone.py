@@ -27,7 +27,8 @@ LIMITS = {OwnLossRise.name: 4.5, Movement.name: 4.0, ShortSum.name: 15.0, LongSu
 # What is kept of rows that count: how many, the last step of any, the last of theirs (NaN before it), how far that was
 # from the one before, and the largest such gap before. Rows are further apart from where two gaps in succession are
 # larger than all before by so much.
-_HEAD, _WIDER = 5, 1.5
+_AT_FIRST, _WIDER = (0.0, 0.0, np.nan, 0.0, 0.0), 1.5
+_HEAD = len(_AT_FIRST)
 # Values are compared by their inverse hyperbolic sine over a share of the first one that is not zero: as logarithms
 # down to that share, and evenly about zero. A loss that is so near to zero has nothing more to tell.
 _SHARE, _SHARE_OF_LOSS = 1e-3, 0.03
@@ -54,7 +55,7 @@ def _counted(steps: Floats, spaced: Floats) -> Floats:
     """(n,) how many of the rows that count there were up to each of n, from the last at which they came further apart.
 
     What a metric moves by in a row is then another matter: a log may have rows at steps 1, 2, 4, …, 512, 1000, 2000, ….
-    ``spaced`` is moved on, see `_HEAD`.
+    ``spaced`` is moved on, see `_AT_FIRST`.
     """
     if not len(steps):
         return np.zeros(0)
@@ -110,12 +111,12 @@ class Alone:
     def start(self) -> Memory:
         """What is known of a run before its first row.
 
-        Of the rows that counted see `_HEAD`; the unit of each metric, 0 if not known; and its first value, NaN before
-        it and infinite once it has moved.
+        Of the rows that counted see `_AT_FIRST`; the unit of each metric, 0 if not known; and its first value, NaN
+        before it and infinite once it has moved.
         """
         n_metrics = len(self.metrics)
         return Memory(
-            spaced=np.concatenate([[0.0, 0.0, np.nan, 0.0, 0.0], np.zeros(n_metrics), np.full(n_metrics, np.nan)]),
+            spaced=np.concatenate([_AT_FIRST, np.zeros(n_metrics), np.full(n_metrics, np.nan)]),
             moved=np.zeros((n_metrics, innovations.MEMORY)),
             views=[view.start() for view in self.views],
             last=np.zeros(4),
@@ -208,7 +209,7 @@ class Alone:
     ) -> tuple[Rows, NDArray[np.int64], Floats]:
         """The same, and how many rows each of them is from where the run, or another way to log it, began."""
         if not np.isnan(memory.spaced[2]) and goes_back(steps, memory.spaced[1]):
-            memory.spaced[:_HEAD] = self.start().spaced[:_HEAD]
+            memory.spaced[:_HEAD] = _AT_FIRST
             innovations.begin_again(memory.moved)
             for view, known in zip(self.views, memory.views, strict=True):
                 view.begin_again(known)

@@ -16,10 +16,12 @@ from trajhmm.features.innovations import FARTHEST, NORMAL
 from trajhmm.warning.views.interface import Floats, Rows
 from trajhmm.warning.views.losses import LossRise, OfLosses
 
-# Values before a sum begins, and the most spreads that a value counts for the mean of the short one, and for its sum.
-_LEAST, _CLIPPED, _MOST = 30, 1.5, 5.0
+# Values before a sum begins.
+_LEAST = 30
 # The short sum: rows of its mean, slack, and least spread in units of a loss, of which its first value has 33.
 _SHORT_SPAN, _SHORT_SLACK, _SHORT_FLOOR = 30.0, 0.25, 1.0 / 300.0
+# The most spreads that a value counts for the sum; and, once some are known, for its mean and for the spread.
+_MOST, _SETTLED, _CLIPPED, _CLIPPED_SPREAD = 5.0, 10, 1.5, 2.5
 # Rows over which it is learnt how rows go together with those before them, and the most that counts.
 _PAIRS, _MOST_TOGETHER = 200.0, 0.95
 # The long sum: values that it looks back on; slack; the most that a row counts, so that none rings by itself; least
@@ -115,10 +117,9 @@ def _short_sum(values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Fl
                     total = min(max(0.0, total + min(off / (size * wider), _MOST) - _SHORT_SLACK), FARTHEST)
                 weight = max(2.0 / (_SHORT_SPAN + 1.0), 1.0 / (rows + 1.0))
                 spread = abs(off)
-                if rows >= 10.0:
+                if rows >= _SETTLED:
                     off = min(max(off, -_CLIPPED * size), _CLIPPED * size)
-                    spread = min(spread, 2.5 * size)
-                if rows >= 10.0:
+                    spread = min(spread, _CLIPPED_SPREAD * size)
                     pair = last * off / (size * size)
                     together += max(2.0 / (_PAIRS + 1.0), 1.0 / rows) * (pair - together)
                     together = min(max(together, 0.0), _MOST_TOGETHER)
