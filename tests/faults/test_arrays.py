@@ -167,7 +167,6 @@ def loops():
                 m["means"],
                 m["precision"],
                 m["precision"],
-                none((9, D)),
                 np.array([0, 5, 5, 9]),
                 none((9, K)),
                 none(9),
@@ -176,10 +175,12 @@ def loops():
         "expected_moments": (
             moments.expected_moments,
             (
-                v[:9].copy(),
+                v,
                 True,
+                OFFSETS,
                 np.array([0, 5, 5, 9]),
                 np.array([2, 1, 3]),
+                none((R, D)),
                 none((R, D)),
                 m["weights"][:9].copy(),
                 np.ones(9),
@@ -196,21 +197,23 @@ def loops():
                 none((1, K, 2 * D)),
             ),
         ),
-        "equations": (
-            together.equations,
+        "moved_together": (
+            together.moved_together,
             (
-                np.ones((R, K, D)),
+                np.ones((R, K)),
+                none((R, K, D)),
                 random_moments := rng().normal(size=(R, K, D)),
+                np.ones((K, D)),
                 m["precision"],
                 np.ones(D),
                 random_moments[:, 0].copy(),
+                np.ones((R, D)),
                 np.ones(R),
                 1e-9,
                 1e-10,
-                none((K, K, D)),
                 none((K, D)),
                 none((R, D)),
-                none((R, D)),
+                none((K, D)),
             ),
         ),
         "full_moments": (
@@ -311,7 +314,8 @@ def test_a_loop_refuses_arrays_of_other_shapes(name, place):
 FREE = {("full_densities", 1, 0), ("row_products", 0, 0), ("row_products", 1, 1)}
 MAY_BE_EMPTY = {("full_densities", 1), ("full_densities", 2), ("row_products", 0)}
 MAY_BE_EMPTY |= {("diagonal_densities", 6), ("full_densities", 7)}
-MAY_BE_EMPTY |= {("shifted_densities", 4), ("shifted_densities", 5), ("shifted_densities", 6), ("expected_moments", 4)}
+MAY_BE_EMPTY |= {("shifted_densities", 4), ("shifted_densities", 5), ("shifted_densities", 6)}
+MAY_BE_EMPTY |= {("expected_moments", 5), ("expected_moments", 6)}
 
 
 def check_alike(name, place, others):
@@ -443,7 +447,7 @@ def test_places_in_rows_that_are_not_there_are_refused():
             called("full_densities", 2, np.full(N, place))
 
 
-@pytest.mark.parametrize(("name", "place"), [("shifted_densities", 3), ("expected_moments", 3)])
+@pytest.mark.parametrize(("name", "place"), [("shifted_densities", 3), ("expected_moments", 4)])
 def test_runs_that_are_not_there_are_refused(name, place):
     for run in (-1, R, 2**62):
         with pytest.raises(ArrayError, match=f"expected places below {R}"):
@@ -452,10 +456,12 @@ def test_runs_that_are_not_there_are_refused(name, place):
 
 def test_runs_of_other_lengths_and_places_for_some_of_them_are_refused():
     with pytest.raises(ArrayError, match="a run has another number of rows"):
-        called("shifted_densities", 11, np.array([0, 4, 5, 9]))
+        called("shifted_densities", 10, np.array([0, 4, 5, 9]))
+    with pytest.raises(ArrayError, match="a run has another number of rows"):
+        called("expected_moments", 3, np.array([0, 4, 5, 9]))
     loop, given = loops()["expected_moments"]
     with pytest.raises(ArrayError, match="neither one place nor one for each run"):
-        loop(*given[:15], np.zeros((2, K)), np.zeros((2, K, D)), np.zeros((2, K, 2 * D)))
+        loop(*given[:17], np.zeros((2, K)), np.zeros((2, K, D)), np.zeros((2, K, 2 * D)))
 
 
 def test_no_loop_has_one_of_another_file_compiled_into_it():

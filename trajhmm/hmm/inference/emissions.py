@@ -44,7 +44,8 @@ class Emissions:
             A covariance matrix is not positive definite.
         """
         # The median: one state far off must not move it away from where the rows are.
-        centre = np.median(parameters.means, axis=0)
+        ordered, k = np.sort(parameters.means, axis=0), parameters.n_states
+        centre = (ordered[(k - 1) // 2] + ordered[k // 2]) / 2
         if parameters.is_diagonal:
             return cls(parameters=parameters, centre=centre, precision=1.0 / parameters.variances())
         roots = np.linalg.cholesky(parameters.matrices())

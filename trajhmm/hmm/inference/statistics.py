@@ -109,6 +109,8 @@ def estep(
         for run in np.flatnonzero(hard).tolist():
             shift = None if shifts is None else shifts.runs(run, run + 1)
             total = total + _in_logarithms(chunk.runs(run, run + 1), weights[run : run + 1], shift, emissions)
+        if whole.all():
+            return _about_means(total, emissions)
     recursion = Scaled(emissions)
     for stretch in chunk.stretches(np.where(whole, 0.0, weights), rows=STRETCH):
         begin = stretch.first_run - chunk.first_run
@@ -172,19 +174,20 @@ def _whole_runs(
         runs = groups.pop()
         own = np.concatenate(([0], np.cumsum(lengths[runs])))
         n = int(own[-1])
-        rows, divisors, largest = np.empty((n, d)), np.empty(n), np.empty(n)
+        divisors, largest = np.empty(n), np.empty(n)
         probs, alpha, ahead = np.empty((n, k)), np.empty((n, k)), np.empty((n, k))
         shifted_densities(
             chunk.values, chunk.complete, chunk.offsets, runs, shift, doubt, log_scale, *emissions.diagonal(),
-            rows, own, probs, largest,
+            own, probs, largest,
         )  # fmt: skip
         before, beta = np.zeros(k), np.ones(k)
         if forward(
             probs, own, _CONTINUED, parameters.startprob, parameters.transmat, before, alpha, divisors
         ) and backward(probs, own, _CONTINUED, weights[runs], transposed, alpha, divisors, beta, ahead):
             expected_moments(
-                rows, chunk.complete, own, runs, log_scale, alpha, divisors, largest, probs, ahead, parameters.transmat,
-                emissions.centre, log_likelihood, start, transitions, mass, absent, moments,
+                chunk.values, chunk.complete, chunk.offsets, own, runs, shift, log_scale, alpha, divisors, largest,
+                probs, ahead, parameters.transmat, emissions.centre, log_likelihood, start, transitions, mass, absent,
+                moments,
             )  # fmt: skip
             hard[runs] = False
         elif len(runs) > 1:  # some of them are hard

@@ -32,6 +32,9 @@ _LOG_2_LOW = 1.90821492927058770002e-10
 _LOWEST = -708.0  # what is less counts as e^-708: for `trajhmm.hmm.kernels.scaled` that is nothing
 _EXPONENT_BIAS = 1023
 _MANTISSA_BITS = 52
+# Added to a float of less than 2^51 it rounds that to a whole number, which then stands in the last bits: processors
+# without AVX-512 have no other way to turn several floats at once into integers.
+_ROUNDER = 1.5 * 2.0**_MANTISSA_BITS
 
 
 @takes(
@@ -71,7 +74,22 @@ def diagonal_densities(
     densities : (N, K), filled with log-densities; if ``scaled`` with densities over the largest of their row.
     largest : (N,), filled with the logarithm of that largest density; 0 if not ``scaled``.
     """
-    _diagonal_densities(values, complete, means, precisions, log_norms, offsets, doubt, scaled, densities, largest)
+    alike = np.empty((0, values.shape[1]))
+    _diagonal_densities(
+        values,
+        complete,
+        offsets[:-1],
+        offsets,
+        alike,
+        alike,
+        doubt,
+        means,
+        precisions,
+        log_norms,
+        scaled,
+        densities,
+        largest,
+    )
 
 
 @takes(
@@ -84,10 +102,9 @@ def diagonal_densities(
     means="K1+ D",
     precisions="K D",
     log_norms="K D",
-    rows="M D filled",
-    own="G runs of M",
     densities="M K filled",
     largest="M filled",
+    own="G runs of M",
 )
 @compiled
 def shifted_densities(
@@ -101,7 +118,6 @@ def shifted_densities(
     means: Floats,
     precisions: Floats,
     log_norms: Floats,
-    rows: Floats,
     own: Ints,
     densities: Floats,
     largest: Floats,
@@ -117,39 +133,37 @@ def shifted_densities(
     shift, doubt : (R, D) shift of each run and its variance; (0, D) if runs are not shifted.
     log_scale : (R, D) logarithm of the scale of each run; (0, D) if runs have none.
     means, precisions, log_norms : as for `diagonal_densities`.
-    rows : (M, D), filled with those of the wanted runs, scaled and less their shifts.
-    own : (G + 1,) where in these each stands.
+    own : (G + 1,) where each stands among the rows of the wanted runs.
     densities, largest : (M, K), (M,), filled as by `diagonal_densities`, scaled.
     """
-    n_metrics = values.shape[1]
-    unsure = np.empty((len(runs) if len(doubt) else 0, n_metrics))
-    scale = np.ones(n_metrics)
-    for g in range(len(runs)):
+    n_wanted, n_metrics = len(runs), values.shape[1]
+    begins = np.empty(n_wanted, dtype=np.int64)
+    factor = np.empty((n_wanted if len(log_scale) else 0, n_metrics))
+    less = np.empty((n_wanted if len(shift) else 0, n_metrics))
+    unsure = np.empty((n_wanted if len(doubt) else 0, n_metrics))
+    for g in range(n_wanted):
         r = runs[g]
-        begin, to = offsets[r], own[g]
-        if len(log_scale):
-            for d in range(n_metrics):
-                scale[d] = math.exp(log_scale[r, d])
-        if offsets[r + 1] - begin != own[g + 1] - to:
+        begins[g] = offsets[r]
+        if offsets[r + 1] - offsets[r] != own[g + 1] - own[g]:
             raise ArrayError("shifted_densities: own: a run has another number of rows")
-        for t in range(own[g + 1] - to):
-            for d in range(n_metrics):
-                value = values[begin + t, d]
-                if len(log_scale):
-                    value *= scale[d]
-                if len(shift):
-                    value -= shift[r, d]
-                rows[to + t, d] = value
-        if len(doubt):
-            unsure[g] = doubt[r]
+        for d in range(n_metrics):
+            if len(log_scale):
+                factor[g, d] = math.exp(log_scale[r, d])
+            if len(shift):
+                less[g, d] = shift[r, d]
+            if len(doubt):
+                unsure[g, d] = doubt[r, d]
     _diagonal_densities(
-        rows,
+        values,
         complete,
+        begins,
+        own,
+        factor,
+        less,
+        unsure,
         means,
         precisions,
         log_norms,
-        own,
-        unsure,
         True,  # noqa: FBT003
         densities,
         largest,
@@ -160,44 +174,64 @@ def shifted_densities(
 def _diagonal_densities(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
+    begins: Ints,
+    own: Ints,
+    factor: Floats,
+    less: Floats,
+    doubt: Floats,
     means: Floats,
     precisions: Floats,
     log_norms: Floats,
-    offsets: Ints,
-    doubt: Floats,
     scaled: bool,  # noqa: FBT001
     densities: Floats,
     largest: Floats,
 ) -> None:
-    """`diagonal_densities`, unchecked."""
-    n_rows, n_metrics = values.shape
+    """`diagonal_densities` of G runs, unchecked.
+
+    Parameters
+    ----------
+    begins, own : (G,), (G + 1,) run g holds the rows ``values[begins[g]:]``, which are the rows ``own[g]:own[g + 1]``
+        of ``densities``.
+    factor, less, doubt : (G, D) what the rows of each are times, and less, and the variance of that; (0, D) for none.
+    """
+    n_metrics = values.shape[1]
     n_states = len(means)
-    run = offsets[0]  # 0, not a constant, for which numba would compile apart
+    run = 0
     logs = np.empty((n_states, BLOCK))
     column = np.empty(BLOCK)
     powers = np.empty(BLOCK, dtype=np.int64)
-    for begin in range(0, n_rows, BLOCK):
-        size = min(BLOCK, n_rows - begin)
+    for begin in range(0, own[-1], BLOCK):
+        size = min(BLOCK, own[-1] - begin)
+        while own[run + 1] <= begin:
+            run += 1
         for k in range(n_states):
             constant = log_norms[k].sum()
             log = logs[k]
             for t in range(size):
                 log[t] = constant
         for d in range(n_metrics):
-            for t in range(size):
-                column[t] = values[begin + t, d]
+            now, filled = run, 0
+            while filled < size:
+                there = begins[now] - own[now] + begin
+                until = min(size, own[now + 1] - begin)
+                times = factor[now, d] if len(factor) else 1.0
+                away = less[now, d] if len(less) else 0.0
+                for t in range(filled, until):
+                    column[t] = values[there + t, d] * times - away
+                filled = max(filled, until)
+                now += 1
             for k in range(n_states):
                 mean, half, norm, log = means[k, d], 0.5 * precisions[k, d], log_norms[k, d], logs[k]
                 if complete:
                     for t in range(size):
-                        away = column[t] - mean
-                        log[t] -= away * away * half
+                        off = column[t] - mean
+                        log[t] -= off * off * half
                 else:
                     for t in range(size):
-                        away = column[t] - mean
-                        log[t] -= away * away * half if away == away else norm  # noqa: PLR0124 (NaN is not itself)
+                        off = column[t] - mean
+                        log[t] -= off * off * half if off == off else norm  # noqa: PLR0124 (NaN is not itself)
         if len(doubt):
-            run = _less_doubt(logs, size, begin, values, complete, offsets, run, doubt, precisions)
+            _less_doubt(logs, size, begin, values, complete, begins, own, run, doubt, precisions)
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
 
 
@@ -246,7 +280,7 @@ def full_densities(
     shifts = np.zeros(n_states * n_metrics)
     constants = np.full(n_states, -0.5 * n_metrics * LOG_TWO_PI)
     precisions = np.zeros((n_states, n_metrics))
-    run = offsets[0]  # 0, not a constant, for which numba would compile apart
+    run = 0
     for k in range(n_states):
         for d in range(n_metrics):
             constants[k] += math.log(whitening[k, d, d])
@@ -278,7 +312,9 @@ def full_densities(
                 if place[begin + t] >= 0:
                     logs[:, t] = partial[place[begin + t]]
         if len(doubt):
-            run = _less_doubt(logs, size, begin, values, True, offsets, run, doubt, precisions)  # noqa: FBT003
+            while offsets[run + 1] <= begin:
+                run += 1
+            _less_doubt(logs, size, begin, values, True, offsets[:-1], offsets, run, doubt, precisions)  # noqa: FBT003
         _hand_over(logs, size, begin, scaled, column, powers, densities, largest)
 
 
@@ -289,42 +325,38 @@ def _less_doubt(
     begin: int,
     values: Floats,
     complete: bool,  # noqa: FBT001
-    offsets: Ints,
+    begins: Ints,
+    own: Ints,
     run: int,
     doubt: Floats,
     precisions: Floats,
-) -> int:
+) -> None:
     """Take ½ Σ_d v_rd (Σ_k⁻¹)_dd from one block of (K, BLOCK) log-densities: their mean over a run's shift.
 
     Parameters
     ----------
-    values, complete, offsets, doubt : as for `diagonal_densities`; v is ``doubt``.
-    run : at or before that of the first row.
+    values, complete, begins, own, doubt : as for `_diagonal_densities`; v is ``doubt``.
+    run : that of the first row.
     precisions : (K, D) diagonals of the inverse covariances.
-
-    Returns
-    -------
-    The run of the last row.
     """
     n_states, n_metrics = precisions.shape
     costs = np.empty(n_states)
     known = -1
     for t in range(size):
         row = begin + t
-        while row >= offsets[run + 1]:
+        while row >= own[run + 1]:
             run += 1
         if run != known or not complete:
             for k in range(n_states):
                 costs[k] = 0.0
             for d in range(n_metrics):
-                if not complete and np.isnan(values[row, d]):
+                if not complete and np.isnan(values[begins[run] + row - own[run], d]):
                     continue
                 for k in range(n_states):
                     costs[k] += 0.5 * doubt[run, d] * precisions[k, d]
             known = run
         for k in range(n_states):
             logs[k, t] -= costs[k]
-    return run
 
 
 @compiled
@@ -359,7 +391,8 @@ def _hand_over(
         log = logs[k]
         for t in range(size):
             x = max(_LOWEST, log[t] - top[t])
-            power = math.floor(x * _LOG2_E + 0.5)
+            scale[t] = x * _LOG2_E + _ROUNDER
+            power = scale[t] - _ROUNDER
             r = (x - power * _LOG_2_HIGH) - power * _LOG_2_LOW
             series = 1 / 6227020800
             series = series * r + 1 / 479001600
@@ -376,7 +409,8 @@ def _hand_over(
             series = series * r + 1.0
             series = series * r + 1.0
             column[t] = series
-            powers[t] = (np.int64(power) + _EXPONENT_BIAS) << _MANTISSA_BITS
+        for t in range(size):
+            powers[t] = (powers[t] + _EXPONENT_BIAS) << _MANTISSA_BITS
         for t in range(size):
             densities[begin + t, k] = column[t] * scale[t]
 

@@ -57,16 +57,31 @@ def diagonal_moments(
     absent : (G, K, D), added to: Σ_t w_tk over the rows that miss the metric.
     sums : (G, K, 2 D), added to: Σ_t w_tk (z_t - c), then Σ_t w_tk (z_t - c)², over the values that are there.
     """
-    _diagonal_moments(values, complete, weights, centre, groups, mass, absent, sums)
+    alike, nowhere = np.ones(len(centre)), np.zeros(len(centre))
+    for group in range(len(groups) - 1):
+        begin, end = groups[group], groups[group + 1]
+        _diagonal_moments(
+            values[begin:end],
+            complete,
+            weights[begin:end],
+            alike,
+            nowhere,
+            centre,
+            mass[group],
+            absent[group],
+            sums[group],
+        )
 
 
 @takes(
     log_likelihood="R filled",
-    rows="M1+ D",
-    own="G runs of M",
+    values="N1+ D",
+    offsets="R runs of N",
     runs="int G among R",
+    shift="R? D",
     log_scale="R? D",
-    alpha="M K",
+    alpha="M1+ K",
+    own="G runs of M",
     sums="M",
     largest="M",
     probs="M K",
@@ -81,10 +96,12 @@ def diagonal_moments(
 )
 @compiled
 def expected_moments(
-    rows: Floats,
+    values: Floats,
     complete: bool,  # noqa: FBT001
+    offsets: Ints,
     own: Ints,
     runs: Ints,
+    shift: Floats,
     log_scale: Floats,
     alpha: Floats,
     sums: Floats,
@@ -104,26 +121,29 @@ def expected_moments(
 
     Parameters
     ----------
-    rows, own, runs, log_scale, largest : as for `trajhmm.hmm.kernels.densities.shifted_densities`.
-    complete : True if no value is missing.
+    values, complete, offsets, own, runs, shift, log_scale, largest : as for
+        `trajhmm.hmm.kernels.densities.shifted_densities`.
     alpha, sums, ahead : as the recursions of `trajhmm.hmm.kernels.scaled` fill them.
     probs : (M, K) smoothed probabilities times the run's weight.
     transmat : (K, K).
-    centre : (D,) moments are taken about.
+    centre : (D,) moments of the rows, scaled and less their shifts, are taken about.
     log_likelihood : (R,), filled for the wanted runs, in nats; not times the weight.
     start, transitions : (K,), (K, K), added to: runs that start in each state, and transitions.
     mass, absent, moments : (S, K), (S, K, D), (S, K, 2 D), added to as by `diagonal_moments`: for each run if S is R,
         for all together if S is 1.
     """
-    n_rows, n_metrics = rows.shape
+    n_rows, n_metrics = len(alpha), values.shape[1]
     if n_rows > 1:
         transitions += np.dot(alpha[: n_rows - 1].T, ahead[1:]) * transmat
     alone = len(mass) == len(log_likelihood)
     if not alone and len(mass) > 1:
         raise ArrayError("expected_moments: mass of neither one place nor one for each run")
-    bounds = np.zeros(2, dtype=np.int64)
+    factor, less = np.ones(n_metrics), np.zeros(n_metrics)
     for g in range(len(runs)):
         r, begin, end = runs[g], own[g], own[g + 1]
+        if offsets[r + 1] - offsets[r] != end - begin:
+            raise ArrayError("expected_moments: own: a run has another number of rows")
+        rows = values[offsets[r] : offsets[r + 1]]
         total, product = 0.0, 1.0
         for t in range(begin, end):
             total += largest[t]
@@ -136,21 +156,19 @@ def expected_moments(
             for d in range(n_metrics):
                 there = end - begin
                 if not complete:
-                    for t in range(begin, end):
+                    for t in range(end - begin):
                         there -= np.isnan(rows[t, d])
                 total += there * log_scale[r, d]
+                factor[d] = math.exp(log_scale[r, d])
+        if len(shift):
+            less[:] = shift[r]
         log_likelihood[r] = total
         if end > begin:
             start += probs[begin]
-        if alone:
-            bounds[1] = end - begin
-            here = slice(r, r + 1)
-            _diagonal_moments(
-                rows[begin:end], complete, probs[begin:end], centre, bounds, mass[here], absent[here], moments[here]
-            )
-    if not alone:
-        bounds[1] = n_rows
-        _diagonal_moments(rows, complete, probs, centre, bounds, mass, absent, moments)
+        place = r if alone else 0
+        _diagonal_moments(
+            rows, complete, probs[begin:end], factor, less, centre, mass[place], absent[place], moments[place]
+        )
 
 
 @compiled
@@ -158,38 +176,38 @@ def _diagonal_moments(
     values: Floats,
     complete: bool,  # noqa: FBT001 (numba takes arguments by position)
     weights: Floats,
+    factor: Floats,
+    less: Floats,
     centre: Floats,
-    groups: Ints,
     mass: Floats,
     absent: Floats,
     sums: Floats,
 ) -> None:
-    """`diagonal_moments`, unchecked."""
+    """`diagonal_moments` of one group, of which the rows are times ``factor`` and ``less`` something, both (D,)."""
     n_metrics, n_states = values.shape[1], weights.shape[1]
-    columns, gone, shares = np.empty((n_metrics, BLOCK)), np.empty((n_metrics, BLOCK)), np.empty((n_states, BLOCK))
-    for group in range(len(groups) - 1):
-        for begin in range(groups[group], groups[group + 1], BLOCK):
-            size = min(BLOCK, groups[group + 1] - begin)
-            for k in range(n_states):
-                share = shares[k]
+    column, absence, shares = np.empty(BLOCK), np.empty(BLOCK), np.empty((n_states, BLOCK))
+    for begin in range(0, len(values), BLOCK):
+        size = min(BLOCK, len(values) - begin)
+        for k in range(n_states):
+            share = shares[k]
+            for t in range(size):
+                share[t] = weights[begin + t, k]
+            mass[k] += _total(share, size)
+        for d in range(n_metrics):
+            times, away, point = factor[d], less[d], centre[d]
+            for t in range(size):
+                column[t] = values[begin + t, d] * times - away - point
+            if not complete:
                 for t in range(size):
-                    share[t] = weights[begin + t, k]
-                mass[group, k] += _total(share, size)
-            for d in range(n_metrics):
-                column, absence = columns[d], gone[d]
-                for t in range(size):
-                    column[t] = values[begin + t, d] - centre[d]
-                if not complete:
-                    for t in range(size):
-                        missing = np.isnan(column[t])
-                        absence[t] = 1.0 if missing else 0.0
-                        column[t] = 0.0 if missing else column[t]
-                    for k in range(n_states):
-                        absent[group, k, d] += _products(shares[k], absence, size)[0]
+                    missing = np.isnan(column[t])
+                    absence[t] = 1.0 if missing else 0.0
+                    column[t] = 0.0 if missing else column[t]
                 for k in range(n_states):
-                    once, twice = _products(shares[k], column, size)
-                    sums[group, k, d] += once
-                    sums[group, k, n_metrics + d] += twice
+                    absent[k, d] += _products(shares[k], absence, size)[0]
+            for k in range(n_states):
+                once, twice = _products(shares[k], column, size)
+                sums[k, d] += once
+                sums[k, n_metrics + d] += twice
 
 
 @compiled(reorder=True)

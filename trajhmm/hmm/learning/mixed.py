@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.shifts import ByRun, rescaled, shift_precision
 from trajhmm.hmm.inference.statistics import Statistics
-from trajhmm.hmm.kernels.together import equations
+from trajhmm.hmm.kernels.together import moved_together
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.shifts import Shifts
@@ -47,19 +47,18 @@ def shifted_mstep(
     if (weights[weights > 0] != 1.0).any():
         own = _unweighted(own, weights)
     solve = _together if parameters.is_diagonal else _in_turn
-    means, moved = solve(own, parameters, shifts, weights)
+    means, moved, second = solve(statistics, own, parameters, shifts, weights)
     # Shifts add up to 0: what they have in common is the states'.
     mean = shifts.mean + moved
     common = weights @ mean / weights.sum()
     used = (weights > 0)[:, np.newaxis]
     mean = np.where(used, mean - common, shifts.mean)
-    away = (moved[:, np.newaxis, :] + means) * used[:, :, np.newaxis]
-    spread = _about_new(statistics, own, away, weights, shifts.variance)
+    spread = replace(statistics, first=np.zeros_like(statistics.first), second=second)
     around = replace(parameters, means=parameters.means + means + common)
     better = floored(mstep(spread, around, prior), prior.floor)
     log_scale = shifts.log_scale
     if parameters.scale_variance is not None:
-        moments = _moved(own, away)
+        moments = _moved(own, (moved[:, np.newaxis, :] + means) * used[:, :, np.newaxis])
         found = rescaled(moments, replace(shifts, mean=mean), better)
         mean, log_scale = np.where(used, found.mean, mean), np.where(used, found.log_scale, log_scale)
         total = weights @ log_scale**2 + _RUNS_BEFORE * _SCALE_BEFORE
@@ -94,23 +93,24 @@ def _unweighted(moments: ByRun, weights: Floats) -> ByRun:
     )
 
 
-def _together(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats) -> tuple[Floats, Floats]:
-    """(K, D) and (R, D) moves of means and shifts: one linear system of K equations for each metric."""
+def _together(
+    statistics: Statistics, own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Moves of means and shifts, and second moments about where they then are: (K, D), (R, D), (K, D)."""
     tau = parameters.shift_variance
     assert tau is not None  # noqa: S101 (narrows the type)
-    there, inverse = own.there, 1.0 / parameters.variances()
-    (k, d), shape = inverse.shape, shifts.mean.shape
-    matrix, right, free, precision = np.empty((k, k, d)), np.empty((k, d)), np.empty(shape), np.empty(shape)
-    equations(
-        there, own.first, inverse, tau, shifts.mean, weights, _NEXT_TO_NOTHING, _RIDGE, matrix, right, free, precision
-    )
-    moves = np.linalg.solve(matrix.transpose(2, 0, 1), right.T[:, :, np.newaxis])[:, :, 0]
-    means = np.asarray(moves.T, dtype=np.float64)
-    return means, free - np.einsum("rkd,kd->rd", there, inverse * means) / precision
+    means, moved, second = (np.empty_like(like) for like in (parameters.means, shifts.mean, statistics.second))
+    moved_together(
+        own.mass, own.absent, own.first, statistics.second, 1.0 / parameters.variances(), tau, shifts.mean,
+        shifts.variance, weights, _NEXT_TO_NOTHING, _RIDGE, means, moved, second,
+    )  # fmt: skip
+    return means, moved, second
 
 
-def _in_turn(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats) -> tuple[Floats, Floats]:
-    """(K, D) and (R, D) moves of means and then shifts, where metrics hang together."""
+def _in_turn(
+    statistics: Statistics, own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The same where metrics hang together: the means first, then the shifts; (K, D), (R, D), (K, D, D)."""
     tau = parameters.shift_variance
     assert tau is not None  # noqa: S101 (narrows the type)
     mass = (weights @ own.mass)[:, np.newaxis]
@@ -120,19 +120,17 @@ def _in_turn(own: ByRun, parameters: Parameters, shifts: Shifts, weights: Floats
     joint = np.einsum("rk,kde->rde", own.mass, precisions) + np.diag(1.0 / tau)
     left = own.first - own.mass[:, :, np.newaxis] * means
     pull = np.einsum("rke,kde->rd", left, precisions) - shifts.mean / tau
-    return means, np.linalg.solve(joint, pull[:, :, np.newaxis])[:, :, 0]
+    moved = np.linalg.solve(joint, pull[:, :, np.newaxis])[:, :, 0]
+    return means, moved, _about_new(statistics, own, moved[:, np.newaxis, :] + means, weights, shifts.variance)
 
 
-def _about_new(statistics: Statistics, own: ByRun, away: Floats, weights: Floats, variance: Floats) -> Statistics:
-    """The statistics about moved means and shifts, (R, K, D) ``away`` from the old, and what is not known of shifts."""
+def _about_new(statistics: Statistics, own: ByRun, away: Floats, weights: Floats, variance: Floats) -> Floats:
+    """(K, D, D) second moments about means and shifts that moved, together (R, K, D) ``away``."""
     there = own.there * weights[:, np.newaxis, np.newaxis]
     first = own.first * weights[:, np.newaxis, np.newaxis]
     doubt = np.einsum("rkd,rd->kd", there, variance)
-    if statistics.second.ndim == away.ndim - 1:
-        second = statistics.second + (there * away**2 - 2 * first * away).sum(axis=0) + doubt
-    else:
-        cross = np.einsum("rki,rkj->kij", first, away)
-        outer = np.einsum("rki,rkj->kij", there * away, away)
-        second = statistics.second - cross - cross.transpose(0, 2, 1) + outer
-        second += doubt[:, :, np.newaxis] * np.eye(away.shape[2])
-    return replace(statistics, first=np.zeros_like(statistics.first), second=second)
+    cross = np.einsum("rki,rkj->kij", first, away)
+    outer = np.einsum("rki,rkj->kij", there * away, away)
+    second: Floats = statistics.second - cross - cross.transpose(0, 2, 1) + outer
+    second += doubt[:, :, np.newaxis] * np.eye(away.shape[2])
+    return second

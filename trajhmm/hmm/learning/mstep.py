@@ -105,6 +105,8 @@ def floored(parameters: Parameters, floor: NDArray[np.float64]) -> Parameters:
         return parameters
     if parameters.is_diagonal:
         least = floor if parameters.covariance_type == "diag" else floor.mean()
+        if (parameters.covars >= least).all():
+            return parameters
         return replace(parameters, covars=np.maximum(parameters.covars, least))
     root = np.sqrt(floor)
     scale = root[:, np.newaxis] * root[np.newaxis, :]
