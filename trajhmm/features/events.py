@@ -20,9 +20,17 @@ _OF = (
     "train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?|eval(?:uation)?|dev|total|all|sum|mean|avg|average|step|epoch|"
     "batch|iter(?:ation)?|policy|value|actor|critic"
 )
+# Errors that are minimised are losses by another name.
 _LOSS = re.compile(
-    r"(?:^|[/_.\s-])(?:loss|nll|perplexity|ppl|ce|cross_entropy)(?:[_/](?:step|epoch|mean|avg))?$"
+    r"(?:^|[/_.\s-])(?:loss|nll|perplexity|ppl|ce|cross_entropy|bce|mse|rmse|mae|mean_(?:squared|absolute)_error)"
+    r"(?:[_/](?:step|epoch|mean|avg))?$"
     rf"|(?:^|/)loss(?:es)?/(?:{_OF})$"
+)
+# Losses of parts of a model, as detectors log them: ``loss_cls``, ``loss_bbox``. Not what a loss is times or counted
+# by; nor those of two networks at odds, of which one rises as the other learns.
+_PART_LOSS = re.compile(
+    r"(?:^|[/.])loss_(?!(?:g|d|gen|disc|generator|discriminator|adv|scal\w*|weights?|coefs?|ratio|std|var|min|max|"
+    r"diff|delta|ema_decay|count|steps?|n)(?:$|[_/.]))[a-z]\w*$"
 )
 _CAMEL_LOSS = re.compile(r"[a-z]Loss$")
 # A value that is not finite and is followed by a finite one within so many of its rows came back.
@@ -30,8 +38,9 @@ _BACK_WITHIN = 10
 
 
 def is_loss(metric: str) -> bool:
-    """Whether a metric is a loss by its name, or by the last part of it: ``train_loss``, ``Loss/train``, ``nll``."""
-    return _LOSS.search(metric.lower()) is not None or _CAMEL_LOSS.search(metric) is not None
+    """Whether a metric is a loss by its name, or by its last part: ``train_loss``, ``Loss/train``, ``val/mse``."""
+    name = metric.lower()
+    return any(kind.search(name) for kind in (_LOSS, _PART_LOSS)) or _CAMEL_LOSS.search(metric) is not None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

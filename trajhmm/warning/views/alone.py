@@ -37,8 +37,9 @@ _EVALUATION = re.compile(r"(?:^|[/_.\s-])(?:eval|val|valid|validation|test|dev)(
 # Words of the names of losses that are of the whole task, as `train/loss` or `eval_nll`. One of a part of it, as a
 # policy's or a value's, may drift up while all is well.
 _WHOLE = re.compile(
-    r"(?:(?:loss|losses|nll|ce|cross[^a-z]?entropy|perplexity|ppl|train|training|eval|val|valid|validation|test|dev|"
-    r"lm|model|total|mean|avg|average|batch|step|epoch|metrics|running|smooth|smoothed)(?:[^a-z]+|$))+"
+    r"(?:(?:loss|losses|nll|ce|cross[^a-z]?entropy|perplexity|ppl|bce|r?mse|mae|squared|absolute|error|train|training|"
+    r"eval|val|valid|validation|test|dev|lm|model|total|mean|avg|average|batch|step|epoch|metrics|running|smooth|"
+    r"smoothed)(?:[^a-z]+|$))+"
 )
 # Beside such parts, of agents that learn from rewards, the whole goes up as what is to be predicted does.
 _PART = re.compile(r"(?:^|[/_.-])(?:value|critic|policy|actor|vf|pg|td|qf?\d?)[_/.-]?(?:loss|error|values?)")
