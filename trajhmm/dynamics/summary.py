@@ -177,7 +177,10 @@ def describe_standing(model: Model, analysis: Analysis | None = None) -> str:
         sentences += _refits_sentences(analysis)
     if model.certificate is not None and model.certificate.residuals is not None:
         sentences.append(describe_residuals(model.certificate.residuals, remembers=_remembers(model)))
-    sentences.append(f"In short: {badge_of(model.certificate)}.")
+    badge = badge_of(model.certificate)
+    sentences.append(f"In short: {badge}.")
+    if badge.reproducible:
+        sentences.append("That says that the map comes back in other runs, not that it explains each row.")
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -418,7 +421,10 @@ def _detour_paragraphs(analysis: Analysis) -> list[str]:
             whose = "is the only one of its" if analysis.alone == 1 else "are the only ones of their"
             found += f": {analysis.alone} of {len(analysis.smoothed.runs)} {whose} value, and compared with none"
         found += "."
-    by_paper = f" By the published rule: {_listed(paper)}." if paper else " By the published rule: none."
+    named = _listed(paper) if paper else "none"
+    by_paper = (
+        f" The published rule, by which time in a state goes with late convergence (--rule paper), names {named}."
+    )
     return [found + by_paper, *(describe_detour(e) for e in (*strict, *lost))]
 
 

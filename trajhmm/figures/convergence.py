@@ -21,6 +21,8 @@ HEIGHT = 2.5
 _VISITING, _OTHERS = "#D55E00", "#0072B2"
 _BELOW = 1.35
 """From line to line of the numbers at risk, in sizes of their type."""
+# What arms are called where runs keep coming back from a state and may be in both: in the key, and below the axis.
+_AT_TIMES = {"with": ("going into", "into"), "without": ("not then in", "not in")}
 
 
 def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "column") -> Axes:
@@ -43,7 +45,7 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
         for (word, arm), color, dashes in zip(arms.items(), (_VISITING, _OTHERS), ("-", (0, (4, 1.5))), strict=True):
             steps, remaining = np.append(0.0, arm.steps), np.append(1.0, arm.remaining)
             (line,) = ax.step(steps, remaining, where="post", color=color, linewidth=1.2, linestyle=dashes)
-            where = {"with": "going into", "without": "not then in"}[word] if visits.at_times else word
+            where = _AT_TIMES[word][0] if visits.at_times else word
             line.set(label=f"{where} state {visits.state} ({len(arm.last_steps)} runs)", gid=word)
             ends = arm.censored
             ax.plot(arm.steps[ends], arm.remaining[ends], "|", color=color, markersize=5.0, markeredgewidth=0.9)
@@ -52,14 +54,14 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
         ax.set_ylabel("share of runs\nnot yet converged", multialignment="center")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         ax.xaxis.set_major_formatter(Ticks())
-        _number_at_risk(ax, arms)
+        _number_at_risk(ax, {_AT_TIMES[word][1] if visits.at_times else word: arm for word, arm in arms.items()})
         ax.set_xlabel("steps since runs part" if visits.since == "branch" else "step")
         legend_above(ax, handles, swatch=LINE)
     return ax
 
 
 def _number_at_risk(ax: Axes, arms: dict[str, SurvivalCurve]) -> None:
-    """Numbers in a line an arm, between the ticks and the label of the axis."""
+    """How many runs are still watched and had not converged, in a line an arm between the ticks and their label."""
     small = current_style().small
     ticks = [tick for tick in ax.get_xticks() if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
     first = -4.5 - small * _BELOW

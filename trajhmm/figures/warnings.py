@@ -105,6 +105,8 @@ def plot_warning_timeline(
             _draw_states(panels[-1], timeline)
         panels[-1].set_xlabel("step")
         panels[-1].xaxis.set_major_formatter(Ticks())
+        if timeline.usual is not None and names:
+            _tell_band(panels[-1], "grey: healthy rows" if stated else "grey: its own past")
         for panel in panels[: len(panels) - stated]:
             _draw_moments(panel, timeline, named=panel is panels[0], apart=True)
     return ax
@@ -205,6 +207,12 @@ def _draw_metric(ax: Axes, timeline: Timeline, name: str) -> None:
         low, high = drawable(timeline.usual[:, column].T)
         ax.fill_between(timeline.steps, low, high, step="mid", color=_HEALTHY, linewidth=0, zorder=0)
     _draw_values(ax, timeline, name, timeline.values[:, column])
+
+
+def _tell_band(ax: Axes, words: str) -> None:
+    """Say what the grey behind metrics is, on the line of the label of the axis."""
+    text = ax.annotate(words, (0.0, 0.0), xycoords=("axes fraction", ax.xaxis.label), annotation_clip=False)
+    text.set(ha="left", va="bottom", fontsize=current_style().small, color=FAINT_INK)
 
 
 def _draw_values(ax: Axes, timeline: Timeline, name: str, values: NDArray[np.float64]) -> None:
