@@ -177,9 +177,40 @@ def test_a_loss_that_drifts_up_is_held_against_where_it_was():
         step += 1
     (driver,) = alarm.drivers
     assert driver.direction == "up"
-    assert 0.2 < driver.healthy_low < 0.45 < driver.healthy_high < 1.0
+    # What adds to the sum is above what does not.
+    assert 0.4 < driver.healthy_low < driver.healthy_high < driver.value < 1.0
     assert driver.view == "short loss sum"
     assert "): it keeps going up; score" in str(alarm)
+
+
+def test_a_loss_that_leaves_its_level_is_above_where_it_was_for_200_rows():
+    monitor, rng, alarm, step = Monitor(metrics=["train_loss"]), np.random.default_rng(4), None, 0
+    logged = []
+    while alarm is None:
+        logged.append(1.0 + 0.05 * rng.normal() + (0.11 if step > 400 else 0.0))
+        alarm = monitor.update("a", step, {"train_loss": logged[-1]})
+        step += 1
+    (driver,) = alarm.drivers
+    assert driver.view == "long loss sum"
+    past = np.array(logged[-201:-1])
+    spread = max(
+        1.4826 * np.median(np.abs(past - np.median(past))), np.sort(past)[180] / 1.2816 - np.median(past) / 1.2816
+    )
+    centre = (driver.healthy_low + driver.healthy_high) / 2
+    assert centre == pytest.approx(np.median(past), rel=1e-6)
+    assert driver.healthy_high - centre == pytest.approx(spread + 1e-3 * np.abs(past).max(), rel=1e-6)
+    assert driver.value > driver.healthy_high
+
+
+def test_a_loss_that_was_never_below_zero_is_not_said_to_be_usual_there():
+    monitor, rng, alarm, step = Monitor(metrics=["train_loss"]), np.random.default_rng(5), None, 0
+    while alarm is None:
+        loss = 0.02 + 2.0 * np.exp(-step / 20) + 0.02 * abs(rng.normal()) + 3.0 * (step > 150)
+        alarm = monitor.update("a", step, {"train_loss": loss})
+        step += 1
+    driver = next(one for one in alarm.drivers if one.metric == "train_loss")
+    assert driver.view == "loss rise"
+    assert 0.0 <= driver.healthy_low < driver.healthy_high < driver.value
 
 
 def test_what_is_as_large_as_can_be_has_a_band_as_well():

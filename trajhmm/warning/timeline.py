@@ -50,9 +50,12 @@ def _by_its_own_past(one: RunSet, alone: Alone, alarm: Alarm | None) -> tuple[Fl
     moments = np.linspace(0, run.n_rows, min(run.n_rows, _MOMENTS) + 1).astype(np.int64)
     if alarm is not None:
         moments = np.union1d(moments, np.searchsorted(run.steps, alarm.step))
+    names = [view.name for view in alone.views]
+    rang_by = None if alarm is None or not alarm.drivers else alarm.drivers[0].view
+    view = names.index(rang_by) if rang_by in names else None
     usual, memory = np.empty((run.n_rows, len(run.metrics), 2)), alone.start()
     for begin, end in zip(moments[:-1].tolist(), moments[1:].tolist(), strict=True):
-        usual[begin:end] = alone.band(int(run.steps[begin]), memory)
+        usual[begin:end] = alone.band(int(run.steps[begin]), memory, view)
         alone.advance(run.steps[begin:end], run.values[begin:end], run.logged[begin:end], memory)
     if alarm is not None:
         rang = int(np.searchsorted(run.steps, alarm.step))

@@ -52,8 +52,8 @@ class Driver:
     direction : ``up`` or ``down``: above or below where healthy rows are; within, against its own last rows. None where
         it is not finite.
     healthy_low, healthy_high : between which values nine of ten healthy rows were in that phase of training; without a
-        reference, within two spreads of its own mean, and of a loss that has fallen as near to its best as rings
-        nothing. None if that is not known.
+        reference, within two spreads of its own mean; of a loss, as near to its best as rings nothing, or, if one of
+        its sums rang, where it adds nothing to that. None if that is not known.
     """
 
     metric: str
@@ -639,7 +639,7 @@ class Tracker:
         before = memory.copy()
         if len(steps) > 1:
             views.advance(steps[:-1], known[:-1], fresh[:-1], before)
-        shares, usual = of_views[view, -1], views.band(int(steps[-1]), before)
+        shares, usual = of_views[view, -1], views.band(int(steps[-1]), before, view)
         order = np.argsort(-shares, kind="stable")
         return [
             Driver(

@@ -264,19 +264,24 @@ class Alone:
         shares = [view.shares(rows, known) for view, known in zip(self.views, memory.views, strict=True)]
         return np.array(shares), rows
 
-    def band(self, step: int, memory: Memory) -> Floats:
+    def band(self, step: int, memory: Memory, view: int | None = None) -> Floats:
         """(D, 2) between which values each metric was usual before a row; NaN if that is not known.
 
-        About its own mean, or, of a loss that has fallen, as near to its best as rings nothing.
+        About its own mean, or, of a loss that has fallen, as near to its best as rings nothing; of losses of which a
+        sum rang, by its number ``view``, where they add nothing to that.
         """
         del step
         known, mean, spread = memory.moved.T[:3]
         ends = mean[:, np.newaxis] + _USUAL * spread[:, np.newaxis] * np.array([-1.0, 1.0])
         ends[known < innovations.FIRST] = np.nan
-        for view, part in zip(self.views, memory.views, strict=True):
-            if isinstance(view, OwnLossRise):
-                about = view.usual(part, LIMITS[view.name])
-                ends[view.columns] = np.where(np.isnan(about), ends[view.columns], about)
+        for number, (one, part) in enumerate(zip(self.views, memory.views, strict=True)):
+            about = None
+            if isinstance(one, OwnLossRise):
+                about = one.usual(part, LIMITS[one.name])
+            elif isinstance(one, ShortSum | LongSum) and number == view:
+                about = one.usual(part)
+            if isinstance(one, OfLosses) and about is not None:
+                ends[one.columns] = np.where(np.isnan(about), ends[one.columns], about)
         with np.errstate(over="ignore", invalid="ignore"):
             values: Floats = np.clip(np.sinh(ends) * self._units(memory)[:, np.newaxis], -LARGEST, LARGEST)
         return values

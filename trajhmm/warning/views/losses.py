@@ -141,10 +141,14 @@ class LossRise(OfLosses):
         known[:, 6] = 0.0
 
     def usual(self, memory: Floats, limit: float) -> Floats:
-        """(L, 2) ``limit`` noises about the best of each loss, as it is compared; NaN until it has fallen."""
+        """(L, 2) ``limit`` noises about the best of each loss, as it is compared; NaN until it has fallen.
+
+        One that is above 0 at its best is not said to go below.
+        """
         _, _, noise, _, best, fallen, _ = memory.reshape(len(self.columns), self.kept).T
         reach = limit * (noise + _FLOORS * self._own_floors)
         around: Floats = best[:, np.newaxis] + reach[:, np.newaxis] * np.array([-1.0, 1.0])
+        around[:, 0] = np.where(best > 0.0, np.maximum(around[:, 0], 0.0), around[:, 0])
         around[(fallen == 0.0) | ~np.isfinite(best)] = np.nan
         return around
 

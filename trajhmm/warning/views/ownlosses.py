@@ -69,6 +69,18 @@ class _Sum(OfTraining):
         """What it was before is not known, and its sum nothing."""
         memory[:] = 0.0
 
+    def usual(self, memory: Floats) -> Floats:
+        """(L, 2) between which values a loss, as it is compared, adds nothing to its sum; NaN until that begins."""
+        known = memory.reshape(len(self.columns), self.kept)
+        centre, reach = self._slack(known)
+        ends: Floats = np.arcsinh(centre[:, np.newaxis] + reach[:, np.newaxis] * np.array([-1.0, 1.0]))
+        ends[known[:, 0] < _LEAST] = np.nan
+        return ends
+
+    def _slack(self, known: Floats) -> tuple[Floats, Floats]:
+        """(L,) what each loss is compared with, and how far above that it adds nothing; ``known`` of each (L, kept)."""
+        raise NotImplementedError
+
 
 class ShortSum(_Sum):
     """CUSUM of each loss against the robust mean of its last 30 rows, with a slack of a quarter of its spread.
@@ -84,6 +96,10 @@ class ShortSum(_Sum):
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         _short_sum(values, fresh, known, each)
 
+    def _slack(self, known: Floats) -> tuple[Floats, Floats]:
+        _, mean, away, _, _, together = known.T
+        return mean, _SHORT_SLACK * (NORMAL * away + _SHORT_FLOOR) * np.sqrt((1.0 + together) / (1.0 - together))
+
 
 class LongSum(_Sum):
     """CUSUM of each loss against the median of its last 200 rows, in their median absolute deviation; slack one of it.
@@ -97,6 +113,9 @@ class LongSum(_Sum):
 
     def _fill(self, values: Floats, fresh: NDArray[np.bool_], known: Floats, each: Floats) -> None:
         _long_sum(values, fresh, known, each)
+
+    def _slack(self, known: Floats) -> tuple[Floats, Floats]:
+        return known[:, 2], _LONG_SLACK * known[:, 3]
 
 
 @takes(values="N L", fresh="bool N L", known="L 6 filled", each="N L filled")

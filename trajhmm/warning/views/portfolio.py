@@ -257,9 +257,9 @@ class Portfolio:
         """``matched`` if the healthy runs were of one configuration, as far as logs can tell; ``sweep`` if not."""
         return situation_of(self.agreement)
 
-    def band(self, step: int, memory: Memory) -> Floats:
-        """(D, 2) between which values healthy runs were in the phase of a step; ``memory`` does not matter."""
-        del memory
+    def band(self, step: int, memory: Memory, view: int | None = None) -> Floats:
+        """(D, 2) between which values healthy runs were in the phase of a step; the rest does not matter."""
+        del memory, view
         band: Floats = self.bands[self.phases.at(np.array([step]))[0]]
         return band
 
