@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from trajhmm.warning.reference import fit_warning
     from trajhmm.warning.tracking import Alarm
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Names are found when first used, so that `trajhmm --help` loads neither numba nor scikit-learn.
 _HOMES = {

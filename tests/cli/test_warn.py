@@ -319,6 +319,27 @@ def test_an_alarm_says_which_command_draws_it_and_that_does(shop, trajhmm, tmp_p
     assert "look:" not in trajhmm("warn", shop / "fine.parquet", "--model", shop / "reference.json").err
 
 
+def test_of_several_alarms_those_that_did_not_heal_are_named_and_the_worst_is_drawn(tmp_path, trajhmm, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng, well = np.random.default_rng(0), np.exp(-np.arange(600) / 60) + 0.5
+
+    def log(name, loss):
+        table = {"step": np.arange(600), "train_loss": loss + 0.01 * rng.normal(size=600)}
+        pd.DataFrame(table).to_csv(f"{name}.csv", index=False)
+
+    spike = np.where((np.arange(600) >= 200) & (np.arange(600) < 212), 2.0, 0.0)
+    log("heals", well + spike)
+    ended = trajhmm("warn", "heals.csv")
+    assert ended.code == 3
+    assert "that alarmed" not in ended.err
+    log("heals_too", well + 0.5 * spike)
+    assert "\nnone of the 2 that alarmed is above the threshold at its last row\n" in trajhmm("warn", ".").err
+    log("ill", well + np.maximum(np.arange(600) - 300, 0) / 100)
+    told = trajhmm("warn", ".").err
+    assert "\n1 of the 3 that alarmed is above the threshold at the last row: ill\n" in told
+    assert "look: trajhmm figure timeline . --run ill -o timeline.png" in told
+
+
 def test_an_alarm_without_a_model_is_drawn_as_well(tmp_path, trajhmm, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loss = np.r_[np.exp(-np.arange(200) / 60), 3.0 + 0.1 * np.arange(40)] + 0.01 * np.cos(np.arange(240))

@@ -1,6 +1,7 @@
 """What the summary says in words."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -121,6 +122,13 @@ def test_no_finding_says_what_was_tested_and_what_is_censored(analysed):
         "No state is found to delay convergence ('eval_accuracy > 0.9'; 3 of 12 runs never do and count as censored): "
         "1 of 2 states could be tested, and none of them delays it for sure."
     )
+    assert "sooner" not in told
+    sooner = replace(evidence().delay, effect=-700.4, ci_low=-900.0, ci_high=-500.0)
+    told = finding(analysed, [evidence(passes_test=False, delay=sooner)])
+    assert (
+        "none of them delays it for sure; who goes into state 2 converges 700 steps sooner than others (95% interval "
+        "500 to 900)." in told
+    )
     told = finding(analysed, [evidence(p_value=None, delay=None, passes_test=False)])
     assert "none could be tested, as at none of them four runs part from four others" in told
 
@@ -211,7 +219,7 @@ def test_a_map_that_comes_back_is_told_with_its_numbers(analysed):
     _, model = certified(analysed, certificate(others=(MORE,)))
     assert describe_certificate(model) == (
         "2 states come back: halves of the runs agree to 0.85 (adjusted Rand index, 2 splits), the state that comes "
-        "back worst to 0.90, other seeds to 1.00"
+        "back worst to 0.90 (Jaccard index), other seeds to 1.00"
     )
     assert str(badge_of(model.certificate)) == "reproducible: halves 0.85, seeds 1.00"
     strayed = replace(MORE, agreement=(0.9,), recovery=(0.9,) * 3, outliers=1)
@@ -238,17 +246,17 @@ def test_a_map_that_comes_back_is_told_with_its_numbers(analysed):
     [
         (
             certificate(agreement=(0.71,), others=(MORE,)),
-            ["none of 2 to 3 states comes back; K = 2 agrees best: ", "0.71", "1 split; 0.80 needed", "0.90", "1.00"],
+            ["none of 2 to 3 states comes back; K = 2 agrees best: ", "0.71", "1 split; 0.80 needed", "0.90 (Jaccard index)", "1.00"],
             "not reproducible: halves 0.71, seeds 1.00",
         ),
         (
             certificate(recovery=(0.9, 0.5)),
-            ["2 states do not come back: ", "0.85", "2 splits", "0.50 (0.60 needed)", "1.00"],
+            ["2 states do not come back: ", "0.85", "2 splits", "0.50 (Jaccard index; 0.60 needed)", "1.00"],
             "not reproducible: halves 0.85, worst state 0.50, seeds 1.00",
         ),
         (
             certificate(seeds=(1.0, 0.8)),
-            ["2 states do not come back: ", "0.85", "2 splits", "0.90", "0.90 (0.95 needed)"],
+            ["2 states do not come back: ", "0.85", "2 splits", "0.90 (Jaccard index)", "0.90 (0.95 needed)"],
             "not reproducible: halves 0.85, seeds 0.90",
         ),
     ],
@@ -359,6 +367,14 @@ def test_a_fork_is_where_two_runs_go_one_way_only_and_two_the_other(analysed, wa
     states = tuple(replace(training_map.states[0], state=state) for state in range(3))
     told = describe_map(replace(training_map, path=path, lengths=lengths, states=states))
     assert ("The map forks after state 0:" in told) == bool(forks)
+    ways = [set(pairwise(walk)) for walk in walks]
+    edges = tuple(
+        replace(training_map.edges[0], source=source, target=target, runs=sum((source, target) in way for way in ways))
+        for source, target in set().union(*ways)
+    )
+    told = describe_map(replace(training_map, path=path, lengths=lengths, states=states, edges=edges))
+    twice = [0, 1, 0, 2] in walks
+    assert ("does not fork: two arrows leave state 0, but runs take one after the other" in told) == twice
 
 
 def test_states_of_rows_that_stray_are_told(analysed):

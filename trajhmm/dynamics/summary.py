@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +103,7 @@ def describe_finding(analysis: Analysis, model: Model) -> str:
     else:
         why = (
             f"{len(tested)} of {model.n_states} states could be tested, and none of them delays it for sure"
+            f"{_sooner(tested)}"
             if tested
             else "none could be tested, as at none of them four runs part from four others"
         )
@@ -114,6 +115,17 @@ def describe_finding(analysis: Analysis, model: Model) -> str:
     sure = _sureness(model)
     # What does not come back is told before what was found on it.
     return f"{sure} {finding}" if badge_of(model.certificate).reproducible is False else f"{finding} {sure}"
+
+
+def _sooner(tested: Sequence[StateEvidence]) -> str:
+    """Which of the states that were tested go with converging sooner, beyond chance; empty if none does."""
+    told = [
+        f"who goes into state {e.state} converges {-e.delay.effect:,.0f} steps sooner than others (95% interval "
+        f"{-e.delay.ci_high:,.0f} to {-e.delay.ci_low:,.0f})"
+        for e in tested
+        if e.delay is not None and e.delay.ci_high < 0
+    ]
+    return f"; {'; '.join(told)}" if told else ""
 
 
 def _by_paper(analysis: Analysis) -> str:
@@ -321,7 +333,15 @@ def describe_map(training_map: TrainingMap) -> str:
             f" The map forks after {_listed(forks)}: at least {FORK_RUNS} runs go one way and never the other, and as"
             " many the other way."
         )
+    elif parting := _left_twice(training_map):
+        text += f" The map does not fork: two arrows leave {_listed(parting)}, but runs take one after the other."
     return text + _about_outliers(training_map)
+
+
+def _left_twice(training_map: TrainingMap) -> list[int]:
+    """States that many runs leave in more than one direction, ever."""
+    ways = [edge.source for edge in training_map.edges if edge.runs >= FORK_RUNS]
+    return sorted(state for state in set(ways) if ways.count(state) > 1)
 
 
 def _about_outliers(training_map: TrainingMap) -> str:

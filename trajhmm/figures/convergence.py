@@ -45,8 +45,10 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
         for (word, arm), color, dashes in zip(arms.items(), (_VISITING, _OTHERS), ("-", (0, (4, 1.5))), strict=True):
             steps, remaining = np.append(0.0, arm.steps), np.append(1.0, arm.remaining)
             (line,) = ax.step(steps, remaining, where="post", color=color, linewidth=1.2, linestyle=dashes)
-            where = _AT_TIMES[word][0] if visits.at_times else word
-            line.set(label=f"{where} state {visits.state} ({len(arm.last_steps)} runs)", gid=word)
+            where, same = (
+                (_AT_TIMES[word][0], ", partly the same" * (word == "without")) if visits.at_times else (word, "")
+            )
+            line.set(label=f"{where} state {visits.state} ({len(arm.last_steps)} runs{same})", gid=word)
             ends = arm.censored
             ax.plot(arm.steps[ends], arm.remaining[ends], "|", color=color, markersize=5.0, markeredgewidth=0.9)
             handles.append(line)

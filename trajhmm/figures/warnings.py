@@ -44,6 +44,8 @@ _FOOT, _HEAD, _LEFT, _RIGHT = 0.36, 0.36, 0.42, 0.1
 """Margins of a new figure, in inches."""
 _APART = 0.1
 """Ticks of the key of drivers are so far apart, as a share of it."""
+_DECADES = [10.0**power for power in range(-12, 13)]
+_TICKS = [first * decade for decade in _DECADES for first in (1.0, 2.0, 5.0)]
 _HIGHEST = 1e3
 """Scores are drawn up to so many thresholds."""
 
@@ -205,6 +207,9 @@ def _draw_metric(ax: Axes, timeline: Timeline, name: str) -> None:
     column = timeline.metrics.index(name)
     if timeline.usual is not None:
         low, high = drawable(timeline.usual[:, column].T)
+        least = np.nanmin(timeline.values[:, column], initial=np.inf)
+        if 0.0 < least < np.inf:  # what is never 0 or below may be drawn by its logarithm, on which a band has room too
+            low = np.maximum(low, least / 3.0)
         ax.fill_between(timeline.steps, low, high, step="mid", color=_HEALTHY, linewidth=0, zorder=0)
     _draw_values(ax, timeline, name, timeline.values[:, column])
 
@@ -219,7 +224,7 @@ def _draw_values(ax: Axes, timeline: Timeline, name: str, values: NDArray[np.flo
     known, values = np.isfinite(values), drawable(values)
     ax.plot(timeline.steps[known], values[known], color=INK, linewidth=0.7, rasterized=len(values) > 5000)
     positive = values[known]
-    if len(positive) and positive.min() > 0 and positive.max() > 30 * positive.min():
+    if len(positive) and positive.min() > 0 and positive.max() > min(30 * positive.min(), 10 * np.median(positive)):
         ax.set_yscale("log")
     ax.set_xlim(*_limits(timeline))
     ax.margins(y=0.1)
@@ -239,8 +244,9 @@ def _draw_score(ax: Axes, timeline: Timeline) -> None:
     reach = abs(timeline.threshold)
     if score.max() > 4 * reach:
         ax.set_yscale("symlog", linthresh=2 * reach, linscale=1.5)
-        decades = [10.0**power for power in range(-12, 13) if 2 * reach < 10.0**power < score.max()]
-        ax.set_yticks([timeline.threshold, *decades])
+        within = [tick for tick in _TICKS if 2 * reach < tick < score.max()]
+        decades = [tick for tick in within if tick in _DECADES]
+        ax.set_yticks([timeline.threshold, *(decades if len(decades) > 1 else within[::2])])
         ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(*_limits(timeline))
     ax.yaxis.set_major_formatter(lambda value, _: number(value))

@@ -24,6 +24,8 @@ _RUNS_LOOKED_AT = 100
 _NAMED = 3
 # So many metrics that are watched are named.
 _WATCHED = 30
+# So many runs that have not healed are named.
+_STILL = 10
 # So many runs that alarm almost at once are no chance.
 _MISFITS = 3
 # Rows without a finite value after which that is said of a loss.
@@ -264,6 +266,20 @@ def say_many(monitor: Monitor) -> None:
     say(
         f"{alarmed} of {n} runs alarmed, and of runs like the reference's {calibration.attainable:.1%} would: unless "
         "they are known to be in trouble, are they trained, and logged, like the reference?"
+    )
+
+
+def say_not_healed(alarmed: Sequence[str], still: Sequence[str]) -> None:
+    """Of several runs that alarmed, say which are above the threshold at their last row."""
+    if len(alarmed) < 2:
+        return
+    if not still:
+        say(f"none of the {len(alarmed)} that alarmed is above the threshold at its last row")
+        return
+    are = "is" if len(still) == 1 else "are"
+    say(
+        f"{len(still)} of the {len(alarmed)} that alarmed {are} above the threshold at the last row: "
+        f"{listed(still, most=_STILL)}"
     )
 
 

@@ -26,6 +26,7 @@ from trajhmm.cli.warn.remarks import (
     say_many,
     say_misfit,
     say_never_logged,
+    say_not_healed,
     say_rarer,
     say_unknown_losses,
     say_where_to_look,
@@ -159,7 +160,9 @@ def _once(
         echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
         alarmed = [tracker.run for tracker in trackers if tracker.alarm is not None]
         if alarmed:
-            say_where_to_look(alarmed[0], logs, model_file, reading)
+            last = {run: float(scored[run].score[-1]) for run in alarmed}
+            say_not_healed(alarmed, [run for run in alarmed if last[run] > monitor.threshold])
+            say_where_to_look(max(alarmed, key=last.__getitem__), logs, model_file, reading)
     if scores is not None:
         write_scores(scored, monitor, scores)
         say(f"{scores}: written")

@@ -102,8 +102,8 @@ def _measured(halves: Halves) -> Iterator[str]:
         f"halves of the runs agree to {decimals(halves.mean, AGREEMENT)} (adjusted Rand index, {splits} "
         f"split{'' if splits == 1 else 's'}{against(halves.mean, AGREEMENT)})"
     )
-    worst = against(halves.worst, RECOVERY).removeprefix("; ")
-    yield f"the state that comes back worst to {decimals(halves.worst, RECOVERY)}" + (f" ({worst})" if worst else "")
+    worst = against(halves.worst, RECOVERY)
+    yield f"the state that comes back worst to {decimals(halves.worst, RECOVERY)} (Jaccard index{worst})"
     if halves.seeds:
         mean = seeds_of(halves)
         seeds = against(mean, SEEDS).removeprefix("; ")
