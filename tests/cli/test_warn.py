@@ -279,6 +279,8 @@ def test_no_alarm_is_said_in_words_with_how_near_it_came(shop, trajhmm, tmp_path
     asked = ["warn", shop / "fine.parquet", "--model", shop / "reference.json"]
     trajhmm(*asked, "--scores", tmp_path / "scores.parquet")
     fine = pd.read_parquet(tmp_path / "scores.parquet")
+    trajhmm(*asked, "--scores", tmp_path / "scores.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), fine, check_dtype=False, rtol=1e-12)
     ended = trajhmm(*asked)
     score = f"largest score {fine['score'].max():.4g} (threshold {fine['threshold'][0]:.4g})"
     assert ended.code == 0

@@ -246,7 +246,13 @@ def test_a_map_that_comes_back_is_told_with_its_numbers(analysed):
     [
         (
             certificate(agreement=(0.71,), others=(MORE,)),
-            ["none of 2 to 3 states comes back; K = 2 agrees best: ", "0.71", "1 split; 0.80 needed", "0.90 (Jaccard index)", "1.00"],
+            [
+                "none of 2 to 3 states comes back; K = 2 agrees best: ",
+                "0.71",
+                "1 split; 0.80 needed",
+                "0.90 (Jaccard index)",
+                "1.00",
+            ],
             "not reproducible: halves 0.71, seeds 1.00",
         ),
         (

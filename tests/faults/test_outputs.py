@@ -272,7 +272,7 @@ def test_convert_to_anything_else_is_refused(name, refused):
     ("verb", "name", "expected"),
     [
         ("decode", "states.jsonl", ".parquet or .pq or .csv"),
-        ("warn", "scores.jsonl", ".parquet or .pq"),
+        ("warn", "scores.jsonl", ".parquet or .pq or .csv"),
         ("fit", "model.parquet", ".json"),
         ("report", "report.pdf", ".html or .htm"),
         ("figure", "map.html", ".pdf, .svg or .png"),

@@ -47,7 +47,7 @@ class Writes:
 
 
 ANY, CSV, HTML, PARQUET = Writes(), Writes((".csv",)), Writes((".html", ".htm")), Writes((".parquet", ".pq"))
-STATES = Writes((".parquet", ".pq", ".csv"), "states file")
+STATES, SCORES = (Writes((".parquet", ".pq", ".csv"), called) for called in ("states file", "file of scores"))
 LOG, MODEL = Writes((".parquet", ".pq"), "run log"), Writes((".json",), "model file")
 STATE, GROWING_LOG = Writes(called="state file", kept=True), Writes((".parquet", ".pq"), "run log", kept=True)
 FOLDER = Writes(folder=True)

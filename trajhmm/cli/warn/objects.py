@@ -75,7 +75,7 @@ def write_scores(scored: dict[str, Scored], monitor: Monitor, path: Path) -> Non
     import numpy as np
     import pyarrow as pa
 
-    from trajhmm.files import write_parquet
+    from trajhmm.files import write_csv, write_parquet
 
     runs, parts = list(scored), list(scored.values())
     lengths = [len(part.steps) for part in parts]
@@ -90,4 +90,7 @@ def write_scores(scored: dict[str, Scored], monitor: Monitor, path: Path) -> Non
             **({"phase": np.concatenate([part.phase for part in parts])} if monitor.shows_map else {}),
         }
     )
-    write_parquet(table, path)
+    if path.suffix.lower() == ".csv":
+        write_csv(table.to_pandas(), path)
+    else:
+        write_parquet(table, path)

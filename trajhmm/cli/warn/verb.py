@@ -11,7 +11,7 @@ import typer
 
 from trajhmm.cli.options.common import Logs, Reading, Rename, RunBy, Step, TableName, WarningModel, Where, say_left_out
 from trajhmm.cli.options.kinds import For, options_of_kinds
-from trajhmm.cli.options.paths import PARQUET, STATE
+from trajhmm.cli.options.paths import SCORES, STATE
 from trajhmm.cli.output.terminal import echo, in_json, say, say_notes
 from trajhmm.cli.warn.commands import AlarmCommands
 from trajhmm.cli.warn.following import follow as follow_logs
@@ -49,23 +49,23 @@ def warn(
     follow: Annotated[bool, typer.Option("--follow", help="Keep watching while jobs write; Ctrl-C ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each run.")] = False,
     scores: Annotated[
-        Path | None, typer.Option("--scores", metavar="scores.parquet", help="Write the score of every row."), PARQUET
+        Path | None,
+        typer.Option("--scores", metavar="scores.parquet", help="Write the score of every row: .parquet or .csv."),
+        SCORES,
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option("--state", metavar="FILE", help="With --follow: carry on from here after a restart."),
+        typer.Option("--state", metavar="FILE", help="Carry on from here after a restart."),
         STATE,
     ] = None,
-    interval: Annotated[
-        float, typer.Option("--interval", min=0.05, max=1e6, help="With --follow: seconds between polls.")
-    ] = 2.0,
+    interval: Annotated[float, typer.Option("--interval", min=0.05, max=1e6, help="Seconds between polls.")] = 2.0,
     silent_after: Annotated[
         int,
         typer.Option(
             "--silent-after",
             min=1,
             metavar="ROWS",
-            help="With --follow: say which run stands still, once the others have gained so many rows in the median.",
+            help="Say which run stands still, once the others have gained so many rows in the median.",
         ),
     ] = 20,
     command: Annotated[
