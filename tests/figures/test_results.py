@@ -125,7 +125,7 @@ def test_convergence_shows_curves_censoring_and_numbers_at_risk():
     assert legend_of(ax) == ["with state 2 (11 runs)", "without state 2 (9 runs)"]
     # Where runs keep coming back one may be in both arms: none of them is without the state.
     at_times = plot_convergence(replace(visits, at_times=True))
-    assert legend_of(at_times) == ["going into state 2 (11 runs)", "not then in state 2 (9 runs, partly the same)"]
+    assert legend_of(at_times) == ["going into state 2 (11 runs)", "not then in state 2 (9 runs, may be the same)"]
     np.testing.assert_array_equal(line_of(ax, "with").get_xdata()[1:], visits.visiting.steps)
     np.testing.assert_array_equal(line_of(ax, "with").get_ydata(), [1.0, *visits.visiting.remaining])
     ticks = [line for line in ax.lines if line.get_marker() == "|"]

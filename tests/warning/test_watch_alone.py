@@ -202,6 +202,16 @@ def test_a_loss_that_leaves_its_level_is_above_where_it_was_for_200_rows():
     assert driver.value > driver.healthy_high
 
 
+def test_a_loss_of_which_a_sum_is_left_over_from_before_drives_no_alarm():
+    rng, monitor, alarm, step = np.random.default_rng(19), Monitor(metrics=["train_loss", "nll"]), None, 0
+    while alarm is None:
+        values = {"train_loss": 1 + 0.05 * rng.normal() + 0.08 * (step > 400), "nll": 2 + 0.1 * rng.normal()}
+        alarm = monitor.update("a", step, values)
+        step += 1
+    assert values["nll"] < 1.9
+    assert [driver.metric for driver in alarm.drivers] == ["train_loss"]
+
+
 def test_a_loss_that_was_never_below_zero_is_not_said_to_be_usual_there():
     monitor, rng, alarm, step = Monitor(metrics=["train_loss"]), np.random.default_rng(5), None, 0
     while alarm is None:

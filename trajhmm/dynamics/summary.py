@@ -10,8 +10,8 @@ import numpy as np
 
 from trajhmm.dynamics.analysis import Analysis
 from trajhmm.dynamics.detours.again import PrefixPoint, Refits
-from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, StateEvidence
-from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in
+from trajhmm.dynamics.detours.evidence import FOUND_AGAIN, LEVEL, StateEvidence
+from trajhmm.dynamics.maps.training_map import FORK_RUNS, MapEdge, TrainingMap, forks_in, left_again_in
 from trajhmm.dynamics.maps.verdict import badge_of, chosen_by, decimals, describe_certificate, span
 from trajhmm.features.sequences import DIVERGED
 from trajhmm.hmm import Model
@@ -118,13 +118,16 @@ def describe_finding(analysis: Analysis, model: Model) -> str:
 
 
 def _sooner(tested: Sequence[StateEvidence]) -> str:
-    """Which of the states that were tested go with converging sooner, beyond chance; empty if none does."""
-    told = [
-        f"who goes into state {e.state} converges {-e.delay.effect:,.0f} steps sooner than others (95% interval "
-        f"{-e.delay.ci_high:,.0f} to {-e.delay.ci_low:,.0f})"
-        for e in tested
-        if e.delay is not None and e.delay.ci_high < 0
-    ]
+    """Which of the states that were tested go with converging sooner, after Holm's correction; empty if none does."""
+    told = []
+    for e in tested:
+        if e.delay is None or e.delay.ci_high >= 0 or (e.p_adjusted or 0.0) > LEVEL or e.confounded_by:
+            continue
+        within = f" of those up to {e.delay.horizon:,.0f} steps after the branch" if e.delay.is_restricted else ""
+        told.append(
+            f"who goes into state {e.state} converges {-e.delay.effect:,.0f} steps{within} sooner than others (95% "
+            f"interval {-e.delay.ci_high:,.0f} to {-e.delay.ci_low:,.0f})"
+        )
     return f"; {'; '.join(told)}" if told else ""
 
 
@@ -327,21 +330,19 @@ def describe_map(training_map: TrainingMap) -> str:
         text = "Runs, ever: all visit the same states."
     if empty := [state.state for state in training_map.states if not state.runs]:
         text = text.replace("the others.", "the rest.") + f" No run visits {_listed(empty)}."
-    forks = forks_of(training_map)
-    if forks:
+    path, lengths, n = training_map.settled(), training_map.lengths, training_map.n_states
+    again = np.flatnonzero(left_again_in(path, lengths, n)).tolist()
+    if forks := forks_of(training_map):
         text += (
             f" The map forks after {_listed(forks)}: at least {FORK_RUNS} runs go one way and never the other, and as"
             " many the other way."
         )
-    elif parting := _left_twice(training_map):
-        text += f" The map does not fork: two arrows leave {_listed(parting)}, but runs take one after the other."
+    elif again:
+        text += (
+            f" The map does not fork: more than one arrow leaves {_listed(again)}, but the same runs take them, one "
+            "after the other."
+        )
     return text + _about_outliers(training_map)
-
-
-def _left_twice(training_map: TrainingMap) -> list[int]:
-    """States that many runs leave in more than one direction, ever."""
-    ways = [edge.source for edge in training_map.edges if edge.runs >= FORK_RUNS]
-    return sorted(state for state in set(ways) if ways.count(state) > 1)
 
 
 def _about_outliers(training_map: TrainingMap) -> str:

@@ -26,12 +26,13 @@ _LOSS = re.compile(
     r"(?:[_/](?:step|epoch|mean|avg))?$"
     rf"|(?:^|/)loss(?:es)?/(?:{_OF})$"
 )
-# Losses of parts of a model, as detectors log them: ``loss_cls``, ``loss_bbox``. Not what a loss is times or counted
-# by; nor those of two networks at odds, of which one rises as the other learns.
-_PART_LOSS = re.compile(
-    r"(?:^|[/.])loss_(?!(?:g|d|gen|disc|generator|discriminator|adv|scal\w*|weights?|coefs?|ratio|std|var|min|max|"
-    r"diff|delta|ema_decay|count|steps?|n)(?:$|[_/.]))[a-z]\w*$"
+# Losses of parts of a model, as detectors and others log them: ``loss_cls``, ``loss_rpn_bbox``.
+_PART = (
+    "cls|class|classification|bbox|box|boxes|mask|masks|rpn|roi|obj|objectness|dfl|giou|iou|ce|bce|dice|focal|mlm|lm|nsp|"
+    "ctc|att|attention|reg|regression|rec|recon|reconstruction|kpt|keypoint|pose|seg|segmentation|centerness|heatmap|hm|"
+    "wh|offset|l1|l2|mse|main|aux|head|train|val|test|eval|total"
 )
+_PART_LOSS = re.compile(rf"(?:^|[/.])loss_(?:{_PART})\d*(?:_(?:{_PART}|\d)\d*)*$")
 _CAMEL_LOSS = re.compile(r"[a-z]Loss$")
 # A value that is not finite and is followed by a finite one within so many of its rows came back.
 _BACK_WITHIN = 10

@@ -46,7 +46,7 @@ def plot_convergence(visits: Visits, *, ax: Axes | None = None, width: Width = "
             steps, remaining = np.append(0.0, arm.steps), np.append(1.0, arm.remaining)
             (line,) = ax.step(steps, remaining, where="post", color=color, linewidth=1.2, linestyle=dashes)
             where, same = (
-                (_AT_TIMES[word][0], ", partly the same" * (word == "without")) if visits.at_times else (word, "")
+                (_AT_TIMES[word][0], ", may be the same" * (word == "without")) if visits.at_times else (word, "")
             )
             line.set(label=f"{where} state {visits.state} ({len(arm.last_steps)} runs{same})", gid=word)
             ends = arm.censored

@@ -205,13 +205,13 @@ def _edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _draw_metric(ax: Axes, timeline: Timeline, name: str) -> None:
     column = timeline.metrics.index(name)
-    if timeline.usual is not None:
-        low, high = drawable(timeline.usual[:, column].T)
-        least = np.nanmin(timeline.values[:, column], initial=np.inf)
-        if 0.0 < least < np.inf:  # what is never 0 or below may be drawn by its logarithm, on which a band has room too
-            low = np.maximum(low, least / 3.0)
-        ax.fill_between(timeline.steps, low, high, step="mid", color=_HEALTHY, linewidth=0, zorder=0)
     _draw_values(ax, timeline, name, timeline.values[:, column])
+    if timeline.usual is None:
+        return
+    low, high = drawable(timeline.usual[:, column].T)
+    if ax.get_yscale() == "log":  # a band that goes down to 0 would leave the values no room
+        low = np.minimum(high, np.maximum(low, np.nanmin(timeline.values[:, column]) / 3.0))
+    ax.fill_between(timeline.steps, low, high, step="mid", color=_HEALTHY, linewidth=0, zorder=0)
 
 
 def _tell_band(ax: Axes, words: str) -> None:

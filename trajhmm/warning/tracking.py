@@ -640,7 +640,9 @@ class Tracker:
         if len(steps) > 1:
             views.advance(steps[:-1], known[:-1], fresh[:-1], before)
         shares, usual = of_views[view, -1], views.band(int(steps[-1]), before, view)
-        order = np.argsort(-shares, kind="stable")
+        order = np.argsort(-shares, kind="stable").tolist()
+        if views.views[view].name in _ADDS_UP:  # of others a sum is left over from before
+            order = [d for d in order if d == order[0] or known[-1, d] > usual[d, 1]]
         return [
             Driver(
                 metric=self._scorer.metrics[d],

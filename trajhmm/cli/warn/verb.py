@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,15 +161,21 @@ def _once(
         echo(_summary(trackers, {run: len(part.steps) for run, part in scored.items()}, monitor.threshold))
         alarmed = [tracker.run for tracker in trackers if tracker.alarm is not None]
         if alarmed:
-            last = {run: float(scored[run].score[-1]) for run in alarmed}
-            say_not_healed(alarmed, [run for run in alarmed if last[run] > monitor.threshold])
-            say_where_to_look(max(alarmed, key=last.__getitem__), logs, model_file, reading)
+            say_not_healed(alarmed, [run for run in alarmed if scored[run].score[-1] > monitor.threshold])
+            say_where_to_look(max(alarmed, key=partial(_urgency, scored, monitor.threshold)), logs, model_file, reading)
     if scores is not None:
         write_scores(scored, monitor, scores)
         say(f"{scores}: written")
     say_left_out(runs.notes)
     commands.finish(leave_running=False)
     return any(tracker.alarm is not None for tracker in trackers)
+
+
+def _urgency(scored: Mapping[str, Scored], threshold: float, run: str) -> tuple[bool, float, float]:
+    """What a run that alarmed is to be looked at first by: not healed, at a high risk, with a high score."""
+    last, risk = float(scored[run].score[-1]), float(scored[run].risk[-1])
+    healed = last <= threshold
+    return not healed, -1.0 if math.isnan(risk) else risk, 0.0 if healed else last
 
 
 def _later(scored: Scored, threshold: float) -> str:

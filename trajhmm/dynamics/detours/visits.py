@@ -97,7 +97,7 @@ def convergence_by_visit(
         if not comparison.strata:
             raise AnalysisError(
                 f"state {state}: no runs part before it, so that nothing compares with a visit from a branch on; "
-                "count steps since the start (--since start)"
+                "count steps since the start (since: start)"
             )
         weights = np.ones((1, len(convergence.runs)))
         arms = pooled_arms(comparison.strata, weights)

@@ -211,13 +211,32 @@ def forks_in(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int)
     ----------
     path, lengths : (N,) states, see `TrainingMap.settled`, and (R,) rows of the runs.
     """
+    took = _took(path, lengths, n_states)
+    only = np.einsum("jar,jbr->jab", took, 1 - took)
+    forks: NDArray[np.bool_] = (np.minimum(only, only.transpose(0, 2, 1)) >= FORK_RUNS).any(axis=(1, 2))
+    return forks
+
+
+def left_again_in(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.bool_]:
+    """(K,) states at which runs do not part, but which two of them leave for one state and, later, for another.
+
+    Parameters
+    ----------
+    path, lengths : as for `forks_in`.
+    """
+    took = _took(path, lengths, n_states)
+    both = np.einsum("jar,jbr->jab", took, took) * (1 - np.eye(n_states, dtype=np.int64))
+    again: NDArray[np.bool_] = (both >= FORK_RUNS).any(axis=(1, 2)) & ~forks_in(path, lengths, n_states)
+    return again
+
+
+def _took(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:
+    """(K, K, R) 1 where a run ever goes from one state to another."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
     moves = np.flatnonzero((np.diff(path) != 0) & (np.diff(owner) == 0))
     took = np.zeros((n_states, n_states, len(lengths)), dtype=np.int64)
     took[path[moves], path[moves + 1], owner[moves]] = 1
-    only = np.einsum("jar,jbr->jab", took, 1 - took)
-    forks: NDArray[np.bool_] = (np.minimum(only, only.transpose(0, 2, 1)) >= FORK_RUNS).any(axis=(1, 2))
-    return forks
+    return took
 
 
 def taken_edges(path: NDArray[np.int64], lengths: NDArray[np.int64], n_states: int) -> NDArray[np.int64]:

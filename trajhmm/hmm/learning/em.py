@@ -122,12 +122,14 @@ def _add_each(one: list[Statistics | None], other: list[Statistics | None]) -> l
 
 def _step(statistics: Statistics | None, start: Start) -> Step:
     if statistics is None or not np.isfinite(statistics.log_likelihood):
-        nothing = np.zeros(start.parameters.n_states)
-        return Step(log_likelihood=np.nan, mass=nothing, n_rows=0.0, parameters=start.parameters)
+        return _nowhere(start)
     if start.shifts is None:
         parameters, shifts = mstep(statistics, start.parameters, start.prior), None
     else:
-        parameters, shifts = shifted_mstep(statistics, start.parameters, start.shifts, start.weights, start.prior)
+        try:
+            parameters, shifts = shifted_mstep(statistics, start.parameters, start.shifts, start.weights, start.prior)
+        except np.linalg.LinAlgError:  # equations that have no solution, of moments beyond what floats hold
+            return _nowhere(start)
     return Step(
         log_likelihood=statistics.log_likelihood,
         mass=statistics.mass,
@@ -135,6 +137,12 @@ def _step(statistics: Statistics | None, start: Start) -> Step:
         parameters=parameters,
         shifts=shifts,
     )
+
+
+def _nowhere(start: Start) -> Step:
+    """A step that leads nowhere: the restart has degenerated."""
+    nothing = np.zeros(start.parameters.n_states)
+    return Step(log_likelihood=np.nan, mass=nothing, n_rows=0.0, parameters=start.parameters)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

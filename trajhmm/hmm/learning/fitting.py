@@ -176,17 +176,14 @@ class Job:
     def _on_all_rows(self, found: Found) -> Start:
         shifts = None
         if found.shifts is not None:
-            none = Shifts.none(len(self.data.weights), self.data.source.n_metrics)
-            mean, log_scale = none.mean.copy(), none.log_scale.copy()
-            mean[self.data.sample.runs] = found.shifts.mean
-            log_scale[self.data.sample.runs] = found.shifts.log_scale
-            side = Shifts(mean=mean, variance=none.variance, log_scale=log_scale)
-            parts = list(
-                self.data.source.map(
-                    partial(_shifts_of, parameters=found.parameters, known=side, weights=self.data.weights)
-                )
-            )
-            shifts = joined_shifts(parts)
+            sampled = np.zeros(len(self.data.weights), dtype=bool)
+            sampled[self.data.sample.runs] = True
+            nowhere = Shifts.none(len(sampled), self.data.source.n_metrics)
+            shifts = nowhere.instead(found.shifts.spread(sampled), sampled)
+            # Where a sample's rows put a run EM may go on; of runs that are not in it every side is looked at.
+            if (self.data.weights[~sampled] > 0).any():
+                look = partial(_shifts_of, parameters=found.parameters, known=shifts, weights=self.data.weights)
+                shifts = joined_shifts(list(self.data.source.map(look)))
         return Start(parameters=found.parameters, weights=self.data.weights, prior=self.prior, shifts=shifts)
 
     def choose(self, restarts: Sequence[Restart]) -> Fit:

@@ -48,6 +48,9 @@ _GO_ON, _TRIED, _ROUNDS = 4, 4, 6
 # A split or merge is followed up if its short run ends no more than this below what it set out from, nats a row.
 _HOPE = 0.02
 _BETTER = 1e-4
+# What is so much less likely than the best on the sample, nats a row, is not tried on all rows: of 522 searches of
+# planted logs and nulls none that was 0.021 behind came first there.
+_FAR = 0.05
 # Means and shifts that belong to fixed labels settle within a few alternations.
 _ALTERNATIONS = 4
 _FEWEST_TO_SPLIT = 10
@@ -106,7 +109,8 @@ class Search:
         if not reached:
             return []
         best = self._split_and_merge(engine, reached[0])
-        others = [restart for restart in reached if restart.objective < best.objective - _BETTER * self._n_rows]
+        behind = [(best.objective - restart.objective) / self._n_rows for restart in reached]
+        others = [restart for restart, gap in zip(reached, behind, strict=True) if _BETTER < gap < _FAR]
         return [self._found(restart) for restart in (best, *others)][:keep]
 
     @property
