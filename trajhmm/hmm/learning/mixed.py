@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trajhmm.hmm.inference.shifts import ByRun, rescaled, shift_precision
 from trajhmm.hmm.inference.statistics import Statistics
-from trajhmm.hmm.kernels.together import moved_together
+from trajhmm.hmm.kernels.together import equations, moved_about
 from trajhmm.hmm.learning.mstep import Prior, floored, mstep
 from trajhmm.hmm.parameters import Parameters
 from trajhmm.hmm.shifts import Shifts
@@ -99,12 +99,17 @@ def _together(
     """Moves of means and shifts, and second moments about where they then are: (K, D), (R, D), (K, D)."""
     tau = parameters.shift_variance
     assert tau is not None  # noqa: S101 (narrows the type)
-    means, moved, second = (np.empty_like(like) for like in (parameters.means, shifts.mean, statistics.second))
-    moved_together(
-        own.mass, own.absent, own.first, statistics.second, 1.0 / parameters.variances(), tau, shifts.mean,
-        shifts.variance, weights, _NEXT_TO_NOTHING, _RIDGE, means, moved, second,
+    inverse, (k, d) = 1.0 / parameters.variances(), parameters.means.shape
+    matrix, right = np.empty((d, k, k)), np.empty((d, k))
+    moved, precision = np.empty(shifts.mean.shape), np.empty(shifts.mean.shape)
+    equations(
+        own.mass, own.absent, own.first, inverse, tau, shifts.mean, weights, _NEXT_TO_NOTHING, _RIDGE, matrix, right,
+        moved, precision,
     )  # fmt: skip
-    return means, moved, second
+    means: Floats = np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0]
+    second = statistics.second.copy()
+    moved_about(own.mass, own.absent, own.first, inverse, shifts.variance, weights, means, precision, moved, second)
+    return np.ascontiguousarray(means.T), moved, second
 
 
 def _in_turn(
