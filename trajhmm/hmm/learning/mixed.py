@@ -106,7 +106,7 @@ def _together(
         own.mass, own.absent, own.first, inverse, tau, shifts.mean, weights, _NEXT_TO_NOTHING, _RIDGE, matrix, right,
         moved, precision,
     )  # fmt: skip
-    means: Floats = np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0]
+    means = np.asarray(np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0], dtype=np.float64)
     second = statistics.second.copy()
     moved_about(own.mass, own.absent, own.first, inverse, shifts.variance, weights, means, precision, moved, second)
     return np.ascontiguousarray(means.T), moved, second
