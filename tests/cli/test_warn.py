@@ -340,6 +340,9 @@ def test_of_several_alarms_those_that_did_not_heal_are_named_and_the_worst_is_dr
     told = trajhmm("warn", ".").err
     assert "\n1 of the 3 that alarmed is above the threshold at the last row: ill\n" in told
     assert "look: trajhmm figure timeline . --run ill -o timeline.png" in told
+    log("ill_too", well + np.maximum(np.arange(600) - 300, 0) / 100)
+    told = trajhmm("warn", "ill.csv", "ill_too.csv").err
+    assert "\nall 2 that alarmed are above the threshold at the last row: ill, ill_too\n" in told
 
 
 def test_an_alarm_without_a_model_is_drawn_as_well(tmp_path, trajhmm, monkeypatch):

@@ -276,11 +276,9 @@ def say_not_healed(alarmed: Sequence[str], still: Sequence[str]) -> None:
     if not still:
         say(f"none of the {len(alarmed)} that alarmed is above the threshold at its last row")
         return
+    which = f"all {len(alarmed)}" if len(still) == len(alarmed) else f"{len(still)} of the {len(alarmed)}"
     are = "is" if len(still) == 1 else "are"
-    say(
-        f"{len(still)} of the {len(alarmed)} that alarmed {are} above the threshold at the last row: "
-        f"{listed(still, most=_STILL)}"
-    )
+    say(f"{which} that alarmed {are} above the threshold at the last row: {listed(still, most=_STILL)}")
 
 
 def say_where_to_look(run: str, logs: Sequence[Path], model: Path | None, reading: Reading) -> None:
